@@ -1,0 +1,101 @@
+"""The import rule of the design: a file imports only from rooms above its own; siblings do not import one another."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).parent.parent / "wsol"
+
+ROOMS = [
+    "errors",
+    "types",
+    "functional",
+    "backbones",
+    "heads",
+    "edits",
+    "batch_transforms",
+    "protocols",
+    "metrics",
+    "optim",
+    "data",
+    "localizer",
+    "evaluation",
+    "module",
+    "build",
+    "checkpoints",
+    "runs",
+    "callbacks",
+    "cli",
+]
+"""From the top down."""
+
+BASES = {
+    "backbones": {"base", "weights"},
+    "heads": {"base"},
+    "metrics": {"per_image"},
+    "callbacks": set(),
+    "batch_transforms": set(),
+    "edits": set(),
+}
+"""Files of a room that its other files may import; rooms not named here are composed freely inside."""
+
+FILES = sorted(path for path in PACKAGE.rglob("*.py") if path != PACKAGE / "__init__.py")
+
+
+def room(parts: tuple[str, ...]) -> str:
+    return parts[0].removesuffix(".py")
+
+
+def imports(path: Path) -> Iterator[tuple[str, ...]]:
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            names = [f"{node.module}.{alias.name}" for alias in node.names]
+        else:
+            continue
+        yield from (tuple(name.split(".")[1:]) for name in names if name.startswith("wsol."))
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda p: p.relative_to(PACKAGE).as_posix())
+def test_a_file_imports_only_from_rooms_above(path: Path) -> None:
+    own = path.relative_to(PACKAGE).parts
+    for target in imports(path):
+        if room(target) == "__version__":
+            continue
+        assert ROOMS.index(room(target)) <= ROOMS.index(room(own)), f"{'.'.join(target)} lies below {room(own)}"
+        inside_own_room = room(target) == room(own) and len(own) > 1 and own[-1] != "__init__.py"
+        if inside_own_room and room(own) in BASES and len(target) > 1:
+            assert target[1] in BASES[room(own)], f"siblings must not import one another: {'.'.join(target)}"
+
+
+def test_wandb_is_imported_in_one_file() -> None:
+    users = [path.name for path in FILES if "import wandb" in path.read_text(encoding="utf-8")]
+    assert users == ["wandb.py"]
+
+
+@pytest.mark.parametrize("package", ["hydra", "omegaconf"])
+def test_hydra_is_used_by_build_and_cli_only(package: str) -> None:
+    allowed = {"build.py", "checkpoints.py", "runs.py", "wandb.py"}
+    for path in FILES:
+        text = path.read_text(encoding="utf-8")
+        if f"from {package}" in text or f"import {package}" in text:
+            assert path.parent.name == "cli" or path.name in allowed, path
+
+
+def test_no_method_or_backbone_is_named_in_an_if() -> None:
+    """Methods, backbones and datasets are chosen in YAML; code that asks for one by name breaks the one-file rule."""
+    names = {
+        choice.stem
+        for group in ("backbone", "method", "data")
+        for choice in (PACKAGE.parent / "configs" / group).rglob("*.yaml")
+    }
+    for path in FILES:
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.If | ast.IfExp):
+                words = {c.value for c in ast.walk(node.test) if isinstance(c, ast.Constant) and isinstance(c.value, str)}
+                assert not words & names, f"{path}:{node.lineno} asks for {words & names}"

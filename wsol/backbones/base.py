@@ -1,0 +1,216 @@
+"""What every backbone shares: named steps, taps, edits, strides, weights.
+
+A backbone is an ordered list of steps. A step runs some of the network's own submodules, named by their paths, so that
+parameters keep torchvision's names; its result can be read (a tap) or replaced (an edit) under the step's name.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar, NamedTuple
+
+from torch import Tensor, nn
+
+from wsol.backbones.weights import choose_preprocessing, find_weights, load_strictly
+from wsol.errors import InputError, unknown
+from wsol.types import Point, Preprocessing
+
+
+class Step(NamedTuple):
+    """One named part of the forward pass."""
+
+    name: str
+    """Name of the point behind it."""
+    modules: tuple[str, ...]
+    """Paths of the submodules it runs, in order."""
+    channels: int
+    """Channels of its result."""
+    stride: int
+    """Input pixels per cell of its result."""
+
+
+class Backbone(nn.Module):
+    """Base of all backbones. A subclass makes its submodules, then calls `declare` and `load`.
+
+    Example:
+        >>> import torch
+        >>> from wsol.backbones.tiny import Tiny
+        >>> network = Tiny()
+        >>> features = network(torch.zeros(2, 3, 64, 64), taps=["conv2"])
+        >>> {name: tuple(value.shape) for name, value in features.items()}
+        {'last': (2, 64, 16, 16), 'conv2': (2, 32, 32, 32)}
+    """
+
+    min_size: int = 1
+    """Smallest side of an input, pixels."""
+    dropped: tuple[str, ...] = ()
+    """Name prefixes of the weights that the surgery cuts off."""
+    classifier: str | None = None
+    """Name of the linear layer in the weights that reads the spatial mean of the last features, if there is one."""
+    ALIASES: ClassVar[tuple[str, ...]] = ("early", "mid", "late")
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.points: dict[str, Point] = {}
+        """Points by name in order of the forward pass; ``last`` names the final features."""
+        self.aliases: dict[str, str] = {}
+        """``early``, ``mid`` and ``late``: names that exist on every backbone, and the points they stand for."""
+        self.preprocessing = Preprocessing()
+        """What the network expects of its input."""
+        self.classifier_state: dict[str, Tensor] = {}
+        """``weight`` (K, C) and ``bias`` (K,) of the pretrained classifier, where the weights have one."""
+        self._steps: list[Step] = []
+        self._same: dict[str, str] = {}
+
+    def declare(self, steps: Sequence[Step], aliases: Sequence[str], also: Mapping[str, str] | None = None) -> None:
+        """State the forward pass.
+
+        Args:
+            steps: the steps, in order.
+            aliases: the points that ``early``, ``mid`` and ``late`` stand for.
+            also: further names of a step's point (``layer3`` for ``layer3.5``).
+        """
+        self._steps = list(steps)
+        self._same = {**(also or {}), "last": steps[-1].name}
+        for step in steps:
+            names = [step.name, *(name for name, same in self._same.items() if same == step.name)]
+            self.points.update(dict.fromkeys(names, Point(step.channels, step.stride)))
+        self.aliases = dict(zip(self.ALIASES, aliases, strict=True))
+
+    def load(self, weights: str | None, architecture: str | None, preprocessing: Mapping[str, Any] | None) -> bool:
+        """Initialise the network: fresh (`initialise`) or with pretrained weights; set `preprocessing`.
+
+        Args:
+            weights: see `wsol.backbones.weights.find_weights`; None for random weights.
+            architecture: torchvision's name of the network, None where it has none.
+            preprocessing: entries that replace those of the weights; None entries are ignored.
+
+        Returns:
+            True if the weights are torchvision's own.
+        """
+        if weights is None:
+            self.initialise()
+            self.preprocessing = choose_preprocessing(self.preprocessing, preprocessing)
+            return False
+        found = find_weights(weights, architecture)
+        load_strictly(self, found.state, found.source, self.dropped)
+        if self.classifier:
+            layer = {key: found.state.get(f"{self.classifier}.{key}") for key in ("weight", "bias")}
+            self.classifier_state = {key: value for key, value in layer.items() if value is not None}
+        self.preprocessing = choose_preprocessing(found.preprocessing or self.preprocessing, preprocessing)
+        return found.preprocessing is not None
+
+    def initialise(self) -> None:
+        """Fill convolutions as He et al. 2015 (fan out, as torchvision's ResNet and VGG) and norms with 1 and 0."""
+        for module in self.modules():
+            if isinstance(module, nn.Conv2d):
+                nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+                if module.bias is not None:
+                    nn.init.zeros_(module.bias)
+
+    @property
+    def named_points(self) -> dict[str, Point]:
+        """Every name a point can be asked for by: `points` and `aliases`."""
+        return self.points | {alias: self.points[name] for alias, name in self.aliases.items()}
+
+    def resolve(self, name: str) -> str:
+        """Return the step behind a point's name or alias.
+
+        Raises:
+            InputError: no such point; the message lists those there are.
+        """
+        target = self.aliases.get(name, name)
+        if target not in self.points:
+            raise unknown(f"point of {type(self).__name__}", name, self.named_points)
+        return self._same.get(target, target)
+
+    def prepare(self, images: Tensor) -> Tensor:
+        """Return the images as the first layer wants them; float (N, 3, H, W) to the same."""
+        return images
+
+    def forward(
+        self, images: Tensor, taps: Sequence[str] = (), edits: Mapping[str, nn.Module] | None = None
+    ) -> dict[str, Tensor]:
+        """Run the network.
+
+        Args:
+            images: float (N, 3, H, W), normalised as `preprocessing` says.
+            taps: names of the points to return.
+            edits: modules (N, C, h, w) to the same, by point; each replaces the features of its point.
+
+        Returns:
+            ``last``, the final features (N, C, H/s, W/s), and the features of each tap under the name asked for,
+            after the edit there.
+
+        Raises:
+            InputError: unknown points, two edits at one point, images of the wrong shape or too small.
+        """
+        self._check(images)
+        wanted = {name: self.resolve(name) for name in taps}
+        replaced = self.place(edits or {})
+        x = self.prepare(images)
+        seen = {}
+        for step in self._steps:
+            for path in step.modules:
+                x = self.get_submodule(path)(x)
+            if step.name in replaced:
+                x = replaced[step.name](x)
+            if step.name in wanted.values():
+                seen[step.name] = x
+        return {"last": x} | {name: seen[step] for name, step in wanted.items()}
+
+    def place(self, edits: Mapping[str, nn.Module]) -> dict[str, nn.Module]:
+        """Return the edits by step.
+
+        Raises:
+            InputError: an unknown point, or two edits at one.
+        """
+        steps = {name: self.resolve(name) for name in edits}
+        for name, step in steps.items():
+            if same := [other for other in steps if other != name and steps[other] == step]:
+                raise InputError(f"edits {name!r} and {same[0]!r} are at the same point {step!r}: keep one of them")
+        return {steps[name]: edit for name, edit in edits.items()}
+
+    def _check(self, images: Tensor) -> None:
+        if images.ndim != 4 or images.shape[1] != 3 or not images.is_floating_point():
+            raise InputError(f"expected float images (N, 3, H, W), got {images.dtype} {tuple(images.shape)}")
+        if min(images.shape[2:]) < self.min_size:
+            size = f"{images.shape[3]}x{images.shape[2]}"
+            raise InputError(
+                f"{type(self).__name__} needs images of at least {self.min_size} pixels a side, got {size}: "
+                "choose a larger input or another backbone"
+            )
+
+
+def lower_strides(strides: Sequence[int], output_stride: int | None, fixed: int, network: str) -> list[int]:
+    """Set the last strides to 1 so that their product is the output stride.
+
+    Args:
+        strides: of the places that shrink the map, in order.
+        output_stride: input pixels per cell of the final map; None leaves the network as it is.
+        fixed: how many of the first places stay as they are.
+        network: name for the message.
+
+    Example:
+        >>> lower_strides([4, 2, 2, 2], 8, fixed=1, network="ResNet")
+        [4, 2, 1, 1]
+
+    Raises:
+        InputError: no such output stride; the message lists the possible ones.
+    """
+    if output_stride is None:
+        return list(strides)
+    choices = {
+        math.prod(strides[:kept]): list(strides[:kept]) + [1] * (len(strides) - kept)
+        for kept in range(fixed, len(strides) + 1)
+    }
+    if output_stride not in choices:
+        possible = ", ".join(map(str, choices))
+        raise InputError(f"output_stride {output_stride} is not possible for {network}: expected one of {possible}")
+    return choices[output_stride]
+
+
+def dense_pool() -> nn.MaxPool2d:
+    """Return the max-pool that stands where a strided one was: 3x3, stride 1, padding 1, as ACoL's VGG has it."""
+    return nn.MaxPool2d(kernel_size=3, stride=1, padding=1)

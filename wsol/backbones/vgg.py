@@ -1,0 +1,93 @@
+"""VGG (Simonyan and Zisserman 2015) as a feature network.
+
+Surgery of CAM (Zhou et al. 2016, section 3): everything from the fifth pool on is dropped, which leaves a 14x14 map at 224.
+Pooling of ACoL (Zhang et al. 2018; authors' code): 3x3 pools with padding 1, the last ones with stride 1 (pool4 and pool5:
+28x28 at 224), then average pooling 3x3 with stride 1 and padding 1.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from torch import nn
+
+from wsol.backbones.base import Backbone, Step, dense_pool, lower_strides
+from wsol.errors import unknown
+
+WIDTHS = (64, 128, 256, 512, 512)
+DEPTHS = {11: (1, 1, 2, 2, 2), 13: (2, 2, 2, 2, 2), 16: (2, 2, 3, 3, 3), 19: (2, 2, 4, 4, 4)}
+POOLINGS = ("standard", "acol")
+
+
+class VGG(Backbone):
+    """VGG-11, -13, -16 or -19 without its classifier.
+
+    Points: ``conv1_1`` ... ``conv5_3`` (after ReLU), ``pool1`` ... ``pool5`` where kept, ``avgpool`` with ACoL's pooling.
+    Lowering the stride sets the last pools to stride 1, 3x3 with padding 1; a standard fifth pool of stride 1 is dropped.
+
+    Args:
+        depth: 11, 13, 16 or 19.
+        batch_norm: batch normalisation after each convolution.
+        pooling: ``standard`` (2x2) or ``acol``.
+        output_stride: 4, 8, 16 or 32; None for the paper's (standard 16, acol 8).
+        weights: torchvision name, path, or None.
+        preprocessing: entries that replace those of the weights.
+
+    Raises:
+        InputError: an unknown option or weights that do not fit.
+
+    Example:
+        >>> VGG(depth=11).points["last"]
+        Point(channels=512, stride=16)
+    """
+
+    min_size = 32
+    dropped = ("classifier.",)
+
+    def __init__(
+        self,
+        depth: int = 16,
+        batch_norm: bool = False,
+        pooling: str = "standard",
+        output_stride: int | None = None,
+        weights: str | None = None,
+        preprocessing: Mapping[str, Any] | None = None,
+    ) -> None:
+        super().__init__()
+        if depth not in DEPTHS:
+            raise unknown("depth of VGG", str(depth), map(str, DEPTHS))
+        if pooling not in POOLINGS:
+            raise unknown("pooling of VGG", pooling, POOLINGS)
+        acol = pooling == "acol"
+        strides = lower_strides([2] * 5, output_stride or (8 if acol else 16), fixed=2, network="VGG")
+        self.features = nn.Sequential()
+        steps: list[Step] = []
+        for stage, (count, width, stride) in enumerate(zip(DEPTHS[depth], WIDTHS, strides, strict=True), start=1):
+            for number in range(1, count + 1):
+                steps.append(self._conv(f"conv{stage}_{number}", steps, width, batch_norm))
+            if stage < 5 or stride == 2 or acol:
+                steps.append(self._pool(f"pool{stage}", steps[-1], stride, acol))
+        if acol:
+            self.avgpool = nn.AvgPool2d(kernel_size=3, stride=1, padding=1)
+            steps.append(steps[-1]._replace(name="avgpool", modules=("avgpool",)))
+        self.declare(steps, aliases=("pool3", f"conv4_{DEPTHS[depth][3]}", f"conv5_{DEPTHS[depth][4]}"))
+        self.load(weights, f"vgg{depth}{'_bn' * batch_norm}", preprocessing)
+
+    def _conv(self, name: str, before: list[Step], width: int, batch_norm: bool) -> Step:
+        channels, stride = (before[-1].channels, before[-1].stride) if before else (3, 1)
+        layers = [nn.Conv2d(channels, width, kernel_size=3, padding=1)]
+        return self._step(name, [*layers, *[nn.BatchNorm2d(width)] * batch_norm, nn.ReLU(inplace=True)], width, stride)
+
+    def _pool(self, name: str, before: Step, stride: int, acol: bool) -> Step:
+        if stride == 1:
+            pool = dense_pool()
+        else:
+            pool = nn.MaxPool2d(kernel_size=3, stride=2, padding=1) if acol else nn.MaxPool2d(kernel_size=2, stride=2)
+        return self._step(name, [pool], before.channels, before.stride * stride)
+
+    def _step(self, name: str, layers: list[nn.Module], channels: int, stride: int) -> Step:
+        first = len(self.features)
+        self.features.extend(layers)
+        paths = tuple(f"features.{index}" for index in range(first, len(self.features)))
+        return Step(name, paths, channels, stride)

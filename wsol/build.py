@@ -1,0 +1,245 @@
+"""A resolved config becomes objects.
+
+`hydra.utils.instantiate` behind two checks: what a ``_target_`` names may be built at all (a config inside a checkpoint that
+came from elsewhere must not run any code), and the keys beside it fit its signature (a misspelt one is refused with the near
+matches).
+"""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import hydra.utils
+import pytorch_lightning as pl
+import torch
+from omegaconf import DictConfig, ListConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+from pytorch_lightning.utilities.exceptions import MisconfigurationException
+
+from wsol.data.module import LocalizationData
+from wsol.data.source import Source
+from wsol.errors import InputError, near_matches, unknown
+from wsol.localizer import Localizer
+from wsol.protocols import Protocol
+from wsol.types import Preprocessing
+
+TRUSTED = ("wsol", "torch", "torchvision", "timm")
+
+def instantiate(node: DictConfig | Mapping, where: str, *, trust: bool = True, **extra: Any) -> Any:
+    """Build what ``node`` names, after the two checks, recursively.
+
+    Args:
+        node: config with ``_target_``.
+        where: its key in the config, for messages.
+        trust: False allows targets of the packages `TRUSTED` only.
+        extra: keyword arguments beside those of the config.
+
+    Raises:
+        InputError: untrusted or unknown target, unknown or missing argument, or a missing mandatory value.
+    """
+    try:
+        plain = OmegaConf.to_container(OmegaConf.create(node), resolve=True, throw_on_missing=True)  # type: ignore[arg-type]
+    except OmegaConfBaseException as error:
+        key = getattr(error, "full_key", None)
+        raise InputError(f"{where}.{key}: {str(error).splitlines()[0]}; set it on the command line") from error
+    check(plain, where, trust=trust, extra=extra)
+    if not extra:
+        return hydra.utils.instantiate(plain, _convert_="all")
+    # Finished objects go past Hydra, which would copy them.
+    return hydra.utils.instantiate({**plain, "_partial_": True}, _convert_="all")(**extra)
+
+
+def check(node: Any, where: str, *, trust: bool, extra: Mapping[str, Any] = {}) -> None:  # noqa: B006
+    """Check the targets in ``node`` and the arguments beside them; see `instantiate`."""
+    if isinstance(node, list | ListConfig):
+        for position, child in enumerate(node):
+            check(child, f"{where}[{position}]", trust=trust)
+    if not isinstance(node, dict | DictConfig):
+        return
+    for key, child in node.items():
+        check(child, f"{where}.{key}", trust=trust)
+    if "_target_" in node:
+        target = _locate(str(node["_target_"]), where, trust)
+        given = {str(k) for k in node if str(k) not in ("_target_", "_partial_", "_args_", "_recursive_", "_convert_")}
+        _check_arguments(target, given, {*given, *extra}, where, partial=bool(node.get("_partial_", False)))
+
+
+def _locate(name: str, where: str, trust: bool) -> Any:
+    """Import what a dotted name means."""
+    if not trust and name.partition(".")[0] not in TRUSTED:
+        raise InputError(
+            f"{where}._target_={name}: a checkpoint may only name targets of {', '.join(TRUSTED)}; "
+            "pass trust=true if you trust where the checkpoint came from"
+        )
+    module, _, attributes = name, "", ""
+    while module:
+        try:
+            found: Any = importlib.import_module(module)
+        except ModuleNotFoundError as error:
+            if error.name is None or not (name == error.name or name.startswith(f"{error.name}.")):
+                raise
+            module, _, last = module.rpartition(".")
+            attributes = f"{last}.{attributes}" if attributes else last
+            continue
+        for attribute in filter(None, attributes.split(".")):
+            if not hasattr(found, attribute):
+                raise InputError(f"{where}._target_={name}: {found.__name__} has no {attribute!r}; {_has(found, attribute)}")
+            found = getattr(found, attribute)
+        return found
+    raise InputError(f"{where}._target_={name}: no such package; expected a dotted Python name that can be imported")
+
+
+def _has(found: Any, attribute: str) -> str:
+    return near_matches(attribute, [n for n in dir(found) if not n.startswith("_")]).partition("Choices:")[0] or "check it"
+
+
+def _check_arguments(target: Any, given: set[str], complete: set[str], where: str, *, partial: bool) -> None:
+    """Refuse arguments that the signature of ``target`` lacks, and missing ones unless it is partial."""
+    try:
+        parameters = inspect.signature(target).parameters
+    except (TypeError, ValueError):
+        return
+    named = [n for n, p in parameters.items() if p.kind not in (p.VAR_KEYWORD, p.VAR_POSITIONAL)]
+    if not any(p.kind == p.VAR_KEYWORD for p in parameters.values()):
+        for key in sorted(given - set(named)):
+            raise InputError(f"{where}: {target.__qualname__} takes no {key!r}; {near_matches(key, named)}")
+    missing = [n for n in named if parameters[n].default is inspect.Parameter.empty and n not in complete]
+    if missing and not partial:
+        raise InputError(f"{where}: {target.__qualname__} needs {', '.join(missing)}; set {where}.{missing[0]}=...")
+
+
+def build_source(config: DictConfig, *, trust: bool = True) -> Source:
+    """Return the dataset that ``config.data`` names."""
+    if config.data is None:
+        raise InputError("no dataset: choose one with data=..., see --help for the choices")
+    return instantiate(config.data, "data", trust=trust)
+
+
+def build_data(
+    config: DictConfig, source: Source, preprocessing: Preprocessing, *, trust: bool = True, **settings: Any
+) -> LocalizationData:
+    """Return the data module: the source's images, resized as the weights expect unless the config says otherwise.
+
+    ``size`` and ``interpolation`` that a transform leaves null are those of ``preprocessing``.
+    """
+    size = config.image_size or preprocessing.size
+    transforms = {
+        f"{use}_transform": instantiate(
+            _filled(config.transform[use], size=size, interpolation=preprocessing.interpolation), f"transform.{use}", trust=trust
+        )
+        for use in ("train", "eval")
+    }
+    return instantiate(config.loader, "loader", trust=trust)(source=source, **transforms, **settings)
+
+
+def _filled(node: DictConfig, **defaults: Any) -> DictConfig:
+    """A copy of ``node`` in which null values take the defaults of the same name."""
+    return OmegaConf.merge(node, {k: v for k, v in defaults.items() if k in node and node[k] is None})  # type: ignore[return-value]
+
+
+def build_localizer(
+    config: DictConfig, classes: tuple[str, ...], *, trust: bool = True, load_weights: bool = True
+) -> Localizer:
+    """Return the localizer of ``config.backbone`` and ``config.method`` for the given classes.
+
+    Args:
+        config: resolved training config.
+        classes: class names, in label order.
+        trust: see `instantiate`.
+        load_weights: False skips the backbone's pretrained weights (a checkpoint is loaded over them anyway).
+    """
+    backbone_node = config.backbone
+    if not load_weights and "weights" in backbone_node:
+        backbone_node = OmegaConf.merge(backbone_node, {"weights": None})
+    preset = config.get("preprocessing")
+    backbone = instantiate(backbone_node, "backbone", trust=trust)
+    if preset is not None:
+        backbone.preprocessing = Preprocessing(**{**preset, "mean": tuple(preset["mean"]), "std": tuple(preset["std"])})
+    for edit, node in (config.method.edits or {}).items():
+        check(node, f"method.edits.{edit}", trust=trust)
+    edits = {point: instantiate(node, f"method.edits.{point}", trust=trust) for point, node in (config.method.edits or {}).items()}
+    head = instantiate(config.method.head, "method.head", trust=trust)
+    return Localizer(
+        backbone,
+        head,
+        num_classes=len(classes),
+        edits=edits,
+        classes=classes,
+        pretrained_classifier=config.pretrained_classifier and load_weights,
+    )
+
+
+def build_protocols(config: DictConfig, *, trust: bool = True) -> dict[str, Protocol]:
+    """Return the chosen protocols by name, in the order of the config."""
+    chosen = config.protocol or {}
+    return {name: instantiate(node, f"protocol.{name}", trust=trust) for name, node in chosen.items()}
+
+
+def resolve_precision(precision: str | int, accelerator: str) -> str:
+    """``auto``: bf16-mixed where the hardware multiplies bfloat16, else 32-true; anything else as given.
+
+    A CPU without AVX512-BF16 or AMX emulates bfloat16 and is many times slower with it than in float32.
+    """
+    if precision != "auto":
+        return str(precision)
+    if accelerator in ("auto", "gpu", "cuda") and torch.cuda.is_available():
+        return "bf16-mixed" if torch.cuda.is_bf16_supported(including_emulation=False) else "16-mixed"
+    return "bf16-mixed" if cpu_has_bf16() else "32-true"
+
+
+def cpu_has_bf16() -> bool:
+    """Whether this CPU multiplies bfloat16 in hardware (AVX512-BF16, AMX or Arm's BF16)."""
+    info = Path("/proc/cpuinfo")
+    flags = info.read_text(encoding="utf-8", errors="replace") if info.exists() else ""
+    return any(flag in flags for flag in ("avx512_bf16", "amx_bf16", " bf16 "))
+
+
+def monitor_mode(monitor: str, names: list[str]) -> str:
+    """Return ``min`` or ``max`` for the metric that chooses the best checkpoint.
+
+    Raises:
+        InputError: the metric is of the test split, or there is none of that name.
+    """
+    if monitor.startswith("test"):
+        raise InputError(f"monitor={monitor}: nothing is chosen on the test split; use a metric of the validation split, such as {names[0]}")
+    if monitor not in names:
+        raise unknown("monitor", monitor, names)
+    return "min" if monitor.endswith(("error", "loss")) else "max"
+
+
+def resolve_layout(memory_format: str) -> bool:
+    """Whether images and weights go channels-last: ``channels_last``, ``contiguous``, or ``auto``.
+
+    ``auto`` is channels-last, the faster one for convolutions on GPUs with tensor cores and on CPUs.
+    """
+    return memory_format != "contiguous"
+
+
+def build_trainer(node: DictConfig, **arguments: Any) -> pl.Trainer:
+    """Return the Lightning trainer of a config, with ``precision: auto`` resolved and the samplers left to the data module."""
+    plain = OmegaConf.to_container(node, resolve=True)
+    assert isinstance(plain, dict)
+    plain["precision"] = resolve_precision(plain["precision"], str(plain["accelerator"]))
+    fixed = {
+        "use_distributed_sampler": False,
+        "num_sanity_val_steps": 0,
+        "enable_model_summary": False,
+        "enable_progress_bar": sys.stderr.isatty(),
+        "inference_mode": True,
+    }
+    try:
+        return instantiate(plain, "trainer", **{**fixed, **arguments})
+    except (MisconfigurationException, ValueError) as error:
+        raise InputError(f"trainer: {str(error).splitlines()[0]}") from error
+
+
+def logger_arguments(config: DictConfig, folder: Path) -> dict[str, Any]:
+    """What a logger that asks for it is given beside its config: the run folder and the whole config."""
+    parameters = inspect.signature(_locate(config.logger._target_, "logger", trust=True)).parameters
+    offered = {"folder": folder, "config": config, "save_dir": str(folder)}
+    return {name: value for name, value in offered.items() if name in parameters}

@@ -1,0 +1,1 @@
+"""What listens to training: the metrics file, the lines on the screen, Weights & Biases."""

@@ -1,0 +1,91 @@
+"""Checkpoints: what they carry, reading them safely, and a localizer rebuilt from one alone.
+
+A checkpoint is Lightning's, with one entry of ours, ``wsol``: the resolved config, the class names and the preprocessing, all
+plain data. It is read with ``weights_only``, and what its config may name is limited (see `wsol.build`), so a checkpoint from
+elsewhere cannot run code.
+"""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+from omegaconf import DictConfig, OmegaConf
+
+from wsol.build import build_localizer
+from wsol.errors import InputError
+from wsol.localizer import Localizer
+from wsol.types import Preprocessing
+
+FORMAT = 1
+"""Version of what `header` writes."""
+
+
+def header(config: DictConfig, classes: tuple[str, ...], preprocessing: Preprocessing) -> dict:
+    """Return what a checkpoint carries to rebuild its localizer: plain data, loadable with ``weights_only``."""
+    plain = OmegaConf.to_container(config, resolve=True)
+    return {
+        "format": FORMAT,
+        "config": plain,
+        "classes": list(classes),
+        "preprocessing": {
+            "mean": list(preprocessing.mean),
+            "std": list(preprocessing.std),
+            "size": preprocessing.size,
+            "interpolation": preprocessing.interpolation,
+        },
+    }
+
+
+def read(path: Path) -> dict:
+    """Read a checkpoint written by `wsol train` onto the CPU; never runs code from it.
+
+    Raises:
+        InputError: the file is missing, unreadable, or not a checkpoint of this program.
+    """
+    if not path.is_file():
+        raise InputError(f"{path}: no such checkpoint; expected a .ckpt file written by `wsol train`")
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except (OSError, RuntimeError, EOFError, ValueError, KeyError, pickle.UnpicklingError) as error:
+        raise InputError(f"{path}: not a readable checkpoint ({str(error).splitlines()[0]})") from error
+    if not isinstance(content, dict) or "wsol" not in content or "state_dict" not in content:
+        raise InputError(f"{path}: not a checkpoint of `wsol train` (no 'wsol' entry); expected one from <run>/checkpoints")
+    if content["wsol"].get("format") != FORMAT:
+        raise InputError(f"{path}: checkpoint format {content['wsol'].get('format')}, this version reads {FORMAT}")
+    return content
+
+
+def load_localizer(checkpoint: dict, path: Path, *, trust: bool = False) -> tuple[Localizer, DictConfig]:
+    """Rebuild the localizer of a checkpoint and return it with the config it was trained under.
+
+    Raises:
+        InputError: the config names untrusted targets, or the weights do not fit the architecture.
+    """
+    header = checkpoint["wsol"]
+    config = OmegaConf.create({**header["config"], "preprocessing": header["preprocessing"]})
+    localizer = build_localizer(config, tuple(header["classes"]), trust=trust, load_weights=False)
+    load_state(localizer, checkpoint["state_dict"], path)
+    return localizer, config
+
+
+def load_state(localizer: Localizer, state: Mapping[str, torch.Tensor], path: Path) -> None:
+    """Load the localizer's part of a Lightning state dict, strictly, saying what does not fit.
+
+    Raises:
+        InputError: missing or unexpected keys, or other shapes.
+    """
+    own = localizer.state_dict()
+    given = {key.removeprefix("localizer."): value for key, value in state.items() if key.startswith("localizer.")}
+    missing, surplus = sorted(own.keys() - given.keys()), sorted(given.keys() - own.keys())
+    shapes = [k for k in own.keys() & given.keys() if own[k].shape != given[k].shape]
+    if missing or surplus or shapes:
+        lines = [
+            f"{label}: {', '.join(keys[:5])}{f' and {len(keys) - 5} more' if len(keys) > 5 else ''}"
+            for label, keys in (("missing", missing), ("unexpected", surplus), ("of another shape", sorted(shapes)))
+            if keys
+        ]
+        raise InputError(f"{path}: its weights are of another architecture ({'; '.join(lines)}); use the config it was trained with")
+    localizer.load_state_dict(given)

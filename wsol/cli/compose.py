@@ -1,0 +1,149 @@
+"""From the words of a command line to one resolved config, or to one clear error."""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+from hydra import compose as hydra_compose
+from hydra import initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Sweep
+from hydra.errors import ConfigCompositionException, HydraException
+from omegaconf import DictConfig, OmegaConf, open_dict
+from omegaconf.errors import OmegaConfBaseException
+
+from wsol.cli import schema
+from wsol.errors import InputError, near_matches
+
+
+def config_root() -> Path:
+    """The folder of the shipped configs, wherever the package is installed."""
+    spec = importlib.util.find_spec("wsol.configs")
+    if spec is None or not spec.submodule_search_locations:
+        raise InputError("the package wsol.configs is missing: install wsol again (pip install .)")
+    return Path(next(iter(spec.submodule_search_locations)))
+
+
+def compose(verb: str, overrides: Sequence[str], config_dirs: Sequence[str] = ()) -> DictConfig:
+    """Return the config of ``verb`` under Hydra ``overrides``; `choices` says what was chosen of each group.
+
+    Args:
+        verb: name of the primary config, such as ``train``.
+        overrides: Hydra's override grammar, such as ``backbone=vgg16`` or ``trainer.max_epochs=3``.
+        config_dirs: the user's own config folders, searched first.
+
+    Raises:
+        InputError: a misspelt group, choice or key (with near matches), a wrong type, an override that doesn't parse.
+    """
+    schema.register()
+    GlobalHydra.instance().clear()
+    check_choices(overrides, groups(config_dirs))
+    words = [*overrides, *search_path(config_dirs)]
+    with initialize_config_dir(str(config_root()), job_name="wsol", version_base="1.3"):
+        try:
+            composed = hydra_compose(verb, overrides=words, return_hydra_config=True)
+        except (HydraException, OmegaConfBaseException) as error:
+            raise _explain(verb, overrides, config_dirs, error) from error
+    choices = OmegaConf.to_container(composed.hydra.runtime.choices)
+    config = OmegaConf.masked_copy(composed, [key for key in composed if key != "hydra"])
+    with open_dict(config):
+        config.choices = {k: v for k, v in sorted(choices.items()) if not k.startswith(("hydra", "schema"))}
+    OmegaConf.set_struct(config, True)
+    return config
+
+
+def search_path(config_dirs: Sequence[str]) -> list[str]:
+    """Return the Hydra override that adds the user's config folders."""
+    folders = [Path(folder).expanduser().resolve() for folder in config_dirs]
+    for folder in folders:
+        if not folder.is_dir():
+            raise InputError(f"--config-dir {folder}: no such folder")
+    return [f"hydra.searchpath=[{','.join(f'file://{folder}' for folder in folders)}]"] if folders else []
+
+
+def groups(config_dirs: Sequence[str] = ()) -> dict[str, dict[str, str]]:
+    """Return group -> choice -> its first comment line, over the shipped and the user's configs; imports no torch.
+
+    A folder in a group is part of the choice: ``experiment/cub/vgg16.yaml`` is ``experiment=cub/vgg16``.
+    """
+    found: dict[str, dict[str, str]] = {}
+    for root in (config_root(), *(Path(folder).expanduser() for folder in config_dirs)):
+        for file in sorted(root.glob("*/**/*.yaml")):
+            group, choice = file.relative_to(root).with_suffix("").as_posix().split("/", 1)
+            found.setdefault(group, {})[choice] = _summary(file)
+    return found
+
+
+def _summary(file: Path) -> str:
+    """The first comment line that is no Hydra directive."""
+    for line in file.read_text(encoding="utf-8").splitlines():
+        text = line.removeprefix("#").strip()
+        if not line.startswith("#"):
+            return ""
+        if text and not text.startswith("@"):
+            return text
+    return ""
+
+
+def check_choices(overrides: Sequence[str], known: Mapping[str, Mapping[str, str]]) -> None:
+    """Refuse a choice that its group does not have, before Hydra meets it."""
+    try:
+        parsed = OverridesParser.create().parse_overrides(list(overrides))
+    except HydraException as error:
+        raise InputError(f"an override does not parse: {_first_lines(str(error))}; expected key=value") from error
+    for override in parsed:
+        group, value = override.get_key_element().lstrip("+~").partition("@")[0], override.value()
+        if group not in known or override.is_delete():
+            continue
+        for choice in value if isinstance(value, list) else [value]:
+            if choice is not None and not isinstance(choice, Sweep) and str(choice) not in known[group]:
+                raise InputError(f"{group}={choice}: no such choice; {near_matches(str(choice), known[group])}")
+
+
+def _explain(verb: str, overrides: Sequence[str], config_dirs: Sequence[str], error: Exception) -> InputError:
+    """Turn Hydra's error into one that offers the near matches."""
+    known = groups(config_dirs)
+    text = str(error)
+    if match := re.search(r"Could not override '([^']+)'|Could not find key '([^']+)'|Key '([^']+)' not in", text):
+        key = next(part for part in match.groups() if part).partition("@")[0]
+        choices = sorted({*known, *_keys(verb, overrides, config_dirs)} - {"schema"})
+        return InputError(f"no config key {key!r}; {_near_keys(key, choices)}")
+    return InputError(f"the config of `wsol {verb.replace('_', ' ')}` does not compose: {_first_lines(text)}")
+
+
+def _near_keys(key: str, keys: Sequence[str]) -> str:
+    """Near matches of a dotted key; the choices offered are those of its own level."""
+    parent, _, _ = key.rpartition(".")
+    level = [k for k in keys if k.rpartition(".")[0] == parent] or [k for k in keys if "." not in k]
+    close = near_matches(key, keys).partition("Choices:")[0]
+    return f"{close}Keys here: {', '.join(level)}"
+
+
+def _keys(verb: str, overrides: Sequence[str], config_dirs: Sequence[str]) -> list[str]:
+    """Dotted keys of the config under the overrides that choose groups, or under none where those fail."""
+    known = groups(config_dirs)
+    choosing = [word for word in overrides if word.partition("=")[0].lstrip("+") in known]
+    for words in (choosing, []):
+        try:
+            with initialize_config_dir(str(config_root()), job_name="wsol", version_base="1.3"):
+                return list(_flatten(hydra_compose(verb, overrides=[*words, *search_path(config_dirs)])))
+        except ConfigCompositionException:
+            continue
+    return []
+
+
+def _flatten(node: DictConfig, prefix: str = "") -> Iterator[str]:
+    for key in node:
+        name = f"{prefix}{key}"
+        yield name
+        child = OmegaConf.to_container(node)[key] if OmegaConf.is_missing(node, key) else node._get_node(key)
+        if isinstance(child, DictConfig) and not child._is_none():
+            yield from _flatten(child, f"{name}.")
+
+
+def _first_lines(text: str) -> str:
+    return " ".join(line.strip() for line in text.splitlines()[:4] if line.strip())

@@ -1,0 +1,102 @@
+"""`wsol eval`: judge a trained localizer on a split, under any protocols, on the run's data or on other data."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+import pytorch_lightning as pl
+from omegaconf import DictConfig, OmegaConf
+
+from wsol import build, checkpoints, runs
+from wsol.cli import judge, show
+from wsol.data.module import LocalizationData
+from wsol.errors import InputError, unknown
+from wsol.localizer import Localizer
+from wsol.module import LocalizerModule
+
+log = logging.getLogger("wsol")
+
+
+def run(config: DictConfig) -> int:
+    """Judge under a composed config; returns the exit code."""
+    show.start_logging()
+    if config.run is None:
+        raise InputError("which run? wsol eval run=<run folder>")
+    if config.split not in ("test", "val"):
+        raise unknown("split", config.split, ("test", "val"))
+    file = checkpoint_file(Path(config.run), config.checkpoint)
+    checkpoint = checkpoints.read(file)
+    localizer, trained = checkpoints.load_localizer(checkpoint, file, trust=config.trust)
+    settings = merged(trained, config)
+    source = build.build_source(settings, trust=config.trust or config.data is not None)
+    if tuple(source.classes) != tuple(checkpoint["wsol"]["classes"]):
+        raise InputError(
+            f"{file} was trained on {len(checkpoint['wsol']['classes'])} classes, the dataset has {len(source.classes)} "
+            "or names them otherwise; judge it on data of the same classes in the same order"
+        )
+    data = build.build_data(settings, source, localizer.backbone.preprocessing, seed=settings.seed)
+    evaluate(settings, config, file, localizer, data)
+    return 0
+
+
+def evaluate(
+    settings: DictConfig, config: DictConfig, file: Path, localizer: Localizer, data: LocalizationData
+) -> None:
+    """Judge, write results.json and print the table."""
+    splits = [config.split] if config.split == "val" else ["val", "test"]
+    evaluations = judge.evaluations(settings, data, splits, baselines=True)
+    if config.split not in evaluations:
+        raise InputError(f"split={config.split}: the dataset has {', '.join(data.splits)} only")
+    folder = Path(config.out) if config.out else runs.new_folder(file.parent.parent, "eval")
+    if (folder / "results.json").exists():
+        raise InputError(f"{folder} holds results already: choose another folder with out=...")
+    folder.mkdir(parents=True, exist_ok=True)
+    trainer: pl.Trainer = build.build_trainer(settings.trainer, logger=False, callbacks=[], default_root_dir=str(folder))
+    module = LocalizerModule(localizer, channels_last=build.resolve_layout(settings.memory_format))
+    results = judge.judge(trainer, module, data, evaluations)
+    if trainer.is_global_zero:
+        runs.write_config(folder, settings)
+        extra = {"checkpoint": {"file": str(file)}}
+        show.results(judge.write(folder, settings, module, data, trainer, results, **extra))
+        log.info("written to %s", folder / "results.json")
+
+
+def checkpoint_file(run: Path, name: str) -> Path:
+    """The checkpoint meant by a run folder and ``best``, ``last`` or a file name; ``best`` falls back to last.
+
+    Raises:
+        InputError: there is none.
+    """
+    if run.is_file():
+        return run
+    folder = run / "checkpoints"
+    if not folder.is_dir():
+        raise InputError(f"{run}: no run there (no checkpoints folder); expected a folder that `wsol train` made")
+    there = {file.stem: file for file in sorted(folder.glob("*.ckpt"))}
+    stem = Path(name).stem if name.endswith(".ckpt") else name
+    if stem == "best" and "best" not in there and "last" in there:
+        log.info("%s keeps no best checkpoint (nothing was monitored): judging the last one", run)
+        return there["last"]
+    if stem not in there:
+        raise unknown(f"checkpoint of {run}", name, there)
+    return there[stem]
+
+
+def merged(trained: DictConfig, config: DictConfig) -> DictConfig:
+    """The run's config with what the evaluation's command line says laid over it."""
+    settings = OmegaConf.create(OmegaConf.to_container(trained, resolve=True))
+    OmegaConf.set_struct(settings, False)
+    for key in ("data", "transform", "protocol"):
+        if config[key] is not None:
+            settings[key] = OmegaConf.create(OmegaConf.to_container(config, resolve=True)[key])  # type: ignore[index,call-overload]
+            settings.choices[key] = config.choices.get(key)
+    for key in ("data_dir", "image_size", "topk"):
+        if config[key] is not None:
+            settings[key] = config[key]
+    for key, name in (("batch_size", "eval_batch_size"), ("num_workers", "num_workers"), ("on_bad_image", "on_bad_image")):
+        if config[key] is not None:
+            settings.loader[name] = config[key]
+    settings.trainer = config.trainer
+    settings.name = f"{trained.name}"
+    return settings

@@ -1,0 +1,67 @@
+"""What `--help` prints: verbs, groups with their choices, and the keys of the root config, read from the YAML files."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import textwrap
+from collections.abc import Sequence
+
+from wsol.cli import schema
+from wsol.cli.compose import groups
+from wsol.cli.verbs import VERBS
+
+WIDTH = 118
+QUOTES = '"'
+
+
+def overview() -> str:
+    """`wsol --help`."""
+    width = max(map(len, VERBS))
+    lines = ["wsol: weakly supervised object localization", "", "usage: wsol VERB [OPTION]... [GROUP=CHOICE]... [KEY=VALUE]...", ""]
+    lines += [f"  {name:<{width}}  {verb.summary}" for name, verb in VERBS.items()]
+    lines += ["", "groups and their choices:", *_choices_in_brief()]
+    lines += ["", "wsol VERB --help says more, `wsol train --cfg` prints the config that a command line gives."]
+    return "\n".join(lines)
+
+
+def verb(name: str, config_dirs: Sequence[str] = ()) -> str:
+    """`wsol VERB --help` of a verb with a config."""
+    this = VERBS[name]
+    assert this.config is not None
+    node = schema.VERBS[this.config]
+    known = groups(config_dirs)
+    keys = [f.name for f in dataclasses.fields(node)]
+    lines = [f"wsol {name}: {this.summary}", "", f"example: {this.example}", "", "options:"]
+    lines += [
+        "  -m, --multirun      run every combination of comma-separated values, such as seed=0,1,2",
+        "  --config-dir DIR    add a folder of your own configs (may be repeated)",
+        "  --cfg               print the composed config and stop",
+        "",
+        "groups (GROUP=CHOICE):",
+    ]
+    for group in (g for g in known if g in keys or (g == "experiment" and this.config == "train")):
+        lines.append(f"  {group}")
+        width = max(map(len, known[group]))
+        lines += [f"    {choice:<{width}}  {summary}".rstrip() for choice, summary in known[group].items()]
+    lines += ["", "keys (KEY=VALUE):", *_keys(node)]
+    return "\n".join(lines)
+
+
+def _choices_in_brief() -> list[str]:
+    lines = []
+    for group, choices in groups().items():
+        lines += textwrap.wrap(
+            f"{group:<11} {', '.join(choices)}", WIDTH, initial_indent="  ", subsequent_indent=" " * 14, break_on_hyphens=False
+        )
+    return lines
+
+
+def _keys(node: type) -> list[str]:
+    """The plain keys of a schema, their defaults in YAML's spelling, and what they are for."""
+    lines = []
+    for item in dataclasses.fields(node):
+        if about := item.metadata.get("help"):
+            default = item.default if item.default is not dataclasses.MISSING else getattr(node(), item.name)
+            lines.append(f"  {f'{item.name}={json.dumps(default).strip(QUOTES)}':<32} {about}")
+    return lines

@@ -1,0 +1,83 @@
+"""Judging a localizer on the splits of a dataset; shared by `wsol train` and `wsol eval`."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+from omegaconf import DictConfig, OmegaConf
+
+from wsol import build, runs
+from wsol.data.module import LocalizationData
+from wsol.evaluation import SplitEvaluation, localization_table
+from wsol.module import LocalizerModule
+
+
+def evaluations(
+    config: DictConfig, data: LocalizationData, splits: Sequence[str], *, baselines: bool
+) -> dict[str, SplitEvaluation]:
+    """What is measured on each of ``splits`` that the data has."""
+    protocols = build.build_protocols(config)
+    return {
+        name: SplitEvaluation(data.split(name), data.views, protocols, topk=tuple(config.topk), baselines=baselines)
+        for name in splits
+        if name in data.splits
+    }
+
+
+def judge(
+    trainer: pl.Trainer, module: LocalizerModule, data: LocalizationData, wanted: Mapping[str, SplitEvaluation]
+) -> dict[str, Any]:
+    """Run the network once over each split and return the measured values.
+
+    Thresholds of origin ``fullsup`` come from the val split where it is among ``wanted``.
+    """
+    module.judge(wanted.values())
+    trainer.test(module, dataloaders=[data.eval_dataloader(name) for name in wanted], verbose=False)
+    curves = {name: evaluation.compute() for name, evaluation in wanted.items()}
+    return {
+        "classification": {name: result.classification for name, result in curves.items()},
+        "localization": [row for name in curves for row in localization_table(curves, name)],
+        "skipped_images": {name: evaluation.skipped_ids() for name, evaluation in wanted.items()},
+    }
+
+
+def write(
+    folder: Path,
+    config: DictConfig,
+    module: LocalizerModule,
+    data: LocalizationData,
+    trainer: pl.Trainer,
+    results: Mapping[str, Any],
+    **extra: Any,
+) -> Path:
+    """Write results.json: the values, and all that they depend on."""
+    backbone = module.localizer.backbone
+    return runs.write_results(
+        folder,
+        {
+            "name": config.name,
+            "seed": config.seed,
+            "choices": OmegaConf.to_container(config.choices),
+            **results,
+            **extra,
+            "protocols": {name: dataclasses.asdict(protocol) for name, protocol in build.build_protocols(config).items()},
+            "data": {
+                "source": config.data._target_,
+                "splits": {name: describe_split(data, name) for name in data.splits},
+                "classes": len(module.localizer.classes or ()),
+            },
+            "preprocessing": dataclasses.asdict(backbone.preprocessing),
+            "precision": str(trainer.precision),
+            "parameters": sum(p.numel() for p in module.localizer.parameters()),
+        },
+    )
+
+
+def describe_split(data: LocalizationData, name: str) -> dict[str, Any]:
+    """Size and fingerprint of a split."""
+    split = data.split(name)
+    return {"images": len(split), "boxes": split.has_boxes, "masks": split.has_masks, "fingerprint": split.fingerprint()}

@@ -1,0 +1,156 @@
+"""`wsol train`: build, fit, judge the best checkpoint, write results.json, print the table."""
+
+from __future__ import annotations
+
+import logging
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+from omegaconf import DictConfig
+from pytorch_lightning.callbacks import ModelCheckpoint
+
+from wsol import build, checkpoints, runs
+from wsol.callbacks.metrics_csv import MetricsCsv
+from wsol.callbacks.progress import EpochLines
+from wsol.cli import judge, show
+from wsol.errors import InputError
+from wsol.evaluation import SplitEvaluation
+from wsol.module import LocalizerModule
+
+log = logging.getLogger("wsol")
+
+
+def run(config: DictConfig) -> int:
+    """Train under a composed config; returns the exit code."""
+    show.start_logging()
+    prepare(config)
+    folder, resuming = runs.open_folder(config)
+    if (folder / "results.json").exists():
+        log.info("%s is finished; its results:", folder)
+        show.results(folder / "results.json")
+        return 0
+    runs.write_config(folder, config)
+    handler = runs.start_log(folder)
+    outer = os.environ.get(runs.RUN_DIR_VARIABLE)
+    os.environ[runs.RUN_DIR_VARIABLE] = str(folder.resolve())
+    try:
+        train(config, folder, resuming)
+    finally:
+        runs.stop_log(handler)
+        if outer is None:
+            del os.environ[runs.RUN_DIR_VARIABLE]
+    return 0
+
+
+def prepare(config: DictConfig) -> None:
+    """Fill in what the config leaves to the program, and refuse what contradicts itself whatever the data is."""
+    if config.name is None:
+        config.name = "-".join(str(config.choices[group]).replace("/", "_") for group in ("data", "method", "backbone"))
+    if config.monitor is not None and config.monitor.startswith("test"):
+        raise InputError(f"monitor={config.monitor}: nothing is chosen on the test split; use a metric of the val split")
+    if config.memory_format not in ("auto", "channels_last", "contiguous"):
+        raise InputError(f"memory_format={config.memory_format}: expected auto, channels_last or contiguous")
+    if not (config.trainer.max_epochs or 0) > 0:
+        raise InputError(f"trainer.max_epochs={config.trainer.max_epochs}: expected a positive number of epochs")
+
+
+def train(config: DictConfig, folder: Path, resuming: bool) -> None:
+    """Fit, judge and write the results into ``folder``."""
+    started = time.perf_counter()
+    pl.seed_everything(config.seed, workers=True, verbose=False)
+    source = build.build_source(config)
+    localizer = build.build_localizer(config, source.classes)
+    data = build.build_data(config, source, localizer.backbone.preprocessing, seed=config.seed)
+    optimizer = build.instantiate(config.optim.optimizer, "optim.optimizer")
+    header = checkpoints.header(config, source.classes, localizer.backbone.preprocessing)
+    module = LocalizerModule(
+        localizer,
+        optimizer=optimizer,
+        factors=config.optim.groups,
+        schedule=build.instantiate(config.schedule, "schedule"),
+        batch_transforms=[
+            build.instantiate(node, f"method.batch_transforms[{i}]") for i, node in enumerate(config.method.batch_transforms)
+        ],
+        label_smoothing=config.label_smoothing,
+        seed=config.seed,
+        channels_last=build.resolve_layout(config.memory_format),
+        header=header,
+    )
+    evaluations = judge.evaluations(config, data, ("val", "test"), baselines=True)
+    has_val = "val" in evaluations
+    metrics_csv = MetricsCsv(folder / "metrics.csv")
+    trainer = make_trainer(config, folder, metrics_csv, _monitor(config, evaluations))
+    if resuming and (last := folder / "checkpoints" / "last.ckpt").exists():
+        step = checkpoints.read(last)["global_step"]
+        metrics_csv.restart(step)
+        log.info("resuming %s after step %d", folder, step)
+        start: dict[str, Any] = {"ckpt_path": str(last), "weights_only": True}
+    else:
+        start = {}
+    log.info("run folder %s", folder)
+    log.info("%s", show.describe(config, data, localizer, trainer))
+    module.judge([evaluations["val"].without_baselines()] if has_val else [])
+    loaders = {"val_dataloaders": data.eval_dataloader("val")} if has_val else {}
+    fit(trainer, module, train_dataloaders=data.train_dataloader(), **loaders, **start)
+    trained = time.perf_counter() - started
+    best = _best(trainer, folder)
+    checkpoints.load_state(module.localizer, checkpoints.read(best)["state_dict"], best)
+    results = judge.judge(trainer, module, data, evaluations)
+    seconds = {"training": round(trained, 1), "judging": round(time.perf_counter() - started - trained, 1)}
+    if trainer.is_global_zero:
+        chosen = {"file": f"checkpoints/{best.name}", "monitor": config.monitor if has_val else None}
+        extra = {"checkpoint": chosen, "epochs": trainer.current_epoch, "seconds": seconds}
+        judge.write(folder, config, module, data, trainer, results, **extra)
+        show.results(folder / "results.json")
+    for logger in trainer.loggers:
+        if hasattr(logger, "finish_run"):
+            logger.finish_run(folder)
+
+
+def fit(trainer: pl.Trainer, module: LocalizerModule, **arguments: Any) -> None:
+    """`Trainer.fit`, in which Ctrl-C is Ctrl-C and not an exit of Lightning's."""
+    try:
+        trainer.fit(module, **arguments)
+    except SystemExit as error:
+        if trainer.interrupted:
+            raise KeyboardInterrupt from error
+        raise
+    if trainer.interrupted:
+        raise KeyboardInterrupt
+
+
+def make_trainer(config: DictConfig, folder: Path, metrics_csv: MetricsCsv, monitor: tuple[str, str] | None) -> pl.Trainer:
+    """The Lightning trainer of a run: last.ckpt after each epoch, best.ckpt by ``monitor`` (metric, mode)."""
+    keep = {"dirpath": folder / "checkpoints", "save_top_k": 1, "enable_version_counter": False}
+    callbacks: list[pl.Callback] = [EpochLines(), ModelCheckpoint(filename="last", save_on_train_epoch_end=True, **keep)]
+    if monitor:
+        name, mode = monitor
+        callbacks.append(ModelCheckpoint(filename="best", monitor=name, mode=mode, save_on_train_epoch_end=False, **keep))
+    loggers: list[Any] = [metrics_csv]
+    if config.logger:
+        loggers.append(build.instantiate(config.logger, "logger", **build.logger_arguments(config, folder)))
+    return build.build_trainer(config.trainer, logger=loggers, callbacks=callbacks, default_root_dir=str(folder))
+
+
+def _monitor(config: DictConfig, evaluations: dict[str, SplitEvaluation]) -> tuple[str, str] | None:
+    """The metric that chooses the best checkpoint and whether it should be low or high; None without a val split."""
+    if config.monitor is None:
+        return None
+    if "val" not in evaluations:
+        log.warning(
+            "the dataset has no val split, so the last checkpoint is judged; loader.val_per_class=N holds out N images a class"
+        )
+        return None
+    return config.monitor, build.monitor_mode(config.monitor, evaluations["val"].names())
+
+
+def _best(trainer: pl.Trainer, folder: Path) -> Path:
+    """The checkpoint to judge: the best where something was monitored and improved, else the last."""
+    best = folder / "checkpoints" / "best.ckpt"
+    trainer.strategy.barrier()
+    return best if best.exists() else folder / "checkpoints" / "last.ckpt"
+
+

@@ -1,0 +1,45 @@
+"""The verbs: what each is for, its config, and where its code lies. A new verb is one line here and one file."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Verb:
+    """One verb of the command line."""
+
+    summary: str
+    module: str
+    """Module with a function ``run``: of the composed config, or of the words where the verb has no config."""
+    config: str | None
+    example: str
+
+    def load(self) -> Callable[..., int]:
+        """Import the verb's code and return its ``run``."""
+        return importlib.import_module(self.module).run
+
+
+VERBS = {
+    "train": Verb(
+        "train a localizer and judge it",
+        "wsol.cli.train",
+        "train",
+        "wsol train data=cub data.root=data/CUB_200_2011 backbone=vgg16",
+    ),
+    "eval": Verb("judge a trained localizer", "wsol.cli.eval", "eval", "wsol eval run=runs/demo-cam/2026-01-31_12-00-00"),
+    "data verify": Verb(
+        "read a dataset and report what is there and what is wrong",
+        "wsol.cli.data_verify",
+        "data_verify",
+        "wsol data verify data=cub data.root=data/CUB_200_2011",
+    ),
+    "data prepare": Verb(
+        "unpack a dataset's published archives into the expected layout",
+        "wsol.cli.data_prepare",
+        None,
+        "wsol data prepare cub --archive CUB_200_2011.tgz",
+    ),
+}

@@ -1,0 +1,257 @@
+"""What datasets of image files share: from what their lists say to splits, and the check of both against the disk."""
+
+from __future__ import annotations
+
+import inspect
+import os
+import struct
+from abc import abstractmethod
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import ClassVar, NamedTuple
+
+import numpy as np
+from PIL import Image
+
+from wsol.data.archives import Archive
+from wsol.data.images import read_image
+from wsol.data.source import Boxes, FileSplit, Report, Source
+from wsol.data.tables import STOP, Sink, box_fault
+from wsol.errors import InputError
+
+SUFFIXES = frozenset((".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".ppm", ".pgm"))
+"""What counts as an image file, in small letters."""
+
+
+class Marked(NamedTuple):
+    """One annotated box and where it is written."""
+
+    box: tuple[float, ...]
+    """x0, y0, x1, y1 in the image frame."""
+    file: Path
+    line: int | None = None
+
+
+@dataclass
+class Listing:
+    """What a dataset's files say about the images of one split."""
+
+    inclusive: bool = False
+    """As in `wsol.types.Truth`."""
+    ids: list[str] = field(default_factory=list)
+    paths: list[str] = field(default_factory=list)
+    """Relative to the split's folder, with ``/``."""
+    labels: list[int] = field(default_factory=list)
+    sizes: list[tuple[int, int] | None] = field(default_factory=list)
+    """Width and height where the lists say it."""
+    boxes: list[Sequence[Marked]] = field(default_factory=list)
+
+    def add(
+        self,
+        name: str,
+        path: str,
+        label: int,
+        boxes: Sequence[Marked] = (),
+        size: tuple[int, int] | None = None,
+    ) -> None:
+        """Add an image."""
+        self.ids.append(name)
+        self.paths.append(path)
+        self.labels.append(label)
+        self.boxes.append(boxes)
+        self.sizes.append(size)
+
+
+class ListedSource(Source):
+    """A dataset of image files.
+
+    A subclass sets ``classes`` and ``splits`` when built and gives `_list`; splits are made when first asked for, or at
+    once by `_ready`.
+
+    Args:
+        root: the folder that the images' paths are relative to.
+        sink: told of faults in lists; the default raises at the first.
+    """
+
+    archives: ClassVar[tuple[Archive, ...]] = ()
+    """The archives it is published as, which `wsol.data.prepare` unpacks."""
+
+    def __init__(self, root: Path, sink: Sink = STOP) -> None:
+        self._root = root
+        self._sink = sink
+        self._listings: dict[str, Listing] = {}
+        self._made: dict[str, FileSplit] = {}
+
+    @abstractmethod
+    def _list(self, name: str) -> Listing:
+        """Read what there is to know about a split."""
+
+    def _masks(self, name: str) -> Callable[[int], np.ndarray | None] | None:
+        """Return the reader of a split's masks, None if it has none (see `FileSplit`)."""
+
+    def _unlisted_in(self) -> Iterable[Path]:
+        """Folders of which every image should be listed."""
+        return ()
+
+    def _notes(self) -> Iterable[str]:
+        """What `verify` should mention."""
+        return ()
+
+    def _ready(self) -> None:
+        """Make all splits now, so that every fault in their lists shows."""
+        for name in self.splits:
+            self._split(name)
+
+    def _split(self, name: str) -> FileSplit:
+        if name not in self._made:
+            listing = self._list(name)
+            listing.boxes = [
+                self._sound(boxes, size, listing.inclusive)
+                for boxes, size in zip(listing.boxes, listing.sizes, strict=True)
+            ]
+            self._made[name] = self._make(name, listing)
+            self._listings[name] = listing
+        return self._made[name]
+
+    def _sound(self, boxes: Sequence[Marked], size: tuple[int, int] | None, inclusive: bool) -> Sequence[Marked]:
+        """Leave out boxes that cannot be, telling the sink."""
+        faults = [box_fault(marked.box, inclusive, size) for marked in boxes]
+        for marked, fault in zip(boxes, faults, strict=True):
+            if fault:
+                self._sink.add(marked.file, marked.line, fault)
+        return [marked for marked, fault in zip(boxes, faults, strict=True) if not fault] if any(faults) else boxes
+
+    def _make(self, name: str, listing: Listing) -> FileSplit:
+        boxes = None
+        if any(listing.boxes):
+            boxes = Boxes.pack(([marked.box for marked in of_image] for of_image in listing.boxes), listing.inclusive)
+        return FileSplit(name, listing.ids, listing.labels, self._root, listing.paths, boxes, self._masks(name))
+
+    def verify(self, deep: bool = False, report: Report | None = None) -> Report:
+        """Count images, boxes and classes, and hold lists and files against each other.
+
+        Args:
+            deep: decode every image instead of reading headers alone (minutes instead of seconds).
+            report: goes on with this one, which may hold faults of the lists already.
+        """
+        report = report or Report(type(self).__name__)
+        for name in self.splits:
+            split = self._split(name)
+            report.count(split)
+            of_class = np.bincount(split.labels, minlength=len(self.classes))
+            report.per_class[name] = dict(zip(self.classes, of_class.tolist(), strict=True))
+            self._look(split, self._listings[name], deep, report)
+        report.notes += [*self._unlisted(), *self._notes()]
+        return report
+
+    def _look(self, split: FileSplit, listing: Listing, deep: bool, report: Report) -> None:
+        """Hold the images of a split against what is listed of them."""
+        resized = []
+        for i, seen in enumerate(_look_at([split.path(i) for i in range(len(split))], deep)):
+            if isinstance(seen, str):
+                report.add(split.path(i), None, seen)
+                continue
+            if listing.sizes[i] and seen != listing.sizes[i]:
+                resized.append(f"{listing.paths[i]} is {seen[0]} x {seen[1]}, listed as {listing.sizes[i]}")
+            for marked in listing.boxes[i]:
+                fault = box_fault(marked.box, listing.inclusive, seen)
+                if fault:
+                    report.add(marked.file, marked.line, f"{fault} ({listing.paths[i]})")
+        if resized:
+            report.notes.append(f"{split.name}: {len(resized)} images differ in size from their list: {resized[0]}")
+        bare = sum(not boxes for boxes in listing.boxes)
+        if split.has_boxes and bare:
+            first = next(i for i, boxes in enumerate(listing.boxes) if not boxes)
+            report.notes.append(f"{split.name}: {bare} images have no box, such as {listing.paths[first]}")
+
+    def _unlisted(self) -> Iterator[str]:
+        folders = list(self._unlisted_in())
+        known = {self._root / path for listing in self._listings.values() for path in listing.paths} if folders else ()
+        for folder in folders:
+            others = [path for path in image_files(folder) if path not in known]
+            if others:
+                yield f"{len(others)} images under {folder} are in no list, such as {others[0]}"
+
+
+def inspected(build: Callable[..., Source], deep: bool = False) -> Report:
+    """Verify a dataset that may be too faulty to be built: what ``wsol data verify`` does.
+
+    Args:
+        build: makes the source, such as ``functools.partial(CUB, root)``; if it takes a ``sink``, faults in the lists
+            are collected rather than raised.
+        deep: see `ListedSource.verify`.
+
+    Returns:
+        Counts of what could be read, and the first problems.
+    """
+    report = Report(getattr(build, "__name__", getattr(getattr(build, "func", None), "__name__", "dataset")))
+    try:
+        collects = "sink" in inspect.signature(build).parameters
+        source = build(sink=report) if collects else build()
+        if isinstance(source, ListedSource):
+            return source.verify(deep, report)
+        return source.verify()
+    except InputError as error:
+        report.add(str(error), None, "nothing further was checked")
+    return report
+
+
+def need_folder(folder: Path, what: str) -> Path:
+    """Return the folder if it is there and not empty.
+
+    Raises:
+        InputError: otherwise, saying ``what`` was looked for.
+    """
+    if not folder.is_dir():
+        raise InputError(f"{folder}: no such folder; expected {what}")
+    if not any(folder.iterdir()):
+        raise InputError(f"{folder}: empty folder; expected {what}")
+    return folder
+
+
+def need_some(listing: Listing, root: Path, look_at: int = 50) -> None:
+    """Refuse a root under which none of the first images lies: a wrong one, rather than a few images lost.
+
+    Raises:
+        InputError: if none of the first ``look_at`` images is there.
+    """
+    if listing.paths and not any((root / path).is_file() for path in listing.paths[:look_at]):
+        raise InputError(f"{root / listing.paths[0]}: no such file, nor any of the next listed images; wrong root?")
+
+
+def image_files(folder: Path) -> list[Path]:
+    """Return all image files under a folder, at any depth, sorted; hidden ones are passed over."""
+    found = []
+    for parent, folders, files in os.walk(folder):
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        found += [Path(parent, name) for name in files if is_image(name)]
+    return sorted(found)
+
+
+def is_image(name: str) -> bool:
+    """Whether a file's name is that of an image (and not a hidden file)."""
+    return os.path.splitext(name)[1].lower() in SUFFIXES and not name.startswith(".")
+
+
+def _look_at(paths: Sequence[Path], deep: bool) -> Iterator[tuple[int, int] | str]:
+    """Yield width and height of each image, or what is wrong with it."""
+    with ThreadPoolExecutor() as pool:
+        for start in range(0, len(paths), 4096):
+            yield from pool.map(lambda path: _size(path, deep), paths[start : start + 4096])
+
+
+def _size(path: Path, deep: bool) -> tuple[int, int] | str:
+    try:
+        if deep:
+            height, width = read_image(path).shape[:2]
+            return width, height
+        with Image.open(path) as image:
+            return image.size
+    except FileNotFoundError:
+        return "no such file"
+    except InputError as error:
+        return str(error)
+    except (OSError, ValueError, SyntaxError, struct.error, Image.DecompressionBombError) as error:
+        return f"not a readable image ({error})"

@@ -1,0 +1,269 @@
+"""From a `Source` to batches: the LightningDataModule, and the loading of one image and one batch below it.
+
+Order and augmentation are drawn from (seed, epoch, position) alone, so a run is the same bit for bit with any number of
+workers, and so is one that was stopped and resumed. The global random state is never touched.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import cv2
+import numpy as np
+import torch
+from pytorch_lightning import LightningDataModule
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from wsol.data.images import BadImage
+from wsol.data.samplers import NOTHING, EvalSampler, Key, TrainSampler, drops_last
+from wsol.data.source import Source, Split, hold_out
+from wsol.data.transforms import EvalTransform, TrainTransform
+from wsol.errors import InputError, unknown
+from wsol.types import Batch
+
+
+class Loaded(NamedTuple):
+    """One image on its way to a batch."""
+
+    position: int
+    """In the split, or `NOTHING`."""
+    views: np.ndarray | None
+    """uint8 (3, h, w) or (V, 3, h, w); None if it could not be read or is `NOTHING`."""
+    label: int = 0
+    size: tuple[int, int] = (0, 0)
+    """Width and height as stored."""
+    error: str = ""
+
+
+class Images(Dataset[Loaded]):
+    """The images of a split, transformed.
+
+    Args:
+        split: where they come from.
+        transform: for training (random, drawn from seed, epoch and position) or evaluation.
+        seed: of the augmentation.
+    """
+
+    def __init__(self, split: Split, transform: TrainTransform | EvalTransform, seed: int = 0) -> None:
+        self.split, self.transform, self.seed = split, transform, seed
+
+    def __len__(self) -> int:
+        return len(self.split)
+
+    def __getitem__(self, key: Key) -> Loaded:
+        position, epoch = key
+        if position == NOTHING:
+            return Loaded(position, None)
+        try:
+            image = self.split.image(position)
+        except BadImage as error:
+            return Loaded(position, None, error=str(error))
+        if isinstance(self.transform, TrainTransform):
+            views = self.transform(image, np.random.default_rng([self.seed, epoch, position]))
+        else:
+            views = self.transform(image)
+        return Loaded(position, views, int(self.split.labels[position]), (image.shape[1], image.shape[0]))
+
+
+@dataclass(frozen=True)
+class Collate:
+    """Puts loaded images into a `Batch`, its images channels-last in memory.
+
+    What must stop the run is returned for `Loader` to raise: raised in a worker, torch would bury it in that worker's
+    stack trace.
+    """
+
+    empty: tuple[int, ...]
+    """Shape of one image's views, (3, h, w) or (V, 3, h, w), for batches without images."""
+    skip: bool
+    """Whether bad images are left out and counted, or stop the run."""
+    may_be_empty: bool = True
+    """Whether a batch of bad images alone is a batch; there is nothing to learn from one."""
+
+    def __call__(self, loaded: Sequence[Loaded]) -> Batch | BadImage:
+        """Return the batch, or what is wrong with it."""
+        bad = [one for one in loaded if one.error]
+        if bad and (not self.skip or (len(bad) == len(loaded) and not self.may_be_empty)):
+            return BadImage(bad[0].error)
+        good = [one for one in loaded if one.views is not None]
+        return Batch(
+            images=_stack([one.views for one in good if one.views is not None], self.empty),
+            labels=torch.tensor([one.label for one in good], dtype=torch.int64),
+            index=torch.tensor([one.position for one in good], dtype=torch.int64),
+            sizes=torch.tensor([one.size for one in good], dtype=torch.int64).reshape(-1, 2),
+            skipped=torch.tensor([one.position for one in bad], dtype=torch.int64),
+        )
+
+
+class Loader(DataLoader):
+    """A data loader that raises the `BadImage` its workers hand over."""
+
+    def __iter__(self) -> Any:
+        """Iterate over the batches; raises `BadImage`."""
+        for batch in super().__iter__():
+            if isinstance(batch, BadImage):
+                raise batch
+            yield batch
+
+
+class LocalizationData(LightningDataModule):
+    """Batches for training and evaluation of one dataset.
+
+    Args:
+        source: the dataset.
+        train_transform: None where nothing is trained.
+        eval_transform: for every split when it is evaluated.
+        batch_size: training images of one process in a batch.
+        eval_batch_size: the same when evaluating; None for ``batch_size``.
+        num_workers: loading processes for each training process; ``auto`` for its share of the cores, less one.
+        val_per_class: training images of each class to hold out for validation, for sources without ``val``.
+        seed: of order, augmentation and holding out.
+        on_bad_image: ``stop`` with the name of the first image that can't be read, or ``skip`` and count them.
+        pin_memory: None for yes where there is a GPU.
+        drop_last: leave out the last incomplete training batch: true, false, or ``auto`` if it has only one image.
+
+    Raises:
+        InputError: if an argument is not one of those, or ``val_per_class`` is given where there is a ``val`` split.
+    """
+
+    def __init__(
+        self,
+        source: Source,
+        train_transform: TrainTransform | None,
+        eval_transform: EvalTransform,
+        batch_size: int = 32,
+        eval_batch_size: int | None = None,
+        num_workers: int | str = "auto",
+        val_per_class: int = 0,
+        seed: int = 0,
+        on_bad_image: str = "stop",
+        pin_memory: bool | None = None,
+        drop_last: bool | str = "auto",
+    ) -> None:
+        super().__init__()
+        if on_bad_image not in ("stop", "skip"):
+            raise unknown("on_bad_image", on_bad_image, ("stop", "skip"))
+        if val_per_class and "val" in source.splits:
+            raise InputError("val_per_class holds out training images, but this data has a val split; set it to 0")
+        self.source, self.train_transform, self.eval_transform = source, train_transform, eval_transform
+        self.batch_size = _at_least("batch_size", batch_size, 1)
+        self.eval_batch_size = _at_least("eval_batch_size", eval_batch_size or batch_size, 1)
+        self.num_workers, self.seed, self.val_per_class = (
+            num_workers,
+            seed,
+            _at_least("val_per_class", val_per_class, 0),
+        )
+        self.on_bad_image, self.drop_last = on_bad_image, drop_last
+        self.pin_memory = torch.cuda.is_available() if pin_memory is None else pin_memory
+        self._splits: dict[str, Split] = {}
+
+    @property
+    def splits(self) -> tuple[str, ...]:
+        """Names of the splits there are, one held out for validation among them."""
+        return (*self.source.splits, "val") if self.val_per_class else self.source.splits
+
+    def split(self, name: str) -> Split:
+        """Return a split as it is used here: ``train`` without what is held out for validation.
+
+        Raises:
+            InputError: if there is none of this name.
+        """
+        if name not in self.splits:
+            raise unknown("split", name, self.splits)
+        if name not in self._splits and self.val_per_class and name in ("train", "val"):
+            train, val = hold_out(self.source.split("train"), self.val_per_class, self.seed)
+            self._splits |= {"train": train, "val": val}
+        elif name not in self._splits:
+            self._splits[name] = self.source.split(name)
+        return self._splits[name]
+
+    def train_dataloader(self) -> Loader:
+        """Shuffled, augmented batches; every process gets as many."""
+        if self.train_transform is None:
+            raise InputError("no train_transform is set; choose a transform to train with")
+        split = self.split("train")
+        rank, world = self._place()
+        sampler = TrainSampler(len(split), self.seed, rank, world)
+        drop = drops_last(self.drop_last, len(sampler), self.batch_size)
+        images = Images(split, self.train_transform, self.seed)
+        return self._loader(images, sampler, self.batch_size, (3, *[self.train_transform.size] * 2), drop)
+
+    def val_dataloader(self) -> Loader | list[Any]:
+        """Validation batches; none if there is no such split."""
+        return self.eval_dataloader("val") if "val" in self.splits else []
+
+    def test_dataloader(self) -> Loader:
+        """Test batches."""
+        return self.eval_dataloader("test")
+
+    def eval_dataloader(self, name: str) -> Loader:
+        """Every image of a split once over all processes, in order."""
+        split = self.split(name)
+        rank, world = self._place()
+        side = self.eval_transform.size
+        views = len(self.eval_transform.views((side, side)))
+        shape = (3, side, side) if views == 1 else (views, 3, side, side)
+        sampler = EvalSampler(len(split), self.eval_batch_size, rank, world)
+        return self._loader(Images(split, self.eval_transform), sampler, self.eval_batch_size, shape, False)
+
+    def _loader(
+        self, images: Images, sampler: TrainSampler | EvalSampler, batch_size: int, shape: tuple[int, ...], drop: bool
+    ) -> Loader:
+        processes = self.trainer.world_size // self.trainer.num_nodes if self.trainer else 1
+        workers = workers_for(self.num_workers, processes)
+        return Loader(
+            images,
+            batch_size=batch_size,
+            sampler=sampler,
+            drop_last=drop,
+            collate_fn=Collate(shape, self.on_bad_image == "skip", isinstance(sampler, EvalSampler)),
+            num_workers=workers,
+            persistent_workers=workers > 0,
+            worker_init_fn=_one_thread,
+            pin_memory=self.pin_memory,
+            generator=torch.Generator().manual_seed(self.seed),  # else each pass would draw from the global state
+        )
+
+    def _place(self) -> tuple[int, int]:
+        """Rank and number of processes."""
+        return (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
+
+
+def workers_for(num_workers: int | str, processes: int = 1) -> int:
+    """Return how many loading processes to start; ``auto`` is a process's share of the cores less one, 16 at most.
+
+    Example:
+        >>> workers_for(3)
+        3
+    """
+    if num_workers == "auto":
+        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        return min(max(cores // processes - 1, 0), 16)
+    if not isinstance(num_workers, int) or num_workers < 0:
+        raise InputError(f"num_workers must be auto or a number from 0, got {num_workers!r}")
+    return num_workers
+
+
+def _one_thread(worker: int) -> None:
+    """Keep a loading process to its one core."""
+    cv2.setNumThreads(0)
+    torch.set_num_threads(1)
+
+
+def _stack(views: list[np.ndarray], empty: tuple[int, ...]) -> Tensor:
+    """Stack N arrays (..., 3, h, w) to a tensor (N, ..., 3, h, w), channels-last in memory as transforms make them."""
+    *lead, channels, height, width = views[0].shape if views else empty
+    out = np.empty((len(views), *lead, height, width, channels), np.uint8)
+    for row, one in zip(out, views, strict=True):
+        row[...] = np.moveaxis(one, -3, -1)
+    return torch.from_numpy(out).movedim(-1, -3)
+
+
+def _at_least(name: str, value: int, least: int) -> int:
+    if not isinstance(value, int) or value < least:
+        raise InputError(f"{name} must be a whole number from {least}, got {value!r}")
+    return value

@@ -1,0 +1,101 @@
+"""Which images a process sees, and in what order: training shuffles and pads, evaluation neither."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+from torch.utils.data import Sampler
+
+from wsol.errors import InputError
+
+Key = tuple[int, int]
+"""Position of an image in its split (`NOTHING` for none), and the epoch, from which its augmentation is drawn."""
+NOTHING = -1
+
+
+class TrainSampler(Sampler[Key]):
+    """A permutation drawn from (seed, epoch), dealt out to the processes; the last turn repeats images to be even.
+
+    Args:
+        count: images in the split.
+        seed: of the order.
+        rank: this process.
+        world: number of processes.
+
+    Example:
+        >>> sampler = TrainSampler(5, seed=0, rank=0, world=2)
+        >>> sampler.set_epoch(3)
+        >>> len(sampler), len({key for key in sampler})
+        (3, 3)
+    """
+
+    def __init__(self, count: int, seed: int, rank: int = 0, world: int = 1) -> None:
+        self.count, self.seed, self.rank, self.world = count, seed, rank, world
+        self.epoch = 0
+
+    def set_epoch(self, epoch: int) -> None:
+        """Choose the order; Lightning calls this before every epoch."""
+        self.epoch = epoch
+
+    def __len__(self) -> int:
+        return -(-self.count // self.world)
+
+    def __iter__(self) -> Iterator[Key]:
+        order = np.random.default_rng([self.seed, self.epoch]).permutation(self.count)
+        for i in np.resize(order, len(self) * self.world)[self.rank :: self.world]:
+            yield int(i), self.epoch
+
+
+class EvalSampler(Sampler[Key]):
+    """Every image once over all processes: positions rank, rank + world, rank + 2 world, ...
+
+    All processes get the same number of batches, because they meet at each (a module under DDP sends its buffers
+    around). Where dealing out leaves one a batch short, a batch of `NOTHING` makes up for it.
+
+    Args:
+        count: images in the split.
+        batch_size: images of one process in a batch.
+        rank: this process.
+        world: number of processes.
+
+    Example:
+        >>> [[i for i, _ in EvalSampler(5, 2, rank, world=2)] for rank in range(2)]
+        [[0, 2, 4], [1, 3, -1]]
+    """
+
+    def __init__(self, count: int, batch_size: int, rank: int = 0, world: int = 1) -> None:
+        self.positions = list(range(rank, count, world))
+        if len(self.positions) % batch_size == 0 and len(self.positions) < -(-count // world):
+            self.positions.append(NOTHING)
+
+    def __len__(self) -> int:
+        return len(self.positions)
+
+    def __iter__(self) -> Iterator[Key]:
+        return ((i, 0) for i in self.positions)
+
+
+def drops_last(drop_last: bool | str, count: int, batch_size: int) -> bool:
+    """Whether to leave out the last, incomplete training batch of a process with ``count`` images.
+
+    Args:
+        drop_last: yes, no, or ``auto``: only if it holds a single image, which batch normalisation can't take.
+        count: images of the process.
+        batch_size: images in a batch.
+
+    Raises:
+        InputError: if nothing would be left.
+
+    Example:
+        >>> drops_last("auto", 33, 32), drops_last("auto", 34, 32), drops_last(True, 34, 32)
+        (True, False, True)
+    """
+    if drop_last not in (True, False, "auto"):
+        raise InputError(f"drop_last must be true, false or auto, got {drop_last!r}")
+    if drop_last is True and count < batch_size:
+        raise InputError(
+            f"batch_size {batch_size} is more than the {count} training images of a process, and drop_last leaves "
+            "none; lower batch_size or set drop_last=auto"
+        )
+    return count > batch_size and count % batch_size == 1 if drop_last == "auto" else bool(drop_last)

@@ -1,0 +1,386 @@
+"""What every dataset is to the rest of the package: a `Source` of named `Split`s, and the `Report` of a check.
+
+A dataset is one file with one class derived from `Source`. It reads its lists when built (raising `InputError` with
+file and line at the first thing wrong) and hands out `Split`s, which hold everything but the pixels in a few flat
+arrays: a split of 1.28 million images takes about 150 MB, and worker processes share it without copying.
+"""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import NamedTuple, Self, overload
+
+import numpy as np
+
+from wsol.data.images import BadImage, read_image
+from wsol.errors import InputError, unknown
+from wsol.types import Truth
+
+SPLITS = ("train", "val", "test")
+"""Training images; the few with boxes that choose thresholds (train-fullsup); those that are judged."""
+
+
+class Strings(Sequence[str]):
+    """Many strings as one block of bytes: a fraction of a list's memory, and nothing for forked workers to copy.
+
+    Example:
+        >>> names = Strings(["a", "", "été"])
+        >>> len(names), names[-1], list(names[:2])
+        (3, 'été', ['a', ''])
+    """
+
+    def __init__(self, strings: Iterable[str]) -> None:
+        encoded = [text.encode() for text in strings]
+        self._bytes = b"".join(encoded)
+        self._ends = np.cumsum([len(text) for text in encoded], dtype=np.int64)
+
+    def __len__(self) -> int:
+        return len(self._ends)
+
+    @overload
+    def __getitem__(self, i: int) -> str: ...
+    @overload
+    def __getitem__(self, i: slice) -> Strings: ...
+    def __getitem__(self, i: int | slice) -> str | Strings:
+        if isinstance(i, slice):
+            return Strings(self[k] for k in range(*i.indices(len(self))))
+        i = range(len(self))[i]
+        start = int(self._ends[i - 1]) if i else 0
+        return self._bytes[start : self._ends[i]].decode()
+
+
+@dataclass(frozen=True)
+class Boxes:
+    """The boxes of all images of a split, one after another."""
+
+    corners: np.ndarray
+    """float64 (B, 4) corners x0, y0, x1, y1 in the image frame, as the annotation writes them."""
+    ends: np.ndarray
+    """int64 (N,): image i owns the rows from ``ends[i - 1]`` (0 for the first) to ``ends[i]``."""
+    inclusive: bool
+    """True if x1, y1 name the last pixel inside, False if they name the edge."""
+
+    @classmethod
+    def pack(cls, per_image: Iterable[np.ndarray | Sequence], inclusive: bool) -> Boxes:
+        """Pack one (M, 4) array or list per image; M may be 0.
+
+        Example:
+            >>> Boxes.pack([[[0, 0, 4, 4]], [], [[1, 1, 2, 2], [3, 3, 5, 5]]], inclusive=False)[2].tolist()
+            [[1.0, 1.0, 2.0, 2.0], [3.0, 3.0, 5.0, 5.0]]
+        """
+        rows = [np.asarray(boxes, dtype=np.float64).reshape(-1, 4) for boxes in per_image]
+        ends = np.cumsum([len(r) for r in rows], dtype=np.int64)
+        return cls(np.concatenate([np.zeros((0, 4)), *rows]), ends, inclusive)
+
+    def __len__(self) -> int:
+        return len(self.ends)
+
+    def __getitem__(self, i: int) -> np.ndarray:
+        """The boxes of image ``i``: float64 (M, 4)."""
+        return self.corners[self.ends[i - 1] if i else 0 : self.ends[i]]
+
+    def subset(self, positions: np.ndarray) -> Boxes:
+        """The boxes of some images, in the order asked."""
+        return Boxes.pack((self[int(i)] for i in positions), self.inclusive)
+
+
+class Split(ABC):
+    """The images of one split with their labels and, where annotated, boxes and masks.
+
+    A subclass says where the pixels come from: it gives `_read_image` and perhaps `_read_mask`, both by *row*, the
+    position in the split as first built (a `subset` keeps the rows of its parent).
+
+    Args:
+        name: ``train``, ``val`` or ``test``.
+        ids: N distinct names.
+        labels: N class indices, 0 or above.
+        boxes: boxes of each image; None if the split has none.
+        has_masks: whether `mask` gives masks.
+
+    Raises:
+        InputError: if the split is empty, lengths differ, ids repeat or a label is negative.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        ids: Iterable[str],
+        labels: np.ndarray | Sequence[int],
+        boxes: Boxes | None = None,
+        has_masks: bool = False,
+    ) -> None:
+        self.name = name
+        self.ids: Sequence[str] = ids if isinstance(ids, Strings) else Strings(ids)
+        self.labels = np.asarray(labels, dtype=np.int64)
+        self.boxes = boxes
+        self.has_masks = has_masks
+        self._rows = np.arange(len(self.ids))
+        _check(self)
+
+    @property
+    def has_boxes(self) -> bool:
+        """Whether the images of this split carry boxes."""
+        return self.boxes is not None
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def image(self, i: int) -> np.ndarray:
+        """Image ``i``, uint8 (H, W, 3) RGB.
+
+        Raises:
+            InputError: if it cannot be read.
+        """
+        return self._read_image(int(self._rows[i]))
+
+    def truth(self, i: int) -> Truth | None:
+        """Where the object of image ``i`` is; None if nobody has marked it."""
+        if self.boxes is None or not len(self.boxes[i]):
+            return None
+        return Truth(self.boxes[i], self.boxes.inclusive)
+
+    def mask(self, i: int) -> np.ndarray | None:
+        """The object's pixels in image ``i``: uint8 (H, W), 0 background, 1 object, 255 ignored; None if not marked."""
+        return self._read_mask(int(self._rows[i])) if self.has_masks else None
+
+    def subset(self, positions: Sequence[int] | np.ndarray, name: str | None = None) -> Self:
+        """Some of the images, in the order asked, perhaps under another name.
+
+        Raises:
+            InputError: if none is asked for or one is asked for twice.
+        """
+        at = np.asarray(positions, dtype=np.int64)
+        part = copy.copy(self)
+        part.name = name or self.name
+        part.ids = Strings(self.ids[int(i)] for i in at)
+        part.labels = self.labels[at]
+        part.boxes = self.boxes.subset(at) if self.boxes is not None else None
+        part._rows = self._rows[at]
+        _check(part)
+        return part
+
+    def fingerprint(self) -> str:
+        """Return the sha256 (hex) over ids, labels and boxes, in order: equal for equal annotation."""
+        digest = hashlib.sha256()
+        for text in self.ids:
+            digest.update(text.encode() + b"\0")
+        digest.update(self.labels.astype("<i8").tobytes())
+        if self.boxes is not None:
+            digest.update(self.boxes.ends.astype("<i8").tobytes() + self.boxes.corners.astype("<f8").tobytes())
+            digest.update(bytes([self.boxes.inclusive]))
+        return digest.hexdigest()
+
+    @abstractmethod
+    def _read_image(self, row: int) -> np.ndarray: ...
+
+    def _read_mask(self, row: int) -> np.ndarray | None:
+        raise NotImplementedError(f"{type(self).__name__} says it has masks but does not read any")
+
+
+class FileSplit(Split):
+    """A split whose images are files: `Split`'s arguments, and
+
+    Args:
+        root: the folder that ``paths`` are relative to.
+        paths: N image files, relative, with ``/``.
+        read_mask: makes the mask of the image at a row (see `Split`), or None where there is none; must pickle.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        ids: Iterable[str],
+        labels: np.ndarray | Sequence[int],
+        root: str | Path,
+        paths: Iterable[str],
+        boxes: Boxes | None = None,
+        read_mask: Callable[[int], np.ndarray | None] | None = None,
+    ) -> None:
+        super().__init__(name, ids, labels, boxes, has_masks=read_mask is not None)
+        self.root = Path(root)
+        self._paths = Strings(paths)
+        self._mask_reader = read_mask
+        if len(self._paths) != len(self):
+            raise InputError(f"split {name!r}: {len(self)} ids but {len(self._paths)} paths; give one of each")
+
+    def path(self, i: int) -> Path:
+        """The file of image ``i``."""
+        return self.root / self._paths[int(self._rows[i])]
+
+    def missing(self) -> Iterator[Path]:
+        """Files that are not there."""
+        return (path for path in map(self.path, range(len(self))) if not path.is_file())
+
+    def _read_image(self, row: int) -> np.ndarray:
+        return read_image(self.root / self._paths[row])
+
+    def _read_mask(self, row: int) -> np.ndarray | None:
+        return self._mask_reader(row) if self._mask_reader is not None else None
+
+
+class Problem(NamedTuple):
+    """One thing wrong with a dataset."""
+
+    file: str
+    line: int | None
+    """Counted from 1; None where lines make no sense."""
+    text: str
+
+    def __str__(self) -> str:
+        return f"{self.file}:{self.line}: {self.text}" if self.line else f"{self.file}: {self.text}"
+
+
+@dataclass
+class Report:
+    """What `Source.verify` found; ``str(report)`` is what `wsol data verify` prints.
+
+    Example:
+        >>> report = Report("CUB", counts={"test": {"images": 180, "boxes": 180}})
+        >>> report.add("images.txt", 7, "no such file: a.jpg")
+        >>> print(report)
+        CUB
+          test: images 180, boxes 180
+        1 problem:
+          images.txt:7: no such file: a.jpg
+    """
+
+    name: str
+    counts: dict[str, dict[str, int]] = field(default_factory=dict)
+    """By split, then by what is counted."""
+    per_class: dict[str, dict[str, int]] = field(default_factory=dict)
+    """Images by split, then by class; printed as least and most."""
+    notes: list[str] = field(default_factory=list)
+    """What is worth knowing but not wrong."""
+    problems: list[Problem] = field(default_factory=list)
+    """The first of them."""
+    total: int = 0
+    """How many there are in all."""
+    keep: int = 20
+
+    @property
+    def ok(self) -> bool:
+        """Whether nothing is wrong."""
+        return not self.total
+
+    def add(self, file: str | Path, line: int | None, text: str) -> None:
+        """Count a problem, and keep it if it is among the first."""
+        self.total += 1
+        if len(self.problems) < self.keep:
+            self.problems.append(Problem(str(file), line, text))
+
+    def count(self, split: Split) -> None:
+        """Count what is in a split."""
+        row = {"images": len(split), "classes": len(np.unique(split.labels))}
+        if split.boxes is not None:
+            row |= {"boxes": len(split.boxes.corners)}
+        self.counts[split.name] = row | ({"masks": len(split)} if split.has_masks else {})
+
+    def __str__(self) -> str:
+        lines = [self.name]
+        for split, row in self.counts.items():
+            counted = [f"{what} {n:,}" for what, n in row.items()]
+            if images := self.per_class.get(split):
+                counted.append(f"images per class {min(images.values()):,} to {max(images.values()):,}")
+            lines.append(f"  {split}: " + ", ".join(counted))
+        lines += [f"note: {note}" for note in self.notes]
+        if self.ok:
+            return "\n".join([*lines, "no problems"])
+        more = f", the first {len(self.problems)} are" if self.total > len(self.problems) else ""
+        lines.append(f"{self.total:,} problem{'s' * (self.total > 1)}{more}:")
+        return "\n".join(lines + [f"  {problem}" for problem in self.problems])
+
+
+class Source(ABC):
+    """A dataset.
+
+    Attributes:
+        classes: names of the K classes; their order is that of the labels.
+        splits: those of ``train``, ``val`` and ``test`` that there are.
+    """
+
+    classes: tuple[str, ...]
+    splits: tuple[str, ...]
+
+    def split(self, name: str) -> Split:
+        """Return one split.
+
+        Raises:
+            InputError: if there is none of this name.
+        """
+        if name not in self.splits:
+            raise unknown("split", name, self.splits)
+        return self._split(name)
+
+    def verify(self, deep: bool = False) -> Report:
+        """Count everything and look for what is wrong; a dataset overrides this where it can look closer.
+
+        Args:
+            deep: also decode every image.
+        """
+        report = Report(type(self).__name__)
+        for name in self.splits:
+            split = self.split(name)
+            report.count(split)
+            for path in split.missing() if isinstance(split, FileSplit) else ():
+                report.add(path, None, "no such file")
+            for i in range(len(split)) if deep else ():
+                try:
+                    split.image(i)
+                except BadImage as error:
+                    report.add(split.name, i + 1, str(error))
+        return report
+
+    @abstractmethod
+    def _split(self, name: str) -> Split: ...
+
+
+def hold_out(split: Split, per_class: int, seed: int = 0) -> tuple[Split, Split]:
+    """Divide a training split in two, for datasets without a validation split.
+
+    Which images are held out depends on ``seed`` and the split alone.
+
+    Args:
+        split: the training images.
+        per_class: how many of each class to hold out.
+        seed: of the draw.
+
+    Returns:
+        The rest, named as before, and those held out, named ``val``; both in the split's order.
+
+    Raises:
+        InputError: if a class would keep no image.
+    """
+    rng = np.random.default_rng(seed)
+    held = []
+    for label in np.unique(split.labels):
+        of_class = np.flatnonzero(split.labels == label)
+        if len(of_class) <= per_class:
+            raise InputError(
+                f"split {split.name!r}: class {label} has {len(of_class)} images, too few to hold out "
+                f"{per_class} for validation; lower val_per_class"
+            )
+        held.append(rng.choice(of_class, per_class, replace=False))
+    val = np.sort(np.concatenate(held))
+    rest = np.setdiff1d(np.arange(len(split)), val)
+    return split.subset(rest), split.subset(val, "val")
+
+
+def _check(split: Split) -> None:
+    count = len(split.ids)
+    if not count:
+        raise InputError(f"split {split.name!r} has no images; check the dataset's root and lists")
+    if split.labels.shape != (count,) or (split.boxes is not None and len(split.boxes) != count):
+        raise InputError(f"split {split.name!r}: {count} ids need as many labels and lists of boxes")
+    if split.labels.min() < 0:
+        raise InputError(f"split {split.name!r}: image {split.ids[int(split.labels.argmin())]!r} has a negative label")
+    seen: set[bytes] = set()
+    for name in split.ids:
+        key = name.encode()
+        if key in seen:
+            raise InputError(f"split {split.name!r}: id {name!r} appears twice; every image needs its own")
+        seen.add(key)

@@ -1,0 +1,41 @@
+"""Errors that are the user's to mend, and the wording they share."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class InputError(ValueError):
+    """Bad input: a file, a config or an argument that the user can mend.
+
+    The message says what is wrong, where (file and line, or config key), what was expected and what to do.
+    The command line prints it without a stack trace and exits with code 2.
+    """
+
+
+def near_matches(name: str, choices: Iterable[str]) -> str:
+    """Return the end of an error message that offers the near matches of a misspelt name.
+
+    Args:
+        name: what was asked for.
+        choices: what there is.
+
+    Example:
+        >>> near_matches("resnet5", ["vgg16", "resnet50", "resnet18"])
+        "did you mean 'resnet50', 'resnet18'? Choices: resnet18, resnet50, vgg16"
+    """
+    known = sorted(set(choices))
+    close = difflib.get_close_matches(name, known, n=3, cutoff=0.6)
+    question = f"did you mean {', '.join(map(repr, close))}? " if close else ""
+    return f"{question}Choices: {', '.join(known) or 'none'}"
+
+
+def unknown(kind: str, name: str, choices: Iterable[str]) -> InputError:
+    """Return the error for a name that is not among the choices, with near matches.
+
+    Example:
+        >>> str(unknown("point", "pol3", ["pool3", "pool4"]))
+        "unknown point 'pol3': did you mean 'pool3', 'pool4'? Choices: pool3, pool4"
+    """
+    return InputError(f"unknown {kind} {name!r}: {near_matches(name, choices)}")

@@ -1,0 +1,58 @@
+"""Where the pixels of a stored image lie in the network's input, and back.
+
+One view of an image is made by resizing it to ``resized``, cutting the window of ``input_size`` whose top-left corner is
+``offset``, and perhaps mirroring it. With the image frame's x (continuous, in pixels)::
+
+    x_input = x * resized_width / image_width - offset_x          (mirrored: input_width - x_input)
+
+Boxes follow exactly the same map, so a box and the pixels under it never part.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class Geometry:
+    """The affine map between the image frame and the input frame of one view. All sizes are (width, height), pixels.
+
+    Example:
+        >>> view = Geometry(image_size=(500, 375), resized=(341, 256), offset=(58, 16), input_size=(224, 224))
+        >>> view.to_image(view.to_input([[100.0, 50.0, 300.0, 200.0]])).round(9).tolist()
+        [[100.0, 50.0, 300.0, 200.0]]
+    """
+
+    image_size: tuple[int, int]
+    resized: tuple[int, int]
+    offset: tuple[int, int]
+    input_size: tuple[int, int]
+    mirrored: bool = False
+
+    @classmethod
+    def square(cls, image_size: tuple[int, int], size: int) -> Geometry:
+        """The whole image resized to ``size`` x ``size``, whatever its shape."""
+        return cls(image_size, (size, size), (0, 0), (size, size))
+
+    def to_input(self, boxes: np.ndarray | list) -> np.ndarray:
+        """Map boxes (M, 4) from the image frame to the input frame; float64, not clipped."""
+        out = np.array(boxes, dtype=np.float64).reshape(-1, 4)
+        for axis in (0, 1):
+            out[:, axis::2] = out[:, axis::2] * self.resized[axis] / self.image_size[axis] - self.offset[axis]
+        return self._mirror(out)
+
+    def to_image(self, boxes: np.ndarray | list) -> np.ndarray:
+        """Map boxes (M, 4) from the input frame to the image frame; float64, not clipped."""
+        out = self._mirror(np.array(boxes, dtype=np.float64).reshape(-1, 4))
+        for axis in (0, 1):
+            out[:, axis::2] = (out[:, axis::2] + self.offset[axis]) * self.image_size[axis] / self.resized[axis]
+        return out
+
+    def _mirror(self, boxes: np.ndarray) -> np.ndarray:
+        if not self.mirrored:
+            return boxes
+        out = boxes.copy()
+        out[:, 0], out[:, 2] = self.input_size[0] - boxes[:, 2], self.input_size[0] - boxes[:, 0]
+        return out

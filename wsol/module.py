@@ -1,0 +1,170 @@
+"""The training and evaluation loop as a LightningModule; it composes finished objects and knows no method by name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
+
+import numpy as np
+import pytorch_lightning as pl
+import torch
+import torch.nn.functional as F  # noqa: N812
+from torch import Tensor
+from torch.optim import Optimizer
+from torchmetrics import MeanMetric
+
+from wsol.errors import InputError
+from wsol.evaluation import SplitEvaluation
+from wsol.localizer import Localizer
+from wsol.optim import optimizer_groups
+from wsol.types import Batch, Output
+
+BatchTransform = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
+
+
+class LocalizerModule(pl.LightningModule):
+    """Trains a localizer from image-level labels and judges its maps.
+
+    Args:
+        localizer: the network.
+        optimizer: makes the optimizer from parameter groups; a partial whose keywords hold the base ``lr`` and ``weight_decay``.
+        factors: parameter group -> factors of learning rate and weight decay, see `wsol.optim.optimizer_groups`.
+        schedule: makes a learning-rate scheduler from (optimizer, total_steps, steps_per_epoch); stepped each step.
+        batch_transforms: functions of (images float (N, 3, H, W), targets float (N, K)) that give new ones, in order.
+        label_smoothing: share of the target spread evenly over all classes.
+        seed: with the epoch and the process it seeds every draw made in training, so a resumed run repeats the same.
+        channels_last: whether images and weights are laid out channels-last.
+        header: what each checkpoint carries to rebuild the localizer (`wsol.build.checkpoint_header`).
+    """
+
+    def __init__(
+        self,
+        localizer: Localizer,
+        *,
+        optimizer: partial[Optimizer] | None = None,
+        factors: Mapping[str, Mapping[str, float]] | None = None,
+        schedule: Callable | None = None,
+        batch_transforms: Iterable[BatchTransform] = (),
+        label_smoothing: float = 0.0,
+        seed: int = 0,
+        channels_last: bool = True,
+        header: Mapping | None = None,
+    ) -> None:
+        super().__init__()
+        if not 0 <= label_smoothing < 1:
+            raise InputError(f"label_smoothing must lie in [0, 1), got {label_smoothing}")
+        layout = torch.channels_last if channels_last else torch.contiguous_format
+        self.localizer = localizer.to(memory_format=layout)  # type: ignore[call-overload]
+        self.evaluations: dict[str, SplitEvaluation] = {}
+        self.train_loss = MeanMetric()
+        self.train_error = MeanMetric()
+        self._optimizer, self._factors, self._schedule = optimizer, dict(factors or {}), schedule
+        self._batch_transforms = tuple(batch_transforms)
+        self._label_smoothing, self._seed, self._layout = label_smoothing, seed, layout
+        self._header = dict(header or {})
+        preprocessing = localizer.backbone.preprocessing
+        for name in ("mean", "std"):
+            values = torch.tensor(getattr(preprocessing, name)).view(3, 1, 1) * 255
+            self.register_buffer(f"pixel_{name}", values, persistent=False)
+
+    def judge(self, evaluations: Iterable[SplitEvaluation]) -> None:
+        """Set what is evaluated: one `SplitEvaluation` a split, in the order of the data loaders."""
+        self.evaluations = {evaluation.split.name: evaluation for evaluation in evaluations}
+
+    def normalise(self, images: Tensor) -> Tensor:
+        """From uint8 pixels (N, 3, H, W) to what the backbone expects: float32, minus the mean, over the deviation."""
+        values = (images.to(torch.float32) - self.pixel_mean) / self.pixel_std
+        return values.contiguous(memory_format=self._layout)
+
+    # -- training ------------------------------------------------------------------------------------------------------
+
+    def on_train_epoch_start(self) -> None:
+        """Seed every draw of this epoch by (seed, epoch, process)."""
+        sequence = np.random.SeedSequence([self._seed, self.current_epoch, self.global_rank])
+        torch.manual_seed(int(sequence.generate_state(1, np.uint64)[0] >> 1))
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        """One step: batch transforms, forward, the head's losses summed."""
+        images = self.normalise(batch.images)
+        classes = self.localizer.num_classes
+        targets = F.one_hot(batch.labels, classes).to(images.dtype)
+        for transform in self._batch_transforms:
+            images, targets = transform(images, targets)
+        output = self.localizer(images, labels=batch.labels)
+        losses = self.localizer.head.loss(output, targets, label_smoothing=self._label_smoothing)
+        loss = torch.stack(list(losses.values())).sum()
+        self.train_loss.update(loss.detach(), len(batch.labels))
+        self.train_error.update(100.0 * (output.logits.detach().argmax(1) != batch.labels).float())
+        # Logging the metric objects defers the reading of their values, so the step never waits for the device.
+        self.log("train/loss", self.train_loss, prog_bar=True, on_step=False, on_epoch=True)
+        self.log("train/top1_error", self.train_error, on_step=False, on_epoch=True)
+        for name, value in losses.items() if len(losses) > 1 else ():
+            self.log(f"train/loss_{name}", value.detach(), on_step=False, on_epoch=True, batch_size=len(batch.labels))
+        return loss
+
+    def configure_optimizers(self) -> dict:
+        """SGD, AdamW, ... over the localizer's parameter groups, with the schedule stepped each optimizer step."""
+        if self._optimizer is None:
+            raise InputError("this module was built for evaluation: give it an optimizer to train it")
+        base = self._optimizer.keywords
+        groups = optimizer_groups(
+            self.localizer.parameter_groups(), self._factors, base["lr"], base.get("weight_decay", 0.0)
+        )
+        optimizer = self._optimizer(groups)
+        if self._schedule is None:
+            return {"optimizer": optimizer}
+        total = int(self.trainer.estimated_stepping_batches)
+        per_epoch = max(1, round(total / max(1, self.trainer.max_epochs or 1)))
+        scheduler = self._schedule(optimizer, total, per_epoch)
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step", "name": "lr"}}
+
+    def on_save_checkpoint(self, checkpoint: dict) -> None:
+        """Put the config, the classes and the preprocessing into the checkpoint."""
+        checkpoint["wsol"] = self._header
+
+    # -- evaluation ----------------------------------------------------------------------------------------------------
+
+    def validation_step(self, batch: Batch, batch_idx: int, dataloader_idx: int = 0) -> None:
+        """Judge one batch of the split that this loader serves."""
+        self._judge(list(self.evaluations.values())[dataloader_idx], batch)
+
+    def on_validation_epoch_end(self) -> None:
+        """Log what the validation split says."""
+        for evaluation in self.evaluations.values():
+            values = evaluation.scalars()
+            if not self.trainer.sanity_checking:
+                self.log_dict(values, rank_zero_only=False)
+            evaluation.reset()
+
+    def test_step(self, batch: Batch, batch_idx: int, dataloader_idx: int = 0) -> None:
+        """Judge one batch of the split that this loader serves."""
+        self._judge(list(self.evaluations.values())[dataloader_idx], batch)
+
+    @torch.no_grad()
+    def _judge(self, evaluation: SplitEvaluation, batch: Batch) -> None:
+        """One forward pass gives the scores and the map of each image's true class."""
+        if len(batch.labels):
+            logits, maps = self.maps(batch.images, batch.labels[:, None])
+            evaluation.update(batch, logits, maps[:, :, 0].float().cpu().numpy())
+        evaluation.skip(batch)
+
+    def maps(self, images: Tensor, classes: Tensor) -> tuple[Tensor, Tensor]:
+        """Scores and class maps of one forward pass.
+
+        Args:
+            images: uint8 (N, 3, H, W), or (N, V, 3, H, W) with V views of each image.
+            classes: int64 (N, M) classes whose maps are asked.
+
+        Returns:
+            float32 scores (N, K), with several views the logarithm of their mean softmax; float32 maps (N, V, M, h, w), V = 1
+            without views.
+        """
+        views = images.shape[1] if images.ndim == 5 else 1
+        output: Output = self.localizer(self.normalise(images.flatten(0, 1) if images.ndim == 5 else images))
+        maps = self.localizer.maps(output, classes.repeat_interleave(views, 0)).float()
+        logits = output.logits.float()
+        if views > 1:
+            logits = logits.unflatten(0, (-1, views)).log_softmax(-1).logsumexp(1) - np.log(views)
+        return logits, maps.unflatten(0, (-1, views))
+
+

@@ -1,0 +1,135 @@
+"""Optimizer parameter groups and learning-rate schedules.
+
+The learning rate of a parameter is ``lr x group factor x schedule factor``: groups are `backbone` and `head`, each split
+into weights and biases (ACoL's authors give the head ten times, its biases twenty times the learning rate).
+A schedule is a factor of the progress through training, stepped once per optimizer step.
+"""
+
+from __future__ import annotations
+
+import bisect
+import math
+from collections.abc import Callable, Mapping, Sequence
+
+from torch import nn
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LambdaLR
+
+from wsol.errors import InputError, unknown
+
+FACTORS = ("lr", "weight_decay", "bias_lr", "bias_weight_decay")
+
+
+def optimizer_groups(
+    parameters: Mapping[str, Sequence[tuple[str, nn.Parameter]]],
+    factors: Mapping[str, Mapping[str, float]],
+    lr: float,
+    weight_decay: float,
+) -> list[dict]:
+    """Return torch's parameter groups, one for the weights and one for the biases of each named group.
+
+    Args:
+        parameters: group name -> named parameters, as `Localizer.parameter_groups` gives them.
+        factors: group name -> factors ``lr``, ``weight_decay``, ``bias_lr``, ``bias_weight_decay``; a missing one is 1.
+        lr: base learning rate.
+        weight_decay: base weight decay.
+
+    Raises:
+        InputError: a group or a factor of an unknown name.
+
+    Example:
+        >>> layer = nn.Linear(2, 1)
+        >>> groups = optimizer_groups({"head": list(layer.named_parameters())}, {"head": {"bias_lr": 2.0}}, 0.1, 0.0)
+        >>> [(group["name"], group["lr"]) for group in groups]
+        [('head', 0.1), ('head.bias', 0.2)]
+    """
+    for name in factors:
+        if name not in parameters:
+            raise unknown("parameter group", name, parameters)
+    groups = []
+    for name, members in parameters.items():
+        factor = dict.fromkeys(FACTORS, 1.0)
+        for key, value in factors.get(name, {}).items():
+            if key not in factor:
+                raise unknown(f"factor of optim.groups.{name}", key, FACTORS)
+            factor[key] = value
+        weights = [p for n, p in members if p.requires_grad and not n.endswith("bias")]
+        biases = [p for n, p in members if p.requires_grad and n.endswith("bias")]
+        for label, prefix, params in ((name, "", weights), (f"{name}.bias", "bias_", biases)):
+            if params:
+                rates = {"lr": lr * factor[f"{prefix}lr"], "weight_decay": weight_decay * factor[f"{prefix}weight_decay"]}
+                groups.append({"params": params, "name": label, **rates})
+    return groups
+
+
+def constant(optimizer: Optimizer, total_steps: int, steps_per_epoch: int, warmup_epochs: float = 0.0) -> LambdaLR:
+    """The learning rate as given."""
+    return _scheduler(optimizer, lambda step: 1.0, warmup_epochs * steps_per_epoch)
+
+
+def step(
+    optimizer: Optimizer, total_steps: int, steps_per_epoch: int, every_epochs: float, gamma: float, warmup_epochs: float = 0.0
+) -> LambdaLR:
+    """Times ``gamma`` every ``every_epochs`` epochs."""
+    period = _positive("schedule.every_epochs", every_epochs) * steps_per_epoch
+    return _scheduler(optimizer, lambda step: gamma ** math.floor(step / period), warmup_epochs * steps_per_epoch)
+
+
+def milestones(
+    optimizer: Optimizer,
+    total_steps: int,
+    steps_per_epoch: int,
+    epochs: Sequence[float],
+    gamma: float,
+    warmup_epochs: float = 0.0,
+) -> LambdaLR:
+    """Times ``gamma`` at each of ``epochs``."""
+    steps = sorted(epoch * steps_per_epoch for epoch in epochs)
+    return _scheduler(optimizer, lambda step: gamma ** bisect.bisect_right(steps, step), warmup_epochs * steps_per_epoch)
+
+
+def polynomial(
+    optimizer: Optimizer, total_steps: int, steps_per_epoch: int, power: float = 1.0, warmup_epochs: float = 0.0
+) -> LambdaLR:
+    """``(1 - step / total_steps) ** power``."""
+    return _scheduler(
+        optimizer, lambda step: max(0.0, 1 - step / total_steps) ** power, warmup_epochs * steps_per_epoch
+    )
+
+
+def cosine(optimizer: Optimizer, total_steps: int, steps_per_epoch: int, warmup_epochs: float = 0.0) -> LambdaLR:
+    """``(1 + cos(pi step / total_steps)) / 2`` (Loshchilov & Hutter, SGDR, ICLR 2017)."""
+    return _scheduler(
+        optimizer, lambda step: (1 + math.cos(math.pi * min(1.0, step / total_steps))) / 2, warmup_epochs * steps_per_epoch
+    )
+
+
+def one_cycle(
+    optimizer: Optimizer, total_steps: int, steps_per_epoch: int, rise: float = 0.25, start: float = 0.1, end: float = 1e-3
+) -> LambdaLR:
+    """From ``start`` up to 1 during the share ``rise`` of training, then along a half cosine to ``end``.
+
+    Smith & Topin, Super-Convergence, 2018 (arXiv 1708.07120), without the cycle of the momentum.
+    """
+    if not 0 <= rise < 1:
+        raise InputError(f"schedule.rise is the share of training in which the rate rises: 0 <= rise < 1, got {rise}")
+    top = rise * total_steps
+
+    def factor(step: int) -> float:
+        if step < top:
+            return start + (1 - start) * (1 - math.cos(math.pi * step / top)) / 2
+        done = min(1.0, (step - top) / (total_steps - top))
+        return end + (1 - end) * (1 + math.cos(math.pi * done)) / 2
+
+    return _scheduler(optimizer, factor, 0.0)
+
+
+def _scheduler(optimizer: Optimizer, factor: Callable[[int], float], warmup_steps: float) -> LambdaLR:
+    """LambdaLR with a linear warm-up in front of ``factor``."""
+    return LambdaLR(optimizer, lambda step: factor(step) * min(1.0, (step + 1) / (warmup_steps + 1)))
+
+
+def _positive(key: str, value: float) -> float:
+    if not value > 0:
+        raise InputError(f"{key} must be positive, got {value}")
+    return value

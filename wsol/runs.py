@@ -1,0 +1,202 @@
+"""Run folders: one folder holds everything a run leaves behind.
+
+::
+
+    config.yaml     the resolved config            results.json   what was measured, and under what
+    checkpoints/    last.ckpt, best.ckpt           metrics.csv    values by epoch
+    run.log         what was said
+"""
+
+from __future__ import annotations
+
+import datetime
+import importlib.metadata
+import json
+import logging
+import os
+import platform
+import subprocess
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from wsol.errors import InputError
+
+PACKAGES = (
+    "wsol",
+    "torch",
+    "torchvision",
+    "timm",
+    "pytorch-lightning",
+    "torchmetrics",
+    "hydra-core",
+    "numpy",
+    "opencv-python-headless",
+)
+NOT_COMPARED = ("resume", "run_dir", "runs_dir", "logger")
+"""Keys that do not make two configs different runs."""
+
+RUN_DIR_VARIABLE = "WSOL_RUN_DIR"
+"""Tells the other processes of a distributed run which folder the first one made."""
+
+
+def new_folder(runs_dir: Path, name: str) -> Path:
+    """Make and return ``<runs_dir>/<name>/<date>_<time>``, with a number behind it where that is taken."""
+    stamp = datetime.datetime.now().strftime("%Y-%m-%d_%H-%M-%S")
+    for suffix in ("", *(f"_{n}" for n in range(1, 1000))):
+        folder = runs_dir / name / f"{stamp}{suffix}"
+        try:
+            folder.mkdir(parents=True)
+        except FileExistsError:
+            continue
+        return folder
+    raise InputError(f"{runs_dir / name}: a thousand runs of the same second; choose run_dir")
+
+
+def open_folder(config: DictConfig) -> tuple[Path, bool]:
+    """Return the folder of this run, and whether it goes on with what is there (`resume`).
+
+    Raises:
+        InputError: `run_dir` holds another run, or `resume` names a folder without a run or with one of another config.
+    """
+    if folder := os.environ.get(RUN_DIR_VARIABLE):
+        return Path(folder), config.resume is not False
+    resume = config.resume
+    if not isinstance(resume, bool):
+        folder_ = Path(str(resume))
+        _same_config(folder_, config)
+        return folder_, True
+    if config.run_dir:
+        folder_ = Path(config.run_dir)
+        if (folder_ / "config.yaml").exists():
+            if not resume:
+                raise InputError(f"{folder_} holds a run already: choose another run_dir, or resume=true to go on with it")
+            _same_config(folder_, config)
+            return folder_, True
+        folder_.mkdir(parents=True, exist_ok=True)
+        return folder_, False
+    if resume and (found := find_same(Path(config.runs_dir), config)):
+        return found, True
+    return new_folder(Path(config.runs_dir), config.name), False
+
+
+def find_same(runs_dir: Path, config: DictConfig) -> Path | None:
+    """Return the newest run folder whose recorded config is the same, whatever the folder is called."""
+    folders = [file.parent for file in runs_dir.glob("**/config.yaml")]
+    same = [folder for folder in folders if comparable(read_config(folder)) == comparable(config)]
+    return max(same, key=lambda folder: (folder / "config.yaml").stat().st_mtime_ns, default=None)
+
+
+def comparable(config: DictConfig) -> dict:
+    """What of a config makes it the same run."""
+    plain = OmegaConf.to_container(config, resolve=True)
+    assert isinstance(plain, dict)
+    kept = {str(k): v for k, v in plain.items() if k not in NOT_COMPARED}
+    kept["choices"] = {k: v for k, v in (kept.get("choices") or {}).items() if k != "logger"}
+    return kept
+
+
+def _same_config(folder: Path, config: DictConfig) -> None:
+    before, now = comparable(read_config(folder)), comparable(config)
+    different = sorted(k for k in before.keys() | now.keys() if before.get(k) != now.get(k))
+    if different:
+        raise InputError(
+            f"{folder}: that run was made with another config ({', '.join(different)} differ); give the same command to resume it"
+        )
+
+
+def read_config(folder: Path) -> DictConfig:
+    """Read the config that a run recorded.
+
+    Raises:
+        InputError: no run there, or its config.yaml is unreadable.
+    """
+    file = folder / "config.yaml"
+    if not file.is_file():
+        raise InputError(f"{folder}: no run there (no config.yaml); expected a folder that `wsol train` made")
+    try:
+        config = OmegaConf.load(file)
+    except (OmegaConfBaseException, OSError, ValueError) as error:
+        raise InputError(f"{file}: unreadable ({str(error).splitlines()[0]})") from error
+    if not isinstance(config, DictConfig):
+        raise InputError(f"{file}: expected a mapping")
+    return config
+
+
+def write_text(file: Path, text: str) -> None:
+    """Write a file whole or not at all."""
+    with tempfile.NamedTemporaryFile("w", encoding="utf-8", dir=file.parent, prefix=f".{file.name}.", delete=False) as temporary:
+        temporary.write(text)
+    os.replace(temporary.name, file)
+
+
+def write_config(folder: Path, config: DictConfig) -> None:
+    """Record the resolved config."""
+    write_text(folder / "config.yaml", OmegaConf.to_yaml(config, resolve=True))
+
+
+def write_results(folder: Path, results: Mapping[str, Any]) -> Path:
+    """Write results.json, with what the numbers depend on beside them."""
+    file = folder / "results.json"
+    write_text(file, json.dumps({**results, **provenance()}, indent=2, allow_nan=False) + "\n")
+    return file
+
+
+def provenance() -> dict[str, Any]:
+    """Package versions, git revision and machine."""
+    versions = {"python": platform.python_version()}
+    for package in PACKAGES:
+        try:
+            versions[package] = importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:
+            versions[package] = None
+    return {
+        "versions": versions,
+        "git": git_revision(),
+        "machine": {"system": platform.system(), "processor": _processor(), "cores": os.cpu_count()},
+        "written": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+    }
+
+
+def git_revision(folder: Path = Path(__file__).parent) -> dict[str, Any] | None:
+    """Revision of the checkout that the program runs from, and whether it was changed; None outside a checkout."""
+
+    def git(*words: str) -> str:
+        return subprocess.run(["git", *words], cwd=folder, capture_output=True, text=True, check=True).stdout.strip()
+
+    try:
+        git("ls-files", "--error-unmatch", Path(__file__).name)  # an installed copy may lie inside somebody else's checkout
+        return {"revision": git("rev-parse", "HEAD"), "changed": bool(git("status", "--porcelain", "--untracked-files=no"))}
+    except (OSError, subprocess.CalledProcessError):
+        return None
+
+
+def _processor() -> str:
+    info = Path("/proc/cpuinfo")
+    for line in info.read_text(encoding="utf-8", errors="replace").splitlines() if info.exists() else ():
+        if line.startswith("model name"):
+            return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()
+
+
+def start_log(folder: Path) -> logging.Handler:
+    """Send what the package and Lightning say to ``run.log`` too; returns the handler, to be closed by `stop_log`."""
+    handler = logging.FileHandler(folder / "run.log", encoding="utf-8")
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    for name in LOGGERS:
+        logging.getLogger(name).addHandler(handler)
+    return handler
+
+
+def stop_log(handler: logging.Handler) -> None:
+    """Close the log file, also after an error."""
+    for name in LOGGERS:
+        logging.getLogger(name).removeHandler(handler)
+    handler.close()
+
+
+LOGGERS = ("wsol", "pytorch_lightning", "py.warnings")
