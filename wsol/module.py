@@ -9,7 +9,7 @@ import numpy as np
 import pytorch_lightning as pl
 import torch
 import torch.nn.functional as F  # noqa: N812
-from torch import Tensor
+from torch import Tensor, nn
 from torch.optim import Optimizer
 from torchmetrics import MeanMetric
 
@@ -55,7 +55,7 @@ class LocalizerModule(pl.LightningModule):
             raise InputError(f"label_smoothing must lie in [0, 1), got {label_smoothing}")
         layout = torch.channels_last if channels_last else torch.contiguous_format
         self.localizer = localizer.to(memory_format=layout)  # type: ignore[call-overload]
-        self.evaluations: dict[str, SplitEvaluation] = {}
+        self.evaluations = nn.ModuleDict()
         self.train_loss = MeanMetric()
         self.train_error = MeanMetric()
         self._optimizer, self._factors, self._schedule = optimizer, dict(factors or {}), schedule
@@ -69,7 +69,7 @@ class LocalizerModule(pl.LightningModule):
 
     def judge(self, evaluations: Iterable[SplitEvaluation]) -> None:
         """Set what is evaluated: one `SplitEvaluation` a split, in the order of the data loaders."""
-        self.evaluations = {evaluation.split.name: evaluation for evaluation in evaluations}
+        self.evaluations = nn.ModuleDict({evaluation.split.name: evaluation for evaluation in evaluations})
 
     def normalise(self, images: Tensor) -> Tensor:
         """From uint8 pixels (N, 3, H, W) to what the backbone expects: float32, minus the mean, over the deviation."""
@@ -126,11 +126,11 @@ class LocalizerModule(pl.LightningModule):
 
     def validation_step(self, batch: Batch, batch_idx: int, dataloader_idx: int = 0) -> None:
         """Judge one batch of the split that this loader serves."""
-        self._judge(list(self.evaluations.values())[dataloader_idx], batch)
+        self._judge(batch, dataloader_idx)
 
     def on_validation_epoch_end(self) -> None:
         """Log what the validation split says."""
-        for evaluation in self.evaluations.values():
+        for evaluation in self._in_order():
             values = evaluation.scalars()
             if not self.trainer.sanity_checking:
                 self.log_dict(values, rank_zero_only=False)
@@ -138,11 +138,16 @@ class LocalizerModule(pl.LightningModule):
 
     def test_step(self, batch: Batch, batch_idx: int, dataloader_idx: int = 0) -> None:
         """Judge one batch of the split that this loader serves."""
-        self._judge(list(self.evaluations.values())[dataloader_idx], batch)
+        self._judge(batch, dataloader_idx)
+
+    def _in_order(self) -> list[SplitEvaluation]:
+        """The evaluations in the order of the data loaders."""
+        return [module for module in self.evaluations.values() if isinstance(module, SplitEvaluation)]
 
     @torch.no_grad()
-    def _judge(self, evaluation: SplitEvaluation, batch: Batch) -> None:
+    def _judge(self, batch: Batch, loader: int) -> None:
         """One forward pass gives the scores and the map of each image's true class."""
+        evaluation = self._in_order()[loader]
         if len(batch.labels):
             logits, maps = self.maps(batch.images, batch.labels[:, None])
             evaluation.update(batch, logits, maps[:, :, 0].float().cpu().numpy())

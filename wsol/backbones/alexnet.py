@@ -120,8 +120,10 @@ class AlexNetStar(Backbone):
         self.load(weights, None, preprocessing)
 
 
-def _conv(before: int, channels: int, kernel: int, **options: int) -> list[nn.Module]:
-    return [nn.Conv2d(before, channels, kernel, **options), nn.ReLU(inplace=True)]
+def _conv(
+    before: int, channels: int, kernel: int, stride: int = 1, padding: int = 0, groups: int = 1
+) -> list[nn.Module]:
+    return [nn.Conv2d(before, channels, kernel, stride, padding, groups=groups), nn.ReLU(inplace=True)]
 
 
 def _pool(stride: int) -> nn.Module:

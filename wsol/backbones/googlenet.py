@@ -34,10 +34,11 @@ class GoogLeNet(Backbone):
 
     Args:
         cut: ``inception4e`` (832 channels) or ``whole`` (1024).
-        output_stride: 8, 16, and 32 if whole; None leaves the network as it is. The last pools get stride 1 (3x3, padding 1).
+        output_stride: 8, 16, and 32 if whole; None leaves the network as it is. Lower ones set the last pools
+            to stride 1 (3x3, padding 1).
         weights: torchvision name, path, or None.
-        transform_input: rescale the ImageNet-normalised input to mean 0.5 and deviation 0.5 per channel, which the weights
-            that torchvision took from TensorFlow expect; None does it exactly for torchvision's own weights.
+        transform_input: rescale the ImageNet-normalised input to mean 0.5 and deviation 0.5 per channel, which the
+            weights that torchvision took from TensorFlow expect; None does it exactly for torchvision's own weights.
         preprocessing: entries that replace those of the weights.
 
     Raises:
@@ -49,6 +50,8 @@ class GoogLeNet(Backbone):
     """
 
     min_size = 15
+    scale: Tensor
+    shift: Tensor
 
     def __init__(
         self,

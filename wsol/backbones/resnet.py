@@ -23,7 +23,7 @@ STEMS = ("imagenet", "small")
 class ResNet(Backbone):
     """ResNet-18, -34, -50, -101 or -152 without its classifier.
 
-    Points: ``stem``, each block ``layer1.0``, ``layer1.1``, ..., and each stage ``layer1`` ... ``layer4`` (its last block).
+    Points: ``stem``, each block ``layer1.0``, ``layer1.1``, ..., and each stage ``layer1`` ... (its last block).
 
     Args:
         depth: 18, 34, 50, 101 or 152.

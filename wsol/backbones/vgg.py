@@ -1,8 +1,8 @@
 """VGG (Simonyan and Zisserman 2015) as a feature network.
 
-Surgery of CAM (Zhou et al. 2016, section 3): everything from the fifth pool on is dropped, which leaves a 14x14 map at 224.
-Pooling of ACoL (Zhang et al. 2018; authors' code): 3x3 pools with padding 1, the last ones with stride 1 (pool4 and pool5:
-28x28 at 224), then average pooling 3x3 with stride 1 and padding 1.
+Surgery of CAM (Zhou et al. 2016, section 3): everything from the fifth pool on is dropped, which leaves a 14x14 map
+at 224. Pooling of ACoL (Zhang et al. 2018; authors' code): 3x3 pools with padding 1, the last ones with stride 1 (pool4
+and pool5: 28x28 at 224), then average pooling 3x3 with stride 1 and padding 1.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ POOLINGS = ("standard", "acol")
 class VGG(Backbone):
     """VGG-11, -13, -16 or -19 without its classifier.
 
-    Points: ``conv1_1`` ... ``conv5_3`` (after ReLU), ``pool1`` ... ``pool5`` where kept, ``avgpool`` with ACoL's pooling.
-    Lowering the stride sets the last pools to stride 1, 3x3 with padding 1; a standard fifth pool of stride 1 is dropped.
+    Points: ``conv1_1`` ... ``conv5_3`` (after ReLU), ``pool1`` ... ``pool5`` where kept, ``avgpool`` (ACoL's pooling).
+    Lowering the stride sets the last pools to stride 1, 3x3 with padding 1; a standard fifth pool is then dropped.
 
     Args:
         depth: 11, 13, 16 or 19.

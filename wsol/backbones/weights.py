@@ -35,8 +35,8 @@ def find_weights(weights: str, architecture: str | None) -> Weights:
     """Return the weights a config names.
 
     Args:
-        weights: a torchvision name (``DEFAULT``, ``IMAGENET1K_V1``, ``ResNet50_Weights.IMAGENET1K_V2``), downloaded with
-            its hash checked and cached, or a path to a state dict (.safetensors, or .pth/.pt without pickled objects).
+        weights: a torchvision name (``DEFAULT``, ``IMAGENET1K_V1``, ``ResNet50_Weights.IMAGENET1K_V2``), downloaded
+            with its hash checked and cached, or a path to a state dict (.safetensors, or .pth without pickled objects).
         architecture: torchvision's name of the network (``vgg16_bn``), None where torchvision has none.
 
     Raises:

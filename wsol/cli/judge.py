@@ -17,12 +17,20 @@ from wsol.module import LocalizerModule
 
 
 def evaluations(
-    config: DictConfig, data: LocalizationData, splits: Sequence[str], *, baselines: bool
+    config: DictConfig, data: LocalizationData, splits: Sequence[str], *, baselines: bool, pictures: int = 0
 ) -> dict[str, SplitEvaluation]:
     """What is measured on each of ``splits`` that the data has."""
     protocols = build.build_protocols(config)
     return {
-        name: SplitEvaluation(data.split(name), data.views, protocols, topk=tuple(config.topk), baselines=baselines)
+        name: SplitEvaluation(
+            data.split(name),
+            data.eval_transform.views,
+            protocols,
+            topk=config.topk,
+            num_classes=len(data.source.classes),
+            baselines=baselines,
+            pictures=pictures,
+        )
         for name in splits
         if name in data.splits
     }
@@ -36,11 +44,13 @@ def judge(
     Thresholds of origin ``fullsup`` come from the val split where it is among ``wanted``.
     """
     module.judge(wanted.values())
-    trainer.test(module, dataloaders=[data.eval_dataloader(name) for name in wanted], verbose=False)
-    curves = {name: evaluation.compute() for name, evaluation in wanted.items()}
+    data.judged = tuple(wanted)
+    trainer.test(module, datamodule=data, verbose=False)
+    measured = {name: evaluation.compute() for name, evaluation in wanted.items()}
     return {
-        "classification": {name: result.classification for name, result in curves.items()},
-        "localization": [row for name in curves for row in localization_table(curves, name)],
+        "classification": {name: result.classification for name, result in measured.items()},
+        "localization": [row for name in measured for row in localization_table(measured, wanted, name)],
+        "pixels": {name: result.pixels for name, result in measured.items() if result.pixels},
         "skipped_images": {name: evaluation.skipped_ids() for name, evaluation in wanted.items()},
     }
 

@@ -35,7 +35,6 @@ class Train:
     monitor: str | None = _key("val/top1_error", "metric on the val split that chooses the best checkpoint; null: the last")
     label_smoothing: float = _key(0.0, "share of the target spread evenly over all classes")
     memory_format: str = _key("auto", "channels_last, contiguous, or auto")
-    pretrained_classifier: bool = _key(False, "load the classifier of the pretrained weights too (needs the same classes)")
     choices: dict[str, Any] = field(default_factory=dict)
     data: Any = _group()
     transform: Any = _group()

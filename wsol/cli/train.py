@@ -92,9 +92,8 @@ def train(config: DictConfig, folder: Path, resuming: bool) -> None:
         start = {}
     log.info("run folder %s", folder)
     log.info("%s", show.describe(config, data, localizer, trainer))
-    module.judge([evaluations["val"].without_baselines()] if has_val else [])
-    loaders = {"val_dataloaders": data.eval_dataloader("val")} if has_val else {}
-    fit(trainer, module, train_dataloaders=data.train_dataloader(), **loaders, **start)
+    module.judge(judge.evaluations(config, data, ("val",), baselines=False).values())
+    fit(trainer, module, datamodule=data, **start)
     trained = time.perf_counter() - started
     best = _best(trainer, folder)
     checkpoints.load_state(module.localizer, checkpoints.read(best)["state_dict"], best)

@@ -18,8 +18,9 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from wsol.data.archives import Archive
-from wsol.data.listed import ListedSource, Listing, Marked, need_folder, need_some
+from wsol.data.listed import ListedSource, Listing, Marked, need_folder
 from wsol.data.tables import STOP, Row, Sink, agree, class_of, keyed, numbers, read_rows, whole
+
 
 class CUB(ListedSource):
     """CUB-200-2011, with its splits ``train`` and ``test``.
@@ -70,6 +71,7 @@ class CUB(ListedSource):
         for name, table in zip(lists, (self._labels, self._boxes, self._sides), strict=True):
             agree(self._images, table, self._folder / name, self._sink)
             agree(table, self._images, self._folder / "images.txt", self._sink)
+        keyed((row._replace(fields=row.fields[1:]) for row in self._images.values()), self._sink)
         for row in self._sides.values():
             if row.fields[1] not in ("0", "1"):
                 self._sink.add(row.file, row.line, f"expected 1 (train) or 0 (test), got {row.fields[1]!r}")
@@ -80,12 +82,15 @@ class CUB(ListedSource):
         lists = (self._labels, self._boxes)
         for image, row in self._images.items():
             side = self._sides.get(image)
-            if side is None or side.fields[1] != {"train": "1", "test": "0"}[name] or any(image not in t for t in lists):
+            if (
+                side is None
+                or side.fields[1] != {"train": "1", "test": "0"}[name]
+                or any(image not in t for t in lists)
+            ):
                 continue
             label = class_of(self._labels[image], index, self._sink)
             if label is not None:
                 listing.add(row.fields[1], row.fields[1], index[label], self._marked(self._boxes[image]))
-        need_some(listing, self._root)
         return listing
 
     def _marked(self, row: Row) -> list[Marked]:

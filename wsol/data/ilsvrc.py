@@ -69,7 +69,9 @@ class ILSVRC(ListedSource):
     archives = (
         Archive("ILSVRC2012_img_train.tar", md5="1d675b47d978889d74fa0da5fadfb00e", into="train", nested=True),
         Archive("ILSVRC2012_img_val.tar", md5="29b22e2961454d5413ddabcf34fc5622", into="val"),
-        Archive("ILSVRC2012_bbox_val_v3.tgz", md5="f4cd18b5ea29fe6bbea62ec9c20d80f0", into="Annotations/val", prefix="val"),
+        Archive(
+            "ILSVRC2012_bbox_val_v3.tgz", md5="f4cd18b5ea29fe6bbea62ec9c20d80f0", into="Annotations/val", prefix="val"
+        ),
     )
 
     def __init__(
@@ -137,7 +139,9 @@ class ILSVRC(ListedSource):
             elif label is not None:
                 listing.add(stem, path, label, about.boxes, about.size)
             elif not self._subset:
-                text = f"unknown class {about.synset!r} of {stem}: no such folder in train; name classes by synsets=[...]"
+                text = (
+                    f"unknown class {about.synset!r} of {stem}: no such folder in train; name classes by synsets=[...]"
+                )
                 self._sink.add(about.file, about.line, text)
         return listing
 

@@ -100,11 +100,19 @@ class ListedSource(Source):
         return ()
 
     def _ready(self) -> None:
-        """Make all splits now, so that every fault in their lists shows."""
+        """Make all splits now, so that every fault in their lists shows, and so does a wrong root."""
         for name in self.splits:
-            self._split(name)
+            self._build(name)
+        if not any(map(self._some_there, self.splits)):
+            self._split(self.splits[0])
 
     def _split(self, name: str) -> FileSplit:
+        split = self._build(name)
+        if not self._some_there(name):
+            raise InputError(f"{split.path(0)}: no such file, nor any of the next images of {name!r}; wrong root?")
+        return split
+
+    def _build(self, name: str) -> FileSplit:
         if name not in self._made:
             listing = self._list(name)
             listing.boxes = [
@@ -114,6 +122,11 @@ class ListedSource(Source):
             self._made[name] = self._make(name, listing)
             self._listings[name] = listing
         return self._made[name]
+
+    def _some_there(self, name: str, look_at: int = 50) -> bool:
+        """Whether a few images are lost at most, rather than all of them elsewhere."""
+        paths = self._listings[name].paths[:look_at]
+        return any((self._root / path).is_file() for path in paths)
 
     def _sound(self, boxes: Sequence[Marked], size: tuple[int, int] | None, inclusive: bool) -> Sequence[Marked]:
         """Leave out boxes that cannot be, telling the sink."""
@@ -138,7 +151,7 @@ class ListedSource(Source):
         """
         report = report or Report(type(self).__name__)
         for name in self.splits:
-            split = self._split(name)
+            split = self._build(name)
             report.count(split)
             of_class = np.bincount(split.labels, minlength=len(self.classes))
             report.per_class[name] = dict(zip(self.classes, of_class.tolist(), strict=True))
@@ -192,7 +205,7 @@ def inspected(build: Callable[..., Source], deep: bool = False) -> Report:
         source = build(sink=report) if collects else build()
         if isinstance(source, ListedSource):
             return source.verify(deep, report)
-        return source.verify()
+        return source.verify(deep)
     except InputError as error:
         report.add(str(error), None, "nothing further was checked")
     return report
@@ -209,16 +222,6 @@ def need_folder(folder: Path, what: str) -> Path:
     if not any(folder.iterdir()):
         raise InputError(f"{folder}: empty folder; expected {what}")
     return folder
-
-
-def need_some(listing: Listing, root: Path, look_at: int = 50) -> None:
-    """Refuse a root under which none of the first images lies: a wrong one, rather than a few images lost.
-
-    Raises:
-        InputError: if none of the first ``look_at`` images is there.
-    """
-    if listing.paths and not any((root / path).is_file() for path in listing.paths[:look_at]):
-        raise InputError(f"{root / listing.paths[0]}: no such file, nor any of the next listed images; wrong root?")
 
 
 def image_files(folder: Path) -> list[Path]:
@@ -242,16 +245,26 @@ def _look_at(paths: Sequence[Path], deep: bool) -> Iterator[tuple[int, int] | st
             yield from pool.map(lambda path: _size(path, deep), paths[start : start + 4096])
 
 
-def _size(path: Path, deep: bool) -> tuple[int, int] | str:
+def image_size(path: Path) -> tuple[int, int]:
+    """Return width and height of an image file, from its header.
+
+    Raises:
+        InputError: naming the file, if it is missing or not an image.
+    """
     try:
-        if deep:
-            height, width = read_image(path).shape[:2]
-            return width, height
         with Image.open(path) as image:
             return image.size
     except FileNotFoundError:
-        return "no such file"
-    except InputError as error:
-        return str(error)
+        raise InputError(f"{path}: no such file") from None
     except (OSError, ValueError, SyntaxError, struct.error, Image.DecompressionBombError) as error:
-        return f"not a readable image ({error})"
+        raise InputError(f"{path}: not a readable image ({error})") from error
+
+
+def _size(path: Path, deep: bool) -> tuple[int, int] | str:
+    try:
+        if not deep:
+            return image_size(path)
+        height, width = read_image(path).shape[:2]
+        return width, height
+    except InputError as error:
+        return str(error).removeprefix(f"{path}: ")

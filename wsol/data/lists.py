@@ -12,10 +12,8 @@ the lists are those of https://github.com/clovaai/wsolevaluation::
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from pathlib import Path, PurePosixPath
-
-import numpy as np
 
 from wsol.data.listed import ListedSource, need_folder
 from wsol.data.source import SPLITS
@@ -111,8 +109,3 @@ def _folder_names(labels: Mapping[str, int], count: int) -> tuple[str, ...] | No
     if len(names) != count or len(set(names.values())) != count:
         return None
     return tuple(names[label] for label in range(count))
-
-
-def union(masks: Sequence[np.ndarray]) -> np.ndarray:
-    """Return where any of the masks (H, W) is on: bool (H, W)."""
-    return np.logical_or.reduce(masks)

@@ -159,6 +159,8 @@ class LocalizationData(LightningDataModule):
         )
         self.on_bad_image, self.drop_last = on_bad_image, drop_last
         self.pin_memory = torch.cuda.is_available() if pin_memory is None else pin_memory
+        self.judged: tuple[str, ...] = ("test",)
+        """Names of the splits that `test_dataloader` gives."""
         self._splits: dict[str, Split] = {}
 
     @property
@@ -196,9 +198,9 @@ class LocalizationData(LightningDataModule):
         """Validation batches; none if there is no such split."""
         return self.eval_dataloader("val") if "val" in self.splits else []
 
-    def test_dataloader(self) -> Loader:
-        """Test batches."""
-        return self.eval_dataloader("test")
+    def test_dataloader(self) -> list[Loader]:
+        """Batches of each of the splits to be judged, in the order of `judged`."""
+        return [self.eval_dataloader(name) for name in self.judged]
 
     def eval_dataloader(self, name: str) -> Loader:
         """Every image of a split once over all processes, in order."""

@@ -14,8 +14,8 @@ import numpy as np
 from PIL import Image
 
 from wsol.data.images import read_grey
+from wsol.data.listed import Listing, image_size
 from wsol.data.lists import MetadataSource
-from wsol.data.listed import Listing, need_some
 from wsol.data.source import Report
 from wsol.data.tables import STOP, Row, Sink, grouped, read_rows
 from wsol.errors import InputError
@@ -41,7 +41,7 @@ class MaskReader:
         """Return the mask of an image: uint8 (H, W), or None if it has none."""
         if not self.objects[row]:
             return None
-        size = _image_size(self.image_root / self.images[row])
+        size = image_size(self.image_root / self.images[row])
         mask = np.zeros((size[1], size[0]), dtype=np.uint8)
         for file in self.ignored[row]:
             mask[self._on(file, size)] = 255
@@ -108,7 +108,6 @@ class OpenImages(MetadataSource):
         for image in self._ids[name]:
             if image in self._labels[name]:
                 listing.add(image, image, self._labels[name][image])
-        need_some(listing, self._root)
         if self._rows[name]:
             rows = [self._rows[name].get(image, []) for image in listing.ids]
             self._readers[name] = MaskReader(
@@ -139,13 +138,13 @@ class OpenImages(MetadataSource):
         sizes = set()
         for row, file in _mask_files(rows, self._mask_root):
             try:
-                sizes.add(_image_size(file))
+                sizes.add(image_size(file))
             except InputError as error:
                 report.add(row.file, row.line, str(error))
         if not sizes:
             return False
         try:
-            sizes.add(_image_size(self._root / reader.images[i]))
+            sizes.add(image_size(self._root / reader.images[i]))
             if deep:
                 reader(i)
         except InputError as error:
@@ -155,14 +154,3 @@ class OpenImages(MetadataSource):
 
 def _mask_files(rows: Sequence[Row], root: Path) -> Iterable[tuple[Row, Path]]:
     return ((row, root / name) for row in rows for name in row.fields[1:] if name)
-
-
-def _image_size(path: Path) -> tuple[int, int]:
-    """Width and height of an image file, from its header."""
-    try:
-        with Image.open(path) as image:
-            return image.size
-    except FileNotFoundError:
-        raise InputError(f"{path}: no such file") from None
-    except (OSError, ValueError, SyntaxError) as error:
-        raise InputError(f"{path}: not a readable image ({error})") from error

@@ -10,8 +10,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from wsol.data.listed import Listing, Marked
 from wsol.data.lists import MetadataSource
-from wsol.data.listed import Listing, Marked, need_some
 from wsol.data.tables import STOP, Row, Sink, grouped, keyed, numbers, read_rows, size_of
 
 
@@ -49,7 +49,6 @@ class WsolEvaluation(MetadataSource):
                 marked = [self._marked(row) for row in boxes.get(image, ())]
                 found = [box for box in marked if box is not None]
                 listing.add(image, image, self._labels[name][image], found, sizes.get(image))
-        need_some(listing, self._root)
         return listing
 
     def _sizes(self, split: str) -> dict[str, tuple[int, int] | None]:

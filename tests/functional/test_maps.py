@@ -1,0 +1,145 @@
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+
+from wsol.errors import InputError
+from wsol.functional import maps
+from wsol.functional.geometry import Geometry
+
+CROP = Geometry(image_size=(40, 30), resized=(20, 15), offset=(4, 3), input_size=(10, 10))
+any_map = hnp.arrays(
+    np.float32,
+    hnp.array_shapes(min_dims=2, max_dims=2, max_side=6),
+    elements=st.floats(width=32, allow_nan=True, allow_infinity=True),
+)
+
+
+@given(any_map, st.sampled_from(maps.SCALINGS))
+def test_normalize_always_gives_a_map_in_the_unit_interval(score_map, scaling):
+    before = score_map.copy()
+    out = maps.normalize(score_map, scaling)
+    assert out.dtype == np.float64
+    assert np.array_equal(score_map, before, equal_nan=True)
+    assert out.min() >= 0
+    assert out.max() in (0.0, 1.0)
+    maps.to_levels(out)
+
+
+@pytest.mark.parametrize("odd", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("scaling", maps.SCALINGS)
+def test_a_map_that_is_not_finite_becomes_zeros(odd, scaling):
+    assert not maps.normalize(np.array([[1.0, odd]]), scaling).any()
+
+
+def test_constant_maps():
+    assert not maps.normalize(np.full((2, 3), 0.4)).any()
+    assert not maps.normalize(np.full((2, 3), -0.4), "max").any()
+    # All pixels are above a part of the maximum: the paper's rule boxes the whole image.
+    assert maps.normalize(np.full((2, 3), 0.4), "max").tolist() == np.ones((2, 3)).tolist()
+
+
+def test_a_span_that_overflows_becomes_zeros():
+    assert not maps.normalize(np.array([[-1.7e308, 1.7e308]])).any()
+
+
+def test_resize_matches_bilinear_by_hand():
+    out = maps.resize(np.array([[0.0, 4.0], [8.0, 12.0]]), (4, 4), "linear")
+    steps = np.array([0.0, 0.25, 0.75, 1.0])
+    assert np.allclose(out, 4 * steps[None, :] + 8 * steps[:, None])
+
+
+def test_resize_of_the_same_size_is_a_copy():
+    score_map = np.arange(6.0).reshape(2, 3)
+    out = maps.resize(score_map, (3, 2))
+    out[0, 0] = 9
+    assert score_map[0, 0] == 0
+
+
+def test_levels_truncate_in_float64():
+    # 0.2 in float32 is a little more than 0.2: the product must not be rounded to float32 first.
+    assert maps.to_levels(np.float32([[0.2, 0.999, 0.99999]])).tolist() == [[51, 254, 254]]
+    for level in range(256):
+        assert maps.to_levels(np.array([[level / 255]]))[0, 0] == int(level / 255 * 255)
+
+
+@pytest.mark.parametrize("bad", [-0.1, 1.1, np.nan])
+def test_levels_refuse_values_outside(bad):
+    with pytest.raises(InputError, match=r"\[0, 1\]"):
+        maps.to_levels(np.array([[0.5, bad]]))
+
+
+@pytest.mark.parametrize(
+    ("call", "word"),
+    [
+        (lambda: maps.normalize(np.ones((2, 2)), "min_max"), "did you mean 'minmax'"),
+        (lambda: maps.resize(np.ones((2, 2)), (2, 2), "cubik"), "did you mean 'cubic'"),
+        (lambda: maps.place(np.ones((2, 2)), CROP, frame="images"), "did you mean 'image'"),
+        (lambda: maps.normalize(np.ones(3)), r"\(H, W\)"),
+        (lambda: maps.normalize(np.ones((0, 3))), "at least one pixel"),
+        (lambda: maps.merge(np.ones((1, 2, 2)), [CROP, CROP]), "1 maps and 2 views"),
+        (lambda: maps.merge(np.ones((2, 2, 2)), [CROP, Geometry.square((4, 4), 4)]), "different sizes"),
+    ],
+)
+def test_bad_arguments_are_refused(call, word):
+    with pytest.raises(InputError, match=word):
+        call()
+
+
+def test_place_in_the_image_frame_fills_the_window_only():
+    rng = np.random.default_rng(0)
+    score_map = rng.random((5, 5)).astype(np.float32) + 3
+    out = maps.place(score_map, CROP, frame="image", interpolation="linear")
+    assert maps.window(CROP) == (8, 6, 28, 26)
+    assert out.shape == (30, 40)
+    assert np.array_equal(out[6:26, 8:28], maps.normalize(maps.resize(score_map, (20, 20), "linear")))
+    out[6:26, 8:28] = 0
+    assert not out.any()
+
+
+def test_place_in_the_input_frame_resizes_then_scales():
+    score_map = np.array([[0, 0, 9, 0, 0, 0, 0]], np.float32).repeat(7, 0)
+    out = maps.place(score_map, CROP, frame="input")
+    assert out.shape == (10, 10)
+    assert out.min() == 0  # cubic undershoot is scaled away, which only this order does
+    assert out.max() == 1
+
+
+@pytest.mark.parametrize("frame", maps.FRAMES)
+def test_a_mirrored_view_is_mirrored_back(frame):
+    score_map = np.random.default_rng(1).random((4, 6))
+    mirrored = Geometry(CROP.image_size, CROP.resized, CROP.offset, CROP.input_size, mirrored=True)
+    assert np.array_equal(
+        maps.place(score_map[:, ::-1], mirrored, frame=frame), maps.place(score_map, CROP, frame=frame)
+    )
+
+
+def test_a_window_over_the_edge_of_the_image_is_cut():
+    view = Geometry(image_size=(8, 8), resized=(8, 8), offset=(-2, 6), input_size=(6, 4))
+    score_map = np.arange(24.0).reshape(4, 6)
+    out = maps.place(score_map, view, frame="image", scaling="max")
+    assert np.array_equal(out[6:, :4] * 23, score_map[:2, 2:])
+    assert not out[:6].any()
+    away = Geometry(image_size=(8, 8), resized=(8, 8), offset=(9, 0), input_size=(4, 4))
+    with pytest.raises(InputError, match="outside its image"):
+        maps.place(score_map, away, frame="image")
+
+
+def test_merge_averages_where_seen():
+    left = Geometry((6, 2), (6, 2), (0, 0), (4, 2))
+    right = Geometry((6, 2), (6, 2), (1, 0), (4, 2), mirrored=True)
+    first = np.array([[1.0, 2.0, 3.0, 4.0]] * 2)
+    second = np.array([[40.0, 30.0, 20.0, 10.0]] * 2)
+    merged, geometry = maps.merge(np.stack([first, second]), [left, right])
+    # columns: 0 only left; 1 to 3 both; 4 only right (mirrored back: 10 20 30 40); 5 unseen, the minimum
+    assert merged.tolist() == [[1.0, 6.0, 11.5, 17.0, 40.0, 1.0]] * 2
+    assert merged.dtype == np.float32
+    assert geometry == Geometry((6, 2), (6, 2), (0, 0), (6, 2))
+
+
+def test_merge_of_a_single_view_changes_nothing():
+    score_map = np.ones((1, 3, 3), np.float32)
+    merged, geometry = maps.merge(score_map, [CROP])
+    assert np.array_equal(merged, score_map[0])
+    assert geometry is CROP

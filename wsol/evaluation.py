@@ -1,0 +1,269 @@
+"""What is measured on one split: the classes, the boxes under every protocol, the pixels, and the baselines.
+
+The network's class scores and the map of each image's true class are all that is needed: a top-1 or top-5 localization is right
+if the true class is among the first 1 or 5 *and* the box of the true class's map is right, and GT-known asks for the box alone.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, NamedTuple
+
+import cv2
+import numpy as np
+import torch
+import torch.distributed
+from torch import Tensor, nn
+from torchmetrics import Metric
+
+from wsol.data.source import Split
+from wsol.functional.geometry import Geometry
+from wsol.functional.maps import merge, place
+from wsol.functional.ranks import true_class_ranks
+from wsol.metrics import (
+    BASELINES,
+    Baselines,
+    BoxAccuracy,
+    ClassificationError,
+    Curves,
+    PixelAveragePrecision,
+    check_topk,
+    localization_rows,
+)
+from wsol.protocols import Protocol
+from wsol.types import Batch
+
+LOCALIZER = "localizer"
+"""Name of the network's own maps in tables, beside those of the baselines."""
+
+
+class Picture(NamedTuple):
+    """One judged image, for people to look at."""
+
+    position: int
+    """In the split."""
+    score_map: np.ndarray
+    """float32 (h, w) map of the true class, not scaled."""
+    geometry: Geometry
+    predicted_label: int
+
+
+class Measured(NamedTuple):
+    """What one split gave."""
+
+    classification: dict[str, float]
+    """``top1_error``, ..., percent."""
+    curves: dict[str, dict[str, Curves]]
+    """By protocol, then by whose maps."""
+    pixels: dict[str, float]
+    """``PxAP``, percent, where the split has masks."""
+
+
+class SplitEvaluation(nn.Module):
+    """Measures one split as batches come; on several processes each brings its share and all get the same digits.
+
+    Args:
+        split: labels, boxes and masks.
+        views: from an image's size (width, height) to the geometry of each of its views.
+        protocols: by name.
+        topk: which top-k errors.
+        num_classes: number of classes K, to refuse a top-k beyond it before any work is done.
+        baselines: whether the predictions that need no network are judged too.
+        pictures: how many judged images to keep for people to look at, spread evenly over the split.
+    """
+
+    def __init__(
+        self,
+        split: Split,
+        views: Callable[[tuple[int, int]], Sequence[Geometry]],
+        protocols: Mapping[str, Protocol],
+        *,
+        topk: Iterable[int] = (1, 5),
+        num_classes: int | None = None,
+        baselines: bool = False,
+        pictures: int = 0,
+    ) -> None:
+        super().__init__()
+        self.split, self.views = split, views
+        self.protocols = dict(protocols) if split.has_boxes else {}
+        self.baselines = {name: Baselines(protocol) for name, protocol in self.protocols.items()} if baselines else {}
+        self.topk = check_topk(topk, num_classes)
+        # Left to `compute`: whether and when processes exchange what they have.
+        self.classes = ClassificationError(self.topk)
+        self.boxes = nn.ModuleDict({name: BoxAccuracy(p.thresholds, self.topk) for name, p in self.protocols.items()})
+        self.blind = nn.ModuleDict({name: nn.ModuleDict(b.metrics()) for name, b in self.baselines.items()})
+        self.pixels = PixelAveragePrecision() if split.has_masks else None
+        self.pictures: dict[int, Picture] = {}
+        self._wanted = set(np.linspace(0, len(split) - 1, min(pictures, len(split))).astype(int).tolist())
+        self._skipped: set[int] = set()
+        self._pool = ThreadPoolExecutor(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count())
+
+    # -- taking batches ------------------------------------------------------------------------------------------------
+
+    @torch.no_grad()
+    def update(self, batch: Batch, logits: Tensor, maps: np.ndarray) -> None:
+        """Take a batch.
+
+        Args:
+            batch: of N images.
+            logits: float (N, K).
+            maps: float32 (N, V, h, w) map of each image's true class in each of its V views, not scaled.
+        """
+        self.classes.update(logits, batch.labels, batch.index)
+        ranks = true_class_ranks(logits, batch.labels)
+        positions, sizes = batch.index.tolist(), [(int(w), int(h)) for w, h in batch.sizes.tolist()]
+        merged = list(self._pool.map(self._merge, maps, sizes))
+        self._keep(positions, merged, logits)
+        self._take_boxes(positions, merged, ranks)
+        if self.pixels is not None:
+            found = [pair for pair in self._pool.map(self._masked, positions, merged) if pair is not None]
+            marked = [i for i, position in enumerate(positions) if self.split.mask(position) is not None]
+            self.pixels.update([m for m, _ in found], [m for _, m in found], batch.index.cpu()[marked])
+
+    def skip(self, batch: Batch) -> None:
+        """Note the images of a batch that could not be read."""
+        if batch.skipped.numel():
+            self._skipped.update(batch.skipped.tolist())
+
+    def _merge(self, maps: np.ndarray, size: tuple[int, int]) -> tuple[np.ndarray, Geometry]:
+        return merge(maps, self.views(size))
+
+    def _take_boxes(self, positions: list[int], merged: list[tuple[np.ndarray, Geometry]], ranks: Tensor) -> None:
+        marked = [i for i, position in enumerate(positions) if self.split.truth(position) is not None]
+        if not marked or not self.protocols:
+            return
+        index = torch.tensor([positions[i] for i in marked])
+        judged = list(self._pool.map(self._judge, index.tolist(), [merged[i] for i in marked]))
+        for name in self.protocols:
+            self._metric(self.boxes, name).update(np.stack([hits[name][LOCALIZER] for hits in judged]), ranks[marked], index)
+            for maps in BASELINES if self.baselines else ():
+                metrics = self.blind[name]
+                assert isinstance(metrics, nn.ModuleDict)
+                self._metric(metrics, maps).update(np.stack([hits[name][maps] for hits in judged]), None, index)
+
+    @staticmethod
+    def _metric(metrics: nn.ModuleDict, name: str) -> Metric:
+        found = metrics[name]
+        assert isinstance(found, Metric)
+        return found
+
+    def _judge(self, position: int, merged: tuple[np.ndarray, Geometry]) -> dict[str, dict[str, np.ndarray]]:
+        """Hits of one image by protocol, then by whose maps: bool (G,)."""
+        score_map, geometry = merged
+        truth = self.split.truth(position)
+        assert truth is not None
+        return {
+            name: {
+                LOCALIZER: protocol.judge(score_map, geometry, truth),
+                **(self.baselines[name].hits(geometry, truth) if self.baselines else {}),
+            }
+            for name, protocol in self.protocols.items()
+        }
+
+    def _masked(self, position: int, merged: tuple[np.ndarray, Geometry]) -> tuple[np.ndarray, np.ndarray] | None:
+        """The map in the input frame and the mask there, as Choe et al. 2020 compare them; None without a mask."""
+        mask = self.split.mask(position)
+        if mask is None:
+            return None
+        score_map, geometry = merged
+        return place(score_map, geometry, frame="input"), framed_mask(mask, geometry)
+
+    def _keep(self, positions: list[int], merged: list[tuple[np.ndarray, Geometry]], logits: Tensor) -> None:
+        for i in (i for i, position in enumerate(positions) if position in self._wanted):
+            self.pictures[positions[i]] = Picture(positions[i], *merged[i], int(logits[i].argmax()))
+
+    # -- reading -------------------------------------------------------------------------------------------------------
+
+    def compute(self) -> Measured:
+        """All that was measured, over all processes."""
+        curves = {name: {LOCALIZER: self._metric(self.boxes, name).compute()} for name in self.protocols}
+        for name, metrics in self.blind.items():
+            assert isinstance(metrics, nn.ModuleDict)
+            curves[name] |= {maps: self._metric(metrics, maps).compute() for maps in metrics}
+        pixels = {"PxAP": float(self.pixels.compute())} if self.pixels is not None else {}
+        return Measured(self.classes.compute(), curves, pixels)
+
+    def scalars(self) -> dict[str, float]:
+        """The values to log while training, by the names of `names`; thresholds not fixed are chosen on this very split."""
+        measured = self.compute()
+        values = {**measured.classification, **measured.pixels}
+        for protocol, curves in measured.curves.items():
+            for row in localization_rows(self.protocols[protocol], curves[LOCALIZER], origins=self._origins(protocol)):
+                for error in (key for key in row if key.endswith("_error")):
+                    values[f"{protocol}/{row['threshold_origin']}/{error}"] = row[error]
+        return {f"{self.split.name}/{key}": value for key, value in values.items() if value is not None}
+
+    def names(self) -> list[str]:
+        """The names of `scalars`."""
+        errors = ["gt_known_error", *(f"top{k}_error" for k in self.topk)]
+        local = [f"{name}/{o}/{error}" for name in self.protocols for o in self._origins(name) for error in errors]
+        pixels = ["PxAP"] if self.pixels is not None else []
+        return [f"{self.split.name}/{key}" for key in (*(f"top{k}_error" for k in self.topk), *pixels, *local)]
+
+    def _origins(self, protocol: str) -> list[str]:
+        """Fixed where the protocol has a constant, and oracle where it chooses at all: on its own split those are one."""
+        origins = self.protocols[protocol].origins
+        return [*(["fixed"] if "fixed" in origins else []), *(["oracle"] if {"fullsup", "oracle"} & set(origins) else [])]
+
+    def reset(self) -> None:
+        """Forget everything."""
+        for module in self.modules():
+            if isinstance(module, Metric):
+                module.reset()
+        self.pictures.clear()
+        self._skipped.clear()
+
+    def skipped_ids(self) -> list[str]:
+        """Ids of the images that could not be read, over all processes."""
+        return sorted(self.split.ids[position] for position in gathered(self._skipped))
+
+
+def gathered(positions: set[int]) -> set[int]:
+    """The union of a set over all processes."""
+    if not (torch.distributed.is_available() and torch.distributed.is_initialized()):
+        return positions
+    parts: list[set[int]] = [set()] * torch.distributed.get_world_size()
+    torch.distributed.all_gather_object(parts, positions)
+    return set().union(*parts)
+
+
+def framed_mask(mask: np.ndarray, geometry: Geometry) -> np.ndarray:
+    """Bring a mask into the input frame of an unmirrored view: nearest pixel, then the crop.
+
+    Args:
+        mask: uint8 (image height, image width).
+        geometry: of the view.
+
+    Returns:
+        uint8 (input height, input width).
+    """
+    resized = cv2.resize(mask, geometry.resized, interpolation=cv2.INTER_NEAREST)
+    (x, y), (width, height) = geometry.offset, geometry.input_size
+    return np.ascontiguousarray(resized[y : y + height, x : x + width])
+
+
+def localization_table(measured: Mapping[str, Measured], evaluations: Mapping[str, SplitEvaluation], judged: str) -> list[dict[str, Any]]:
+    """The rows of a split's localization table: protocol by protocol, the localizer first, then the baselines.
+
+    Args:
+        measured: what each split gave; thresholds of origin ``fullsup`` are chosen on ``val`` where that is among them.
+        evaluations: that measured it.
+        judged: the split to report.
+
+    Returns:
+        Rows ``{split, maps, protocol, threshold_origin, threshold, gt_known_error, top1_error, ..., images}``; the baselines have
+        no class scores and so no top-k errors.
+    """
+    fullsup = measured.get("val") if judged != "val" else None
+    rows: list[dict[str, Any]] = []
+    for name, curves in measured[judged].curves.items():
+        chosen = fullsup.curves.get(name, {}) if fullsup else {}
+        for maps, curve in curves.items():
+            if maps == LOCALIZER:
+                found = localization_rows(evaluations[judged].protocols[name], curve, chosen.get(maps))
+            else:
+                found = evaluations[judged].baselines[name].rows(maps, curve, chosen.get(maps))
+            rows += [{"split": judged, "maps": maps, **row} for row in found]
+    return rows

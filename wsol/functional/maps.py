@@ -1,0 +1,211 @@
+"""Score maps between a network and a box: resized, scaled to [0, 1], placed in the frame where boxes are judged.
+
+A class map (h, w) covers the whole input frame of its view. What is done to it is the protocol's choice, in this order:
+
+1. resize to the frame's size (the reference code of Choe et al. 2020 resizes first and scales afterwards, in float64);
+2. scale to [0, 1], by ``minmax``: ``(m - min) / (max - min)``, or by ``max``: ``max(m, 0) / max``;
+3. cut into 256 grey levels.
+
+All arithmetic is float64, so that levels agree with the reference code to the last bit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import cv2
+import numpy as np
+
+from wsol.errors import InputError, unknown
+from wsol.functional.geometry import Geometry
+
+INTERPOLATIONS = {"cubic": cv2.INTER_CUBIC, "linear": cv2.INTER_LINEAR}
+SCALINGS = ("minmax", "max")
+FRAMES = ("input", "image")
+
+
+def normalize(score_map: np.ndarray, scaling: str = "minmax") -> np.ndarray:
+    """Scale a map to [0, 1].
+
+    Args:
+        score_map: real (H, W).
+        scaling: ``minmax``, or ``max`` (negative values become 0, then division by the maximum).
+
+    Returns:
+        float64 (H, W) whose maximum is 1; or all zeros where there is nothing to tell apart: a value that is not
+        finite, a constant map under ``minmax``, a map without positive values under ``max``.
+
+    Raises:
+        InputError: unknown scaling, or a map without pixels.
+
+    Example:
+        >>> normalize(np.array([[-1.0, 0.0, 3.0]])).tolist()
+        [[0.0, 0.25, 1.0]]
+        >>> normalize(np.array([[-1.0, 0.0, 3.0]]), "max").tolist()
+        [[0.0, 0.0, 1.0]]
+    """
+    if scaling not in SCALINGS:
+        raise unknown("scaling", scaling, SCALINGS)
+    values = _as_map(score_map)
+    low = values.min() if scaling == "minmax" else 0.0
+    if not np.isfinite(values).all():
+        return np.zeros_like(values)
+    with np.errstate(over="ignore"):
+        values = np.maximum(values - low, 0.0)
+    peak = values.max()
+    if peak == 0 or not np.isfinite(peak):
+        return np.zeros_like(values)
+    return values / peak
+
+
+def resize(score_map: np.ndarray, size: tuple[int, int], interpolation: str = "cubic") -> np.ndarray:
+    """Resize a map by OpenCV, the edges of the map staying the edges (half-pixel centres, no antialiasing).
+
+    Args:
+        score_map: real (h, w).
+        size: width and height wanted.
+        interpolation: ``cubic`` (overshoots a little, as in the reference code) or ``linear``.
+
+    Returns:
+        float64 (height, width), a new array.
+
+    Example:
+        >>> resize(np.array([[0.0, 1.0]]), (4, 1), "linear").tolist()
+        [[0.0, 0.25, 0.75, 1.0]]
+    """
+    if interpolation not in INTERPOLATIONS:
+        raise unknown("interpolation", interpolation, INTERPOLATIONS)
+    values = _as_map(score_map)
+    if (values.shape[1], values.shape[0]) == tuple(size):
+        return values.copy()
+    return cv2.resize(values, (int(size[0]), int(size[1])), interpolation=INTERPOLATIONS[interpolation])
+
+
+def to_levels(score_map: np.ndarray) -> np.ndarray:
+    """Cut a map in [0, 1] into grey levels: ``map * 255`` in float64, truncated.
+
+    Returns:
+        uint8 (H, W).
+
+    Raises:
+        InputError: values outside [0, 1], or NaN.
+
+    Example:
+        >>> to_levels(np.array([[0.0, 0.5, 1.0]])).tolist()
+        [[0, 127, 255]]
+    """
+    values = _as_map(score_map)
+    if not (values.min() >= 0 and values.max() <= 1):
+        raise InputError(
+            f"a map of scores must lie in [0, 1], got {values.min():.4g} to {values.max():.4g}; normalize() it first"
+        )
+    return (values * 255).astype(np.uint8)
+
+
+def upright(geometry: Geometry) -> Geometry:
+    """The same view, not mirrored: where its map lies after `place` or `merge` has mirrored it back."""
+    return replace(geometry, mirrored=False)
+
+
+def window(geometry: Geometry) -> tuple[int, int, int, int]:
+    """The part of the image that a view shows, rounded to whole pixels (at least one), x0, y0, x1, y1 half-open.
+
+    Example:
+        >>> window(Geometry(image_size=(500, 375), resized=(341, 256), offset=(58, 16), input_size=(224, 224)))
+        (85, 23, 413, 352)
+    """
+    corners = upright(geometry).to_image([[0.0, 0.0, *geometry.input_size]])[0]
+    x0, y0, x1, y1 = (int(value) for value in np.rint(corners))
+    return x0, y0, max(x1, x0 + 1), max(y1, y0 + 1)
+
+
+def place(
+    score_map: np.ndarray, geometry: Geometry, *, frame: str, interpolation: str = "cubic", scaling: str = "minmax"
+) -> np.ndarray:
+    """Bring a class map, scaled to [0, 1], into the frame where boxes are judged; a mirrored view is mirrored back.
+
+    In the image frame a view may show a part only (a crop). Scaling then looks at what was seen; pixels outside, of
+    which nothing is known, get 0, the lowest score there is.
+
+    Args:
+        score_map: real (h, w) over the whole input frame.
+        geometry: of its view.
+        frame: ``input`` or ``image``.
+        interpolation: see `resize`.
+        scaling: see `normalize`.
+
+    Returns:
+        float64 (H, W) in [0, 1], of ``geometry.input_size`` or ``geometry.image_size``.
+    """
+    if frame not in FRAMES:
+        raise unknown("frame", frame, FRAMES)
+    ahead = score_map[:, ::-1] if geometry.mirrored else score_map
+    if frame == "input":
+        return normalize(resize(ahead, geometry.input_size, interpolation), scaling)
+    part = window(geometry)
+    seen = normalize(resize(ahead, (part[2] - part[0], part[3] - part[1]), interpolation), scaling)
+    if part == (0, 0, *geometry.image_size):
+        return seen
+    out = np.zeros(geometry.image_size[::-1])
+    inside, cut = _overlap(part, geometry.image_size)
+    out[inside] = seen[cut]
+    return out
+
+
+def merge(
+    score_maps: np.ndarray, geometries: Sequence[Geometry], interpolation: str = "cubic"
+) -> tuple[np.ndarray, Geometry]:
+    """Merge the maps of several views (ten-crop) of an image: aligned in the image frame, as in CAM 2016, and averaged.
+
+    CAM 2016 sums the aligned maps; here each pixel gets the mean over the views that show it, so that pixels shown
+    often are not brighter for that alone. Pixels that no view shows get the minimum of the others.
+
+    Args:
+        score_maps: real (V, h, w), before any scaling.
+        geometries: V of the same image.
+        interpolation: see `resize`.
+
+    Returns:
+        The merged map, float32 (image height, image width), and its geometry: for a merged map the input frame is the
+        image. A single view comes back as it is.
+
+    Raises:
+        InputError: numbers of maps and geometries differ, or the geometries are of images of different sizes.
+    """
+    if len(score_maps) != len(geometries) or not geometries:
+        raise InputError(f"expected one map for each view, got {len(score_maps)} maps and {len(geometries)} views")
+    size = geometries[0].image_size
+    if any(geometry.image_size != size for geometry in geometries):
+        raise InputError(f"the views are of images of different sizes: {sorted({g.image_size for g in geometries})}")
+    if len(geometries) == 1:
+        return np.array(score_maps[0], dtype=np.float32), geometries[0]
+    total, views = np.zeros(size[::-1]), np.zeros(size[::-1], dtype=np.int64)
+    for score_map, geometry in zip(score_maps, geometries, strict=True):
+        part = window(geometry)
+        ahead = score_map[:, ::-1] if geometry.mirrored else score_map
+        inside, cut = _overlap(part, size)
+        total[inside] += resize(ahead, (part[2] - part[0], part[3] - part[1]), interpolation)[cut]
+        views[inside] += 1
+    mean = total / np.maximum(views, 1)
+    mean[views == 0] = mean[views > 0].min()
+    return mean.astype(np.float32), Geometry(size, size, (0, 0), size)
+
+
+def _as_map(score_map: np.ndarray) -> np.ndarray:
+    values = np.ascontiguousarray(score_map, dtype=np.float64)
+    if values.ndim != 2 or not values.size:
+        raise InputError(f"expected a map (H, W) with at least one pixel, got shape {values.shape}")
+    return values
+
+
+Slices = tuple[slice, slice]
+
+
+def _overlap(part: tuple[int, int, int, int], size: tuple[int, int]) -> tuple[Slices, Slices]:
+    """The pixels common to ``part`` and an image of ``size``, as slices of the image and as slices of the part."""
+    x0, y0, x1, y1 = max(part[0], 0), max(part[1], 0), min(part[2], size[0]), min(part[3], size[1])
+    if x0 >= x1 or y0 >= y1:
+        raise InputError(f"the view shows {part} (x0, y0, x1, y1), which is outside its image of {size[0]} x {size[1]}")
+    left, top = part[:2]
+    return (slice(y0, y1), slice(x0, x1)), (slice(y0 - top, y1 - top), slice(x0 - left, x1 - left))

@@ -1,0 +1,88 @@
+"""What every head promises."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from wsol.errors import InputError, unknown
+from wsol.types import Output, Point
+
+
+class Head(nn.Module, ABC):
+    """Base of all heads: features in, class scores out, and maps of any asked classes from the same forward pass."""
+
+    taps: tuple[str, ...] = ("last",)
+    """Names of the backbone's points that `forward` reads."""
+
+    def __init__(self, points: Mapping[str, Point], num_classes: int) -> None:
+        """Remember the backbone's points and the number of classes K.
+
+        Raises:
+            InputError: fewer than one class.
+        """
+        super().__init__()
+        if num_classes < 1:
+            raise InputError(f"num_classes: expected at least 1, got {num_classes}")
+        self.points = dict(points)
+        self.num_classes = num_classes
+
+    def point(self, name: str) -> Point:
+        """Return channels and stride of a point.
+
+        Raises:
+            InputError: the backbone has no such point; the message lists those it has.
+        """
+        if name not in self.points:
+            raise unknown("point", name, self.points)
+        return self.points[name]
+
+    @abstractmethod
+    def forward(self, features: Mapping[str, Tensor], labels: Tensor | None = None) -> Output:
+        """Score the classes.
+
+        Args:
+            features: float (N, C, h, w) by the name of the tap.
+            labels: int64 (N,) true classes, for methods that train with them; None otherwise.
+        """
+
+    def loss(self, output: Output, targets: Tensor, label_smoothing: float = 0.0) -> dict[str, Tensor]:
+        """Return the terms of the training loss by name; their sum is what training minimises.
+
+        Args:
+            output: of `forward`.
+            targets: float (N, K) class probabilities; one-hot, or mixed by CutMix and the like.
+            label_smoothing: share of the probability spread evenly over all classes, in [0, 1).
+        """
+        return {"classification": soft_cross_entropy(output.logits, targets, label_smoothing)}
+
+    @abstractmethod
+    def maps(self, output: Output, classes: Tensor) -> Tensor:
+        """Return the class maps float32 (N, M, h, w) of the asked classes, unscaled.
+
+        Args:
+            output: of `forward`.
+            classes: int64 (N, M) class indices in 0..K-1, any M.
+        """
+
+    def load_classifier(self, state: Mapping[str, Tensor]) -> None:
+        """Take over a pretrained classifier on the mean features: ``weight`` (K, C) and ``bias`` (K,).
+
+        Raises:
+            InputError: this head has no place for one.
+        """
+        raise InputError(f"{type(self).__name__} cannot take over a pretrained classifier: pretrained_classifier=false")
+
+
+def soft_cross_entropy(logits: Tensor, targets: Tensor, label_smoothing: float = 0.0) -> Tensor:
+    """Return the mean cross entropy () of logits (N, K) with class probabilities (N, K), computed in float32.
+
+    Example:
+        >>> import torch
+        >>> soft_cross_entropy(torch.zeros(1, 4), torch.eye(4)[:1]).exp().round().item()
+        4.0
+    """
+    return F.cross_entropy(logits.float(), targets.float(), label_smoothing=label_smoothing)

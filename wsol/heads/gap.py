@@ -1,0 +1,154 @@
+r"""Class activation mapping: global pooling, then one linear layer whose weights make the maps.
+
+Zhou et al. 2016, "Learning Deep Features for Discriminative Localization". With f_k(x, y) the k-th feature at a cell,
+F_k its mean over all cells, and w_k^c the weight of unit k for class c (section 2)::
+
+    score S_c = sum_k w_k^c F_k                     equation 1
+    map M_c(x, y) = sum_k w_k^c f_k(x, y)           equation 2
+
+Hence the map's mean plus the bias is the score, and M_c is channel c of a 1x1 convolution with the weights w
+(Zhang et al. 2018, ACoL, section 3.1). Global max pooling (GMP) is the comparison of Zhou et al., section 2;
+log-sum-exp pooling (LSE) lies between the two (Pinheiro and Collobert 2015, equation 2)::
+
+    s = 1/r log(1/(h w) sum_xy exp(r s_xy))
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from wsol.errors import InputError, unknown
+from wsol.heads.base import Head
+from wsol.types import Output, Point
+
+POOLS = ("avg", "max", "lse")
+PLACES = ("features", "scores")
+
+
+class GapHead(Head):
+    """Global pooling and a linear classifier.
+
+    Args:
+        points: the backbone's points.
+        num_classes: number of classes K.
+        point: where the features are read.
+        conv_channels: channels of a convolution with ReLU before the pooling (1024 in the paper for VGG, GoogLeNet and
+            AlexNet-GAP); None for none.
+        conv_kernel: its side, odd; padding keeps the map's size.
+        conv_groups: its groups (2 in the released code, which the paper does not mention).
+        conv_bias: initial value of its biases (1 in the released GoogLeNet-GAP).
+        dropout: probability of dropping a unit before the classifier, after any pooling of features.
+        pool: ``avg``, ``max`` or ``lse``.
+        pool_at: ``features``: pool, then classify (CAM; GMP of Zhou et al.); ``scores``: classify each cell, then pool
+            the planes of scores (Pinheiro and Collobert). The mean is the same at both.
+        lse_sharpness: r > 0 of log-sum-exp; towards 0 it is the mean, towards infinity the maximum.
+
+    Raises:
+        InputError: an unknown option or one out of its range.
+
+    Example:
+        >>> head = GapHead({"last": Point(channels=64, stride=4)}, num_classes=8)
+        >>> output = head({"last": torch.randn(2, 64, 16, 16)})
+        >>> maps = head.maps(output, classes=torch.tensor([[3], [5]]))
+        >>> maps.shape
+        torch.Size([2, 1, 16, 16])
+        >>> torch.allclose(maps[0, 0].mean() + head.classifier.bias[3], output.logits[0, 3], atol=1e-5)
+        True
+    """
+
+    def __init__(
+        self,
+        points: Mapping[str, Point],
+        num_classes: int,
+        point: str = "last",
+        conv_channels: int | None = None,
+        conv_kernel: int = 3,
+        conv_groups: int = 1,
+        conv_bias: float = 0.0,
+        dropout: float = 0.0,
+        pool: str = "avg",
+        pool_at: str = "features",
+        lse_sharpness: float = 5.0,
+    ) -> None:
+        super().__init__(points, num_classes)
+        if pool not in POOLS:
+            raise unknown("pool", pool, POOLS)
+        if pool_at not in PLACES:
+            raise unknown("pool_at", pool_at, PLACES)
+        if not lse_sharpness > 0:
+            raise InputError(f"lse_sharpness: expected more than 0, got {lse_sharpness}")
+        if not 0 <= dropout < 1:
+            raise InputError(f"dropout: expected a probability in [0, 1), got {dropout}")
+        self.taps = (point,)
+        self.pool, self.pool_at, self.lse_sharpness = pool, pool_at, lse_sharpness
+        channels = self.point(point).channels
+        self.conv: nn.Module = nn.Identity()
+        if conv_channels is not None:
+            self.conv = _conv(channels, conv_channels, conv_kernel, conv_groups, conv_bias)
+            channels = conv_channels
+        self.dropout = nn.Dropout(dropout)
+        self.classifier = nn.Linear(channels, num_classes)
+
+    def forward(self, features: Mapping[str, Tensor], labels: Tensor | None = None) -> Output:
+        """Score the classes in float32, also under autocast; see `Head.forward`. ``labels`` are not used.
+
+        The state's ``features`` (N, C, h, w) are what the maps are made of.
+        """
+        x = self.conv(features[self.taps[0]])
+        # Pooling and classifier cost next to nothing; full precision keeps the scores equal to the maps' means.
+        with torch.autocast(x.device.type, enabled=False):
+            if self.pool == "avg" or self.pool_at == "features":
+                logits = self.classifier(self.dropout(self._pool(x.float())))
+            else:
+                planes = F.conv2d(self.dropout(x.float()), self.classifier.weight[:, :, None, None])
+                logits = self._pool(planes) + self.classifier.bias
+        return Output(logits, {"features": x})
+
+    def maps(self, output: Output, classes: Tensor) -> Tensor:
+        """Return the maps of equation 2, without the bias, float32 (N, M, h, w); see `Head.maps`."""
+        x = output.state["features"]
+        with torch.autocast(x.device.type, enabled=False):
+            return torch.einsum("nchw,nmc->nmhw", x.float(), self.classifier.weight[classes])
+
+    def load_classifier(self, state: Mapping[str, Tensor]) -> None:
+        """Take over ``weight`` (K, C) and ``bias`` (K,).
+
+        Raises:
+            InputError: another number of classes or features.
+        """
+        if {key: value.shape for key, value in state.items()} != {
+            key: value.shape for key, value in self.classifier.state_dict().items()
+        }:
+            given = {key: tuple(value.shape) for key, value in state.items()}
+            raise InputError(
+                f"pretrained_classifier: expected one of {self.num_classes} classes on {self.classifier.in_features} "
+                f"features, the weights have {given}. Set pretrained_classifier=false to start with a fresh one, or "
+                "use the data and the head (conv_channels=null) the weights were made for"
+            )
+        self.classifier.load_state_dict(dict(state))
+
+    def _pool(self, x: Tensor) -> Tensor:
+        """Pool float32 (N, C, h, w) over its cells to (N, C)."""
+        if self.pool == "avg":
+            return x.mean((2, 3))
+        if self.pool == "max":
+            return x.amax((2, 3))
+        r = self.lse_sharpness
+        return ((r * x).logsumexp((2, 3)) - math.log(x.shape[2] * x.shape[3])) / r
+
+
+def _conv(before: int, channels: int, kernel: int, groups: int, bias: float) -> nn.Sequential:
+    if channels < 1 or kernel < 1 or kernel % 2 == 0:
+        raise InputError(f"conv_channels, conv_kernel: expected positive and odd, got {channels} and {kernel}")
+    if groups < 1 or before % groups or channels % groups:
+        raise InputError(f"conv_groups: {groups} does not divide {before} input and {channels} output channels")
+    conv = nn.Conv2d(before, channels, kernel, padding=kernel // 2, groups=groups)
+    nn.init.kaiming_normal_(conv.weight, mode="fan_out", nonlinearity="relu")
+    if conv.bias is not None:
+        nn.init.constant_(conv.bias, bias)
+    return nn.Sequential(conv, nn.ReLU(inplace=True))

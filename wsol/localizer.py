@@ -1,0 +1,109 @@
+"""A backbone, a head and edits as one network that classifies and localizes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+
+from torch import Tensor, nn
+
+from wsol.backbones.base import Backbone
+from wsol.errors import InputError
+from wsol.heads.base import Head
+from wsol.types import Output, Preprocessing
+
+
+class Localizer(nn.Module):
+    """The network of a method.
+
+    Args:
+        backbone: gives features.
+        head: a `Head`, or a callable ``head(points, num_classes)`` that makes one (``_partial_: true`` in YAML).
+        num_classes: number of classes K.
+        edits: modules by the name of the point they are inserted after.
+        classes: names of the classes, in order; None if they have none.
+        pretrained_classifier: start from the classifier of the backbone's weights; the classes, their order included,
+            must then be those of the weights.
+
+    Raises:
+        InputError: an unknown point, class names that are not K, or weights without a classifier that fits.
+
+    Example:
+        >>> import torch
+        >>> from functools import partial
+        >>> from wsol.backbones.tiny import Tiny
+        >>> from wsol.heads.gap import GapHead
+        >>> model = Localizer(Tiny(), partial(GapHead, pool="max"), num_classes=8).eval()
+        >>> output = model(torch.zeros(2, 3, 64, 64))
+        >>> model.maps(output, output.logits.topk(5).indices).shape
+        torch.Size([2, 5, 16, 16])
+    """
+
+    def __init__(
+        self,
+        backbone: Backbone,
+        head: Head | Callable[..., Head],
+        num_classes: int,
+        edits: Mapping[str, nn.Module] | None = None,
+        classes: Sequence[str] | None = None,
+        pretrained_classifier: bool = False,
+    ) -> None:
+        super().__init__()
+        if classes is not None and len(classes) != num_classes:
+            raise InputError(f"expected {num_classes} class names, got {len(classes)}")
+        self.backbone = backbone
+        self.head = head if isinstance(head, Head) else head(points=backbone.named_points, num_classes=num_classes)
+        if self.head.num_classes != num_classes:
+            raise InputError(f"the head has {self.head.num_classes} classes, expected {num_classes}")
+        self.classes = None if classes is None else tuple(classes)
+        edits = dict(edits or {})
+        backbone.place(edits)
+        for tap in self.head.taps:
+            backbone.resolve(tap)
+        # A module's name must not hold a dot, a point's may.
+        self.edits = nn.ModuleDict({point.replace(".", "/"): edit for point, edit in edits.items()})
+        if pretrained_classifier:
+            self._load_classifier()
+
+    @property
+    def num_classes(self) -> int:
+        """Number of classes K."""
+        return self.head.num_classes
+
+    @property
+    def preprocessing(self) -> Preprocessing:
+        """What the backbone expects of its input."""
+        return self.backbone.preprocessing
+
+    def forward(self, images: Tensor, labels: Tensor | None = None) -> Output:
+        """Score the classes.
+
+        Args:
+            images: float (N, 3, H, W), normalised as `preprocessing` says.
+            labels: int64 (N,) true classes, for methods that train with them.
+        """
+        edits = {name.replace("/", "."): edit for name, edit in self.edits.items()}
+        return self.head(self.backbone(images, taps=self.head.taps, edits=edits), labels)
+
+    def loss(self, output: Output, targets: Tensor, label_smoothing: float = 0.0) -> dict[str, Tensor]:
+        """Return the terms of the training loss by name, to be summed; see `Head.loss`."""
+        return self.head.loss(output, targets, label_smoothing)
+
+    def maps(self, output: Output, classes: Tensor) -> Tensor:
+        """Return float32 (N, M, h, w) class maps of the asked classes int64 (N, M), from the same forward pass."""
+        return self.head.maps(output, classes)
+
+    def parameter_groups(self) -> dict[str, list[tuple[str, nn.Parameter]]]:
+        """Return the trainable parameters with their names, as ``backbone`` and ``head``; edits count as head."""
+        groups: dict[str, list[tuple[str, nn.Parameter]]] = {"backbone": [], "head": []}
+        for name, parameter in self.named_parameters():
+            if parameter.requires_grad:
+                groups["backbone" if name.startswith("backbone.") else "head"].append((name, parameter))
+        return groups
+
+    def _load_classifier(self) -> None:
+        if not self.backbone.classifier_state:
+            raise InputError(
+                f"pretrained_classifier: {type(self.backbone).__name__} has no pretrained classifier on the mean of "
+                "its last features (random weights, or the surgery cut it off). Set pretrained_classifier=false"
+            )
+        self.head.load_classifier(self.backbone.classifier_state)

@@ -1,0 +1,82 @@
+"""The baselines that need no network, judged under a protocol."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable
+from typing import Any
+
+import numpy as np
+
+from wsol.functional.baselines import FRACTIONS, centre_boxes, centre_gaussian, whole_image
+from wsol.functional.geometry import Geometry
+from wsol.metrics.localization import BoxAccuracy, Curves, localization_rows
+from wsol.protocols import Found, Protocol
+from wsol.types import Truth
+
+BASELINES = ("whole image", "centre box", "centre gaussian")
+_CACHED_SIZES = 512
+
+
+class Baselines:
+    """Judges the three baselines, image by image, under one protocol.
+
+    * ``whole image``: the box of the image, no threshold.
+    * ``centre box``: boxes about the centre; the size (fraction of width and height) plays the threshold's part and is
+      chosen as thresholds are, on the train-fullsup or on the judged split. No paper fixes one, so under a protocol of
+      fixed threshold both origins are given.
+    * ``centre gaussian``: a score map, judged like any other.
+
+    Args:
+        protocol: how boxes are judged.
+
+    Example:
+        >>> from wsol.protocols import Protocol
+        >>> protocol = Protocol(
+        ...     name="mine", reference="none", frame="image", interpolation="linear", scaling="max",
+        ...     components="largest_pixels", predicted_end="last_pixel", true_end="last_pixel",
+        ...     truncate_true_box=False, plus_one=True, boundary=">=", origins=["fixed"], fixed_threshold=0.2)
+        >>> baselines = Baselines(protocol)
+        >>> truth = Truth(np.array([[0.0, 0.0, 8.0, 5.0]]), inclusive=False)
+        >>> hits = baselines.hits(Geometry.square((8, 8), 8), truth)
+        >>> {name: (len(h), bool(h[-1])) for name, h in hits.items()}
+        {'whole image': (1, True), 'centre box': (100, True), 'centre gaussian': (1, True)}
+    """
+
+    def __init__(self, protocol: Protocol) -> None:
+        self.protocol = protocol
+        self._found: dict[Hashable, Found] = {}
+
+    def metrics(self, **kwargs: Any) -> dict[str, BoxAccuracy]:
+        """A fresh metric for each baseline, GT-known only; ``kwargs`` are torchmetrics'."""
+        thresholds = {"whole image": None, "centre box": FRACTIONS, "centre gaussian": self.protocol.thresholds}
+        return {name: BoxAccuracy(thresholds[name], topk=(), **kwargs) for name in BASELINES}
+
+    def hits(self, geometry: Geometry, truth: Truth) -> dict[str, np.ndarray]:
+        """Whether each baseline is right on an image: bool (G,) by name, with the G of its metric.
+
+        Args:
+            geometry: of the image's view.
+            truth: of the image.
+        """
+        size = geometry.image_size
+        return {
+            "whole image": self.protocol.judge_boxes(whole_image(size), geometry, truth),
+            "centre box": self.protocol.judge_boxes(centre_boxes(size), geometry, truth),
+            "centre gaussian": self.protocol.judge_found(self._gaussian(geometry), geometry, truth),
+        }
+
+    def rows(self, name: str, judged: Curves, fullsup: Curves | None = None) -> list[dict[str, Any]]:
+        """The errors of one baseline, see `wsol.metrics.localization.localization_rows`."""
+        origins = self.protocol.origins
+        if name == "centre box":
+            origins = tuple(o for o in origins if o != "fixed") or ("fullsup", "oracle")
+        return localization_rows(self.protocol, judged, fullsup, origins=origins)
+
+    def _gaussian(self, geometry: Geometry) -> Found:
+        """The gaussian's boxes; they depend on sizes alone and finding them costs as much as a network's map."""
+        key: Hashable = geometry if self.protocol.frame == "image" else geometry.input_size
+        if key not in self._found:
+            if len(self._found) >= _CACHED_SIZES:
+                self._found.clear()
+            self._found[key] = self.protocol.find(centre_gaussian(geometry.input_size), geometry)
+        return self._found[key]
