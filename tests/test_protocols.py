@@ -83,7 +83,8 @@ def test_choe2020_equals_a_loop_over_all_thresholds(choe2020, seed):
     rng = np.random.default_rng(seed)
     size, side = (int(rng.integers(30, 90)), int(rng.integers(30, 90))), 56
     low = rng.uniform(0, 0.5, (2, 2)) * size
-    truth = Truth(np.concatenate([low, low + rng.uniform(0.2, 0.5, (2, 2)) * size], 1).round(1), inclusive=bool(seed % 2))
+    high = low + rng.uniform(0.2, 0.5, (2, 2)) * size
+    truth = Truth(np.concatenate([low, high], 1).round(1), inclusive=bool(seed % 2))
     score_map = blob(rng)
     if seed == 5:
         score_map[3, 3] = np.nan
@@ -135,9 +136,9 @@ def test_choe2020_scales_true_corners_as_written_and_truncates(choe2020):
 
 def test_choe2020_of_a_constant_map_predicts_the_first_pixel(choe2020):
     view = Geometry.square((10, 10), 10)
-    first = Truth(np.array([[0.0, 0.0, 0.0, 0.0]]), inclusive=True)
+    first, other = (Truth(np.array([corners]), inclusive=True) for corners in ([0.0, 0, 0, 0], [2.0, 2, 7, 7]))
     assert choe2020.judge(np.full((10, 10), 0.3), view, first).all()
-    assert not choe2020.judge(np.full((10, 10), 0.3), view, Truth(np.array([[2.0, 2.0, 7.0, 7.0]]), inclusive=True)).any()
+    assert not choe2020.judge(np.full((10, 10), 0.3), view, other).any()
 
 
 def test_cam2016_by_hand(cam2016):

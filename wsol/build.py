@@ -17,6 +17,7 @@ from typing import Any
 import hydra.utils
 import pytorch_lightning as pl
 import torch
+from hydra.errors import InstantiationException
 from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from pytorch_lightning.utilities.exceptions import MisconfigurationException
@@ -43,15 +44,33 @@ def instantiate(node: DictConfig | Mapping, where: str, *, trust: bool = True, *
         InputError: untrusted or unknown target, unknown or missing argument, or a missing mandatory value.
     """
     try:
-        plain = OmegaConf.to_container(OmegaConf.create(node), resolve=True, throw_on_missing=True)  # type: ignore[arg-type]
+        plain = _plain(node)
     except OmegaConfBaseException as error:
         key = getattr(error, "full_key", None)
         raise InputError(f"{where}.{key}: {str(error).splitlines()[0]}; set it on the command line") from error
     check(plain, where, trust=trust, extra=extra)
-    if not extra:
-        return hydra.utils.instantiate(plain, _convert_="all")
     # Finished objects go past Hydra, which would copy them.
-    return hydra.utils.instantiate({**plain, "_partial_": True}, _convert_="all")(**extra)
+    node = {**plain, "_partial_": True} if extra else plain
+    try:
+        made = hydra.utils.instantiate(node, _convert_="all")
+    except InstantiationException as error:
+        raise _cause(error) from error
+    return made(**extra) if extra else made
+
+
+def _cause(error: BaseException) -> BaseException:
+    """What went wrong in the target itself, under the exceptions that Hydra wraps around it."""
+    while isinstance(error, InstantiationException) and error.__cause__ is not None:
+        error = error.__cause__
+    return error
+
+
+def _plain(node: DictConfig | Mapping) -> dict[str, Any]:
+    """The content of a config node, interpolations resolved; raises OmegaConf's errors."""
+    config = node if isinstance(node, DictConfig) else OmegaConf.create(dict(node))
+    plain = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
+    assert isinstance(plain, dict)
+    return {str(key): value for key, value in plain.items()}
 
 
 def check(node: Any, where: str, *, trust: bool, extra: Mapping[str, Any] = {}) -> None:  # noqa: B006
@@ -151,9 +170,10 @@ def build_data(
     return instantiate(config.loader, "loader", trust=trust)(source=source, **transforms, **settings)
 
 
-def _filled(node: DictConfig, **defaults: Any) -> DictConfig:
-    """A copy of ``node`` in which null values take the defaults of the same name."""
-    return OmegaConf.merge(node, {k: v for k, v in defaults.items() if k in node and node[k] is None})  # type: ignore[return-value]
+def _filled(node: DictConfig, **defaults: Any) -> dict[str, Any]:
+    """The plain content of ``node``, in which null values take the defaults of the same name."""
+    plain = _plain(node)
+    return {**plain, **{k: v for k, v in defaults.items() if k in plain and plain[k] is None}}
 
 
 def build_localizer(

@@ -21,7 +21,7 @@ from torchmetrics import Metric
 from wsol.data.source import Split
 from wsol.functional.geometry import Geometry
 from wsol.functional.maps import merge, place
-from wsol.functional.ranks import true_class_ranks
+from wsol.functional.ranks import check_topk, true_class_ranks
 from wsol.metrics import (
     BASELINES,
     Baselines,
@@ -29,7 +29,6 @@ from wsol.metrics import (
     ClassificationError,
     Curves,
     PixelAveragePrecision,
-    check_topk,
     localization_rows,
 )
 from wsol.protocols import Protocol
@@ -93,7 +92,12 @@ class SplitEvaluation(nn.Module):
         # Left to `compute`: whether and when processes exchange what they have.
         self.classes = ClassificationError(self.topk)
         self.boxes = nn.ModuleDict({name: BoxAccuracy(p.thresholds, self.topk) for name, p in self.protocols.items()})
-        self.blind = nn.ModuleDict({name: nn.ModuleDict(b.metrics()) for name, b in self.baselines.items()})
+        self.blind = nn.ModuleDict(
+            {
+                name: nn.ModuleDict({maps: BoxAccuracy(grid, ()) for maps, grid in blind.thresholds.items()})
+                for name, blind in self.baselines.items()
+            }
+        )
         self.pixels = PixelAveragePrecision() if split.has_masks else None
         self.pictures: dict[int, Picture] = {}
         self._wanted = set(np.linspace(0, len(split) - 1, min(pictures, len(split))).astype(int).tolist())
@@ -261,9 +265,7 @@ def localization_table(measured: Mapping[str, Measured], evaluations: Mapping[st
     for name, curves in measured[judged].curves.items():
         chosen = fullsup.curves.get(name, {}) if fullsup else {}
         for maps, curve in curves.items():
-            if maps == LOCALIZER:
-                found = localization_rows(evaluations[judged].protocols[name], curve, chosen.get(maps))
-            else:
-                found = evaluations[judged].baselines[name].rows(maps, curve, chosen.get(maps))
+            origins = None if maps == LOCALIZER else evaluations[judged].baselines[name].origins[maps]
+            found = localization_rows(evaluations[judged].protocols[name], curve, chosen.get(maps), origins=origins)
             rows += [{"split": judged, "maps": maps, **row} for row in found]
     return rows

@@ -54,9 +54,9 @@ def test_last_and_aliases_name_points(backbone, images):
 
 @torch.no_grad()
 def test_unknown_names_are_refused_with_those_there_are(backbone, images):
-    with pytest.raises(InputError, match="'layr9'.*last"):
+    with pytest.raises(InputError, match=r"'layr9'.*last"):
         backbone(images, taps=["layr9"])
-    with pytest.raises(InputError, match="'layr9'.*last"):
+    with pytest.raises(InputError, match=r"'layr9'.*last"):
         backbone(images, edits={"layr9": Scaled()})
     with pytest.raises(InputError, match="same point"):
         backbone(images, edits={"late": Scaled(), backbone.aliases["late"]: Scaled()})

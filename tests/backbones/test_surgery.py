@@ -1,4 +1,4 @@
-"""Layer shapes and parameter counts of the networks that the CAM and ACoL papers cut out of VGG, GoogLeNet and AlexNet."""
+"""Layer shapes and parameter counts of what the CAM and ACoL papers cut out of VGG, GoogLeNet and AlexNet."""
 
 from functools import partial
 

@@ -69,7 +69,7 @@ def test_hooks_are_gone_after_a_failure():
 def test_vision_transformer_gives_maps_but_cannot_be_edited_inside():
     backbone = Timm("vit_tiny_patch16_224", options=SMALL_VIT).eval()
     assert backbone(torch.zeros(1, 3, 64, 64))["last"].shape == (1, 48, 4, 4)
-    with pytest.raises(InputError, match="cannot be edited at 'blocks.*edit 'last'"):
+    with pytest.raises(InputError, match=r"cannot be edited at 'blocks.*edit 'last'"):
         backbone(torch.zeros(1, 3, 64, 64), edits={"mid": Zero()})
 
 
@@ -99,7 +99,7 @@ def test_models_without_feature_maps_are_refused(monkeypatch):
         raise RuntimeError("features_only not implemented")
 
     monkeypatch.setattr("timm.create_model", refuse)
-    with pytest.raises(InputError, match="features_only not implemented.*without feature maps"):
+    with pytest.raises(InputError, match=r"features_only not implemented.*without feature maps"):
         Timm("resnet10t")
 
 
@@ -108,7 +108,7 @@ def test_failed_download_says_what_to_do(monkeypatch):
         raise FileNotFoundError("no network")
 
     monkeypatch.setattr("timm.create_model", fail)
-    with pytest.raises(InputError, match="download failed.*path"):
+    with pytest.raises(InputError, match=r"download failed.*path"):
         Timm("resnet10t", weights="pretrained")
 
 

@@ -1,4 +1,4 @@
-"""Weights of torchvision fit by name and give torchvision's own features; what does not fit is refused with its keys."""
+"""Weights of torchvision fit by name and give torchvision's features; what does not fit is refused with its keys."""
 
 import urllib.error
 from functools import partial
@@ -68,7 +68,9 @@ def test_features_equal_torchvisions(name, backbone, nodes, images, tmp_path):
     options = {"init_weights": False, "aux_logits": True} if name == "googlenet" else {}
     network = torchvision_model(name, **options)
     torch.save(network.state_dict(), tmp_path / "weights.pth")
-    expected = create_feature_extractor(network, {node: point for point, node in nodes.items()})(images)
+    expected = create_feature_extractor(
+        network, {node: point for point, node in nodes.items()}, suppress_diff_warning=True
+    )(images)
     got = backbone(weights=str(tmp_path / "weights.pth")).eval()(images, taps=list(nodes))
     for point in nodes:
         assert torch.allclose(got[point], expected[point], rtol=1e-4, atol=1e-4 * expected[point].abs().max().item())
@@ -101,8 +103,14 @@ def test_published_weights_come_through_torchvisions_cache_with_their_preprocess
             model = Localizer(backbone, GapHead, 1000, pretrained_classifier=True).eval()
             assert torch.allclose(model(images).logits, network(images), rtol=1e-3, atol=1e-2)
     googlenet = GoogLeNet(weights="DEFAULT")
-    assert googlenet.transform_input
-    assert not GoogLeNet(weights="DEFAULT", transform_input=False).transform_input
+    assert googlenet.scale.flatten().tolist() == pytest.approx([0.458, 0.448, 0.45])
+    assert (GoogLeNet(weights="DEFAULT", transform_input=False).scale == 1).all()
+    # A checkpoint brings the rescaling along, whether loaded into a fresh network or read as weights.
+    fresh = GoogLeNet()
+    fresh.load_state_dict(googlenet.state_dict())
+    torch.save(googlenet.state_dict(), tmp_path / "trained.pth")
+    for other in (fresh, GoogLeNet(weights=str(tmp_path / "trained.pth"))):
+        assert torch.equal(other.eval()(images)["last"], googlenet.eval()(images)["last"])
     assert googlenet.preprocessing == Preprocessing()
 
 

@@ -11,10 +11,13 @@ import io
 import json
 import tarfile
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
+
+from wsol.errors import InputError
 
 SYNSETS = ("n01443537", "n01698640", "n02123045", "n02504458", "n03584254")
 """Goldfish, American alligator, tabby, African elephant, iPod: sorted."""
@@ -37,6 +40,15 @@ def paint(path: Path, label: int, index: int, size: tuple[int, int] = (48, 40)) 
     path.parent.mkdir(parents=True, exist_ok=True)
     Image.fromarray(pixels).save(path, format="PNG" if path.suffix == ".png" else "JPEG", quality=90)
     return x, y, x + w, y + h
+
+
+def told(call: Callable[[], object]) -> str:
+    """What `InputError` a call raises; empty if none, and no other error is let pass."""
+    try:
+        call()
+    except InputError as error:
+        return str(error)
+    return ""
 
 
 def write(path: Path, rows: list[str]) -> None:
@@ -144,7 +156,7 @@ def voc_xml(stem: str, synset: str, boxes: list[Box], size: tuple[int, int] = (4
 
 
 def make_lists(root: Path, classes: int = 3, per_class: int = 3, proxy: bool = True) -> Path:
-    """Lists of CUB as wsolevaluation has them in ``root/metadata`` and their images in ``root/images``; two boxes an image."""
+    """Lists as wsolevaluation has them in ``root/metadata``, images in ``root/images``, two boxes for each."""
     for seed, split in enumerate(("train", "val", "test")):
         tables: dict[str, list[str]] = {n: [] for n in ("image_ids", "class_labels", "image_sizes", "localization")}
         for label in range(classes):

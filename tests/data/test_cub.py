@@ -48,7 +48,8 @@ def test_class_ids_need_not_be_contiguous(tmp_path: Path) -> None:
     root = make_cub(tmp_path, class_ids=(17, 4, 200))
     source = CUB(root)
     assert source.classes == ("004.Bird_4", "017.Bird_17", "200.Bird_200")
-    by_folder = {image.split("/")[0]: int(k) for image, k in zip(source.split("test").ids, source.split("test").labels)}
+    test = source.split("test")
+    by_folder = {image.split("/")[0]: int(label) for image, label in zip(test.ids, test.labels, strict=True)}
     assert by_folder == {"004.Bird_4": 0, "017.Bird_17": 1, "200.Bird_200": 2}
 
 

@@ -29,9 +29,9 @@ def test_all_layouts_say_the_same(tmp_path: Path) -> None:
     fingerprints = set()
     for kaggle in (False, True):
         for flat in (False, True):
-            for annotations in ("xml", "csv"):
-                root = tmp_path / f"{kaggle}{flat}{annotations}"
-                source = ILSVRC(make_ilsvrc(root, kaggle=kaggle, flat=flat, annotations=annotations))
+            for kind in ("xml", "csv"):
+                root = tmp_path / f"{kaggle}{flat}{kind}"
+                source = ILSVRC(make_ilsvrc(root, kaggle=kaggle, flat=flat, annotations=kind))
                 assert source.splits == ("train", "test")
                 assert source.classes == SYNSETS[:3]
                 fingerprints.add((source.split("train").fingerprint(), source.split("test").fingerprint()))

@@ -8,7 +8,9 @@ from hypothesis import strategies as st
 from wsol.functional.iou import iou
 
 side = st.integers(0, 12)
-corners = st.tuples(side, side, side, side).map(lambda c: [min(c[0], c[2]), min(c[1], c[3]), max(c[0], c[2]), max(c[1], c[3])])
+corners = st.tuples(side, side, side, side).map(
+    lambda c: [min(c[0], c[2]), min(c[1], c[3]), max(c[0], c[2]), max(c[1], c[3])]
+)
 
 
 def pixels(box, plus_one):

@@ -46,6 +46,8 @@ class Backbone(nn.Module):
     """Smallest side of an input, pixels."""
     dropped: tuple[str, ...] = ()
     """Name prefixes of the weights that the surgery cuts off."""
+    optional: tuple[str, ...] = ()
+    """Names of buffers that torchvision's weights lack and this project's have."""
     classifier: str | None = None
     """Name of the linear layer in the weights that reads the spatial mean of the last features, if there is one."""
     ALIASES: ClassVar[tuple[str, ...]] = ("early", "mid", "late")
@@ -94,7 +96,7 @@ class Backbone(nn.Module):
             self.preprocessing = choose_preprocessing(self.preprocessing, preprocessing)
             return False
         found = find_weights(weights, architecture)
-        load_strictly(self, found.state, found.source, self.dropped)
+        load_strictly(self, found.state, found.source, self.dropped, self.optional)
         if self.classifier:
             layer = {key: found.state.get(f"{self.classifier}.{key}") for key in ("weight", "bias")}
             self.classifier_state = {key: value for key, value in layer.items() if value is not None}

@@ -38,7 +38,8 @@ class GoogLeNet(Backbone):
             to stride 1 (3x3, padding 1).
         weights: torchvision name, path, or None.
         transform_input: rescale the ImageNet-normalised input to mean 0.5 and deviation 0.5 per channel, which the
-            weights that torchvision took from TensorFlow expect; None does it exactly for torchvision's own weights.
+            weights that torchvision took from TensorFlow expect. None does it for torchvision's own weights and for
+            files of this backbone that were trained so. It is part of the state dict, as ``scale`` and ``shift``.
         preprocessing: entries that replace those of the weights.
 
     Raises:
@@ -50,6 +51,7 @@ class GoogLeNet(Backbone):
     """
 
     min_size = 15
+    optional = ("scale", "shift")
     scale: Tensor
     shift: Tensor
 
@@ -79,13 +81,17 @@ class GoogLeNet(Backbone):
         self.declare(steps, aliases=("inception3b", "inception4d", CUTS[cut]))
         self.dropped = ("fc.", "aux1.", "aux2.", *(f"{name}." for name in rest))
         self.classifier = None if rest else "fc"
+        self.register_buffer("scale", torch.ones(1, 3, 1, 1))
+        self.register_buffer("shift", torch.zeros(1, 3, 1, 1))
         official = self.load(weights, "googlenet", preprocessing)
-        self.transform_input = official if transform_input is None else transform_input
-        imagenet = Preprocessing()
-        mean, std = (torch.tensor(values).view(1, 3, 1, 1) for values in (imagenet.mean, imagenet.std))
-        self.register_buffer("scale", std / 0.5, persistent=False)
-        self.register_buffer("shift", (mean - 0.5) / 0.5, persistent=False)
+        if transform_input or (transform_input is None and official):
+            imagenet = Preprocessing()
+            self.scale.copy_(torch.tensor(imagenet.std).view(1, 3, 1, 1) / 0.5)
+            self.shift.copy_((torch.tensor(imagenet.mean).view(1, 3, 1, 1) - 0.5) / 0.5)
+        elif transform_input is False:
+            self.scale.fill_(1)
+            self.shift.zero_()
 
     def prepare(self, images: Tensor) -> Tensor:
         """Rescale images (N, 3, H, W) from ImageNet's mean and deviation to 0.5 and 0.5, if the weights want it."""
-        return images * self.scale + self.shift if self.transform_input else images
+        return images * self.scale + self.shift

@@ -77,7 +77,13 @@ def read_state(path: Path) -> dict[str, Tensor]:
     return dict(content)
 
 
-def load_strictly(module: nn.Module, state: Mapping[str, Tensor], source: str, dropped: Sequence[str] = ()) -> None:
+def load_strictly(
+    module: nn.Module,
+    state: Mapping[str, Tensor],
+    source: str,
+    dropped: Sequence[str] = (),
+    optional: Sequence[str] = (),
+) -> None:
     """Load a state dict of which every key and shape must fit.
 
     Args:
@@ -85,6 +91,7 @@ def load_strictly(module: nn.Module, state: Mapping[str, Tensor], source: str, d
         state: names to tensors.
         source: where the state is from, for messages.
         dropped: name prefixes of layers that the surgery cuts off; such keys may be there and are ignored.
+        optional: names that need not be there.
 
     Raises:
         InputError: lists missing keys, unexpected keys and differing shapes.
@@ -92,7 +99,7 @@ def load_strictly(module: nn.Module, state: Mapping[str, Tensor], source: str, d
     given = {key: value for key, value in state.items() if not key.startswith(tuple(dropped))}
     wanted = module.state_dict()
     # Files older than PyTorch 0.4.1 have no batch counters; BatchNorm fills them in itself.
-    missing = [key for key in wanted if key not in given and not key.endswith("num_batches_tracked")]
+    missing = [key for key in wanted if key not in given and not key.endswith(("num_batches_tracked", *optional))]
     unexpected = [key for key in given if key not in wanted]
     shapes = [
         f"{key} {tuple(value.shape)} instead of {tuple(wanted[key].shape)}"

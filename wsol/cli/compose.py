@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
+import yaml
 from hydra import compose as hydra_compose
 from hydra import initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
@@ -46,6 +47,8 @@ def compose(verb: str, overrides: Sequence[str], config_dirs: Sequence[str] = ()
     with initialize_config_dir(str(config_root()), job_name="wsol", version_base="1.3"):
         try:
             composed = hydra_compose(verb, overrides=words, return_hydra_config=True)
+        except yaml.YAMLError as error:
+            raise InputError(f"a config file is no valid YAML: {' '.join(str(error).split())}") from error
         except (HydraException, OmegaConfBaseException) as error:
             raise _explain(verb, overrides, config_dirs, error) from error
     choices = OmegaConf.to_container(composed.hydra.runtime.choices)

@@ -15,7 +15,7 @@ import stat
 import tarfile
 import zipfile
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -27,6 +27,9 @@ MARKER = ".unpacked.json"
 """Name of the file that notes finished archives, in the root they went into."""
 
 DAMAGE = (tarfile.TarError, zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, UnicodeError)
+
+Progress = Callable[[int, int | None], None]
+"""Told of bytes so far, and of all of them where that is known."""
 
 
 @dataclass(frozen=True)
@@ -57,13 +60,14 @@ class Member(NamedTuple):
     """Its bytes; None if it is there already."""
 
 
-def unpack(path: Path, archive: Archive, root: Path) -> int:
+def unpack(path: Path, archive: Archive, root: Path, progress: Progress | None = None) -> int:
     """Unpack an archive under ``root``, passing over what is there already.
 
     Args:
         path: the archive.
         archive: what it is.
         root: the dataset's folder; made if need be.
+        progress: told of the bytes of its members after each.
 
     Returns:
         Number of files written by this call; 0 if the archive was finished before.
@@ -80,12 +84,15 @@ def unpack(path: Path, archive: Archive, root: Path) -> int:
     folder = root / archive.into
     if not folder.is_dir() or not any(folder.iterdir()):
         _check_space(path, root)
-    written = 0
+    written = done = 0
     with _readable(path):
         for member in _members(path, archive, folder):
             if member.stream is not None:
                 _write(member, member.stream)
                 written += 1
+            done += member.size
+            if progress:
+                progress(done, None)
     _note(path, archive, root)
     return written
 
@@ -115,7 +122,8 @@ def _readable(path: Path) -> Iterator[None]:
     try:
         yield
     except DAMAGE as error:
-        raise InputError(f"{path}: damaged or incomplete archive ({error}); download it again") from error
+        reason = str(error).split("\n")[0].rstrip(":")
+        raise InputError(f"{path}: damaged or incomplete archive ({reason}); download it again") from error
     except RuntimeError as error:
         raise InputError(f"{path}: cannot be unpacked ({error})") from error
     except OSError as error:
@@ -125,7 +133,7 @@ def _readable(path: Path) -> Iterator[None]:
 
 
 def _members(path: Path, archive: Archive, folder: Path) -> Iterator[Member]:
-    if zipfile.is_zipfile(path):
+    if path.suffix == ".zip":
         yield from _zip_members(path, archive, folder)
     else:
         with tarfile.open(path) as tar:
@@ -203,7 +211,7 @@ def _write(member: Member, stream: IO[bytes]) -> None:
 def _check_space(path: Path, root: Path) -> None:
     """Refuse to start what the disk cannot hold; images barely compress, so a tar's own size will do."""
     needed = path.stat().st_size
-    if zipfile.is_zipfile(path):
+    if path.suffix == ".zip":
         with _readable(path), zipfile.ZipFile(path) as bundle:
             needed = sum(info.file_size for info in bundle.infolist())
     free = shutil.disk_usage(root).free

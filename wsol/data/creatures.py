@@ -1,10 +1,10 @@
 """The embedded dataset: drawn creatures with exact masks and boxes, made on first use, no download.
 
 An image is drawn from (seed, split, block of 100) and the knobs alone, by NumPy alone. On 1,000 test images a network
-of 16-32-64-64 channels trained for 6 epochs classified 98 % correctly; its CAM peaked in the head in 97 %, and its boxes
-were right (IoU >= 0.5) in 26 % at the fixed threshold of 20 % of the maximum, in 62 % at the best one; a centre box of
-the best size in 47 %. With ``head_shown=1, hue_jitter=0.15`` the body tells little: 97 % correct, peak in the head in
-100 %, boxes right in 5 % and 33 %.
+of 16-32-64-64 channels trained for 6 epochs classified 98 % correctly; its CAM peaked in the head in 97 %, and its
+boxes were right (IoU >= 0.5) in 26 % at the fixed threshold of 20 % of the maximum, in 62 % at the best one; a centre
+box of the best size in 47 %. With ``head_shown=1, hue_jitter=0.15`` the body tells little: 97 % correct, peak in the
+head in 100 %, boxes right in 5 % and 33 %.
 """
 
 from __future__ import annotations
@@ -64,9 +64,9 @@ class Creatures(Source):
     Args:
         root: folder of the cache. Each choice of the other arguments has its own folder in it, drawn split by split
             on first use; processes that draw at the same time don't disturb each other.
-        train: number of training images.
-        val: number of validation images.
-        test: number of test images.
+        train_images: how many there are to train with.
+        val_images: how many to choose thresholds with.
+        test_images: how many to be judged on.
         seed: of everything that varies from image to image.
         looks: any of the knobs of `wsol.data.creature_art.Looks`, such as ``size`` and ``num_classes``.
 
@@ -79,16 +79,16 @@ class Creatures(Source):
     def __init__(
         self,
         root: str | Path,
-        train: int = 4000,
-        val: int = 500,
-        test: int = 1000,
+        train_images: int = 4000,
+        val_images: int = 500,
+        test_images: int = 1000,
         seed: int = 0,
         **looks: Any,
     ) -> None:
         self.looks = Looks.of(**looks)
-        self.counts = {"train": train, "val": val, "test": test}
-        if min(train, val, test) < 1 or seed < 0:
-            raise InputError(f"train, val and test must be above 0 and seed not below; got {self.counts}, seed {seed}")
+        self.counts = dict(zip(SPLITS, (train_images, val_images, test_images), strict=True))
+        if min(self.counts.values()) < 1 or seed < 0:
+            raise InputError(f"numbers of images must be above 0 and seed not below; got {self.counts}, seed {seed}")
         self.seed = seed
         self.classes = tuple(f"species{k}" for k in range(self.looks.num_classes))
         knobs = {"version": VERSION, "seed": seed, **self.counts, **asdict(self.looks)}

@@ -8,20 +8,16 @@ import shutil
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
-from wsol.data.archives import file_digests
+from wsol.data.archives import Progress, file_digests
 from wsol.errors import InputError
 
 RETRIED = frozenset((408, 425, 429, 500, 502, 503, 504))
 """HTTP answers worth another try."""
 
 NETWORK = (urllib.error.URLError, http.client.HTTPException, ConnectionError, TimeoutError)
-
-Progress = Callable[[int, int | None], None]
-"""Told of bytes so far, and of all of them where the server says."""
 
 
 class _Answer(NamedTuple):

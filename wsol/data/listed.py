@@ -81,7 +81,7 @@ class ListedSource(Source):
     def __init__(self, root: Path, sink: Sink = STOP) -> None:
         self._root = root
         self._sink = sink
-        self._listings: dict[str, Listing] = {}
+        self._kept: dict[str, Listing] = {}
         self._made: dict[str, FileSplit] = {}
 
     @abstractmethod
@@ -120,13 +120,17 @@ class ListedSource(Source):
                 for boxes, size in zip(listing.boxes, listing.sizes, strict=True)
             ]
             self._made[name] = self._make(name, listing)
-            self._listings[name] = listing
+            if self._sink is not STOP:
+                self._kept[name] = listing  # reading it again would tell of its faults again
         return self._made[name]
+
+    def _listing(self, name: str) -> Listing:
+        return self._kept.get(name) or self._list(name)
 
     def _some_there(self, name: str, look_at: int = 50) -> bool:
         """Whether a few images are lost at most, rather than all of them elsewhere."""
-        paths = self._listings[name].paths[:look_at]
-        return any((self._root / path).is_file() for path in paths)
+        split = self._made[name]
+        return any(split.path(i).is_file() for i in range(min(look_at, len(split))))
 
     def _sound(self, boxes: Sequence[Marked], size: tuple[int, int] | None, inclusive: bool) -> Sequence[Marked]:
         """Leave out boxes that cannot be, telling the sink."""
@@ -155,7 +159,7 @@ class ListedSource(Source):
             report.count(split)
             of_class = np.bincount(split.labels, minlength=len(self.classes))
             report.per_class[name] = dict(zip(self.classes, of_class.tolist(), strict=True))
-            self._look(split, self._listings[name], deep, report)
+            self._look(split, self._listing(name), deep, report)
         report.notes += [*self._unlisted(), *self._notes()]
         return report
 
@@ -181,7 +185,7 @@ class ListedSource(Source):
 
     def _unlisted(self) -> Iterator[str]:
         folders = list(self._unlisted_in())
-        known = {self._root / path for listing in self._listings.values() for path in listing.paths} if folders else ()
+        known = {split.path(i) for split in self._made.values() for i in range(len(split))} if folders else ()
         for folder in folders:
             others = [path for path in image_files(folder) if path not in known]
             if others:
@@ -227,7 +231,7 @@ def need_folder(folder: Path, what: str) -> Path:
 def image_files(folder: Path) -> list[Path]:
     """Return all image files under a folder, at any depth, sorted; hidden ones are passed over."""
     found = []
-    for parent, folders, files in os.walk(folder):
+    for parent, folders, files in os.walk(folder, followlinks=True):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         found += [Path(parent, name) for name in files if is_image(name)]
     return sorted(found)

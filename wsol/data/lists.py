@@ -13,7 +13,7 @@ the lists are those of https://github.com/clovaai/wsolevaluation::
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 from wsol.data.listed import ListedSource, need_folder
 from wsol.data.source import SPLITS
@@ -52,9 +52,13 @@ class MetadataSource(ListedSource):
         self.splits = tuple(name for name in SPLITS if self._ids_file(name).is_file())
         if not self.splits:
             raise InputError(f"{self._lists}: no lists; looked for {{train,val,test}}/image_ids.txt in it")
-        self._ids = {name: keyed(read_rows(self._ids_file(name), 1, "\n", sink), sink) for name in self.splits}
-        self._labels = {name: self._read_labels(name) for name in self.splits}
+        self._read: dict[str, tuple[dict[str, Row], dict[str, int]]] = {}
         self.classes = self._class_names(Path(class_names) if class_names else None)
+
+    def _ready(self) -> None:
+        super()._ready()
+        if self._sink is STOP:  # lists of a million images are large; `verify` reads them again
+            self._read.clear()
 
     def _file(self, split: str, name: str) -> Path:
         return self._lists / split / name
@@ -62,24 +66,39 @@ class MetadataSource(ListedSource):
     def _ids_file(self, split: str) -> Path:
         return self._file(split, "image_ids_proxy.txt" if self._proxy and split == "train" else "image_ids.txt")
 
+    def _ids(self, split: str) -> dict[str, Row]:
+        return self._tables(split)[0]
+
+    def _labels(self, split: str) -> dict[str, int]:
+        """Class by image, in the order of the ids."""
+        return self._tables(split)[1]
+
+    def _tables(self, split: str) -> tuple[dict[str, Row], dict[str, int]]:
+        if split not in self._read:
+            ids = keyed(read_rows(self._ids_file(split), 1, "\n", self._sink), self._sink)
+            self._read[split] = (ids, {})
+            self._read[split][1].update(self._read_labels(split))
+        return self._read[split]
+
     def _read_labels(self, split: str) -> dict[str, int]:
         file = self._file(split, "class_labels.txt")
         rows = keyed(read_rows(file, 2, sink=self._sink), self._sink)
         self._hold_against_ids(split, rows, file)
-        labels = {image: class_of(row, range(1_000_000), self._sink) for image, row in rows.items()}
+        listed = [image for image in self._ids(split) if image in rows]
+        labels = {image: class_of(rows[image], range(1_000_000), self._sink) for image in listed}
         return {image: label for image, label in labels.items() if label is not None}
 
     def _hold_against_ids(self, split: str, rows: Mapping[str, Row], file: Path) -> None:
         """Both lists must hold the same images, unless the ids are the proxy's."""
-        agree(self._ids[split], rows, file, self._sink)
+        agree(self._ids(split), rows, file, self._sink)
         if not (self._proxy and split == "train"):
-            agree(rows, self._ids[split], self._ids_file(split), self._sink)
+            agree(rows, self._ids(split), self._ids_file(split), self._sink)
 
     def _class_names(self, file: Path | None) -> tuple[str, ...]:
-        used = {label for name in self.splits for label in self._labels[name].values()}
+        used = {label for name in self.splits for label in self._labels(name).values()}
         count = max(used, default=-1) + 1
         if file is None:
-            return _folder_names(self._labels[self.splits[0]], count) or tuple(str(label) for label in range(count))
+            return _folder_names(self._labels(self.splits[0]), count) or tuple(str(label) for label in range(count))
         names = [row.fields[0] for row in read_rows(file, 1, "\n", self._sink)]
         if len(names) < count:
             raise InputError(f"{file}: {len(names)} names, but class_labels.txt has classes 0 to {count - 1}")
@@ -103,7 +122,7 @@ def _folder_names(labels: Mapping[str, int], count: int) -> tuple[str, ...] | No
     """Name each class by the folder of its images, if that tells all classes apart."""
     names: dict[int, str] = {}
     for image, label in labels.items():
-        folder = PurePosixPath(image).parent.name
+        folder = image.rpartition("/")[0].rpartition("/")[2]
         if names.setdefault(label, folder) != folder:
             return None
     if len(names) != count or len(set(names.values())) != count:

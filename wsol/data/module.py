@@ -152,11 +152,8 @@ class LocalizationData(LightningDataModule):
         self.source, self.train_transform, self.eval_transform = source, train_transform, eval_transform
         self.batch_size = _at_least("batch_size", batch_size, 1)
         self.eval_batch_size = _at_least("eval_batch_size", eval_batch_size or batch_size, 1)
-        self.num_workers, self.seed, self.val_per_class = (
-            num_workers,
-            seed,
-            _at_least("val_per_class", val_per_class, 0),
-        )
+        self.val_per_class = _at_least("val_per_class", val_per_class, 0)
+        self.num_workers, self.seed = num_workers, _at_least("seed", seed, 0)
         self.on_bad_image, self.drop_last = on_bad_image, drop_last
         self.pin_memory = torch.cuda.is_available() if pin_memory is None else pin_memory
         self.judged: tuple[str, ...] = ("test",)

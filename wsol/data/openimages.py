@@ -105,9 +105,8 @@ class OpenImages(MetadataSource):
 
     def _list(self, name: str) -> Listing:
         listing = Listing()
-        for image in self._ids[name]:
-            if image in self._labels[name]:
-                listing.add(image, image, self._labels[name][image])
+        for image, label in self._labels(name).items():
+            listing.add(image, image, label)
         if self._rows[name]:
             rows = [self._rows[name].get(image, []) for image in listing.ids]
             self._readers[name] = MaskReader(
@@ -121,6 +120,10 @@ class OpenImages(MetadataSource):
 
     def _masks(self, name: str) -> Callable[[int], np.ndarray | None] | None:
         return self._readers.get(name)
+
+    def _unlisted_in(self) -> Iterable[Path]:
+        """Nowhere if masks lie among the images."""
+        return () if self._mask_root == self._root else super()._unlisted_in()
 
     def verify(self, deep: bool = False, report: Report | None = None) -> Report:
         """As `wsol.data.listed.ListedSource.verify`, and looks at every mask file."""

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from wsol.data.archives import MARKER, Archive, marks, unpack
-from wsol.data.download import Progress
+from wsol.data.archives import MARKER, Archive, Progress, marks, unpack
 from wsol.data.download import download as fetch
 from wsol.data.listed import ListedSource, inspected
 from wsol.data.source import Report, Source
@@ -32,7 +31,7 @@ def prepare(
         root: the dataset's folder, made if need be.
         download: fetch archives that are not given and have a public address, next to ``root``, first.
         urls: other addresses, by the archive's published name.
-        progress: told of bytes while fetching.
+        progress: told of bytes while fetching and unpacking.
         build: makes the source to verify; ``dataset(root)`` if None.
 
     Returns:
@@ -51,7 +50,7 @@ def prepare(
     if not given:
         raise InputError(f"no archive given; expected some of {', '.join(published)}")
     for name, path in given.items():
-        unpack(path, published[name], folder)
+        unpack(path, published[name], folder, progress)
     return _verified(build, dataset, folder, published)
 
 

@@ -11,82 +11,19 @@ import copy
 import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import NamedTuple, Self, overload
+from typing import Self
 
 import numpy as np
 
 from wsol.data.images import BadImage, read_image
+from wsol.data.packed import Boxes, Strings
+from wsol.data.report import Report
 from wsol.errors import InputError, unknown
 from wsol.types import Truth
 
 SPLITS = ("train", "val", "test")
 """Training images; the few with boxes that choose thresholds (train-fullsup); those that are judged."""
-
-
-class Strings(Sequence[str]):
-    """Many strings as one block of bytes: a fraction of a list's memory, and nothing for forked workers to copy.
-
-    Example:
-        >>> names = Strings(["a", "", "été"])
-        >>> len(names), names[-1], list(names[:2])
-        (3, 'été', ['a', ''])
-    """
-
-    def __init__(self, strings: Iterable[str]) -> None:
-        encoded = [text.encode() for text in strings]
-        self._bytes = b"".join(encoded)
-        self._ends = np.cumsum([len(text) for text in encoded], dtype=np.int64)
-
-    def __len__(self) -> int:
-        return len(self._ends)
-
-    @overload
-    def __getitem__(self, i: int) -> str: ...
-    @overload
-    def __getitem__(self, i: slice) -> Strings: ...
-    def __getitem__(self, i: int | slice) -> str | Strings:
-        if isinstance(i, slice):
-            return Strings(self[k] for k in range(*i.indices(len(self))))
-        i = range(len(self))[i]
-        start = int(self._ends[i - 1]) if i else 0
-        return self._bytes[start : self._ends[i]].decode()
-
-
-@dataclass(frozen=True)
-class Boxes:
-    """The boxes of all images of a split, one after another."""
-
-    corners: np.ndarray
-    """float64 (B, 4) corners x0, y0, x1, y1 in the image frame, as the annotation writes them."""
-    ends: np.ndarray
-    """int64 (N,): image i owns the rows from ``ends[i - 1]`` (0 for the first) to ``ends[i]``."""
-    inclusive: bool
-    """True if x1, y1 name the last pixel inside, False if they name the edge."""
-
-    @classmethod
-    def pack(cls, per_image: Iterable[np.ndarray | Sequence], inclusive: bool) -> Boxes:
-        """Pack one (M, 4) array or list per image; M may be 0.
-
-        Example:
-            >>> Boxes.pack([[[0, 0, 4, 4]], [], [[1, 1, 2, 2], [3, 3, 5, 5]]], inclusive=False)[2].tolist()
-            [[1.0, 1.0, 2.0, 2.0], [3.0, 3.0, 5.0, 5.0]]
-        """
-        rows = [np.asarray(boxes, dtype=np.float64).reshape(-1, 4) for boxes in per_image]
-        ends = np.cumsum([len(r) for r in rows], dtype=np.int64)
-        return cls(np.concatenate([np.zeros((0, 4)), *rows]), ends, inclusive)
-
-    def __len__(self) -> int:
-        return len(self.ends)
-
-    def __getitem__(self, i: int) -> np.ndarray:
-        """The boxes of image ``i``: float64 (M, 4)."""
-        return self.corners[self.ends[i - 1] if i else 0 : self.ends[i]]
-
-    def subset(self, positions: np.ndarray) -> Boxes:
-        """The boxes of some images, in the order asked."""
-        return Boxes.pack((self[int(i)] for i in positions), self.inclusive)
 
 
 class Split(ABC):
@@ -221,78 +158,6 @@ class FileSplit(Split):
 
     def _read_mask(self, row: int) -> np.ndarray | None:
         return self._mask_reader(row) if self._mask_reader is not None else None
-
-
-class Problem(NamedTuple):
-    """One thing wrong with a dataset."""
-
-    file: str
-    line: int | None
-    """Counted from 1; None where lines make no sense."""
-    text: str
-
-    def __str__(self) -> str:
-        return f"{self.file}:{self.line}: {self.text}" if self.line else f"{self.file}: {self.text}"
-
-
-@dataclass
-class Report:
-    """What `Source.verify` found; ``str(report)`` is what `wsol data verify` prints.
-
-    Example:
-        >>> report = Report("CUB", counts={"test": {"images": 180, "boxes": 180}})
-        >>> report.add("images.txt", 7, "no such file: a.jpg")
-        >>> print(report)
-        CUB
-          test: images 180, boxes 180
-        1 problem:
-          images.txt:7: no such file: a.jpg
-    """
-
-    name: str
-    counts: dict[str, dict[str, int]] = field(default_factory=dict)
-    """By split, then by what is counted."""
-    per_class: dict[str, dict[str, int]] = field(default_factory=dict)
-    """Images by split, then by class; printed as least and most."""
-    notes: list[str] = field(default_factory=list)
-    """What is worth knowing but not wrong."""
-    problems: list[Problem] = field(default_factory=list)
-    """The first of them."""
-    total: int = 0
-    """How many there are in all."""
-    keep: int = 20
-
-    @property
-    def ok(self) -> bool:
-        """Whether nothing is wrong."""
-        return not self.total
-
-    def add(self, file: str | Path, line: int | None, text: str) -> None:
-        """Count a problem, and keep it if it is among the first."""
-        self.total += 1
-        if len(self.problems) < self.keep:
-            self.problems.append(Problem(str(file), line, text))
-
-    def count(self, split: Split) -> None:
-        """Count what is in a split."""
-        row = {"images": len(split), "classes": len(np.unique(split.labels))}
-        if split.boxes is not None:
-            row |= {"boxes": len(split.boxes.corners)}
-        self.counts[split.name] = row | ({"masks": len(split)} if split.has_masks else {})
-
-    def __str__(self) -> str:
-        lines = [self.name]
-        for split, row in self.counts.items():
-            counted = [f"{what} {n:,}" for what, n in row.items()]
-            if images := self.per_class.get(split):
-                counted.append(f"images per class {min(images.values()):,} to {max(images.values()):,}")
-            lines.append(f"  {split}: " + ", ".join(counted))
-        lines += [f"note: {note}" for note in self.notes]
-        if self.ok:
-            return "\n".join([*lines, "no problems"])
-        more = f", the first {len(self.problems)} are" if self.total > len(self.problems) else ""
-        lines.append(f"{self.total:,} problem{'s' * (self.total > 1)}{more}:")
-        return "\n".join(lines + [f"  {problem}" for problem in self.problems])
 
 
 class Source(ABC):

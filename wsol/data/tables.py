@@ -81,17 +81,17 @@ def read_rows(path: Path, fields: int, separator: str | None = ",", sink: Sink =
     """
     rows = []
     between = repr(separator) if separator else "blanks"
-    for number, line in enumerate(read_text(path, sink).split("\n"), start=1):
+    for at, line in enumerate(read_text(path, sink).split("\n"), start=1):
         text = line.strip()
         if not text:
             continue
         parts = [part.strip() for part in text.split(separator, fields - 1 if rest else -1)]
         if len(parts) != fields:
-            sink.add(path, number, f"expected {fields} fields separated by {between}, got {len(parts)}: {shown(text)}")
+            sink.add(path, at, f"expected {fields} fields separated by {between}, got {len(parts)}: {shown(text)}")
         elif not parts[0] or "\0" in text:
-            sink.add(path, number, f"expected a name in the first field, got {shown(text)}")
+            sink.add(path, at, f"expected a name in the first field, got {shown(text)}")
         else:
-            rows.append(Row(tuple(parts), path, number))
+            rows.append(Row(tuple(parts), path, at))
     return rows
 
 

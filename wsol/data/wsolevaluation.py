@@ -44,11 +44,10 @@ class WsolEvaluation(MetadataSource):
         sizes = self._sizes(name)
         boxes = self._boxes(name)
         listing = Listing(inclusive=True)
-        for image in self._ids[name]:
-            if image in self._labels[name]:
-                marked = [self._marked(row) for row in boxes.get(image, ())]
-                found = [box for box in marked if box is not None]
-                listing.add(image, image, self._labels[name][image], found, sizes.get(image))
+        for image, label in self._labels(name).items():
+            marked = [self._marked(row) for row in boxes.get(image, ())]
+            found = [box for box in marked if box is not None]
+            listing.add(image, image, label, found, sizes.get(image))
         return listing
 
     def _sizes(self, split: str) -> dict[str, tuple[int, int] | None]:

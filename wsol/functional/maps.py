@@ -128,6 +128,9 @@ def place(
     In the image frame a view may show a part only (a crop). Scaling then looks at what was seen; pixels outside, of
     which nothing is known, get 0, the lowest score there is.
 
+    Scaling comes after resizing, so ``minmax`` of a map that is constant but not 0 may blow up the rounding errors of a
+    cubic resize instead of giving zeros. The reference code does the same.
+
     Args:
         score_map: real (h, w) over the whole input frame.
         geometry: of its view.

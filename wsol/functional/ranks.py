@@ -1,9 +1,13 @@
-"""The rank of the true class among an image's class scores."""
+"""The rank of the true class among an image's class scores, from which every top-k error follows."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import torch
 from torch import Tensor
+
+from wsol.errors import InputError
 
 
 def true_class_ranks(logits: Tensor, labels: Tensor) -> Tensor:
@@ -28,3 +32,24 @@ def true_class_ranks(logits: Tensor, labels: Tensor) -> Tensor:
     earlier = torch.arange(logits.shape[1], device=logits.device) < labels[:, None]
     ranks = before + ((logits == true) & earlier).sum(1)
     return torch.where(logits.isnan().any(1), logits.shape[1], ranks).to(torch.int32)
+
+
+def check_topk(topk: Iterable[int], num_classes: int | None = None) -> tuple[int, ...]:
+    """Return ``topk`` as a tuple.
+
+    Raises:
+        InputError: not whole numbers of at least 1, one twice, or more than there are classes.
+
+    Example:
+        >>> check_topk([1, 5])
+        (1, 5)
+    """
+    numbers = tuple(topk)
+    if any(not isinstance(k, int) or k < 1 for k in numbers) or len(set(numbers)) < len(numbers):
+        raise InputError(f"topk: expected different whole numbers of at least 1, such as [1, 5], got {list(numbers)}")
+    if num_classes is not None and numbers and max(numbers) > num_classes:
+        fitting = [k for k in numbers if k <= num_classes]
+        raise InputError(
+            f"topk={list(numbers)}: top-{max(numbers)} of {num_classes} classes; try topk={fitting or [1]}"
+        )
+    return numbers

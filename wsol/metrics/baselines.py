@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Hashable
-from typing import Any
 
 import numpy as np
 
 from wsol.functional.baselines import FRACTIONS, centre_boxes, centre_gaussian, whole_image
 from wsol.functional.geometry import Geometry
-from wsol.metrics.localization import BoxAccuracy, Curves, localization_rows
 from wsol.protocols import Found, Protocol
 from wsol.types import Truth
 
@@ -25,6 +23,9 @@ class Baselines:
       chosen as thresholds are, on the train-fullsup or on the judged split. No paper fixes one, so under a protocol of
       fixed threshold both origins are given.
     * ``centre gaussian``: a score map, judged like any other.
+
+    ``thresholds`` and ``origins`` hold by baseline what `wsol.metrics.BoxAccuracy` and `wsol.metrics.localization_rows`
+    are to be given for it.
 
     Args:
         protocol: how boxes are judged.
@@ -44,15 +45,21 @@ class Baselines:
 
     def __init__(self, protocol: Protocol) -> None:
         self.protocol = protocol
+        self.thresholds: dict[str, np.ndarray | None] = {
+            "whole image": None,
+            "centre box": FRACTIONS,
+            "centre gaussian": protocol.thresholds,
+        }
+        choosing = tuple(origin for origin in protocol.origins if origin != "fixed") or ("fullsup", "oracle")
+        self.origins: dict[str, tuple[str, ...]] = {
+            "whole image": ("none",),
+            "centre box": choosing,
+            "centre gaussian": protocol.origins,
+        }
         self._found: dict[Hashable, Found] = {}
 
-    def metrics(self, **kwargs: Any) -> dict[str, BoxAccuracy]:
-        """A fresh metric for each baseline, GT-known only; ``kwargs`` are torchmetrics'."""
-        thresholds = {"whole image": None, "centre box": FRACTIONS, "centre gaussian": self.protocol.thresholds}
-        return {name: BoxAccuracy(thresholds[name], topk=(), **kwargs) for name in BASELINES}
-
     def hits(self, geometry: Geometry, truth: Truth) -> dict[str, np.ndarray]:
-        """Whether each baseline is right on an image: bool (G,) by name, with the G of its metric.
+        """Whether each baseline is right on an image: bool (G,) by name, one for each of its ``thresholds``.
 
         Args:
             geometry: of the image's view.
@@ -65,18 +72,13 @@ class Baselines:
             "centre gaussian": self.protocol.judge_found(self._gaussian(geometry), geometry, truth),
         }
 
-    def rows(self, name: str, judged: Curves, fullsup: Curves | None = None) -> list[dict[str, Any]]:
-        """The errors of one baseline, see `wsol.metrics.localization.localization_rows`."""
-        origins = self.protocol.origins
-        if name == "centre box":
-            origins = tuple(o for o in origins if o != "fixed") or ("fullsup", "oracle")
-        return localization_rows(self.protocol, judged, fullsup, origins=origins)
-
     def _gaussian(self, geometry: Geometry) -> Found:
         """The gaussian's boxes; they depend on sizes alone and finding them costs as much as a network's map."""
         key: Hashable = geometry if self.protocol.frame == "image" else geometry.input_size
-        if key not in self._found:
+        found = self._found.get(key)
+        if found is None:  # several threads may find the same, which does no harm
+            found = self.protocol.find(centre_gaussian(geometry.input_size), geometry)
             if len(self._found) >= _CACHED_SIZES:
                 self._found.clear()
-            self._found[key] = self.protocol.find(centre_gaussian(geometry.input_size), geometry)
-        return self._found[key]
+            self._found[key] = found
+        return found

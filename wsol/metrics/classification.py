@@ -9,30 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from wsol.errors import InputError
-from wsol.functional.ranks import true_class_ranks
+from wsol.functional.ranks import check_topk, true_class_ranks
 from wsol.metrics.per_image import PerImage
-
-
-def check_topk(topk: Iterable[int], num_classes: int | None = None) -> tuple[int, ...]:
-    """Return ``topk`` as a tuple.
-
-    Raises:
-        InputError: not whole numbers of at least 1, one twice, or more than there are classes.
-
-    Example:
-        >>> check_topk([1, 5])
-        (1, 5)
-    """
-    numbers = tuple(topk)
-    if any(not isinstance(k, int) or k < 1 for k in numbers) or len(set(numbers)) < len(numbers):
-        raise InputError(f"topk: expected different whole numbers of at least 1, such as [1, 5], got {list(numbers)}")
-    if num_classes is not None and numbers and max(numbers) > num_classes:
-        fitting = [k for k in numbers if k <= num_classes]
-        raise InputError(
-            f"topk={list(numbers)}: top-{max(numbers)} of {num_classes} classes; try topk={fitting or [1]}"
-        )
-    return numbers
 
 
 def classification_error(logits: Tensor, labels: Tensor, topk: Iterable[int] = (1, 5)) -> dict[str, float]:
@@ -62,7 +40,7 @@ class ClassificationError(PerImage):
         kwargs: of `torchmetrics.Metric`.
 
     Raises:
-        InputError: see `check_topk`; top-k of fewer than k classes is found at the first update.
+        InputError: see `wsol.functional.ranks.check_topk`; top-k of fewer than k classes is found at the first update.
 
     Example:
         >>> metric = ClassificationError(topk=(1, 2))

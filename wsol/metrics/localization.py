@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from wsol.errors import InputError
-from wsol.metrics.classification import check_topk
+from wsol.functional.ranks import check_topk
 from wsol.metrics.per_image import PerImage
 from wsol.protocols import Protocol
 

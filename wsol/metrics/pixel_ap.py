@@ -69,12 +69,12 @@ class PixelAveragePrecision(PerImage):
         """PxAP over all images so far, percent.
 
         Raises:
-            InputError: two processes measured the same image, or no mask has an object pixel.
+            InputError: several processes measured the same image, or no mask has an object pixel.
         """
-        index = self.joined("index")
-        twice = len(index) - len(index.unique())
-        if twice:
+        _, times = self.joined("index").unique(return_counts=True)
+        again = int((times > 1).sum())
+        if again:
             raise InputError(
-                f"{twice} images were measured by two processes; use a sampler that neither pads nor repeats"
+                f"{again} of the images were measured by several processes; use a sampler that neither pads nor repeats"
             )
         return average_precision(self.histograms.cpu().numpy())

@@ -1,0 +1,73 @@
+"""The names and boxes of many images in a few flat arrays: little memory, and nothing for forked workers to copy."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import overload
+
+import numpy as np
+
+
+class Strings(Sequence[str]):
+    """Many strings as one block of bytes: a fraction of a list's memory, and nothing for forked workers to copy.
+
+    Example:
+        >>> names = Strings(["a", "", "été"])
+        >>> len(names), names[-1], list(names[:2])
+        (3, 'été', ['a', ''])
+    """
+
+    def __init__(self, strings: Iterable[str]) -> None:
+        encoded = [text.encode() for text in strings]
+        self._bytes = b"".join(encoded)
+        self._ends = np.cumsum([len(text) for text in encoded], dtype=np.int64)
+
+    def __len__(self) -> int:
+        return len(self._ends)
+
+    @overload
+    def __getitem__(self, i: int) -> str: ...
+    @overload
+    def __getitem__(self, i: slice) -> Strings: ...
+    def __getitem__(self, i: int | slice) -> str | Strings:
+        if isinstance(i, slice):
+            return Strings(self[k] for k in range(*i.indices(len(self))))
+        i = range(len(self))[i]
+        start = int(self._ends[i - 1]) if i else 0
+        return self._bytes[start : self._ends[i]].decode()
+
+
+@dataclass(frozen=True)
+class Boxes:
+    """The boxes of all images of a split, one after another."""
+
+    corners: np.ndarray
+    """float64 (B, 4) corners x0, y0, x1, y1 in the image frame, as the annotation writes them."""
+    ends: np.ndarray
+    """int64 (N,): image i owns the rows from ``ends[i - 1]`` (0 for the first) to ``ends[i]``."""
+    inclusive: bool
+    """True if x1, y1 name the last pixel inside, False if they name the edge."""
+
+    @classmethod
+    def pack(cls, per_image: Iterable[np.ndarray | Sequence], inclusive: bool) -> Boxes:
+        """Pack one (M, 4) array or list per image; M may be 0.
+
+        Example:
+            >>> Boxes.pack([[[0, 0, 4, 4]], [], [[1, 1, 2, 2], [3, 3, 5, 5]]], inclusive=False)[2].tolist()
+            [[1.0, 1.0, 2.0, 2.0], [3.0, 3.0, 5.0, 5.0]]
+        """
+        rows = [np.asarray(boxes, dtype=np.float64).reshape(-1, 4) for boxes in per_image]
+        ends = np.cumsum([len(r) for r in rows], dtype=np.int64)
+        return cls(np.concatenate([np.zeros((0, 4)), *rows]), ends, inclusive)
+
+    def __len__(self) -> int:
+        return len(self.ends)
+
+    def __getitem__(self, i: int) -> np.ndarray:
+        """The boxes of image ``i``: float64 (M, 4)."""
+        return self.corners[self.ends[i - 1] if i else 0 : self.ends[i]]
+
+    def subset(self, positions: np.ndarray) -> Boxes:
+        """The boxes of some images, in the order asked."""
+        return Boxes.pack((self[int(i)] for i in positions), self.inclusive)

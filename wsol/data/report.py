@@ -1,0 +1,84 @@
+"""What the check of a dataset found."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from wsol.data.source import Split
+
+
+class Problem(NamedTuple):
+    """One thing wrong with a dataset."""
+
+    file: str
+    line: int | None
+    """Counted from 1; None where lines make no sense."""
+    text: str
+
+    def __str__(self) -> str:
+        return f"{self.file}:{self.line}: {self.text}" if self.line else f"{self.file}: {self.text}"
+
+
+@dataclass
+class Report:
+    """What `Source.verify` found; ``str(report)`` is what `wsol data verify` prints.
+
+    Example:
+        >>> report = Report("CUB", counts={"test": {"images": 180, "boxes": 180}})
+        >>> report.add("images.txt", 7, "no such file: a.jpg")
+        >>> print(report)
+        CUB
+          test: images 180, boxes 180
+        1 problem:
+          images.txt:7: no such file: a.jpg
+    """
+
+    name: str
+    counts: dict[str, dict[str, int]] = field(default_factory=dict)
+    """By split, then by what is counted."""
+    per_class: dict[str, dict[str, int]] = field(default_factory=dict)
+    """Images by split, then by class; printed as least and most."""
+    notes: list[str] = field(default_factory=list)
+    """What is worth knowing but not wrong."""
+    problems: list[Problem] = field(default_factory=list)
+    """The first of them."""
+    total: int = 0
+    """How many there are in all."""
+    keep: int = 20
+
+    @property
+    def ok(self) -> bool:
+        """Whether nothing is wrong."""
+        return not self.total
+
+    def add(self, file: str | Path, line: int | None, text: str) -> None:
+        """Count a problem, and keep it if it is among the first."""
+        self.total += 1
+        if len(self.problems) < self.keep:
+            self.problems.append(Problem(str(file), line, text))
+
+    def count(self, split: Split) -> None:
+        """Count what is in a split."""
+        row = {"images": len(split), "classes": len(np.unique(split.labels))}
+        if split.boxes is not None:
+            row |= {"boxes": len(split.boxes.corners)}
+        self.counts[split.name] = row | ({"masks": len(split)} if split.has_masks else {})
+
+    def __str__(self) -> str:
+        lines = [self.name]
+        for split, row in self.counts.items():
+            counted = [f"{what} {n:,}" for what, n in row.items()]
+            if images := self.per_class.get(split):
+                counted.append(f"images per class {min(images.values()):,} to {max(images.values()):,}")
+            lines.append(f"  {split}: " + ", ".join(counted))
+        lines += [f"note: {note}" for note in self.notes]
+        if self.ok:
+            return "\n".join([*lines, "no problems"])
+        more = f", the first {len(self.problems)} are" if self.total > len(self.problems) else ""
+        lines.append(f"{self.total:,} problem{'s' * (self.total > 1)}{more}:")
+        return "\n".join(lines + [f"  {problem}" for problem in self.problems])
