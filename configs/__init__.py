@@ -1,1 +1,1 @@
-"""Hydra configs of wsol, shipped inside the wheel as `wsol.configs`. One folder is one group, one file is one choice."""
+"""Hydra configs, shipped inside the wheel as `wsol.configs`: one folder is one group, one file is one choice."""

@@ -30,7 +30,10 @@ def test_extra_arguments_pass_uncopied() -> None:
 @pytest.mark.parametrize(
     ("node", "message"),
     [
-        ({"_target_": "wsol.types.Point", "chanels": 3, "stride": 1}, "x: Point takes no 'chanels'; did you mean 'channels'"),
+        (
+            {"_target_": "wsol.types.Point", "chanels": 3, "stride": 1},
+            "x: Point takes no 'chanels'; did you mean 'channels'",
+        ),
         ({"_target_": "wsol.types.Point", "channels": 3}, "x: Point needs stride; set x.stride="),
         ({"_target_": "wsol.types.Pont", "channels": 3}, "wsol.types has no 'Pont'; did you mean 'Point'"),
         ({"_target_": "nosuchpackage.Thing"}, "no such package"),
@@ -41,7 +44,9 @@ def test_extra_arguments_pass_uncopied() -> None:
 )
 def test_what_cannot_be_built_is_refused_with_its_place(node, message: str) -> None:
     with pytest.raises(InputError, match=message):
-        build.instantiate(OmegaConf.create({"_target_": "builtins.dict", "x": node}).x if isinstance(node, list) else node, "x")
+        build.instantiate(
+            OmegaConf.create({"_target_": "builtins.dict", "x": node}).x if isinstance(node, list) else node, "x"
+        )
 
 
 @pytest.mark.parametrize("target", ["os.system", "builtins.eval", "subprocess.run"])
@@ -57,7 +62,15 @@ def test_an_untrusted_target_deep_inside_is_found() -> None:
 
 
 @pytest.mark.parametrize(
-    "target", ["torch.hub.load", "torch.load", "torch.serialization.load", "torch.utils.cpp_extension.load", "wsol.runs.subprocess.run", "torch.os.system"]
+    "target",
+    [
+        "torch.hub.load",
+        "torch.load",
+        "torch.serialization.load",
+        "torch.utils.cpp_extension.load",
+        "wsol.runs.subprocess.run",
+        "torch.os.system",
+    ],
 )
 def test_trusted_packages_lend_no_way_to_run_code(target: str) -> None:
     with pytest.raises(InputError, match="trust=true"):

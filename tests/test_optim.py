@@ -59,7 +59,9 @@ def test_warm_up_is_linear() -> None:
     assert seen[10:] == [1.0] * 40
 
 
-@pytest.mark.parametrize(("schedule", "settings"), [(optim.step, {"every_epochs": 0, "gamma": 0.1}), (optim.one_cycle, {"rise": 1.0})])
+@pytest.mark.parametrize(
+    ("schedule", "settings"), [(optim.step, {"every_epochs": 0, "gamma": 0.1}), (optim.one_cycle, {"rise": 1.0})]
+)
 def test_impossible_settings_are_refused(schedule, settings) -> None:
     with pytest.raises(InputError, match="schedule"):
         rates(schedule, **settings)

@@ -12,7 +12,15 @@ from wsol.errors import InputError
 
 
 def config(tmp_path: Path, **changes):
-    base = {"name": "n", "seed": 0, "runs_dir": str(tmp_path), "run_dir": None, "resume": False, "logger": None, "choices": {"logger": "csv"}}
+    base = {
+        "name": "n",
+        "seed": 0,
+        "runs_dir": str(tmp_path),
+        "run_dir": None,
+        "resume": False,
+        "logger": None,
+        "choices": {"logger": "csv"},
+    }
     return OmegaConf.create({**base, **changes})
 
 
@@ -48,7 +56,7 @@ def test_a_run_folder_is_not_written_twice(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="resume=true"):
         runs.open_folder(asked)
     assert runs.open_folder(config(tmp_path, run_dir=str(folder), resume=True)) == (folder, True)
-    with pytest.raises(InputError, match="another config.*seed"):
+    with pytest.raises(InputError, match=r"another config.*seed"):
         runs.open_folder(config(tmp_path, run_dir=str(folder), resume=True, seed=5))
 
 
@@ -57,7 +65,9 @@ def test_resuming_a_folder_without_a_run_is_refused(tmp_path: Path) -> None:
         runs.open_folder(config(tmp_path, resume=str(tmp_path / "nowhere")))
 
 
-def test_other_processes_of_a_distributed_run_take_the_same_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_other_processes_of_a_distributed_run_take_the_same_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv(runs.RUN_DIR_VARIABLE, str(tmp_path / "given"))
     assert runs.open_folder(config(tmp_path))[0] == tmp_path / "given"
 

@@ -1,8 +1,8 @@
 """A resolved config becomes objects.
 
-`hydra.utils.instantiate` behind two checks: what a ``_target_`` names may be built at all (a config inside a checkpoint that
-came from elsewhere must not run any code), and the keys beside it fit its signature (a misspelt one is refused with the near
-matches).
+`hydra.utils.instantiate` behind two checks: what a ``_target_`` names may be built at all (a config inside a checkpoint
+that came from elsewhere must not run any code), and the keys beside it fit its signature (a misspelt one is refused
+with the near matches).
 """
 
 from __future__ import annotations
@@ -10,7 +10,8 @@ from __future__ import annotations
 import importlib
 import inspect
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,7 @@ from wsol.types import Preprocessing
 
 TRUSTED = ("wsol", "torch", "torchvision", "timm")
 
+
 def instantiate(node: DictConfig | Mapping, where: str, *, trust: bool = True, **extra: Any) -> Any:
     """Build what ``node`` names, after the two checks, recursively.
 
@@ -43,19 +45,41 @@ def instantiate(node: DictConfig | Mapping, where: str, *, trust: bool = True, *
     Raises:
         InputError: untrusted or unknown target, unknown or missing argument, or a missing mandatory value.
     """
+    make = maker(node, where, trust=trust, given=extra) if extra else None
+    if make is not None:  # finished objects go past Hydra, which would copy them
+        return make(**extra)
+    return _made(_checked(node, where, trust, {}))
+
+
+def maker(node: DictConfig | Mapping, where: str, *, trust: bool = True, given: Iterable[str] = ()) -> partial:
+    """Return what builds ``node`` when called, all checks made already.
+
+    Args:
+        node: config with ``_target_``.
+        where: its key in the config, for messages.
+        trust: see `instantiate`.
+        given: names of arguments that the call will give.
+    """
+    return _made({**_checked(node, where, trust, given), "_partial_": True})
+
+
+def _checked(node: DictConfig | Mapping, where: str, trust: bool, given: Iterable[str]) -> dict[str, Any]:
+    """The plain content of ``node``, after the two checks."""
     try:
-        plain = _plain(node)
+        content = _plain(node)
     except OmegaConfBaseException as error:
-        key = getattr(error, "full_key", None)
-        raise InputError(f"{where}.{key}: {str(error).splitlines()[0]}; set it on the command line") from error
-    check(plain, where, trust=trust, extra=extra)
-    # Finished objects go past Hydra, which would copy them.
-    node = {**plain, "_partial_": True} if extra else plain
+        key = str(getattr(error, "full_key", None) or where)
+        place = key if key.startswith(where) else f"{where}.{key}"
+        raise InputError(f"{place}: {str(error).splitlines()[0]}; set it on the command line") from error
+    check(content, where, trust=trust, given=given)
+    return content
+
+
+def _made(content: dict[str, Any]) -> Any:
     try:
-        made = hydra.utils.instantiate(node, _convert_="all")
+        return hydra.utils.instantiate(content, _convert_="all")
     except InstantiationException as error:
         raise _cause(error) from error
-    return made(**extra) if extra else made
 
 
 def _cause(error: BaseException) -> BaseException:
@@ -73,7 +97,7 @@ def _plain(node: DictConfig | Mapping) -> dict[str, Any]:
     return {str(key): value for key, value in plain.items()}
 
 
-def check(node: Any, where: str, *, trust: bool, extra: Mapping[str, Any] = {}) -> None:  # noqa: B006
+def check(node: Any, where: str, *, trust: bool, given: Iterable[str] = ()) -> None:
     """Check the targets in ``node`` and the arguments beside them; see `instantiate`."""
     if isinstance(node, list | ListConfig):
         for position, child in enumerate(node):
@@ -81,7 +105,7 @@ def check(node: Any, where: str, *, trust: bool, extra: Mapping[str, Any] = {}) 
     if not isinstance(node, dict | DictConfig):
         return
     for key, child in node.items():
-        check(child, f"{where}.{key}", trust=trust)
+        check(child, f"{where}.{key!s}", trust=trust)
     if "_target_" in node:
         name = str(node["_target_"])
         target = locate(name, where) if trust or name.partition(".")[0] in TRUSTED else None
@@ -90,12 +114,12 @@ def check(node: Any, where: str, *, trust: bool, extra: Mapping[str, Any] = {}) 
                 f"{where}._target_={name}: a checkpoint may only name classes of wsol and modules of "
                 f"{', '.join(TRUSTED[1:])}; pass trust=true if you trust where the checkpoint came from"
             )
-        given = {str(k) for k in node if str(k) not in ("_target_", "_partial_", "_args_", "_recursive_", "_convert_")}
-        _check_arguments(target, given, {*given, *extra}, where, partial=bool(node.get("_partial_", False)))
+        own = {str(k) for k in node if str(k) not in ("_target_", "_partial_", "_args_", "_recursive_", "_convert_")}
+        _check_arguments(target, own, {*own, *given}, where, is_partial=bool(node.get("_partial_", False)))
 
 
 def _is_harmless(target: Any) -> bool:
-    """Whether building ``target`` runs no code but its own: a class of wsol, or a module (layer) of a trusted package."""
+    """Whether building ``target`` runs no code but its own: a class of wsol, or a layer of a trusted package."""
     if not inspect.isclass(target):
         return False
     package = target.__module__.partition(".")[0]
@@ -120,17 +144,21 @@ def locate(name: str, where: str) -> Any:
             continue
         for attribute in filter(None, attributes.split(".")):
             if not hasattr(found, attribute):
-                raise InputError(f"{where}._target_={name}: {found.__name__} has no {attribute!r}; {_has(found, attribute)}")
+                raise InputError(
+                    f"{where}._target_={name}: {found.__name__} has no {attribute!r}; {_has(found, attribute)}"
+                )
             found = getattr(found, attribute)
         return found
     raise InputError(f"{where}._target_={name}: no such package; expected a dotted Python name that can be imported")
 
 
 def _has(found: Any, attribute: str) -> str:
-    return near_matches(attribute, [n for n in dir(found) if not n.startswith("_")]).partition("Choices:")[0] or "check it"
+    return (
+        near_matches(attribute, [n for n in dir(found) if not n.startswith("_")]).partition("Choices:")[0] or "check it"
+    )
 
 
-def _check_arguments(target: Any, given: set[str], complete: set[str], where: str, *, partial: bool) -> None:
+def _check_arguments(target: Any, given: set[str], complete: set[str], where: str, *, is_partial: bool) -> None:
     """Refuse arguments that the signature of ``target`` lacks, and missing ones unless it is partial."""
     try:
         parameters = inspect.signature(target).parameters
@@ -141,7 +169,7 @@ def _check_arguments(target: Any, given: set[str], complete: set[str], where: st
         for key in sorted(given - set(named)):
             raise InputError(f"{where}: {target.__qualname__} takes no {key!r}; {near_matches(key, named)}")
     missing = [n for n in named if parameters[n].default is inspect.Parameter.empty and n not in complete]
-    if missing and not partial:
+    if missing and not is_partial:
         raise InputError(f"{where}: {target.__qualname__} needs {', '.join(missing)}; set {where}.{missing[0]}=...")
 
 
@@ -162,9 +190,7 @@ def build_data(
     size = config.image_size or preprocessing.size
     fill = {"size": size, "resize": round(size * 8 / 7), "interpolation": preprocessing.interpolation}
     transforms = {
-        f"{use}_transform": instantiate(
-            _filled(config.transform[use], **fill), f"transform.{use}", trust=trust
-        )
+        f"{use}_transform": instantiate(_filled(config.transform[use], **fill), f"transform.{use}", trust=trust)
         for use in ("train", "eval")
     }
     return instantiate(config.loader, "loader", trust=trust)(source=source, **transforms, **settings)
@@ -196,7 +222,10 @@ def build_localizer(
         backbone.preprocessing = Preprocessing(**{**preset, "mean": tuple(preset["mean"]), "std": tuple(preset["std"])})
     for edit, node in (config.method.edits or {}).items():
         check(node, f"method.edits.{edit}", trust=trust)
-    edits = {point: instantiate(node, f"method.edits.{point}", trust=trust) for point, node in (config.method.edits or {}).items()}
+    edits = {
+        point: instantiate(node, f"method.edits.{point}", trust=trust)
+        for point, node in (config.method.edits or {}).items()
+    }
     head = instantiate(config.method.head, "method.head", trust=trust)
     return Localizer(
         backbone,
@@ -240,7 +269,9 @@ def monitor_mode(monitor: str, names: list[str]) -> str:
         InputError: the metric is of the test split, or there is none of that name.
     """
     if monitor.startswith("test"):
-        raise InputError(f"monitor={monitor}: nothing is chosen on the test split; use a metric of the validation split, such as {names[0]}")
+        raise InputError(
+            f"monitor={monitor}: nothing is chosen on the test split; use a metric of the val split, such as {names[0]}"
+        )
     if monitor not in names:
         raise unknown("monitor", monitor, names)
     return "min" if monitor.endswith(("error", "loss")) else "max"
@@ -255,7 +286,7 @@ def resolve_layout(memory_format: str) -> bool:
 
 
 def build_trainer(node: DictConfig, **arguments: Any) -> pl.Trainer:
-    """Return the Lightning trainer of a config, with ``precision: auto`` resolved and the samplers left to the data module."""
+    """Return the Lightning trainer of a config: ``precision: auto`` resolved, samplers left to the data module."""
     plain = OmegaConf.to_container(node, resolve=True)
     assert isinstance(plain, dict)
     plain["precision"] = resolve_precision(plain["precision"], str(plain["accelerator"]))

@@ -1,8 +1,8 @@
 """Checkpoints: what they carry, reading them safely, and a localizer rebuilt from one alone.
 
-A checkpoint is Lightning's, with one entry of ours, ``wsol``: the resolved config, the class names and the preprocessing, all
-plain data. It is read with ``weights_only``, and what its config may name is limited (see `wsol.build`), so a checkpoint from
-elsewhere cannot run code.
+A checkpoint is Lightning's, with one entry of ours, ``wsol``: the resolved config, the class names and the
+preprocessing, all plain data. It is read with ``weights_only``, and what its config may name is limited (see
+`wsol.build`), so a checkpoint from elsewhere cannot run code.
 """
 
 from __future__ import annotations
@@ -52,7 +52,9 @@ def read(path: Path) -> dict:
     except (OSError, RuntimeError, EOFError, ValueError, KeyError, pickle.UnpicklingError) as error:
         raise InputError(f"{path}: not a readable checkpoint ({str(error).splitlines()[0]})") from error
     if not isinstance(content, dict) or "wsol" not in content or "state_dict" not in content:
-        raise InputError(f"{path}: not a checkpoint of `wsol train` (no 'wsol' entry); expected one from <run>/checkpoints")
+        raise InputError(
+            f"{path}: not a checkpoint of `wsol train` (no 'wsol' entry); expected one from <run>/checkpoints"
+        )
     if content["wsol"].get("format") != FORMAT:
         raise InputError(f"{path}: checkpoint format {content['wsol'].get('format')}, this version reads {FORMAT}")
     return content
@@ -87,5 +89,7 @@ def load_state(localizer: Localizer, state: Mapping[str, torch.Tensor], path: Pa
             for label, keys in (("missing", missing), ("unexpected", surplus), ("of another shape", sorted(shapes)))
             if keys
         ]
-        raise InputError(f"{path}: its weights are of another architecture ({'; '.join(lines)}); use the config it was trained with")
+        raise InputError(
+            f"{path}: its weights are of another architecture ({'; '.join(lines)}); use the config it was trained with"
+        )
     localizer.load_state_dict(given)

@@ -1,7 +1,8 @@
 """What is measured on one split: the classes, the boxes under every protocol, the pixels, and the baselines.
 
-The network's class scores and the map of each image's true class are all that is needed: a top-1 or top-5 localization is right
-if the true class is among the first 1 or 5 *and* the box of the true class's map is right, and GT-known asks for the box alone.
+The network's class scores and the map of each image's true class are all that is needed: a top-1 or top-5 localization
+is right if the true class is among the first 1 or 5 *and* the box of the true class's map is right, and GT-known asks
+for the box alone.
 """
 
 from __future__ import annotations
@@ -19,7 +20,9 @@ from torch import Tensor, nn
 from torchmetrics import Metric
 
 from wsol.data.source import Split
+from wsol.errors import InputError
 from wsol.functional.geometry import Geometry
+from wsol.functional.iou import iou
 from wsol.functional.maps import merge, place
 from wsol.functional.ranks import check_topk, true_class_ranks
 from wsol.metrics import (
@@ -39,12 +42,25 @@ LOCALIZER = "localizer"
 
 
 class Picture(NamedTuple):
-    """One judged image, for people to look at."""
+    """One judged image, for people to look at. Boxes are half-open, in the image frame."""
 
-    position: int
-    """In the split."""
+    image_id: str
+    image: np.ndarray
+    """uint8 (H, W, 3) RGB."""
+    label: int
+    predicted_label: int
+    true_boxes: np.ndarray
+    """float64 (M, 4)."""
+    predicted_box: np.ndarray
+    """float64 (4,) from the map of the true class."""
+    iou: float
+    """Greatest overlap of the predicted with a true box."""
+
+
+class _Kept(NamedTuple):
+    """What it takes to make a `Picture` later."""
+
     score_map: np.ndarray
-    """float32 (h, w) map of the true class, not scaled."""
     geometry: Geometry
     predicted_label: int
 
@@ -99,10 +115,12 @@ class SplitEvaluation(nn.Module):
             }
         )
         self.pixels = PixelAveragePrecision() if split.has_masks else None
-        self.pictures: dict[int, Picture] = {}
+        self._kept: dict[int, _Kept] = {}
         self._wanted = set(np.linspace(0, len(split) - 1, min(pictures, len(split))).astype(int).tolist())
         self._skipped: set[int] = set()
-        self._pool = ThreadPoolExecutor(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count())
+        self._pool = ThreadPoolExecutor(
+            len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+        )
 
     # -- taking batches ------------------------------------------------------------------------------------------------
 
@@ -115,16 +133,18 @@ class SplitEvaluation(nn.Module):
             logits: float (N, K).
             maps: float32 (N, V, h, w) map of each image's true class in each of its V views, not scaled.
         """
-        self.classes.update(logits, batch.labels, batch.index)
+        self.classes.update(logits, batch.labels, batch.positions)
         ranks = true_class_ranks(logits, batch.labels)
-        positions, sizes = batch.index.tolist(), [(int(w), int(h)) for w, h in batch.sizes.tolist()]
+        positions, sizes = batch.positions.tolist(), [(int(w), int(h)) for w, h in batch.sizes.tolist()]
         merged = list(self._pool.map(self._merge, maps, sizes))
         self._keep(positions, merged, logits)
         self._take_boxes(positions, merged, ranks)
         if self.pixels is not None:
-            found = [pair for pair in self._pool.map(self._masked, positions, merged) if pair is not None]
-            marked = [i for i, position in enumerate(positions) if self.split.mask(position) is not None]
-            self.pixels.update([m for m, _ in found], [m for _, m in found], batch.index.cpu()[marked])
+            pairs = zip(positions, self._pool.map(self._masked, positions, merged), strict=True)
+            found = [(position, *pair) for position, pair in pairs if pair is not None]
+            self.pixels.update(
+                [m for _, m, _ in found], [m for _, _, m in found], torch.tensor([p for p, _, _ in found])
+            )
 
     def skip(self, batch: Batch) -> None:
         """Note the images of a batch that could not be read."""
@@ -141,7 +161,9 @@ class SplitEvaluation(nn.Module):
         index = torch.tensor([positions[i] for i in marked])
         judged = list(self._pool.map(self._judge, index.tolist(), [merged[i] for i in marked]))
         for name in self.protocols:
-            self._metric(self.boxes, name).update(np.stack([hits[name][LOCALIZER] for hits in judged]), ranks[marked], index)
+            self._metric(self.boxes, name).update(
+                np.stack([hits[name][LOCALIZER] for hits in judged]), ranks[marked], index
+            )
             for maps in BASELINES if self.baselines else ():
                 metrics = self.blind[name]
                 assert isinstance(metrics, nn.ModuleDict)
@@ -176,12 +198,20 @@ class SplitEvaluation(nn.Module):
 
     def _keep(self, positions: list[int], merged: list[tuple[np.ndarray, Geometry]], logits: Tensor) -> None:
         for i in (i for i, position in enumerate(positions) if position in self._wanted):
-            self.pictures[positions[i]] = Picture(positions[i], *merged[i], int(logits[i].argmax()))
+            self._kept[positions[i]] = _Kept(*merged[i], int(logits[i].argmax()))
 
     # -- reading -------------------------------------------------------------------------------------------------------
 
     def compute(self) -> Measured:
-        """All that was measured, over all processes."""
+        """All that was measured, over all processes.
+
+        Raises:
+            InputError: not one image could be read, or several processes measured the pixels of one image.
+        """
+        if len(gathered(self._skipped)) == len(self.split):
+            raise InputError(
+                f"{self.split.name}: none of its {len(self.split)} images could be read; on_bad_image=stop says why"
+            )
         curves = {name: {LOCALIZER: self._metric(self.boxes, name).compute()} for name in self.protocols}
         for name, metrics in self.blind.items():
             assert isinstance(metrics, nn.ModuleDict)
@@ -190,14 +220,16 @@ class SplitEvaluation(nn.Module):
         return Measured(self.classes.compute(), curves, pixels)
 
     def scalars(self) -> dict[str, float]:
-        """The values to log while training, by the names of `names`; thresholds not fixed are chosen on this very split."""
+        """The values to log while training, by the names of `names`; thresholds not fixed are chosen on this split."""
         measured = self.compute()
         values = {**measured.classification, **measured.pixels}
         for protocol, curves in measured.curves.items():
             for row in localization_rows(self.protocols[protocol], curves[LOCALIZER], origins=self._origins(protocol)):
                 for error in (key for key in row if key.endswith("_error")):
-                    values[f"{protocol}/{row['threshold_origin']}/{error}"] = row[error]
-        return {f"{self.split.name}/{key}": value for key, value in values.items() if value is not None}
+                    values[f"{protocol}/{row['threshold_origin']}/{error}"] = (
+                        float("nan") if row[error] is None else row[error]
+                    )
+        return {f"{self.split.name}/{key}": value for key, value in values.items()}
 
     def names(self) -> list[str]:
         """The names of `scalars`."""
@@ -207,16 +239,39 @@ class SplitEvaluation(nn.Module):
         return [f"{self.split.name}/{key}" for key in (*(f"top{k}_error" for k in self.topk), *pixels, *local)]
 
     def _origins(self, protocol: str) -> list[str]:
-        """Fixed where the protocol has a constant, and oracle where it chooses at all: on its own split those are one."""
+        """Fixed where the protocol has a constant, oracle where it chooses at all: on its own split those are one."""
         origins = self.protocols[protocol].origins
-        return [*(["fixed"] if "fixed" in origins else []), *(["oracle"] if {"fullsup", "oracle"} & set(origins) else [])]
+        return [
+            *(["fixed"] if "fixed" in origins else []),
+            *(["oracle"] if {"fullsup", "oracle"} & set(origins) else []),
+        ]
+
+    def pictures(self, measured: Measured) -> list[Picture]:
+        """The images kept for people to look at, boxed under the first protocol at its first reported threshold."""
+        if not self.protocols:
+            return []
+        name, protocol = next(iter(self.protocols.items()))
+        row = localization_rows(protocol, measured.curves[name][LOCALIZER], origins=self._origins(name)[:1])[0]
+        found = (self._picture(position, kept, protocol, row["threshold"]) for position, kept in self._kept.items())
+        return [picture for picture in found if picture is not None]
+
+    def _picture(self, position: int, kept: _Kept, protocol: Protocol, threshold: float) -> Picture | None:
+        truth = self.split.truth(position)
+        if truth is None:
+            return None
+        boxes = protocol.predict(kept.score_map, kept.geometry, threshold)
+        overlaps = iou(boxes, truth.half_open, plus_one=False)
+        best = int(overlaps.max(axis=1).argmax())
+        label = int(self.split.labels[position])
+        shown = self.split.ids[position], self.split.image(position), label, kept.predicted_label
+        return Picture(*shown, truth.half_open, boxes[best], float(overlaps[best].max()))
 
     def reset(self) -> None:
         """Forget everything."""
         for module in self.modules():
             if isinstance(module, Metric):
                 module.reset()
-        self.pictures.clear()
+        self._kept.clear()
         self._skipped.clear()
 
     def skipped_ids(self) -> list[str]:
@@ -248,7 +303,9 @@ def framed_mask(mask: np.ndarray, geometry: Geometry) -> np.ndarray:
     return np.ascontiguousarray(resized[y : y + height, x : x + width])
 
 
-def localization_table(measured: Mapping[str, Measured], evaluations: Mapping[str, SplitEvaluation], judged: str) -> list[dict[str, Any]]:
+def localization_table(
+    measured: Mapping[str, Measured], evaluations: Mapping[str, SplitEvaluation], judged: str
+) -> list[dict[str, Any]]:
     """The rows of a split's localization table: protocol by protocol, the localizer first, then the baselines.
 
     Args:
@@ -257,13 +314,14 @@ def localization_table(measured: Mapping[str, Measured], evaluations: Mapping[st
         judged: the split to report.
 
     Returns:
-        Rows ``{split, maps, protocol, threshold_origin, threshold, gt_known_error, top1_error, ..., images}``; the baselines have
-        no class scores and so no top-k errors.
+        Rows ``{split, maps, protocol, threshold_origin, threshold, gt_known_error, top1_error, ..., images}``; the
+        baselines have no class scores and so no top-k errors.
     """
     fullsup = measured.get("val") if judged != "val" else None
     rows: list[dict[str, Any]] = []
     for name, curves in measured[judged].curves.items():
-        chosen = fullsup.curves.get(name, {}) if fullsup else {}
+        choosing = fullsup.curves.get(name, {}) if fullsup else {}
+        chosen = {maps: curve for maps, curve in choosing.items() if curve.images}
         for maps, curve in curves.items():
             origins = None if maps == LOCALIZER else evaluations[judged].baselines[name].origins[maps]
             found = localization_rows(evaluations[judged].protocols[name], curve, chosen.get(maps), origins=origins)

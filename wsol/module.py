@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 
 import numpy as np
 import pytorch_lightning as pl
 import torch
-import torch.nn.functional as F  # noqa: N812
+import torch.nn.functional as F
+from pytorch_lightning.utilities.types import OptimizerLRSchedulerConfig
 from torch import Tensor, nn
 from torch.optim import Optimizer
 from torchmetrics import MeanMetric
 
 from wsol.errors import InputError
-from wsol.evaluation import SplitEvaluation
+from wsol.evaluation import Measured, SplitEvaluation
 from wsol.localizer import Localizer
 from wsol.optim import optimizer_groups
 from wsol.types import Batch, Output
@@ -27,7 +28,8 @@ class LocalizerModule(pl.LightningModule):
 
     Args:
         localizer: the network.
-        optimizer: makes the optimizer from parameter groups; a partial whose keywords hold the base ``lr`` and ``weight_decay``.
+        optimizer: makes the optimizer from parameter groups; a partial whose keywords hold the base ``lr`` and
+            ``weight_decay``.
         factors: parameter group -> factors of learning rate and weight decay, see `wsol.optim.optimizer_groups`.
         schedule: makes a learning-rate scheduler from (optimizer, total_steps, steps_per_epoch); stepped each step.
         batch_transforms: functions of (images float (N, 3, H, W), targets float (N, K)) that give new ones, in order.
@@ -54,18 +56,18 @@ class LocalizerModule(pl.LightningModule):
         if not 0 <= label_smoothing < 1:
             raise InputError(f"label_smoothing must lie in [0, 1), got {label_smoothing}")
         layout = torch.channels_last if channels_last else torch.contiguous_format
-        self.localizer = localizer.to(memory_format=layout)  # type: ignore[call-overload]
+        self.localizer = localizer.to(memory_format=layout)
         self.evaluations = nn.ModuleDict()
+        self.measured: dict[str, Measured] = {}
         self.train_loss = MeanMetric()
         self.train_error = MeanMetric()
         self._optimizer, self._factors, self._schedule = optimizer, dict(factors or {}), schedule
         self._batch_transforms = tuple(batch_transforms)
         self._label_smoothing, self._seed, self._layout = label_smoothing, seed, layout
         self._header = dict(header or {})
-        preprocessing = localizer.backbone.preprocessing
-        for name in ("mean", "std"):
-            values = torch.tensor(getattr(preprocessing, name)).view(3, 1, 1) * 255
-            self.register_buffer(f"pixel_{name}", values, persistent=False)
+        preprocessing = localizer.preprocessing
+        self.pixel_mean = nn.Buffer(torch.tensor(preprocessing.mean).view(3, 1, 1) * 255, persistent=False)
+        self.pixel_std = nn.Buffer(torch.tensor(preprocessing.std).view(3, 1, 1) * 255, persistent=False)
 
     def judge(self, evaluations: Iterable[SplitEvaluation]) -> None:
         """Set what is evaluated: one `SplitEvaluation` a split, in the order of the data loaders."""
@@ -102,17 +104,19 @@ class LocalizerModule(pl.LightningModule):
             self.log(f"train/loss_{name}", value.detach(), on_step=False, on_epoch=True, batch_size=len(batch.labels))
         return loss
 
-    def configure_optimizers(self) -> dict:
+    def configure_optimizers(self) -> OptimizerLRSchedulerConfig | Optimizer:
         """SGD, AdamW, ... over the localizer's parameter groups, with the schedule stepped each optimizer step."""
         if self._optimizer is None:
             raise InputError("this module was built for evaluation: give it an optimizer to train it")
         base = self._optimizer.keywords
+        if "lr" not in base:
+            raise InputError("the optimizer has no base learning rate: set optim.optimizer.lr")
         groups = optimizer_groups(
             self.localizer.parameter_groups(), self._factors, base["lr"], base.get("weight_decay", 0.0)
         )
         optimizer = self._optimizer(groups)
         if self._schedule is None:
-            return {"optimizer": optimizer}
+            return optimizer
         total = int(self.trainer.estimated_stepping_batches)
         per_epoch = max(1, round(total / max(1, self.trainer.max_epochs or 1)))
         scheduler = self._schedule(optimizer, total, per_epoch)
@@ -133,12 +137,22 @@ class LocalizerModule(pl.LightningModule):
         for evaluation in self._in_order():
             values = evaluation.scalars()
             if not self.trainer.sanity_checking:
-                self.log_dict(values, rank_zero_only=False)
+                # All processes have the same values already; Lightning wants to hear how they would be reduced.
+                self.log_dict(values, sync_dist=True, reduce_fx="max")
             evaluation.reset()
 
     def test_step(self, batch: Batch, batch_idx: int, dataloader_idx: int = 0) -> None:
         """Judge one batch of the split that this loader serves."""
         self._judge(batch, dataloader_idx)
+
+    def on_test_epoch_end(self) -> None:
+        """Compute while the states are on the device, where processes can exchange them; metrics keep the values."""
+        for evaluation in self._in_order():
+            evaluation.compute()
+
+    def on_test_epoch_end(self) -> None:
+        """Keep what was measured, while the processes can still exchange it."""
+        self.measured = {evaluation.split.name: evaluation.compute() for evaluation in self._in_order()}
 
     def _in_order(self) -> list[SplitEvaluation]:
         """The evaluations in the order of the data loaders."""
@@ -161,8 +175,8 @@ class LocalizerModule(pl.LightningModule):
             classes: int64 (N, M) classes whose maps are asked.
 
         Returns:
-            float32 scores (N, K), with several views the logarithm of their mean softmax; float32 maps (N, V, M, h, w), V = 1
-            without views.
+            float32 scores (N, K), with several views the logarithm of their mean softmax; float32 maps
+            (N, V, M, h, w), V = 1 without views.
         """
         views = images.shape[1] if images.ndim == 5 else 1
         output: Output = self.localizer(self.normalise(images.flatten(0, 1) if images.ndim == 5 else images))
@@ -171,5 +185,3 @@ class LocalizerModule(pl.LightningModule):
         if views > 1:
             logits = logits.unflatten(0, (-1, views)).log_softmax(-1).logsumexp(1) - np.log(views)
         return logits, maps.unflatten(0, (-1, views))
-
-

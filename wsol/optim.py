@@ -1,7 +1,7 @@
 """Optimizer parameter groups and learning-rate schedules.
 
-The learning rate of a parameter is ``lr x group factor x schedule factor``: groups are `backbone` and `head`, each split
-into weights and biases (ACoL's authors give the head ten times, its biases twenty times the learning rate).
+The learning rate of a parameter is ``lr x group factor x schedule factor``: groups are `backbone` and `head`, each
+split into weights and biases (ACoL's authors give the head ten times, its biases twenty times the learning rate).
 A schedule is a factor of the progress through training, stepped once per optimizer step.
 """
 
@@ -57,7 +57,10 @@ def optimizer_groups(
         biases = [p for n, p in members if p.requires_grad and n.endswith("bias")]
         for label, prefix, params in ((name, "", weights), (f"{name}.bias", "bias_", biases)):
             if params:
-                rates = {"lr": lr * factor[f"{prefix}lr"], "weight_decay": weight_decay * factor[f"{prefix}weight_decay"]}
+                rates = {
+                    "lr": lr * factor[f"{prefix}lr"],
+                    "weight_decay": weight_decay * factor[f"{prefix}weight_decay"],
+                }
                 groups.append({"params": params, "name": label, **rates})
     return groups
 
@@ -68,7 +71,12 @@ def constant(optimizer: Optimizer, total_steps: int, steps_per_epoch: int, warmu
 
 
 def step(
-    optimizer: Optimizer, total_steps: int, steps_per_epoch: int, every_epochs: float, gamma: float, warmup_epochs: float = 0.0
+    optimizer: Optimizer,
+    total_steps: int,
+    steps_per_epoch: int,
+    every_epochs: float,
+    gamma: float,
+    warmup_epochs: float = 0.0,
 ) -> LambdaLR:
     """Times ``gamma`` every ``every_epochs`` epochs."""
     period = _positive("schedule.every_epochs", every_epochs) * steps_per_epoch
@@ -85,7 +93,9 @@ def milestones(
 ) -> LambdaLR:
     """Times ``gamma`` at each of ``epochs``."""
     steps = sorted(epoch * steps_per_epoch for epoch in epochs)
-    return _scheduler(optimizer, lambda step: gamma ** bisect.bisect_right(steps, step), warmup_epochs * steps_per_epoch)
+    return _scheduler(
+        optimizer, lambda step: gamma ** bisect.bisect_right(steps, step), warmup_epochs * steps_per_epoch
+    )
 
 
 def polynomial(
@@ -100,12 +110,19 @@ def polynomial(
 def cosine(optimizer: Optimizer, total_steps: int, steps_per_epoch: int, warmup_epochs: float = 0.0) -> LambdaLR:
     """``(1 + cos(pi step / total_steps)) / 2`` (Loshchilov & Hutter, SGDR, ICLR 2017)."""
     return _scheduler(
-        optimizer, lambda step: (1 + math.cos(math.pi * min(1.0, step / total_steps))) / 2, warmup_epochs * steps_per_epoch
+        optimizer,
+        lambda step: (1 + math.cos(math.pi * min(1.0, step / total_steps))) / 2,
+        warmup_epochs * steps_per_epoch,
     )
 
 
 def one_cycle(
-    optimizer: Optimizer, total_steps: int, steps_per_epoch: int, rise: float = 0.25, start: float = 0.1, end: float = 1e-3
+    optimizer: Optimizer,
+    total_steps: int,
+    steps_per_epoch: int,
+    rise: float = 0.25,
+    start: float = 0.1,
+    end: float = 1e-3,
 ) -> LambdaLR:
     """From ``start`` up to 1 during the share ``rise`` of training, then along a half cosine to ``end``.
 

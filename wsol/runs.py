@@ -63,25 +63,37 @@ def open_folder(config: DictConfig) -> tuple[Path, bool]:
     Raises:
         InputError: `run_dir` holds another run, or `resume` names a folder without a run or with one of another config.
     """
-    if folder := os.environ.get(RUN_DIR_VARIABLE):
-        return Path(folder), config.resume is not False
-    resume = config.resume
-    if not isinstance(resume, bool):
-        folder_ = Path(str(resume))
-        _same_config(folder_, config)
-        return folder_, True
+    if given := os.environ.get(RUN_DIR_VARIABLE):
+        return Path(given), config.resume is not False
+    _same_for_all_processes(config)
+    if not isinstance(config.resume, bool):
+        folder = Path(str(config.resume))
+        _same_config(folder, config)
+        return folder, True
     if config.run_dir:
-        folder_ = Path(config.run_dir)
-        if (folder_ / "config.yaml").exists():
-            if not resume:
-                raise InputError(f"{folder_} holds a run already: choose another run_dir, or resume=true to go on with it")
-            _same_config(folder_, config)
-            return folder_, True
-        folder_.mkdir(parents=True, exist_ok=True)
-        return folder_, False
-    if resume and (found := find_same(Path(config.runs_dir), config)):
+        return _named_folder(Path(config.run_dir), config)
+    if config.resume and (found := find_same(Path(config.runs_dir), config)):
         return found, True
     return new_folder(Path(config.runs_dir), config.name), False
+
+
+def _named_folder(folder: Path, config: DictConfig) -> tuple[Path, bool]:
+    """`open_folder` where ``run_dir`` names the folder."""
+    if not (folder / "config.yaml").exists():
+        folder.mkdir(parents=True, exist_ok=True)
+        return folder, False
+    if int(os.environ.get("RANK", 0)) > 0:  # the first process of a torchrun made it
+        return folder, config.resume is not False
+    if not config.resume:
+        raise InputError(f"{folder} holds a run already: choose another run_dir, or resume=true to go on with it")
+    _same_config(folder, config)
+    return folder, True
+
+
+def _same_for_all_processes(config: DictConfig) -> None:
+    """Refuse a folder named by the clock where several processes were started from outside (torchrun)."""
+    if int(os.environ.get("WORLD_SIZE", 1)) > 1 and not config.run_dir and isinstance(config.resume, bool):
+        raise InputError("processes started by torchrun must agree on a folder: give run_dir=...")
 
 
 def find_same(runs_dir: Path, config: DictConfig) -> Path | None:
@@ -105,7 +117,8 @@ def _same_config(folder: Path, config: DictConfig) -> None:
     different = sorted(k for k in before.keys() | now.keys() if before.get(k) != now.get(k))
     if different:
         raise InputError(
-            f"{folder}: that run was made with another config ({', '.join(different)} differ); give the same command to resume it"
+            f"{folder}: that run was made with another config ({', '.join(different)} differ); "
+            "give the same command to resume it"
         )
 
 
@@ -129,7 +142,9 @@ def read_config(folder: Path) -> DictConfig:
 
 def write_text(file: Path, text: str) -> None:
     """Write a file whole or not at all."""
-    with tempfile.NamedTemporaryFile("w", encoding="utf-8", dir=file.parent, prefix=f".{file.name}.", delete=False) as temporary:
+    with tempfile.NamedTemporaryFile(
+        "w", encoding="utf-8", dir=file.parent, prefix=f".{file.name}.", delete=False
+    ) as temporary:
         temporary.write(text)
     os.replace(temporary.name, file)
 
@@ -148,7 +163,7 @@ def write_results(folder: Path, results: Mapping[str, Any]) -> Path:
 
 def provenance() -> dict[str, Any]:
     """Package versions, git revision and machine."""
-    versions = {"python": platform.python_version()}
+    versions: dict[str, str | None] = {"python": platform.python_version()}
     for package in PACKAGES:
         try:
             versions[package] = importlib.metadata.version(package)
@@ -169,8 +184,13 @@ def git_revision(folder: Path = Path(__file__).parent) -> dict[str, Any] | None:
         return subprocess.run(["git", *words], cwd=folder, capture_output=True, text=True, check=True).stdout.strip()
 
     try:
-        git("ls-files", "--error-unmatch", Path(__file__).name)  # an installed copy may lie inside somebody else's checkout
-        return {"revision": git("rev-parse", "HEAD"), "changed": bool(git("status", "--porcelain", "--untracked-files=no"))}
+        git(
+            "ls-files", "--error-unmatch", Path(__file__).name
+        )  # an installed copy may lie inside somebody else's checkout
+        return {
+            "revision": git("rev-parse", "HEAD"),
+            "changed": bool(git("status", "--porcelain", "--untracked-files=no")),
+        }
     except (OSError, subprocess.CalledProcessError):
         return None
 

@@ -42,7 +42,7 @@ class Batch(NamedTuple):
     """uint8 (N, 3, H, W) RGB, or (N, V, 3, H, W) when the transform makes V views (ten-crop)."""
     labels: Tensor
     """int64 (N,) class indices in 0..K-1."""
-    index: Tensor
+    positions: Tensor
     """int64 (N,) position of each image in its split."""
     sizes: Tensor
     """int64 (N, 2) width and height of the stored images, pixels."""

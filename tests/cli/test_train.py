@@ -52,10 +52,26 @@ def test_bad_input_stops_before_training_with_one_message(wsol, capsys, tmp_path
 
 
 def test_a_run_leaves_a_complete_folder(finished_run: Path) -> None:
-    for name in ("config.yaml", "metrics.csv", "results.json", "run.log", "checkpoints/last.ckpt", "checkpoints/best.ckpt"):
+    for name in (
+        "config.yaml",
+        "metrics.csv",
+        "results.json",
+        "run.log",
+        "checkpoints/last.ckpt",
+        "checkpoints/best.ckpt",
+    ):
         assert (finished_run / name).is_file(), name
     results = json.loads((finished_run / "results.json").read_text())
-    assert {"versions", "git", "seed", "data", "localization", "classification", "protocols", "machine"} <= results.keys()
+    assert {
+        "versions",
+        "git",
+        "seed",
+        "data",
+        "localization",
+        "classification",
+        "protocols",
+        "machine",
+    } <= results.keys()
     assert results["data"]["splits"]["test"]["images"] == 24
     assert len(results["data"]["splits"]["test"]["fingerprint"]) == 64
 
@@ -85,7 +101,16 @@ def test_metrics_csv_has_a_row_for_each_epoch(finished_run: Path) -> None:
 def test_the_table_shows_the_localizer_and_the_baselines(wsol, capsys) -> None:
     assert wsol("train") == 0
     out = capsys.readouterr().out
-    for word in ("localizer", "whole image", "centre box", "centre gaussian", "cam2016", "choe2020", "oracle", "GT-known"):
+    for word in (
+        "localizer",
+        "whole image",
+        "centre box",
+        "centre gaussian",
+        "cam2016",
+        "choe2020",
+        "oracle",
+        "GT-known",
+    ):
         assert word in out
 
 

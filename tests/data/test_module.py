@@ -67,7 +67,7 @@ def test_batches(source):
     assert batch.images.shape == (3, 3, SIZE, SIZE)
     assert batch.images.dtype == torch.uint8
     assert batch.images.is_contiguous(memory_format=torch.channels_last)
-    assert batch.index.tolist() == [4, 5, 6]
+    assert batch.positions.tolist() == [4, 5, 6]
     assert batch.labels.tolist() == [1, 2, 0]
     assert batch.sizes.tolist() == [[24, 24], [24, 25], [24, 26]]
     assert batch.skipped.tolist() == []
@@ -93,7 +93,7 @@ def test_workers_change_nothing_and_the_global_state_is_left_alone(source):
 def test_epochs_and_seeds_differ(source):
     first, second = two_epochs(data(source))
     other = two_epochs(data(source, seed=1))[0]
-    orders = [torch.cat([batch.index for batch in epoch]).tolist() for epoch in (first, second, other)]
+    orders = [torch.cat([batch.positions for batch in epoch]).tolist() for epoch in (first, second, other)]
     assert all(sorted(order) == list(range(11)) for order in orders)
     assert len(set(map(tuple, orders))) == 3
 
@@ -107,7 +107,7 @@ class Recorder(LightningModule):
         self.seen: list[tuple] = []
 
     def training_step(self, batch: Batch, batch_idx):
-        self.seen.append((self.current_epoch, batch.index.tolist(), int(batch.images.sum())))
+        self.seen.append((self.current_epoch, batch.positions.tolist(), int(batch.images.sum())))
         return self.layer(torch.ones(1, 1)).sum()
 
     def validation_step(self, batch: Batch, batch_idx):
@@ -187,10 +187,10 @@ def test_bad_images_are_skipped_and_listed(source):
         (source.root / f"{i}.png").write_bytes(b"")
     module = data(source, on_bad_image="skip")
     first, second = module.eval_dataloader("test")
-    assert (first.index.tolist(), first.skipped.tolist()) == ([0, 1, 2, 3], [])
-    assert (second.index.tolist(), second.skipped.tolist()) == ([], [4, 5, 6])
+    assert (first.positions.tolist(), first.skipped.tolist()) == ([0, 1, 2, 3], [])
+    assert (second.positions.tolist(), second.skipped.tolist()) == ([], [4, 5, 6])
     train = list(module.train_dataloader())
-    assert sorted(i for batch in train for i in batch.index.tolist()) == [0, 1, 2, 3, 7, 8, 9, 10]
+    assert sorted(i for batch in train for i in batch.positions.tolist()) == [0, 1, 2, 3, 7, 8, 9, 10]
     assert sorted(i for batch in train for i in batch.skipped.tolist()) == [4, 5, 6]
 
 

@@ -18,8 +18,8 @@ from wsol.runs import write_text
 class MetricsCsv(Logger):
     """A Lightning logger that keeps the rows of earlier starts of the same run.
 
-    Columns are ``epoch``, ``step`` and every metric seen so far; a metric not logged at a step is empty. When a run goes on from
-    a checkpoint, rows of steps that the checkpoint does not include are dropped, for they are made again.
+    Columns are ``epoch``, ``step`` and every metric seen so far; a metric not logged at a step is empty. When a run
+    goes on from a checkpoint, rows of steps that the checkpoint does not include are dropped, for they are made again.
 
     Args:
         file: where to write.

@@ -15,7 +15,7 @@ class EpochLines(pl.Callback):
 
     Example of a line::
 
-        epoch  3/6   loss 0.412   train error 11.2 %   val error 12.4 %   GT-known error 40.2 % (cam2016, fixed)   1,004 images/s
+        epoch  3/6   loss 0.412   train error 11.2 %   val error 12.4 %   GT-known error 40.2 % (cam2016, fixed)   ...
     """
 
     def __init__(self) -> None:
@@ -27,7 +27,9 @@ class EpochLines(pl.Callback):
         """Start the clock."""
         self._started, self._images, self._trained = time.perf_counter(), 0, 0.0
 
-    def on_train_batch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs, batch, batch_idx: int) -> None:
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs, batch, batch_idx: int
+    ) -> None:
         """Count images; validation runs after the last batch, so the clock is read here."""
         self._images += len(batch.labels) * trainer.world_size
         self._trained = time.perf_counter() - self._started

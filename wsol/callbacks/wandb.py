@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import netrc
 import os
+import secrets
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import wandb
 from omegaconf import DictConfig, OmegaConf
 from pytorch_lightning.loggers import WandbLogger
 from pytorch_lightning.utilities.rank_zero import rank_zero_only
 
+from wsol.callbacks.run_logger import RunLogger
 from wsol.errors import InputError
 from wsol.evaluation import Picture
 
@@ -20,7 +23,7 @@ ID_FILE = "wandb_id.txt"
 HOST = "api.wandb.ai"
 
 
-class RunLogger(WandbLogger):
+class PictureLogger(WandbLogger, RunLogger):
     """Lightning's wandb logger that also takes pictures and results.json, and ends the wandb run with ours.
 
     Args:
@@ -48,7 +51,7 @@ class RunLogger(WandbLogger):
 
 def logger(
     folder: Path, config: DictConfig, project: str, entity: str | None, offline: bool, tags: Sequence[str], images: int
-) -> RunLogger:
+) -> PictureLogger:
     """Return the logger of one run; a resumed run goes on under the same id.
 
     Args:
@@ -65,11 +68,13 @@ def logger(
     """
     offline = offline or os.environ.get("WANDB_MODE", "") in ("offline", "dryrun", "disabled")
     if not offline and not has_account():
-        raise InputError("logger=wandb: no account is set up; run `wandb login`, or keep it local with logger.offline=true")
+        raise InputError(
+            "logger=wandb: no account is set up; run `wandb login`, or keep it local with logger.offline=true"
+        )
     file = folder / ID_FILE
     if not file.exists():
-        file.write_text(wandb.util.generate_id(), encoding="utf-8")
-    return RunLogger(
+        file.write_text(secrets.token_hex(4), encoding="utf-8")
+    return PictureLogger(
         images,
         project=project,
         entity=entity,
@@ -93,15 +98,16 @@ def has_account() -> bool:
 
 
 def _image(picture: Picture, classes: Sequence[str]) -> wandb.Image:
-    def entry(box: Sequence[float], kind: int, caption: str) -> dict[str, Any]:
+    def entry(box: np.ndarray, kind: int, caption: str) -> dict[str, Any]:
         corners = {name: float(value) for name, value in zip(("minX", "minY", "maxX", "maxY"), box, strict=True)}
         return {"position": corners, "domain": "pixel", "class_id": kind, "box_caption": caption}
 
     names = {0: "true", 1: "predicted"}
+    predicted_name = classes[picture.predicted_label]
     true = [entry(box, 0, classes[picture.label]) for box in picture.true_boxes]
-    predicted = [entry(picture.predicted_box, 1, classes[picture.predicted_label])]
+    predicted = [entry(picture.predicted_box, 1, predicted_name)]
     return wandb.Image(
         picture.image,
-        caption=f"{picture.image_id}: {classes[picture.label]}, predicted {classes[picture.predicted_label]}, IoU {picture.iou:.2f}",
+        caption=f"{picture.image_id}: {classes[picture.label]}, predicted {predicted_name}, IoU {picture.iou:.2f}",
         boxes={"boxes": {"box_data": [*true, *predicted], "class_labels": names}},
     )

@@ -79,7 +79,9 @@ def _compose_and_run(name: str, options: argparse.Namespace) -> int:
     assert verb.config is not None
     for word in options.overrides:
         if word.startswith("-"):
-            raise InputError(f"wsol {name}: unknown option {word!r}; there are --help, --multirun, --config-dir and --cfg")
+            raise InputError(
+                f"wsol {name}: unknown option {word!r}; there are --help, --multirun, --config-dir and --cfg"
+            )
     if options.multirun:
         from wsol.cli.multirun import multirun
 

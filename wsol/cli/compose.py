@@ -6,6 +6,7 @@ import importlib.util
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import yaml
 from hydra import compose as hydra_compose
@@ -51,8 +52,8 @@ def compose(verb: str, overrides: Sequence[str], config_dirs: Sequence[str] = ()
             raise InputError(f"a config file is no valid YAML: {' '.join(str(error).split())}") from error
         except (HydraException, OmegaConfBaseException) as error:
             raise _explain(verb, overrides, config_dirs, error) from error
-    choices = OmegaConf.to_container(composed.hydra.runtime.choices)
-    config = OmegaConf.masked_copy(composed, [key for key in composed if key != "hydra"])
+    choices = dict(composed.hydra.runtime.choices)
+    config = OmegaConf.masked_copy(composed, [str(key) for key in composed if key != "hydra"])
     with open_dict(config):
         config.choices = {k: v for k, v in sorted(choices.items()) if not k.startswith(("hydra", "schema"))}
     OmegaConf.set_struct(config, True)
@@ -133,19 +134,18 @@ def _keys(verb: str, overrides: Sequence[str], config_dirs: Sequence[str]) -> li
     for words in (choosing, []):
         try:
             with initialize_config_dir(str(config_root()), job_name="wsol", version_base="1.3"):
-                return list(_flatten(hydra_compose(verb, overrides=[*words, *search_path(config_dirs)])))
+                composed = hydra_compose(verb, overrides=[*words, *search_path(config_dirs)])
+                return list(_flatten(OmegaConf.to_container(composed)))
         except ConfigCompositionException:
             continue
     return []
 
 
-def _flatten(node: DictConfig, prefix: str = "") -> Iterator[str]:
-    for key in node:
-        name = f"{prefix}{key}"
-        yield name
-        child = OmegaConf.to_container(node)[key] if OmegaConf.is_missing(node, key) else node._get_node(key)
-        if isinstance(child, DictConfig) and not child._is_none():
-            yield from _flatten(child, f"{name}.")
+def _flatten(node: Any, prefix: str = "") -> Iterator[str]:
+    for key, child in node.items():
+        yield f"{prefix}{key}"
+        if isinstance(child, dict):
+            yield from _flatten(child, f"{prefix}{key}.")
 
 
 def _first_lines(text: str) -> str:

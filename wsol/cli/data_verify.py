@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import inspect
-
 from omegaconf import DictConfig
 
 from wsol import build
+from wsol.data.listed import inspected
+from wsol.errors import InputError
 
 
 def run(config: DictConfig) -> int:
     """Verify the dataset of a composed config; returns 0 if nothing is wrong, else 2."""
-    source = build.build_source(config)
-    deep = {"deep": config.deep} if "deep" in inspect.signature(source.verify).parameters else {}
-    report = source.verify(**deep)
+    if config.data is None:
+        raise InputError("no dataset: choose one with data=..., see --help for the choices")
+    report = inspected(build.maker(config.data, "data"), config.deep)
     print(report)
     return 0 if report.ok else 2

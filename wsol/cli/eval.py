@@ -30,9 +30,10 @@ def run(config: DictConfig) -> int:
     localizer, trained = checkpoints.load_localizer(checkpoint, file, trust=config.trust)
     settings = merged(trained, config)
     source = build.build_source(settings, trust=config.trust or config.data is not None)
-    if tuple(source.classes) != tuple(checkpoint["wsol"]["classes"]):
+    trained_classes = tuple(checkpoint["wsol"]["classes"])
+    if tuple(source.classes) != trained_classes:
         raise InputError(
-            f"{file} was trained on {len(checkpoint['wsol']['classes'])} classes, the dataset has {len(source.classes)} "
+            f"{file} was trained on {len(trained_classes)} classes; the dataset has {len(source.classes)} "
             "or names them otherwise; judge it on data of the same classes in the same order"
         )
     data = build.build_data(settings, source, localizer.backbone.preprocessing, seed=settings.seed)
@@ -52,7 +53,9 @@ def evaluate(
     if (folder / "results.json").exists():
         raise InputError(f"{folder} holds results already: choose another folder with out=...")
     folder.mkdir(parents=True, exist_ok=True)
-    trainer: pl.Trainer = build.build_trainer(settings.trainer, logger=False, callbacks=[], default_root_dir=str(folder))
+    trainer: pl.Trainer = build.build_trainer(
+        settings.trainer, logger=False, callbacks=[], default_root_dir=str(folder)
+    )
     module = LocalizerModule(localizer, channels_last=build.resolve_layout(settings.memory_format))
     results = judge.judge(trainer, module, data, evaluations)
     if trainer.is_global_zero:
@@ -85,16 +88,22 @@ def checkpoint_file(run: Path, name: str) -> Path:
 
 def merged(trained: DictConfig, config: DictConfig) -> DictConfig:
     """The run's config with what the evaluation's command line says laid over it."""
-    settings = OmegaConf.create(OmegaConf.to_container(trained, resolve=True))
+    settings = trained.copy()
     OmegaConf.set_struct(settings, False)
+    plain = OmegaConf.to_container(config, resolve=True)
+    assert isinstance(plain, dict)
     for key in ("data", "transform", "protocol"):
         if config[key] is not None:
-            settings[key] = OmegaConf.create(OmegaConf.to_container(config, resolve=True)[key])  # type: ignore[index,call-overload]
+            settings[key] = plain[key]
             settings.choices[key] = config.choices.get(key)
     for key in ("data_dir", "image_size", "topk"):
         if config[key] is not None:
             settings[key] = config[key]
-    for key, name in (("batch_size", "eval_batch_size"), ("num_workers", "num_workers"), ("on_bad_image", "on_bad_image")):
+    for key, name in (
+        ("batch_size", "eval_batch_size"),
+        ("num_workers", "num_workers"),
+        ("on_bad_image", "on_bad_image"),
+    ):
         if config[key] is not None:
             settings.loader[name] = config[key]
     settings.trainer = config.trainer

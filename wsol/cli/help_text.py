@@ -18,7 +18,12 @@ QUOTES = '"'
 def overview() -> str:
     """`wsol --help`."""
     width = max(map(len, VERBS))
-    lines = ["wsol: weakly supervised object localization", "", "usage: wsol VERB [OPTION]... [GROUP=CHOICE]... [KEY=VALUE]...", ""]
+    lines = [
+        "wsol: weakly supervised object localization",
+        "",
+        "usage: wsol VERB [OPTION]... [GROUP=CHOICE]... [KEY=VALUE]...",
+        "",
+    ]
     lines += [f"  {name:<{width}}  {verb.summary}" for name, verb in VERBS.items()]
     lines += ["", "groups and their choices:", *_choices_in_brief()]
     lines += ["", "wsol VERB --help says more, `wsol train --cfg` prints the config that a command line gives."]
@@ -52,7 +57,11 @@ def _choices_in_brief() -> list[str]:
     lines = []
     for group, choices in groups().items():
         lines += textwrap.wrap(
-            f"{group:<11} {', '.join(choices)}", WIDTH, initial_indent="  ", subsequent_indent=" " * 14, break_on_hyphens=False
+            f"{group:<11} {', '.join(choices)}",
+            WIDTH,
+            initial_indent="  ",
+            subsequent_indent=" " * 14,
+            break_on_hyphens=False,
         )
     return lines
 

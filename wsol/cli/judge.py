@@ -19,8 +19,10 @@ from wsol.module import LocalizerModule
 def evaluations(
     config: DictConfig, data: LocalizationData, splits: Sequence[str], *, baselines: bool, pictures: int = 0
 ) -> dict[str, SplitEvaluation]:
-    """What is measured on each of ``splits`` that the data has."""
+    """What is measured on each of ``splits`` that the data has; faults of their boxes stop the program here."""
     protocols = build.build_protocols(config)
+    for name in set(splits) & set(data.source.splits):
+        data.source.check(name, skip_unreadable=data.on_bad_image == "skip")
     return {
         name: SplitEvaluation(
             data.split(name),
@@ -46,7 +48,7 @@ def judge(
     module.judge(wanted.values())
     data.judged = tuple(wanted)
     trainer.test(module, datamodule=data, verbose=False)
-    measured = {name: evaluation.compute() for name, evaluation in wanted.items()}
+    measured = module.measured
     return {
         "classification": {name: result.classification for name, result in measured.items()},
         "localization": [row for name in measured for row in localization_table(measured, wanted, name)],
@@ -74,7 +76,9 @@ def write(
             "choices": OmegaConf.to_container(config.choices),
             **results,
             **extra,
-            "protocols": {name: dataclasses.asdict(protocol) for name, protocol in build.build_protocols(config).items()},
+            "protocols": {
+                name: dataclasses.asdict(protocol) for name, protocol in build.build_protocols(config).items()
+            },
             "data": {
                 "source": config.data._target_,
                 "splits": {name: describe_split(data, name) for name in data.splits},
@@ -90,4 +94,9 @@ def write(
 def describe_split(data: LocalizationData, name: str) -> dict[str, Any]:
     """Size and fingerprint of a split."""
     split = data.split(name)
-    return {"images": len(split), "boxes": split.has_boxes, "masks": split.has_masks, "fingerprint": split.fingerprint()}
+    return {
+        "images": len(split),
+        "boxes": split.has_boxes,
+        "masks": split.has_masks,
+        "fingerprint": split.fingerprint(),
+    }

@@ -34,7 +34,11 @@ def multirun(name: str, overrides: Sequence[str], config_dirs: Sequence[str]) ->
         with mock.patch.object(sys, "argv", [sys.argv[0], *words]):
             codes.append(main(words))
 
-    fixed = ["hydra.output_subdir=null", "hydra/job_logging=none", "hydra.sweep.dir=runs/.multirun/${now:%Y-%m-%d_%H-%M-%S}"]
+    fixed = [
+        "hydra.output_subdir=null",
+        "hydra/job_logging=none",
+        "hydra.sweep.dir=runs/.multirun/${now:%Y-%m-%d_%H-%M-%S}",
+    ]
     words = [sys.argv[0], "--multirun", *overrides, *fixed, *search_path(config_dirs)]
     with mock.patch.object(sys, "argv", words):
         hydra.main(version_base="1.3", config_path=str(config_root()), config_name=verb.config)(job)()

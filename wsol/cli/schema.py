@@ -32,7 +32,9 @@ class Train:
     resume: Any = _key(False, "true: go on with the newest run of this very config, or start one; or a run folder")
     image_size: int | None = _key(None, "side of the network's input, pixels; default what the weights expect")
     topk: list[int] = _key([1, 5], "which top-k errors to report")
-    monitor: str | None = _key("val/top1_error", "metric on the val split that chooses the best checkpoint; null: the last")
+    monitor: str | None = _key(
+        "val/top1_error", "metric on the val split that chooses the best checkpoint; null: the last"
+    )
     label_smoothing: float = _key(0.0, "share of the target spread evenly over all classes")
     memory_format: str = _key("auto", "channels_last, contiguous, or auto")
     choices: dict[str, Any] = field(default_factory=dict)

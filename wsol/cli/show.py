@@ -77,7 +77,7 @@ def localization_table(content: dict[str, Any]) -> Table:
     judged = "test" if "test" in splits else splits[0] if splits else "test"
     images = content["data"]["splits"][judged]["images"] if judged in content["data"]["splits"] else 0
     table = Table(
-        title=f"{content['name']}, seed {content['seed']}: localization error on {judged} ({images:,} images), percent, IoU >= 0.5",
+        title=f"{content['name']}, seed {content['seed']}: localization error, percent, {judged} ({images:,} images)",
         title_justify="left",
         title_style="bold",
     )
@@ -94,7 +94,9 @@ def localization_table(content: dict[str, Any]) -> Table:
         table.add_row(
             row["maps"],
             row["protocol"],
-            f"{row['threshold']:.3g} ({row['threshold_origin']})" if row["threshold"] is not None else row["threshold_origin"],
+            f"{row['threshold']:.3g} ({row['threshold_origin']})"
+            if row["threshold"] is not None
+            else row["threshold_origin"],
             *("-" if error is None else f"{error:.2f}" for error in errors),
         )
     return table
@@ -103,6 +105,8 @@ def localization_table(content: dict[str, Any]) -> Table:
 def _classification(content: dict[str, Any]) -> str:
     parts = []
     for split, values in content["classification"].items():
-        errors = ", ".join(f"{name.removesuffix('_error').replace('top', 'top-')} {value:.2f}" for name, value in values.items())
+        errors = ", ".join(
+            f"{name.removesuffix('_error').replace('top', 'top-')} {value:.2f}" for name, value in values.items()
+        )
         parts.append(f"{split}: {errors}")
     return f"classification error, percent   {'   '.join(parts)}"

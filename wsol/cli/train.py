@@ -15,6 +15,7 @@ from pytorch_lightning.callbacks import ModelCheckpoint
 from wsol import build, checkpoints, runs
 from wsol.callbacks.metrics_csv import MetricsCsv
 from wsol.callbacks.progress import EpochLines
+from wsol.callbacks.run_logger import RunLogger
 from wsol.cli import judge, show
 from wsol.errors import InputError
 from wsol.evaluation import SplitEvaluation
@@ -50,7 +51,9 @@ def prepare(config: DictConfig) -> None:
     if config.name is None:
         config.name = "-".join(str(config.choices[group]).replace("/", "_") for group in ("data", "method", "backbone"))
     if config.monitor is not None and config.monitor.startswith("test"):
-        raise InputError(f"monitor={config.monitor}: nothing is chosen on the test split; use a metric of the val split")
+        raise InputError(
+            f"monitor={config.monitor}: nothing is chosen on the test split; use a metric of the val split"
+        )
     if config.memory_format not in ("auto", "channels_last", "contiguous"):
         raise InputError(f"memory_format={config.memory_format}: expected auto, channels_last or contiguous")
     if not (config.trainer.max_epochs or 0) > 0:
@@ -72,14 +75,16 @@ def train(config: DictConfig, folder: Path, resuming: bool) -> None:
         factors=config.optim.groups,
         schedule=build.instantiate(config.schedule, "schedule"),
         batch_transforms=[
-            build.instantiate(node, f"method.batch_transforms[{i}]") for i, node in enumerate(config.method.batch_transforms)
+            build.instantiate(node, f"method.batch_transforms[{i}]")
+            for i, node in enumerate(config.method.batch_transforms)
         ],
         label_smoothing=config.label_smoothing,
         seed=config.seed,
         channels_last=build.resolve_layout(config.memory_format),
         header=header,
     )
-    evaluations = judge.evaluations(config, data, ("val", "test"), baselines=True)
+    pictures = config.logger.get("images", 0) if config.logger else 0
+    evaluations = judge.evaluations(config, data, ("val", "test"), baselines=True, pictures=pictures)
     has_val = "val" in evaluations
     metrics_csv = MetricsCsv(folder / "metrics.csv")
     trainer = make_trainer(config, folder, metrics_csv, _monitor(config, evaluations))
@@ -105,7 +110,8 @@ def train(config: DictConfig, folder: Path, resuming: bool) -> None:
         judge.write(folder, config, module, data, trainer, results, **extra)
         show.results(folder / "results.json")
     for logger in trainer.loggers:
-        if hasattr(logger, "finish_run"):
+        if isinstance(logger, RunLogger):
+            logger.log_pictures(evaluations["test"].pictures(module.measured["test"]), source.classes)
             logger.finish_run(folder)
 
 
@@ -121,13 +127,18 @@ def fit(trainer: pl.Trainer, module: LocalizerModule, **arguments: Any) -> None:
         raise KeyboardInterrupt
 
 
-def make_trainer(config: DictConfig, folder: Path, metrics_csv: MetricsCsv, monitor: tuple[str, str] | None) -> pl.Trainer:
+def make_trainer(
+    config: DictConfig, folder: Path, metrics_csv: MetricsCsv, monitor: tuple[str, str] | None
+) -> pl.Trainer:
     """The Lightning trainer of a run: last.ckpt after each epoch, best.ckpt by ``monitor`` (metric, mode)."""
-    keep = {"dirpath": folder / "checkpoints", "save_top_k": 1, "enable_version_counter": False}
-    callbacks: list[pl.Callback] = [EpochLines(), ModelCheckpoint(filename="last", save_on_train_epoch_end=True, **keep)]
+    keep: dict[str, Any] = {"dirpath": folder / "checkpoints", "save_top_k": 1, "enable_version_counter": False}
+    last = ModelCheckpoint(filename="last", save_on_train_epoch_end=True, **keep)
+    callbacks: list[pl.Callback] = [EpochLines(), last]
     if monitor:
         name, mode = monitor
-        callbacks.append(ModelCheckpoint(filename="best", monitor=name, mode=mode, save_on_train_epoch_end=False, **keep))
+        callbacks.append(
+            ModelCheckpoint(filename="best", monitor=name, mode=mode, save_on_train_epoch_end=False, **keep)
+        )
     loggers: list[Any] = [metrics_csv]
     if config.logger:
         loggers.append(build.instantiate(config.logger, "logger", **build.logger_arguments(config, folder)))
@@ -140,7 +151,8 @@ def _monitor(config: DictConfig, evaluations: dict[str, SplitEvaluation]) -> tup
         return None
     if "val" not in evaluations:
         log.warning(
-            "the dataset has no val split, so the last checkpoint is judged; loader.val_per_class=N holds out N images a class"
+            "the dataset has no val split, so the last checkpoint is judged; "
+            "loader.val_per_class=N holds out N training images a class"
         )
         return None
     return config.monitor, build.monitor_mode(config.monitor, evaluations["val"].names())
@@ -151,5 +163,3 @@ def _best(trainer: pl.Trainer, folder: Path) -> Path:
     best = folder / "checkpoints" / "best.ckpt"
     trainer.strategy.barrier()
     return best if best.exists() else folder / "checkpoints" / "last.ckpt"
-
-

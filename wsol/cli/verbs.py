@@ -29,7 +29,9 @@ VERBS = {
         "train",
         "wsol train data=cub data.root=data/CUB_200_2011 backbone=vgg16",
     ),
-    "eval": Verb("judge a trained localizer", "wsol.cli.eval", "eval", "wsol eval run=runs/demo-cam/2026-01-31_12-00-00"),
+    "eval": Verb(
+        "judge a trained localizer", "wsol.cli.eval", "eval", "wsol eval run=runs/demo-cam/2026-01-31_12-00-00"
+    ),
     "data verify": Verb(
         "read a dataset and report what is there and what is wrong",
         "wsol.cli.data_verify",

@@ -93,7 +93,7 @@ class Collate:
         return Batch(
             images=_stack([one.views for one in good if one.views is not None], self.empty),
             labels=torch.tensor([one.label for one in good], dtype=torch.int64),
-            index=torch.tensor([one.position for one in good], dtype=torch.int64),
+            positions=torch.tensor([one.position for one in good], dtype=torch.int64),
             sizes=torch.tensor([one.size for one in good], dtype=torch.int64).reshape(-1, 2),
             skipped=torch.tensor([one.position for one in bad], dtype=torch.int64),
         )

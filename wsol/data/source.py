@@ -200,6 +200,18 @@ class Source(ABC):
                     report.add(split.name, i + 1, str(error))
         return report
 
+    def check(self, name: str, skip_unreadable: bool = False) -> None:
+        """Look quickly for faults of a split that would show only after hours of work; the default only opens it.
+
+        Args:
+            name: of the split.
+            skip_unreadable: pass over images that cannot be read.
+
+        Raises:
+            InputError: the first fault, and how many there are.
+        """
+        self.split(name)
+
     @abstractmethod
     def _split(self, name: str) -> Split: ...
 

@@ -1,7 +1,7 @@
 """Where the pixels of a stored image lie in the network's input, and back.
 
-One view of an image is made by resizing it to ``resized``, cutting the window of ``input_size`` whose top-left corner is
-``offset``, and perhaps mirroring it. With the image frame's x (continuous, in pixels)::
+One view of an image is made by resizing it to ``resized``, cutting the window of ``input_size`` whose top-left corner
+is ``offset``, and perhaps mirroring it. With the image frame's x (continuous, in pixels)::
 
     x_input = x * resized_width / image_width - offset_x          (mirrored: input_width - x_input)
 
