@@ -95,6 +95,27 @@ def test_precision_is_chosen_by_the_hardware(monkeypatch: pytest.MonkeyPatch) ->
     assert build.resolve_precision("16-mixed", "cpu") == "16-mixed"
 
 
+def test_layout_is_chosen_by_what_is_faster(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(build, "cpu_has_bf16", lambda: False)
+    assert build.resolve_layout("auto")
+    assert build.resolve_layout("auto", train_size=64)
+    assert not build.resolve_layout("auto", train_size=224)
+    assert build.resolve_layout("auto", "bf16-mixed", "cpu", 224)
+    monkeypatch.setattr(build, "cpu_has_bf16", lambda: True)
+    assert build.resolve_layout("auto", train_size=224)
+    assert not build.resolve_layout("auto", 32, "cpu", 224)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    assert build.resolve_layout("auto", "32-true", "gpu", 224)
+    assert not build.resolve_layout("auto", "32-true", "cpu", 224)
+
+
+@pytest.mark.parametrize("precision", ["32-true", "bf16-mixed"])
+def test_a_layout_asked_for_is_taken(precision: str) -> None:
+    assert build.resolve_layout("channels_last", precision, "cpu", 224)
+    assert not build.resolve_layout("contiguous", precision, "cpu", 64)
+
+
 def test_unreadable_checkpoints_are_refused(tmp_path: Path) -> None:
     from wsol import checkpoints
 

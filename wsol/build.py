@@ -277,12 +277,27 @@ def monitor_mode(monitor: str, names: list[str]) -> str:
     return "min" if monitor.endswith(("error", "loss")) else "max"
 
 
-def resolve_layout(memory_format: str) -> bool:
+def resolve_layout(
+    memory_format: str, precision: str | int = "auto", accelerator: str = "auto", train_size: int | None = None
+) -> bool:
     """Whether images and weights go channels-last: ``channels_last``, ``contiguous``, or ``auto``.
 
-    ``auto`` is channels-last, the faster one for convolutions on GPUs with tensor cores and on CPUs.
+    ``auto`` is channels-last, except for training in float32 on a CPU with images of more than 128 pixels. There the
+    backward pass of 3x3 convolutions over large maps takes up to twice as long channels-last (VGG-16 trains at 0.7 times
+    the speed, see ``docs/benchmarks.md``). Without backward pass, in bfloat16, on GPUs and on small images channels-last
+    is the faster one, or as fast.
+
+    Args:
+        memory_format: the config's.
+        precision: of the trainer; ``auto`` as in `resolve_precision`.
+        accelerator: of the trainer.
+        train_size: side of the training images, pixels; None where nothing is trained.
     """
-    return memory_format != "contiguous"
+    if memory_format != "auto":
+        return memory_format == "channels_last"
+    on_gpu = accelerator in ("auto", "gpu", "cuda") and torch.cuda.is_available()
+    is_single = resolve_precision(precision, accelerator).startswith("32")
+    return on_gpu or not is_single or train_size is None or train_size <= 128
 
 
 def build_trainer(node: DictConfig, **arguments: Any) -> pl.Trainer:

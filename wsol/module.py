@@ -59,6 +59,7 @@ class LocalizerModule(pl.LightningModule):
         self.localizer = localizer.to(memory_format=layout)
         self.evaluations = nn.ModuleDict()
         self.measured: dict[str, Measured] = {}
+        self.train_skipped: set[int] = set()
         self.train_loss = MeanMetric()
         self.train_error = MeanMetric()
         self._optimizer, self._factors, self._schedule = optimizer, dict(factors or {}), schedule
@@ -87,6 +88,8 @@ class LocalizerModule(pl.LightningModule):
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """One step: batch transforms, forward, the head's losses summed."""
+        if batch.skipped.numel():
+            self.train_skipped.update(batch.skipped.tolist())
         images = self.normalise(batch.images)
         classes = self.localizer.num_classes
         targets = F.one_hot(batch.labels, classes).to(images.dtype)
@@ -146,12 +149,7 @@ class LocalizerModule(pl.LightningModule):
         self._judge(batch, dataloader_idx)
 
     def on_test_epoch_end(self) -> None:
-        """Compute while the states are on the device, where processes can exchange them; metrics keep the values."""
-        for evaluation in self._in_order():
-            evaluation.compute()
-
-    def on_test_epoch_end(self) -> None:
-        """Keep what was measured, while the processes can still exchange it."""
+        """Keep what was measured, while the states are on the device, where processes can exchange them."""
         self.measured = {evaluation.split.name: evaluation.compute() for evaluation in self._in_order()}
 
     def _in_order(self) -> list[SplitEvaluation]:
@@ -161,7 +159,12 @@ class LocalizerModule(pl.LightningModule):
     @torch.no_grad()
     def _judge(self, batch: Batch, loader: int) -> None:
         """One forward pass gives the scores and the map of each image's true class."""
-        evaluation = self._in_order()[loader]
+        evaluations = self._in_order()
+        if loader >= len(evaluations):
+            raise InputError(
+                "nothing says what to measure here: call judge(...), one SplitEvaluation for each data loader"
+            )
+        evaluation = evaluations[loader]
         if len(batch.labels):
             logits, maps = self.maps(batch.images, batch.labels[:, None])
             evaluation.update(batch, logits, maps[:, :, 0].float().cpu().numpy())

@@ -9,6 +9,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import importlib.metadata
 import json
@@ -17,7 +18,7 @@ import os
 import platform
 import subprocess
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -75,6 +76,18 @@ def open_folder(config: DictConfig) -> tuple[Path, bool]:
     if config.resume and (found := find_same(Path(config.runs_dir), config)):
         return found, True
     return new_folder(Path(config.runs_dir), config.name), False
+
+
+@contextlib.contextmanager
+def announced(folder: Path) -> Iterator[None]:
+    """Tell the processes that are started meanwhile which folder this run has; the environment is as before afterwards."""
+    before = dict(os.environ)
+    os.environ[RUN_DIR_VARIABLE] = str(folder.resolve())
+    try:
+        yield
+    finally:
+        os.environ.clear()
+        os.environ.update(before)
 
 
 def _named_folder(folder: Path, config: DictConfig) -> tuple[Path, bool]:

@@ -35,11 +35,17 @@ def _dispatch(words: list[str]) -> int:
     verb = VERBS[name]
     if verb.config is None:
         return verb.load()(rest)
-    options = _parser(name).parse_args(rest)
+    options, overrides = _parser(name).parse_known_args(rest)
+    for word in overrides:
+        if word.startswith("-"):
+            raise InputError(
+                f"wsol {name}: unknown option {word!r}; options are --help, --multirun, --config-dir DIR and --cfg, "
+                "config keys are set by KEY=VALUE"
+            )
     if options.help:
         print(help_text.verb(name, options.config_dir))
         return 0
-    return _compose_and_run(name, options)
+    return _compose_and_run(name, options, overrides)
 
 
 def _split(words: list[str]) -> tuple[str | None, list[str]]:
@@ -68,25 +74,19 @@ def _parser(name: str) -> argparse.ArgumentParser:
     parser.add_argument("-m", "--multirun", action="store_true")
     parser.add_argument("--config-dir", action="append", default=[])
     parser.add_argument("--cfg", action="store_true")
-    parser.add_argument("overrides", nargs="*")
     return parser
 
 
-def _compose_and_run(name: str, options: argparse.Namespace) -> int:
+def _compose_and_run(name: str, options: argparse.Namespace, overrides: list[str]) -> int:
     from wsol.cli.compose import compose
 
     verb = VERBS[name]
     assert verb.config is not None
-    for word in options.overrides:
-        if word.startswith("-"):
-            raise InputError(
-                f"wsol {name}: unknown option {word!r}; there are --help, --multirun, --config-dir and --cfg"
-            )
     if options.multirun:
         from wsol.cli.multirun import multirun
 
-        return multirun(name, options.overrides, options.config_dir)
-    config = compose(verb.config, options.overrides, options.config_dir)
+        return multirun(name, overrides, options.config_dir)
+    config = compose(verb.config, overrides, options.config_dir)
     if options.cfg:
         from omegaconf import OmegaConf
 

@@ -132,6 +132,7 @@ def _keys(verb: str, overrides: Sequence[str], config_dirs: Sequence[str]) -> li
     known = groups(config_dirs)
     choosing = [word for word in overrides if word.partition("=")[0].lstrip("+") in known]
     for words in (choosing, []):
+        GlobalHydra.instance().clear()
         try:
             with initialize_config_dir(str(config_root()), job_name="wsol", version_base="1.3"):
                 composed = hydra_compose(verb, overrides=[*words, *search_path(config_dirs)])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from pathlib import Path
 
 import pytorch_lightning as pl
@@ -49,20 +50,32 @@ def evaluate(
     evaluations = judge.evaluations(settings, data, splits, baselines=True)
     if config.split not in evaluations:
         raise InputError(f"split={config.split}: the dataset has {', '.join(data.splits)} only")
-    folder = Path(config.out) if config.out else runs.new_folder(file.parent.parent, "eval")
-    if (folder / "results.json").exists():
-        raise InputError(f"{folder} holds results already: choose another folder with out=...")
-    folder.mkdir(parents=True, exist_ok=True)
+    folder = output_folder(config.out, file.parent.parent)
     trainer: pl.Trainer = build.build_trainer(
         settings.trainer, logger=False, callbacks=[], default_root_dir=str(folder)
     )
     module = LocalizerModule(localizer, channels_last=build.resolve_layout(settings.memory_format))
-    results = judge.judge(trainer, module, data, evaluations)
+    with runs.announced(folder):
+        results = judge.judge(trainer, module, data, evaluations)
     if trainer.is_global_zero:
         runs.write_config(folder, settings)
         extra = {"checkpoint": {"file": str(file)}}
         show.results(judge.write(folder, settings, module, data, trainer, results, **extra))
-        log.info("written to %s", folder / "results.json")
+
+
+def output_folder(out: str | None, run: Path) -> Path:
+    """The folder for results, made if need be: ``out``, or a new one in the run's folder; one for all ddp processes.
+
+    Raises:
+        InputError: it holds results already.
+    """
+    if given := os.environ.get(runs.RUN_DIR_VARIABLE):
+        return Path(given)
+    folder = Path(out) if out else runs.new_folder(run, "eval")
+    if (folder / "results.json").exists():
+        raise InputError(f"{folder} holds results already: choose another folder with out=...")
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
 
 
 def checkpoint_file(run: Path, name: str) -> Path:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import sys
 import warnings
 from pathlib import Path
@@ -35,12 +36,13 @@ NOISE = (
 def start_logging() -> None:
     """Say what the package says on standard error; of Lightning only warnings."""
     logger = logging.getLogger("wsol")
-    logger.setLevel(logging.INFO)
-    if not logger.handlers:
-        handler = logging.StreamHandler(sys.stderr)
-        handler.setFormatter(logging.Formatter("%(message)s"))
-        logger.addHandler(handler)
-        logger.propagate = False
+    logger.setLevel(logging.WARNING if int(os.environ.get("LOCAL_RANK", 0)) > 0 else logging.INFO)
+    for old in [handler for handler in logger.handlers if type(handler) is logging.StreamHandler]:
+        logger.removeHandler(old)  # it writes to the standard error of an earlier call
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(logging.Formatter("%(message)s"))
+    logger.addHandler(handler)
+    logger.propagate = False
     for name in QUIET:
         logging.getLogger(name).setLevel(logging.WARNING)
     for pattern in NOISE:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 import time
 from pathlib import Path
 from typing import Any
@@ -18,7 +17,7 @@ from wsol.callbacks.progress import EpochLines
 from wsol.callbacks.run_logger import RunLogger
 from wsol.cli import judge, show
 from wsol.errors import InputError
-from wsol.evaluation import SplitEvaluation
+from wsol.evaluation import SplitEvaluation, gathered
 from wsol.module import LocalizerModule
 
 log = logging.getLogger("wsol")
@@ -35,14 +34,11 @@ def run(config: DictConfig) -> int:
         return 0
     runs.write_config(folder, config)
     handler = runs.start_log(folder)
-    outer = os.environ.get(runs.RUN_DIR_VARIABLE)
-    os.environ[runs.RUN_DIR_VARIABLE] = str(folder.resolve())
     try:
-        train(config, folder, resuming)
+        with runs.announced(folder):
+            train(config, folder, resuming)
     finally:
         runs.stop_log(handler)
-        if outer is None:
-            del os.environ[runs.RUN_DIR_VARIABLE]
     return 0
 
 
@@ -103,6 +99,7 @@ def train(config: DictConfig, folder: Path, resuming: bool) -> None:
     best = _best(trainer, folder)
     checkpoints.load_state(module.localizer, checkpoints.read(best)["state_dict"], best)
     results = judge.judge(trainer, module, data, evaluations)
+    results["skipped_images"]["train"] = sorted(data.split("train").ids[i] for i in gathered(module.train_skipped))
     seconds = {"training": round(trained, 1), "judging": round(time.perf_counter() - started - trained, 1)}
     if trainer.is_global_zero:
         chosen = {"file": f"checkpoints/{best.name}", "monitor": config.monitor if has_val else None}

@@ -1,0 +1,137 @@
+"""Bytes that evaluating takes for each image: all protocols and baselines, 1,000 classes, 50,000 images.
+
+    python scripts/benchmarks/memory.py [--images 50000] [--judged 200]
+
+What is fed are `wsol.evaluation.SplitEvaluation` and its metrics, as in `wsol eval`, with made-up scores, 14 x 14 maps
+and boxes. Looking for boxes takes time but leaves nothing behind, so after the first ``--judged`` images each image's
+hits are drawn; the metrics take the same rows either way. Printed are the bytes of the metrics' states, what Python and
+NumPy hold (tracemalloc), and the growth of the process: after the judged images, at the end, and at the peak, which
+includes computing all errors.
+"""
+
+from __future__ import annotations
+
+import argparse
+import tracemalloc
+from pathlib import Path
+
+import numpy as np
+import torch
+from measuring import machine, positive
+from omegaconf import OmegaConf
+from torchmetrics import Metric
+
+from wsol.build import instantiate
+from wsol.cli.compose import config_root
+from wsol.data.packed import Boxes
+from wsol.data.source import Split
+from wsol.data.transforms import ResizeSquare
+from wsol.evaluation import SplitEvaluation
+from wsol.functional.geometry import Geometry
+from wsol.protocols import Protocol
+from wsol.types import Batch, Truth
+
+WIDTH, HEIGHT = 500, 375
+
+
+class Listed(Split):
+    """A split of names, labels and boxes without pixels."""
+
+    def _read_image(self, row: int) -> np.ndarray:
+        raise NotImplementedError("memory.py looks at no pixels")
+
+
+class Drawn(Protocol):
+    """A protocol that can stop looking for boxes and draw whether they are right."""
+
+    drawing = False
+
+    def judge(self, score_map: np.ndarray, geometry: Geometry, truth: Truth) -> np.ndarray:
+        """As `Protocol.judge`, or drawn."""
+        if not Drawn.drawing:
+            return super().judge(score_map, geometry, truth)
+        return np.random.default_rng(0).random(len(self.thresholds)) < 0.5
+
+
+def evaluation(images: int, classes: int, size: int) -> SplitEvaluation:
+    """What `wsol eval` measures on a split of ILSVRC's size: both protocols, the baselines, top-1 and top-5."""
+    labels = np.random.default_rng(0).integers(0, classes, images)
+    boxes = Boxes.pack(np.tile([[50.0, 40.0, 400.0, 300.0]], (images, 1, 1)), inclusive=True)
+    split = Listed("test", (f"ILSVRC2012_val_{i:08}" for i in range(images)), labels, boxes)
+    nodes = (OmegaConf.load(file) for file in sorted((config_root() / "protocol").glob("*.yaml")))
+    drawn = ({**node, "_target_": f"{__name__}.Drawn"} for node in map(dict, nodes))
+    protocols = {node["name"]: instantiate(node, "protocol") for node in drawn}
+    return SplitEvaluation(split, ResizeSquare(size).views, protocols, num_classes=classes, baselines=True)
+
+
+def feed(measures: SplitEvaluation, start: int, end: int, batch_size: int, classes: int) -> None:
+    """Give images from ``start`` up to ``end`` to the evaluation, with scores and maps of noise."""
+    random = torch.Generator().manual_seed(start)
+    for first in range(start, end, batch_size):
+        positions = torch.arange(first, min(first + batch_size, end))
+        count = len(positions)
+        labels = torch.from_numpy(measures.split.labels[first : first + count])
+        nothing = torch.empty(0, dtype=torch.int64)
+        sizes = torch.tensor([[WIDTH, HEIGHT]]).expand(count, 2)
+        scores = torch.randn(count, classes, generator=random)
+        maps = torch.rand(count, 1, 14, 14, generator=random)
+        measures.update(Batch(torch.empty(count, 0), labels, positions, sizes, nothing), scores, maps.numpy())
+
+
+def state_bytes(measures: SplitEvaluation) -> int:
+    """Bytes of all states of all metrics."""
+    states = (
+        state
+        for metric in measures.modules()
+        if isinstance(metric, Metric)
+        for value in metric.metric_state.values()
+        for state in (value if isinstance(value, list) else [value])
+    )
+    return sum(state.numel() * state.element_size() for state in states)
+
+
+def process_bytes(field: str) -> int:
+    """Memory of this process by Linux: ``VmRSS`` what it has now, ``VmHWM`` the most it ever had."""
+    lines = Path("/proc/self/status").read_text(encoding="utf-8").splitlines()
+    return next(int(line.split()[1]) * 1024 for line in lines if line.startswith(f"{field}:"))
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--images", type=positive, default=50_000)
+    parser.add_argument("--judged", type=positive, default=200, help="of these images boxes are really looked for")
+    parser.add_argument("--classes", type=positive, default=1000)
+    parser.add_argument("--size", type=positive, default=224, help="side of the network's input")
+    parser.add_argument("--batch-size", type=positive, default=100)
+    options = parser.parse_args()
+    judged, images = min(options.judged, options.images), options.images
+    if judged == images:
+        parser.error("--images must be more than --judged")
+    measures = evaluation(images, options.classes, options.size)
+    tracemalloc.start()
+    Drawn.drawing = False
+    feed(measures, 0, judged, options.batch_size, options.classes)
+    held, resident, states = tracemalloc.get_traced_memory()[0], process_bytes("VmRSS"), state_bytes(measures)
+    Drawn.drawing = True
+    feed(measures, judged, images, options.batch_size, options.classes)
+    grown = images - judged
+    figures = {
+        f"states, the first {judged:,} images, judged": states / judged,
+        "states, the others": (state_bytes(measures) - states) / grown,
+        "Python and NumPy hold": (tracemalloc.get_traced_memory()[0] - held) / grown,
+        "the process grew by": (process_bytes("VmRSS") - resident) / grown,
+    }
+    tracemalloc.stop()
+    measures.compute()
+    figures["at its peak, computing included"] = (process_bytes("VmHWM") - resident) / grown
+    print(machine("cpu"))
+    names = " and ".join(measures.protocols)
+    print(f"{images:,} images, {options.classes:,} classes, {names} with baselines; bytes for each image:")
+    for name, value in figures.items():
+        print(f"  {name:42}{value:9.1f}")
+    print(f"  {'to compare: the scores alone, float32':42}{4 * options.classes:9.1f}")
+
+
+if __name__ == "__main__":
+    main()
