@@ -25,7 +25,7 @@ from pytorch_lightning.utilities.exceptions import MisconfigurationException
 
 from wsol.data.module import LocalizationData
 from wsol.data.source import Source
-from wsol.errors import InputError, near_matches, unknown
+from wsol.errors import InputError, first_line, near_matches, unknown
 from wsol.localizer import Localizer
 from wsol.protocols import Protocol
 from wsol.types import Preprocessing
@@ -70,7 +70,7 @@ def _checked(node: DictConfig | Mapping, where: str, trust: bool, given: Iterabl
     except OmegaConfBaseException as error:
         key = str(getattr(error, "full_key", None) or where)
         place = key if key.startswith(where) else f"{where}.{key}"
-        raise InputError(f"{place}: {str(error).splitlines()[0]}; set it on the command line") from error
+        raise InputError(f"{place}: {first_line(error)}; set it on the command line") from error
     check(content, where, trust=trust, given=given)
     return content
 
@@ -315,7 +315,7 @@ def build_trainer(node: DictConfig, **arguments: Any) -> pl.Trainer:
     try:
         return instantiate(plain, "trainer", **{**fixed, **arguments})
     except (MisconfigurationException, ValueError) as error:
-        raise InputError(f"trainer: {str(error).splitlines()[0]}") from error
+        raise InputError(f"trainer: {first_line(error)}") from error
 
 
 def logger_arguments(config: DictConfig, folder: Path) -> dict[str, Any]:

@@ -15,7 +15,7 @@ import torch
 from omegaconf import DictConfig, OmegaConf
 
 from wsol.build import build_localizer
-from wsol.errors import InputError
+from wsol.errors import InputError, first_line
 from wsol.localizer import Localizer
 from wsol.types import Preprocessing
 
@@ -50,7 +50,7 @@ def read(path: Path) -> dict:
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except (OSError, RuntimeError, EOFError, ValueError, KeyError, pickle.UnpicklingError) as error:
-        raise InputError(f"{path}: not a readable checkpoint ({str(error).splitlines()[0]})") from error
+        raise InputError(f"{path}: not a readable checkpoint ({first_line(error)})") from error
     if not isinstance(content, dict) or "wsol" not in content or "state_dict" not in content:
         raise InputError(
             f"{path}: not a checkpoint of `wsol train` (no 'wsol' entry); expected one from <run>/checkpoints"

@@ -39,3 +39,13 @@ def unknown(kind: str, name: str, choices: Iterable[str]) -> InputError:
         "unknown point 'pol3': did you mean 'pool3', 'pool4'? Choices: pool3, pool4"
     """
     return InputError(f"unknown {kind} {name!r}: {near_matches(name, choices)}")
+
+
+def first_line(error: BaseException) -> str:
+    """Return the first line of what an error says, or its kind where it says nothing.
+
+    Example:
+        >>> first_line(ValueError("no such file\\nat all")), first_line(EOFError())
+        ('no such file', 'EOFError')
+    """
+    return next(iter(str(error).splitlines()), type(error).__name__)

@@ -23,7 +23,7 @@ from wsol.data.source import Split
 from wsol.errors import InputError
 from wsol.functional.geometry import Geometry
 from wsol.functional.iou import iou
-from wsol.functional.maps import merge, place
+from wsol.functional.maps import merge, place, to_levels
 from wsol.functional.ranks import check_topk, true_class_ranks
 from wsol.metrics import (
     BASELINES,
@@ -47,6 +47,8 @@ class Picture(NamedTuple):
     image_id: str
     image: np.ndarray
     """uint8 (H, W, 3) RGB."""
+    heat: np.ndarray
+    """uint8 (H, W) map of the true class."""
     label: int
     predicted_label: int
     true_boxes: np.ndarray
@@ -252,7 +254,9 @@ class SplitEvaluation(nn.Module):
             return []
         name, protocol = next(iter(self.protocols.items()))
         row = localization_rows(protocol, measured.curves[name][LOCALIZER], origins=self._origins(name)[:1])[0]
-        found = (self._picture(position, kept, protocol, row["threshold"]) for position, kept in self._kept.items())
+        found = (
+            self._picture(position, kept, protocol, row["threshold"]) for position, kept in sorted(self._kept.items())
+        )
         return [picture for picture in found if picture is not None]
 
     def _picture(self, position: int, kept: _Kept, protocol: Protocol, threshold: float) -> Picture | None:
@@ -263,7 +267,8 @@ class SplitEvaluation(nn.Module):
         overlaps = iou(boxes, truth.half_open, plus_one=False)
         best = int(overlaps.max(axis=1).argmax())
         label = int(self.split.labels[position])
-        shown = self.split.ids[position], self.split.image(position), label, kept.predicted_label
+        scaled = place(kept.score_map, kept.geometry, frame="image", scaling=protocol.scaling)
+        shown = self.split.ids[position], self.split.image(position), to_levels(scaled), label, kept.predicted_label
         return Picture(*shown, truth.half_open, boxes[best], float(overlaps[best].max()))
 
     def reset(self) -> None:

@@ -25,7 +25,7 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from wsol.errors import InputError
+from wsol.errors import InputError, first_line
 
 PACKAGES = (
     "wsol",
@@ -80,7 +80,7 @@ def open_folder(config: DictConfig) -> tuple[Path, bool]:
 
 @contextlib.contextmanager
 def announced(folder: Path) -> Iterator[None]:
-    """Tell the processes that are started meanwhile which folder this run has; the environment is as before afterwards."""
+    """Tell processes started meanwhile which folder this run has; the environment is as before afterwards."""
     before = dict(os.environ)
     os.environ[RUN_DIR_VARIABLE] = str(folder.resolve())
     try:
@@ -147,7 +147,7 @@ def read_config(folder: Path) -> DictConfig:
     try:
         config = OmegaConf.load(file)
     except (OmegaConfBaseException, OSError, ValueError) as error:
-        raise InputError(f"{file}: unreadable ({str(error).splitlines()[0]})") from error
+        raise InputError(f"{file}: unreadable ({first_line(error)})") from error
     if not isinstance(config, DictConfig):
         raise InputError(f"{file}: expected a mapping")
     return config

@@ -193,7 +193,7 @@ def test_multirun_makes_one_run_for_each_combination(wsol) -> None:
 def test_own_configs_are_added_with_config_dir(wsol, tmp_path: Path) -> None:
     (tmp_path / "mine" / "backbone").mkdir(parents=True)
     (tmp_path / "mine" / "backbone" / "narrow.yaml").write_text(
-        "# A narrow one.\n_target_: wsol.backbones.tiny.Tiny\nchannels: [4, 8, 8, 8]\n"
+        "# A narrow one.\n_target_: wsol.backbones.tiny.Tiny\nwidths: [4, 8, 8, 8]\n"
     )
     assert wsol("train", "--config-dir", "mine", "backbone=narrow", "trainer.max_epochs=1", "run_dir=out") == 0
     assert json.loads(Path("out/results.json").read_text())["choices"]["backbone"] == "narrow"

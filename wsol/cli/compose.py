@@ -44,7 +44,7 @@ def compose(verb: str, overrides: Sequence[str], config_dirs: Sequence[str] = ()
     schema.register()
     GlobalHydra.instance().clear()
     check_choices(overrides, groups(config_dirs))
-    words = [*overrides, *search_path(config_dirs)]
+    words = [*_transform_alone(verb, overrides), *search_path(config_dirs)]
     with initialize_config_dir(str(config_root()), job_name="wsol", version_base="1.3"):
         try:
             composed = hydra_compose(verb, overrides=words, return_hydra_config=True)
@@ -106,6 +106,12 @@ def check_choices(overrides: Sequence[str], known: Mapping[str, Mapping[str, str
         for choice in value if isinstance(value, list) else [value]:
             if choice is not None and not isinstance(choice, Sweep) and str(choice) not in known[group]:
                 raise InputError(f"{group}={choice}: no such choice; {near_matches(str(choice), known[group])}")
+
+
+def _transform_alone(verb: str, overrides: Sequence[str]) -> list[str]:
+    """Let ``transform=...`` stand without ``data=...``: a dataset brings its transform, and `wsol eval` may have neither."""
+    has_data = verb != "eval" or any(word.startswith("data=") for word in overrides)
+    return [word if has_data or not word.startswith("transform=") else f"+{word}" for word in overrides]
 
 
 def _explain(verb: str, overrides: Sequence[str], config_dirs: Sequence[str], error: Exception) -> InputError:

@@ -47,7 +47,7 @@ def evaluate(
 ) -> None:
     """Judge, write results.json and print the table."""
     splits = [config.split] if config.split == "val" else ["val", "test"]
-    evaluations = judge.evaluations(settings, data, splits, baselines=True)
+    evaluations = judge.evaluations(settings, data, splits, baselines=True, keep=judge.PICTURES)
     if config.split not in evaluations:
         raise InputError(f"split={config.split}: the dataset has {', '.join(data.splits)} only")
     folder = output_folder(config.out, file.parent.parent)

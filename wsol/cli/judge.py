@@ -11,13 +11,17 @@ import pytorch_lightning as pl
 from omegaconf import DictConfig, OmegaConf
 
 from wsol import build, runs
+from wsol.cli import pictures
 from wsol.data.module import LocalizationData
-from wsol.evaluation import SplitEvaluation, localization_table
+from wsol.evaluation import Picture, SplitEvaluation, localization_table
 from wsol.module import LocalizerModule
+
+PICTURES = 16
+"""How many judged images pictures.png shows."""
 
 
 def evaluations(
-    config: DictConfig, data: LocalizationData, splits: Sequence[str], *, baselines: bool, pictures: int = 0
+    config: DictConfig, data: LocalizationData, splits: Sequence[str], *, baselines: bool, keep: int = 0
 ) -> dict[str, SplitEvaluation]:
     """What is measured on each of ``splits`` that the data has; faults of their boxes stop the program here."""
     protocols = build.build_protocols(config)
@@ -31,7 +35,7 @@ def evaluations(
             topk=config.topk,
             num_classes=len(data.source.classes),
             baselines=baselines,
-            pictures=pictures,
+            pictures=keep,
         )
         for name in splits
         if name in data.splits
@@ -66,8 +70,10 @@ def write(
     results: Mapping[str, Any],
     **extra: Any,
 ) -> Path:
-    """Write results.json: the values, and all that they depend on."""
+    """Write results.json, the values and all that they depend on, and pictures.png."""
     backbone = module.localizer.backbone
+    if found := shown(module):
+        pictures.write(folder / "pictures.png", found)
     return runs.write_results(
         folder,
         {
@@ -89,6 +95,13 @@ def write(
             "parameters": sum(p.numel() for p in module.localizer.parameters()),
         },
     )
+
+
+def shown(module: LocalizerModule) -> list[Picture]:
+    """The kept pictures of the last split judged (test where it is among them)."""
+    *_, (name, evaluation) = module.evaluations.items()
+    assert isinstance(evaluation, SplitEvaluation)
+    return evaluation.pictures(module.measured[name])
 
 
 def describe_split(data: LocalizationData, name: str) -> dict[str, Any]:

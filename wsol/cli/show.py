@@ -23,6 +23,7 @@ NOISE = (
     ".*does not have many workers.*",
     ".*LeafSpec.*",
     ".*treespec.*",
+    ".*Total length of `list` across ranks is zero.*",
     ".*lr_scheduler.step.*",
     ".*Checkpoint directory .* exists.*",
     ".*number of training batches.*smaller than the logging interval.*",

@@ -16,6 +16,7 @@ from wsol.callbacks.metrics_csv import MetricsCsv
 from wsol.callbacks.progress import EpochLines
 from wsol.callbacks.run_logger import RunLogger
 from wsol.cli import judge, show
+from wsol.data.module import LocalizationData
 from wsol.errors import InputError
 from wsol.evaluation import SplitEvaluation, gathered
 from wsol.module import LocalizerModule
@@ -76,11 +77,13 @@ def train(config: DictConfig, folder: Path, resuming: bool) -> None:
         ],
         label_smoothing=config.label_smoothing,
         seed=config.seed,
-        channels_last=build.resolve_layout(config.memory_format),
+        channels_last=build.resolve_layout(
+            config.memory_format, config.trainer.precision, config.trainer.accelerator, train_size(data)
+        ),
         header=header,
     )
-    pictures = config.logger.get("images", 0) if config.logger else 0
-    evaluations = judge.evaluations(config, data, ("val", "test"), baselines=True, pictures=pictures)
+    keep = max(judge.PICTURES, config.logger.get("images", 0) if config.logger else 0)
+    evaluations = judge.evaluations(config, data, ("val", "test"), baselines=True, keep=keep)
     has_val = "val" in evaluations
     metrics_csv = MetricsCsv(folder / "metrics.csv")
     trainer = make_trainer(config, folder, metrics_csv, _monitor(config, evaluations))
@@ -108,8 +111,13 @@ def train(config: DictConfig, folder: Path, resuming: bool) -> None:
         show.results(folder / "results.json")
     for logger in trainer.loggers:
         if isinstance(logger, RunLogger):
-            logger.log_pictures(evaluations["test"].pictures(module.measured["test"]), source.classes)
+            logger.log_pictures(judge.shown(module), source.classes)
             logger.finish_run(folder)
+
+
+def train_size(data: LocalizationData) -> int | None:
+    """Side of the training images, pixels."""
+    return data.train_transform.size if data.train_transform else None
 
 
 def fit(trainer: pl.Trainer, module: LocalizerModule, **arguments: Any) -> None:
