@@ -109,7 +109,7 @@ def check_choices(overrides: Sequence[str], known: Mapping[str, Mapping[str, str
 
 
 def _transform_alone(verb: str, overrides: Sequence[str]) -> list[str]:
-    """Let ``transform=...`` stand without ``data=...``: a dataset brings its transform, and `wsol eval` may have neither."""
+    """Let ``transform=...`` stand without ``data=...`` in `wsol eval`; elsewhere a dataset brings its transform."""
     has_data = verb != "eval" or any(word.startswith("data=") for word in overrides)
     return [word if has_data or not word.startswith("transform=") else f"+{word}" for word in overrides]
 

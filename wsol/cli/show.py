@@ -7,6 +7,7 @@ import logging
 import os
 import sys
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,11 @@ from rich.console import Console
 from rich.table import Table
 
 from wsol.data.module import LocalizationData
+from wsol.evaluation import LOCALIZER
 from wsol.localizer import Localizer
+
+WIDTH = 118
+"""Columns of what is printed to a file or a pipe."""
 
 QUIET = ("pytorch_lightning", "lightning_fabric", "lightning")
 NOISE = (
@@ -27,6 +32,7 @@ NOISE = (
     ".*lr_scheduler.step.*",
     ".*Checkpoint directory .* exists.*",
     ".*number of training batches.*smaller than the logging interval.*",
+    ".*suggested max number of worker.*",
     ".*Trying to infer the `batch_size`.*",
     ".*GPU available but not used.*",
     ".*barrier.*device.*",
@@ -64,52 +70,48 @@ def describe(config: DictConfig, data: LocalizationData, localizer: Localizer, t
 def results(file: Path) -> None:
     """Print the tables of a results.json."""
     content = json.loads(file.read_text(encoding="utf-8"))
-    console = Console(width=None if sys.stdout.isatty() else 118, highlight=False)
-    console.print()
-    console.print(localization_table(content))
-    console.print(_classification(content))
+    console = Console(width=None if sys.stdout.isatty() else WIDTH, highlight=False)
+    judged = list(content["classification"])[-1]
+    images = content["data"]["splits"][judged]["images"]
+    console.print(f"\n[bold]{content['name']}[/bold], seed {content['seed']}, {judged} split ({images:,} images)")
+    rows = [row for row in content["localization"] if row["split"] == judged]
+    if rows:
+        console.print(localization_table(rows))
+    else:
+        console.print("localization: not judged, for this split has no boxes")
+    for split, values in content["classification"].items():
+        console.print(f"classification error, {split}: {_percent(values)}")
+    for split, values in content["pixels"].items():
+        console.print(f"pixel-wise average precision, {split}: {_percent(values)}")
     for split, ids in content["skipped_images"].items():
         if ids:
             console.print(f"{split}: {len(ids)} unreadable images left out: {', '.join(ids[:5])}")
     console.print(f"written to {file}", style="dim", soft_wrap=True)
 
 
-def localization_table(content: dict[str, Any]) -> Table:
-    """Localization errors of the judged split, a row for each maps x protocol x threshold origin."""
-    splits = [row["split"] for row in content["localization"]]
-    judged = "test" if "test" in splits else splits[0] if splits else "test"
-    images = content["data"]["splits"][judged]["images"] if judged in content["data"]["splits"] else 0
-    table = Table(
-        title=f"{content['name']}, seed {content['seed']}: localization error, percent, {judged} ({images:,} images)",
-        title_justify="left",
-        title_style="bold",
-    )
+def localization_table(rows: Sequence[dict[str, Any]]) -> Table:
+    """Localization errors, a row for each maps x protocol x threshold origin; a localizer's row is bold."""
+    errors = [key for key in rows[0] if key.endswith("_error")]
+    table = Table(title="localization error, percent, at IoU 0.5", title_justify="left", title_style="")
     for column in ("maps", "protocol", "threshold"):
         table.add_column(column)
-    for column in ("GT-known", "top-1", "top-5"):
-        table.add_column(column, justify="right")
-    last = None
-    for row in (r for r in content["localization"] if r["split"] == judged):
-        if last not in (None, row["protocol"]):
+    for key in errors:
+        table.add_column(_label(key), justify="right")
+    for before, row in zip([None, *rows[:-1]], rows, strict=True):
+        if before and before["protocol"] != row["protocol"]:
             table.add_section()
-        last = row["protocol"]
-        errors = [row.get(f"{name}_error") for name in ("gt_known", "top1", "top5")]
-        table.add_row(
-            row["maps"],
-            row["protocol"],
-            f"{row['threshold']:.3g} ({row['threshold_origin']})"
-            if row["threshold"] is not None
-            else row["threshold_origin"],
-            *("-" if error is None else f"{error:.2f}" for error in errors),
-        )
+        given = row["threshold"] is not None
+        threshold = f"{row['threshold']:.3g} ({row['threshold_origin']})" if given else row["threshold_origin"]
+        values = ["-" if row.get(key) is None else f"{row[key]:.2f}" for key in errors]
+        own = "bold" if row["maps"] == LOCALIZER else None
+        table.add_row(row["maps"], row["protocol"], threshold, *values, style=own)
     return table
 
 
-def _classification(content: dict[str, Any]) -> str:
-    parts = []
-    for split, values in content["classification"].items():
-        errors = ", ".join(
-            f"{name.removesuffix('_error').replace('top', 'top-')} {value:.2f}" for name, value in values.items()
-        )
-        parts.append(f"{split}: {errors}")
-    return f"classification error, percent   {'   '.join(parts)}"
+def _percent(values: dict[str, float]) -> str:
+    return ", ".join(f"{_label(name)} {value:.2f} %" for name, value in values.items())
+
+
+def _label(key: str) -> str:
+    """``top1_error`` as ``top-1``, ``gt_known_error`` as ``GT-known``."""
+    return key.removesuffix("_error").replace("top", "top-").replace("gt_known", "GT-known")
