@@ -29,7 +29,9 @@ def test_a_wheel_trains_from_an_empty_folder(tmp_path: Path, data_dir: Path) -> 
         wheel.extractall(site)
     shipped = {name.removeprefix("wsol/configs/") for name in names if name.startswith("wsol/configs/")}
     assert shipped >= {path.relative_to(ROOT / "configs").as_posix() for path in (ROOT / "configs").rglob("*.yaml")}
-    assert {f"wsol/{path.relative_to(ROOT / 'wsol').as_posix()}" for path in (ROOT / "wsol").rglob("*.py")} <= set(names)
+    assert {f"wsol/{path.relative_to(ROOT / 'wsol').as_posix()}" for path in (ROOT / "wsol").rglob("*.py")} <= set(
+        names
+    )
 
     empty.mkdir()
     code = "import sys, wsol; from wsol.cli import main; print(wsol.__file__); sys.exit(main(sys.argv[1:]))"

@@ -16,6 +16,7 @@ import json
 import logging
 import os
 import platform
+import shutil
 import subprocess
 import tempfile
 from collections.abc import Iterator, Mapping
@@ -107,6 +108,13 @@ def _same_for_all_processes(config: DictConfig) -> None:
     """Refuse a folder named by the clock where several processes were started from outside (torchrun)."""
     if int(os.environ.get("WORLD_SIZE", 1)) > 1 and not config.run_dir and isinstance(config.resume, bool):
         raise InputError("processes started by torchrun must agree on a folder: give run_dir=...")
+
+
+def discard(folder: Path) -> None:
+    """Remove what a run that never began left in its folder; a folder with anything else in it is left alone."""
+    there = {file.name for file in folder.rglob("*") if file.is_file()}
+    if there <= {"config.yaml", "run.log", "metrics.csv"}:
+        shutil.rmtree(folder)
 
 
 def find_same(runs_dir: Path, config: DictConfig) -> Path | None:

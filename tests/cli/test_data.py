@@ -94,3 +94,19 @@ def test_prepare_unpacks_and_verifies(cub: Path, tmp_path: Path, capsys) -> None
 def test_prepare_refuses_what_it_cannot(capsys, words: list[str], message: str) -> None:
     assert main(["data", "prepare", *words]) == 2
     assert message in capsys.readouterr().err
+
+
+def test_a_folder_without_boxes_is_for_training_only(tmp_path: Path, cub: Path, capsys) -> None:
+    root = cub / "images"
+    assert main(["train", "data=folder", f"data.root={root}", *ON_FILES, f"run_dir={tmp_path / 'run'}"]) == 0
+    assert "no boxes to judge by" in capsys.readouterr().out
+    results = json.loads((tmp_path / "run" / "results.json").read_text())
+    assert results["localization"] == []
+
+
+def test_masks_are_judged_by_pxap(tmp_path: Path, capsys) -> None:
+    root = layouts.make_openimages(tmp_path)
+    words = [f"data.metadata_root={root / 'metadata'}", f"data.image_root={root / 'images'}"]
+    assert main(["train", "data=openimages", *words, *ON_FILES, f"run_dir={tmp_path / 'run'}"]) == 0
+    pixels = json.loads((tmp_path / "run" / "results.json").read_text())["pixels"]
+    assert 0 < pixels["test"]["PxAP"] <= 100

@@ -47,7 +47,7 @@ def test_bad_input_stops_before_training_with_one_message(wsol, capsys, tmp_path
     error = capsys.readouterr().err
     assert re.search(message, error), error
     assert "Traceback" not in error
-    assert not list(tmp_path.rglob("*.ckpt"))
+    assert not list(tmp_path.rglob("config.yaml")), "a run that never began leaves no folder"
 
 
 @pytest.mark.parametrize("data", ["cub", "ilsvrc", "tiny_imagenet", "folder"])

@@ -48,5 +48,6 @@ class EpochLines(pl.Callback):
             if key.startswith("val/") and key.endswith("gt_known_error"):
                 _, protocol, origin, _ = key.split("/")
                 parts.append(f"GT-known error {value:.1f} % ({protocol}, {origin})")
-        parts.append(f"{self._images / max(self._trained, 1e-9):,.0f} images/s")
+        rate = self._images / max(self._trained, 1e-9)
+        parts.append(f"{rate:,.0f} images/s" if rate >= 10 else f"{rate:.1f} images/s")
         log.info("   ".join(parts))

@@ -50,6 +50,8 @@ def judge(
     Thresholds of origin ``fullsup`` come from the val split where it is among ``wanted``.
     """
     module.judge(wanted.values())
+    if not wanted:
+        return {"classification": {}, "localization": [], "pixels": {}, "skipped_images": {}}
     data.judged = tuple(wanted)
     trainer.test(module, datamodule=data, verbose=False)
     measured = module.measured
@@ -98,10 +100,11 @@ def write(
 
 
 def shown(module: LocalizerModule) -> list[Picture]:
-    """The kept pictures of the last split judged (test where it is among them)."""
-    *_, (name, evaluation) = module.evaluations.items()
-    assert isinstance(evaluation, SplitEvaluation)
-    return evaluation.pictures(module.measured[name])
+    """The kept pictures of the last split judged (test where it is among them); none if nothing was judged."""
+    for name, evaluation in reversed(list(module.evaluations.items())):
+        assert isinstance(evaluation, SplitEvaluation)
+        return evaluation.pictures(module.measured[name])
+    return []
 
 
 def describe_split(data: LocalizationData, name: str) -> dict[str, Any]:

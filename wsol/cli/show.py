@@ -71,14 +71,14 @@ def results(file: Path) -> None:
     """Print the tables of a results.json."""
     content = json.loads(file.read_text(encoding="utf-8"))
     console = Console(width=None if sys.stdout.isatty() else WIDTH, highlight=False)
-    judged = list(content["classification"])[-1]
+    judged = next(reversed(content["classification"]), "train")
     images = content["data"]["splits"][judged]["images"]
     console.print(f"\n[bold]{content['name']}[/bold], seed {content['seed']}, {judged} split ({images:,} images)")
     rows = [row for row in content["localization"] if row["split"] == judged]
     if rows:
         console.print(localization_table(rows))
     else:
-        console.print("localization: not judged, for this split has no boxes")
+        console.print("localization: not judged, for there are no boxes to judge by")
     for split, values in content["classification"].items():
         console.print(f"classification error, {split}: {_percent(values)}")
     for split, values in content["pixels"].items():

@@ -38,6 +38,10 @@ def run(config: DictConfig) -> int:
     try:
         with runs.announced(folder):
             train(config, folder, resuming)
+    except InputError:
+        if not resuming:
+            runs.discard(folder)
+        raise
     finally:
         runs.stop_log(handler)
     return 0
