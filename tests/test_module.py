@@ -329,7 +329,7 @@ def test_validation_logs_the_names_it_says(source: Creatures, tmp_path: Path, tr
     module.judge([evaluation])
     trainer = fit(module, batches, tmp_path)
     logged = {name: float(value) for name, value in trainer.callback_metrics.items()}
-    assert set(evaluation.names()) | {"train/loss", "train/top1_error"} == set(logged)
+    assert set(evaluation.names()) | {"train/loss", "train/top1_error", "train/lr"} == set(logged)
     assert all(0 <= value <= 100 for value in logged.values())
     # The last epoch's values are of the weights the run ended with.
     module.eval()

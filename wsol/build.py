@@ -283,7 +283,7 @@ def resolve_layout(
     """Whether images and weights go channels-last: ``channels_last``, ``contiguous``, or ``auto``.
 
     ``auto`` is channels-last, except for training in float32 on a CPU with images of more than 128 pixels. There the
-    backward pass of 3x3 convolutions over large maps takes up to twice as long channels-last (VGG-16 trains at 0.7
+    backward pass of 3x3 convolutions over large maps takes up to twice as long channels-last (VGG-16 trains at 0.75
     times the speed, see ``docs/benchmarks.md``). Without backward pass, in bfloat16, on GPUs and on small images
     channels-last is the faster one, or as fast.
 

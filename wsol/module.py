@@ -107,6 +107,11 @@ class LocalizerModule(pl.LightningModule):
             self.log(f"train/loss_{name}", value.detach(), on_step=False, on_epoch=True, batch_size=len(batch.labels))
         return loss
 
+    def on_train_epoch_end(self) -> None:
+        """Log the learning rate of the first parameter group as it is now."""
+        groups = self.trainer.optimizers[0].param_groups
+        self.log("train/lr", torch.tensor(groups[0]["lr"], device=self.device))
+
     def configure_optimizers(self) -> OptimizerLRSchedulerConfig | Optimizer:
         """SGD, AdamW, ... over the localizer's parameter groups, with the schedule stepped each optimizer step."""
         if self._optimizer is None:
