@@ -42,7 +42,7 @@ from wsol.evaluation import LOCALIZER, SplitEvaluation
 from wsol.localizer import Localizer
 from wsol.module import LocalizerModule
 from wsol.protocols import Protocol
-from wsol.types import Batch
+from wsol.types import Batch, Preprocessing
 
 WIDTH, HEIGHT = 500, 375
 
@@ -101,11 +101,10 @@ def ours(source: Source, localizer: Localizer, size: int, batch_size: int, devic
 class Pillow(Dataset):
     """Images as torchvision's users load them."""
 
-    def __init__(self, split: FileSplit, size: int) -> None:
+    def __init__(self, split: FileSplit, size: int, wanted: Preprocessing) -> None:
         self.split = split
-        mean, std = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
         steps = [v2.Resize((size, size)), v2.PILToTensor(), v2.ToDtype(torch.float32, scale=True)]
-        self.transform = v2.Compose([*steps, v2.Normalize(mean, std)])
+        self.transform = v2.Compose([*steps, v2.Normalize(wanted.mean, wanted.std)])
 
     def __len__(self) -> int:
         return len(self.split)
@@ -117,7 +116,7 @@ class Pillow(Dataset):
 
 def reference(split: FileSplit, localizer: Localizer, size: int, batch_size: int, device: str) -> Callable[[], Found]:
     """The evaluation of the reference code: two passes in float32, 1,000 thresholds one by one."""
-    loader = DataLoader(Pillow(split, size), batch_size)
+    loader = DataLoader(Pillow(split, size, localizer.preprocessing), batch_size)
     network = copy.deepcopy(localizer).to(device).eval()
     truth = split.boxes.corners if split.boxes else np.zeros((0, 4))
     true_boxes = (truth * size / np.tile((WIDTH, HEIGHT), 2)).astype(int)
@@ -143,7 +142,7 @@ def reference(split: FileSplit, localizer: Localizer, size: int, batch_size: int
 
 def boxes_of(score_map: np.ndarray, size: int, thresholds: np.ndarray) -> np.ndarray:
     """The reference's box at every threshold: int (1000, 4) x0, y0, x1, y1 in the resized input."""
-    resized = cv2.resize(score_map, (size, size), interpolation=cv2.INTER_CUBIC)
+    resized = cv2.resize(score_map.astype(np.float64), (size, size), interpolation=cv2.INTER_CUBIC)
     levels = ((resized - resized.min()) / (resized.max() - resized.min()) * 255).astype(np.uint8)
     found = np.zeros((len(thresholds), 4), dtype=int)
     for row, threshold in zip(found, thresholds, strict=True):
