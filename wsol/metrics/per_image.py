@@ -64,7 +64,7 @@ class PerImage(Metric):
                 raise InputError(
                     f"{type(self).__name__}: expected {name} of shape {expected}, got {tuple(value.shape)}"
                 )
-            getattr(self, name).append(value.clone())
+            _add(getattr(self, name), value.clone())
 
     def joined(self, name: str) -> Tensor:
         """All rows of one name kept so far, in order of arrival."""
@@ -86,3 +86,14 @@ class PerImage(Metric):
             if not getattr(self, name):
                 setattr(self, name, [empty.to(self.device)])
         super()._sync_dist(dist_sync_fn, process_group=process_group)
+
+
+def _add(parts: list[Tensor], new: Tensor) -> None:
+    """Append to a list of tensors, joining it with neighbours no longer than itself: n rows make about log2(n) tensors.
+
+    Thousands of small tensors between the large ones of each batch would leave holes in memory that nothing else fits:
+    13 kB an image were measured for rows of 364 bytes.
+    """
+    while parts and len(parts[-1]) <= len(new):
+        new = torch.cat([parts.pop(), new])
+    parts.append(new)
