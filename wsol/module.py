@@ -110,7 +110,7 @@ class LocalizerModule(pl.LightningModule):
     def on_train_epoch_end(self) -> None:
         """Log the learning rate of the first parameter group as it is now."""
         groups = self.trainer.optimizers[0].param_groups
-        self.log("train/lr", torch.tensor(groups[0]["lr"], device=self.device))
+        self.log("train/lr", torch.tensor(groups[0]["lr"], device=self.device), sync_dist=True, reduce_fx="max")
 
     def configure_optimizers(self) -> OptimizerLRSchedulerConfig | Optimizer:
         """SGD, AdamW, ... over the localizer's parameter groups, with the schedule stepped each optimizer step."""

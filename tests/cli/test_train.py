@@ -148,6 +148,7 @@ class Bomb(EpochLines):
         if trainer.global_step == int(sys.argv[1]):
             os.kill(os.getpid(), getattr(signal, sys.argv[2]))
 
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs are started with it ignored
 import wsol.cli.train
 wsol.cli.train.EpochLines = Bomb
 from wsol.cli import main
