@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
 import torch
+from omegaconf import OmegaConf
 
+from tests.conftest import SMALL_RUN
 from wsol.cli import main
 
 QUICK = ["num_workers=0", "trainer.accelerator=cpu"]
@@ -45,6 +48,18 @@ def test_ten_views_are_judged(finished_run: Path, tmp_path: Path) -> None:
 def test_the_val_split_and_the_last_checkpoint_can_be_judged(finished_run: Path, tmp_path: Path) -> None:
     assert main(["eval", f"run={finished_run}", "split=val", "checkpoint=last", f"out={tmp_path / 'out'}", *QUICK]) == 0
     assert {row["split"] for row in rows(tmp_path / "out")} == {"val"}
+
+
+def test_the_data_may_lie_elsewhere_or_be_chosen_anew(finished_run: Path, tmp_path: Path, data_dir: Path) -> None:
+    other = tmp_path / "elsewhere"
+    shutil.copytree(data_dir / "creatures", other / "creatures")
+    moved = ["eval", f"run={finished_run}", f"data_dir={other}", f"out={tmp_path / 'moved'}", *QUICK]
+    assert main(moved) == 0
+    assert OmegaConf.load(tmp_path / "moved" / "config.yaml").data.root == str(other / "creatures")
+    chosen = [word for word in SMALL_RUN if word.startswith("data.")]
+    words = ["data=creatures", *chosen, f"out={tmp_path / 'chosen'}", *QUICK]
+    assert main(["eval", f"run={finished_run}", *words]) == 0
+    assert rows(tmp_path / "moved") == rows(tmp_path / "chosen") == rows(finished_run)
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 from pathlib import Path
+from typing import Any
 
 import pytorch_lightning as pl
 from omegaconf import DictConfig, OmegaConf
@@ -103,6 +104,10 @@ def merged(trained: DictConfig, config: DictConfig) -> DictConfig:
     """The run's config with what the evaluation's command line says laid over it."""
     settings = trained.copy()
     OmegaConf.set_struct(settings, False)
+    if config.data_dir is None:
+        config.data_dir = trained.data_dir
+    elif config.data is None:  # the run's dataset, elsewhere
+        settings.data = {key: _moved(value, trained.data_dir, config.data_dir) for key, value in trained.data.items()}
     plain = OmegaConf.to_container(config, resolve=True)
     assert isinstance(plain, dict)
     for key in ("data", "transform", "protocol"):
@@ -122,3 +127,10 @@ def merged(trained: DictConfig, config: DictConfig) -> DictConfig:
     settings.trainer = config.trainer
     settings.name = f"{trained.name}"
     return settings
+
+
+def _moved(value: Any, before: str, now: str) -> Any:
+    """A path below folder ``before`` as the same path below ``now``; anything else as it is."""
+    if isinstance(value, str) and Path(value).is_relative_to(before):
+        return str(Path(now) / Path(value).relative_to(before))
+    return value
