@@ -92,4 +92,5 @@ def _compose_and_run(name: str, options: argparse.Namespace, overrides: list[str
 
         print(OmegaConf.to_yaml(config), end="")
         return 0
+    print(f"wsol {name}: loading PyTorch ...", file=sys.stderr, flush=True)
     return verb.load()(config)
