@@ -3,8 +3,8 @@
     python scripts/benchmarks/evaluation.py [--backbone vgg16] [--count 16] [--device cuda]
 
 The reference is what clovaai/wsolevaluation does (Choe et al. 2020), written here afresh: a float32 pass over all
-images for the classes and another for the maps; then each of 1,000 thresholds is a `cv2.threshold`, a
-`cv2.findContours` and a box. Two things are left out in its favour: gradient graphs, and maps written to disk. This
+images for the classes and another for the maps, both without `torch.no_grad`, so that graphs for gradients are made;
+each map is written to disk; then each of 1,000 thresholds is a `cv2.threshold`, a `cv2.findContours` and a box. This
 package runs once, in the default precision and layout, makes the map of the true class beside the scores, and asks
 OpenCV at distinct grey levels alone. Both do their loading in the main process. Images are made up, weights random and
 the same for both.
@@ -122,7 +122,6 @@ def reference(split: FileSplit, localizer: Localizer, size: int, batch_size: int
     true_boxes = (truth * size / np.tile((WIDTH, HEIGHT), 2)).astype(int)
     thresholds = np.arange(0, 1, 0.001)
 
-    @torch.no_grad()
     def run() -> Found:
         clock = Clock()
         wrong, right = 0, np.zeros(len(thresholds))
@@ -131,9 +130,10 @@ def reference(split: FileSplit, localizer: Localizer, size: int, batch_size: int
                 wrong += int((network(images.to(device)).logits.argmax(1).cpu() != labels).sum())
         for images, labels, positions in clock.loading(loader):
             with clock.part("network"):
-                maps = network.maps(network(images.to(device)), labels[:, None].to(device))[:, 0].cpu().numpy()
-            with clock.part("boxes"):
+                maps = network.maps(network(images.to(device)), labels[:, None].to(device))[:, 0].detach().cpu().numpy()
+            with clock.part("boxes"), tempfile.TemporaryDirectory() as folder:
                 for score_map, i in zip(maps, positions.tolist(), strict=True):
+                    np.save(Path(folder) / f"{i}.npy", cv2.resize(score_map, (size, size)))
                     right += overlaps(boxes_of(score_map, size, thresholds), true_boxes[i]) >= 0.5
         return Found(100.0 * wrong / len(split), 100.0 * right.max() / len(split), clock)
 
