@@ -220,8 +220,6 @@ def build_localizer(
     backbone = instantiate(backbone_node, "backbone", trust=trust)
     if preset is not None:
         backbone.preprocessing = Preprocessing(**{**preset, "mean": tuple(preset["mean"]), "std": tuple(preset["std"])})
-    for edit, node in (config.method.edits or {}).items():
-        check(node, f"method.edits.{edit}", trust=trust)
     edits = {
         point: instantiate(node, f"method.edits.{point}", trust=trust)
         for point, node in (config.method.edits or {}).items()

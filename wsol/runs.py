@@ -113,7 +113,7 @@ def discard(folder: Path) -> None:
     """Remove what a run that never began left in its folder; a folder with anything else in it is left alone."""
     there = {file.name for file in folder.rglob("*") if file.is_file()}
     if there <= {"config.yaml", "run.log", "metrics.csv"}:
-        shutil.rmtree(folder)
+        shutil.rmtree(folder, ignore_errors=True)  # another process of the run may have been quicker
 
 
 def find_same(runs_dir: Path, config: DictConfig) -> Path | None:

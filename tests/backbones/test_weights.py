@@ -192,7 +192,8 @@ def test_weights_of_another_network_are_refused_with_their_keys(tmp_path):
 def test_old_files_without_batch_counters_load(tmp_path):
     state = {key: value for key, value in Tiny().state_dict().items() if not key.endswith("num_batches_tracked")}
     torch.save(state, tmp_path / "old.pt")
-    Tiny(weights=str(tmp_path / "old.pt"))
+    loaded = Tiny(weights=str(tmp_path / "old.pt")).state_dict()
+    assert all(torch.equal(loaded[key], value) for key, value in state.items())
 
 
 def test_misspelt_entry_of_preprocessing():

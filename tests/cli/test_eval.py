@@ -98,6 +98,20 @@ def test_a_checkpoint_of_another_architecture_is_refused(finished_run: Path, tmp
     assert "of another architecture (of another shape: " in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("part", ["data", "transform.eval", "loader", "protocol.cam2016", "method.head"])
+def test_no_part_of_a_checkpoint_can_name_code_to_run(finished_run: Path, tmp_path: Path, capsys, part: str) -> None:
+    def change(checkpoint: dict) -> None:
+        *way, last = part.split(".")
+        node = checkpoint["wsol"]["config"]
+        for key in way:
+            node = node[key]
+        node[last] = {"_target_": "pathlib.Path.touch", "self": str(tmp_path / "ran")}
+
+    assert main(["eval", f"run={altered(finished_run, tmp_path, change)}", f"out={tmp_path / 'out'}", *QUICK]) == 2
+    assert f"{part}._target_=pathlib.Path.touch" in capsys.readouterr().err
+    assert not (tmp_path / "ran").exists()
+
+
 @pytest.mark.parametrize("target", ["os.system", "torch.hub.load"])
 def test_a_checkpoint_cannot_name_code_to_run(finished_run: Path, tmp_path: Path, capsys, target: str) -> None:
     def change(checkpoint: dict) -> None:

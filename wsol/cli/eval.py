@@ -30,8 +30,9 @@ def run(config: DictConfig) -> int:
     file = checkpoint_file(Path(config.run), config.checkpoint)
     checkpoint = checkpoints.read(file)
     localizer, trained = checkpoints.load_localizer(checkpoint, file, trust=config.trust)
+    guard(trained, config)
     settings = merged(trained, config)
-    source = build.build_source(settings, trust=config.trust or config.data is not None)
+    source = build.build_source(settings)
     trained_classes = tuple(checkpoint["wsol"]["classes"])
     if tuple(source.classes) != trained_classes:
         raise InputError(
@@ -41,6 +42,16 @@ def run(config: DictConfig) -> int:
     data = build.build_data(settings, source, localizer.backbone.preprocessing, seed=settings.seed)
     evaluate(settings, config, file, localizer, data)
     return 0
+
+
+def guard(trained: DictConfig, config: DictConfig) -> None:
+    """Refuse a checkpoint's config that names code to run, in every part that is built from it here.
+
+    Its backbone and method were guarded when the localizer was built; what the command line chose instead is trusted.
+    """
+    for key in ("data", "transform", "loader", "protocol"):
+        if config.get(key) is None:
+            build.check(trained[key], key, trust=config.trust)
 
 
 def evaluate(
