@@ -91,7 +91,7 @@ def batch(split: Marked, positions: list[int], skipped: Sequence[int] = ()) -> B
 def plain(measured: Measured) -> dict:
     """All digits of what was measured, comparable by ``==``."""
     curves = {
-        (name, maps): (curve.images, curve.hits.tolist(), {k: v.tolist() for k, v in curve.topk_hits.items()})
+        (name, maps): (curve.images, {of: curve.accuracy(of).tolist() for of in curve.names()})
         for name, of_maps in measured.curves.items()
         for maps, curve in of_maps.items()
     }

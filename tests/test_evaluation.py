@@ -31,26 +31,45 @@ def in_first(scores: np.ndarray, label: int, k: int) -> bool:
     return label in sorted(range(len(scores)), key=lambda c: (-scores[c], c))[:k]
 
 
+def mean_of(bits: list[np.ndarray], labels: list[int], protocol: Protocol) -> np.ndarray:
+    """Percent over images, or over classes."""
+    if protocol.average == "image":
+        return sum(b.astype(int) for b in bits) * 100.0 / len(bits)
+    of = {label: [b for b, own in zip(bits, labels, strict=True) if own == label] for label in sorted(set(labels))}
+    return np.mean([sum(b.astype(int) for b in some) / len(some) for some in of.values()], axis=0) * 100.0
+
+
+def guessed_right(bits: np.ndarray, case: Case, i: int, guesses) -> np.ndarray:
+    """Hits (I, G) of a top-k error; boxes of several ranks stand in the columns."""
+    ranked = sorted(range(CLASSES), key=lambda c: (-case.logits[i].numpy()[c], c))
+    right = np.zeros_like(bits)
+    for rank, column in guesses:
+        if rank < CLASSES and ranked[rank] == case.labels[i]:
+            right |= bits if all(c == 0 for _, c in guesses) else bits[:, [column]]
+    return right
+
+
 def reference_curves(case: Case, views, protocol: Protocol, topk: tuple[int, ...]) -> dict:
+    """By whose maps: number of images, and accuracy by name."""
     blind = Baselines(protocol)
-    grids = {LOCALIZER: len(protocol.thresholds)}
-    grids |= {name: 1 if grid is None else len(grid) for name, grid in blind.thresholds.items()}
-    images, hits = 0, {name: [0] * size for name, size in grids.items()}
-    tops = {k: [0] * grids[LOCALIZER] for k in topk}
+    found: dict[str, list[tuple[np.ndarray, int]]] = {}
     for i, size in enumerate(case.sizes):
         truth = case.split.truth(i)
         if truth is None:
             continue
-        images += 1
-        score_map, geometry = merge(case.maps[i], views(size))
-        right = {LOCALIZER: protocol.judge(score_map, geometry, truth), **blind.hits(geometry, truth)}
+        score_map, view = merge(case.maps[i], views(size))
+        right = {LOCALIZER: protocol.judge(score_map, view, truth), **blind.hits(view, truth)}
         for name, bits in right.items():
-            for g, bit in enumerate(bits):
-                hits[name][g] += int(bit)
-        for k in topk:
-            if in_first(case.logits[i].numpy(), case.labels[i], k):
-                tops[k] = [total + int(bit) for total, bit in zip(tops[k], right[LOCALIZER], strict=True)]
-    return {name: (images, hits[name], tops if name == LOCALIZER else {}) for name in hits}
+            found.setdefault(name, []).append((bits, i))
+    curves = {}
+    for name, images in found.items():
+        of = [case.labels[i] for _, i in images]
+        accuracy = {"gt_known": mean_of([bits for bits, _ in images], of, protocol)}
+        for k in topk if name == LOCALIZER else ():
+            guessed = [guessed_right(bits, case, i, protocol.top_guesses(k)) for bits, i in images]
+            accuracy[f"top{k}"] = mean_of(guessed, of, protocol)
+        curves[name] = (len(images), {of: values.tolist() for of, values in accuracy.items()})
+    return curves
 
 
 def reference_pxap(case: Case, views) -> float:
@@ -60,12 +79,10 @@ def reference_pxap(case: Case, views) -> float:
         mask = case.split.mask(i)
         if mask is None:
             continue
-        score_map, geometry = merge(case.maps[i], views(size))
-        placed = place(score_map, geometry, frame="input")
-        for y in range(placed.shape[0]):
-            for x in range(placed.shape[1]):
-                column = (x + geometry.offset[0]) * size[0] // geometry.resized[0]
-                row = (y + geometry.offset[1]) * size[1] // geometry.resized[1]
+        placed = place(*merge(case.maps[i], views(size)), Geometry.square(size, 224))
+        for y in range(224):
+            for x in range(224):
+                column, row = x * size[0] // 224, y * size[1] // 224
                 if mask[row, column] != 255:
                     scores.append(placed[y, x])
                     wanted.append(mask[row, column] == 1)
@@ -229,11 +246,11 @@ def test_scalars_read_the_curves() -> None:
     evaluation = SplitEvaluation(case.split, ResizeSquare(24).views, PROTOCOLS)
     values, measured = case.feed(evaluation, range(12), 5).scalars(), evaluation.compute()
     curve = measured.curves["choe2020"][LOCALIZER]
-    assert values["val/choe2020/oracle/gt_known_error"] == pytest.approx(100 - 100 * curve.hits.max() / curve.images)
+    assert values["val/choe2020/oracle/gt_known_error"] == pytest.approx(100 - curve.gt_known.max())
     fixed = measured.curves["cam2016"][LOCALIZER]
     assert fixed.thresholds is not None
     assert fixed.thresholds.tolist() == [0.2]
-    assert values["val/cam2016/fixed/top5_error"] == pytest.approx(100 - 100 * fixed.topk_hits[5][0] / fixed.images)
+    assert values["val/cam2016/fixed/top5_error"] == pytest.approx(100 - fixed.accuracy("top5")[0, 0])
 
 
 def test_topk_beyond_the_classes_is_refused_before_any_work() -> None:
@@ -272,9 +289,9 @@ def test_fullsup_thresholds_are_chosen_on_val_and_read_on_test() -> None:
         for maps in (LOCALIZER, "centre box", "centre gaussian"):
             row = next(r for r in rows if (r["protocol"], r["maps"], r["threshold_origin"]) == (name, maps, "fullsup"))
             chosen, judged = (e.compute().curves[name][maps] for e in (val, test))
-            best = int(np.argmax(chosen.hits))
+            best = int(np.argmax(chosen.gt_known))
             assert row["threshold"] == pytest.approx(chosen.thresholds[best])
-            assert row["gt_known_error"] == pytest.approx(100 - 100 * judged.hits[best] / judged.images)
+            assert row["gt_known_error"] == pytest.approx(100 - judged.gt_known[0, best])
     for row in rows:
         assert ("top1_error" in row) == (row["maps"] == LOCALIZER)
 

@@ -22,8 +22,10 @@ ROOMS = [
     "metrics",
     "optim",
     "data",
+    "interop",
     "localizer",
     "evaluation",
+    "scoring",
     "module",
     "build",
     "checkpoints",
@@ -35,8 +37,8 @@ ROOMS = [
 
 BASES = {
     "backbones": {"base", "weights"},
-    "heads": {"base"},
-    "metrics": {"per_image"},
+    "heads": {"base", "branch"},
+    "metrics": {"per_image", "box_accuracy", "localization_rows"},
     "callbacks": {"run_logger"},
     "batch_transforms": set(),
     "edits": set(),

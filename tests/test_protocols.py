@@ -33,7 +33,8 @@ def cam2016(shipped):
 
 @pytest.fixture
 def choe2020(shipped):
-    return shipped["choe2020"]
+    """As shipped, but judged in the view itself, so that small maps made by hand stay small."""
+    return dataclasses.replace(shipped["choe2020"], frame="input")
 
 
 def test_the_files_compose_under_their_names(shipped):
@@ -89,8 +90,18 @@ def test_choe2020_equals_a_loop_over_all_thresholds(choe2020, seed):
     if seed == 5:
         score_map[3, 3] = np.nan
     got = choe2020.judge(score_map, Geometry.square(size, side), truth)
-    assert got.shape == (1000,)
-    assert got.tolist() == slow_choe2020(score_map, size, truth.boxes, side)
+    assert got.shape == (1, 1000)
+    assert got[0].tolist() == slow_choe2020(score_map, size, truth.boxes, side)
+
+
+def test_choe2020_judges_at_224_whatever_the_network_sees(shipped):
+    rng = np.random.default_rng(8)
+    truth = Truth(np.array([[10.2, 5.0, 60.9, 40.1]]), inclusive=False)
+    score_map = blob(rng)
+    expected = slow_choe2020(score_map, (80, 60), truth.boxes, 224)
+    for side in (64, 224):
+        got = shipped["choe2020"].judge(score_map, Geometry.square((80, 60), side), truth)
+        assert got[0].tolist() == expected
 
 
 @pytest.mark.parametrize("components", ["largest_pixels", "largest_contour", "all_contours"])
@@ -104,7 +115,7 @@ def test_all_thresholds_at_once_equal_one_at_a_time(choe2020, components, frame)
         dataclasses.replace(protocol, origins=("fixed",), fixed_threshold=float(t)).judge(score_map, view, truth)
         for t in protocol.thresholds
     ]
-    assert np.concatenate(alone).tolist() == protocol.judge(score_map, view, truth).tolist()
+    assert np.concatenate(alone, axis=1).tolist() == protocol.judge(score_map, view, truth).tolist()
 
 
 def test_choe2020_counts_a_blob_one_pixel_larger(choe2020):
@@ -116,12 +127,12 @@ def test_choe2020_counts_a_blob_one_pixel_larger(choe2020):
     inside = Truth(np.array([[10.0, 20.0, 70.0, 20.0 + 25]]), inclusive=True)  # 61 x 26 = 1586 > 1555.5
     less = Truth(np.array([[10.0, 20.0, 70.0, 20.0 + 24]]), inclusive=True)  # 61 x 25 = 1525
     assert 61 * 25 < half < 61 * 26
-    assert choe2020.judge(score_map, view, inside)[500]
-    assert not choe2020.judge(score_map, view, less)[500]
+    assert choe2020.judge(score_map, view, inside)[0, 500]
+    assert not choe2020.judge(score_map, view, less)[0, 500]
     corner = np.zeros((224, 224), np.float32)
     corner[124:, 124:] = 1.0  # predicted (124, 124, 223, 223): 100 x 100
-    assert choe2020.judge(corner, view, Truth(np.array([[124.0, 124.0, 223.0, 173.0]]), inclusive=True))[500]
-    assert not choe2020.judge(corner, view, Truth(np.array([[124.0, 124.0, 223.0, 172.0]]), inclusive=True))[500]
+    assert choe2020.judge(corner, view, Truth(np.array([[124.0, 124.0, 223.0, 173.0]]), inclusive=True))[0, 500]
+    assert not choe2020.judge(corner, view, Truth(np.array([[124.0, 124.0, 223.0, 172.0]]), inclusive=True))[0, 500]
 
 
 def test_choe2020_scales_true_corners_as_written_and_truncates(choe2020):
@@ -130,8 +141,8 @@ def test_choe2020_scales_true_corners_as_written_and_truncates(choe2020):
     view = Geometry.square((20, 20), 10)
     wide = np.array([[0.0, 0.0, 3.9, 7.9]])  # half: (1.95, 3.95), truncated (1, 3): 2 x 4, overlap 1/2
     for inclusive in (True, False):
-        assert choe2020.judge(score_map, view, Truth(wide, inclusive))[500]
-        assert not choe2020.judge(score_map, view, Truth(np.array([[0.0, 0.0, 3.9, 8.0]]), inclusive))[500]
+        assert choe2020.judge(score_map, view, Truth(wide, inclusive))[0, 500]
+        assert not choe2020.judge(score_map, view, Truth(np.array([[0.0, 0.0, 3.9, 8.0]]), inclusive))[0, 500]
 
 
 def test_choe2020_of_a_constant_map_predicts_the_first_pixel(choe2020):
@@ -154,9 +165,9 @@ def test_cam2016_by_hand(cam2016):
         end = -1.0 if inclusive else 0.0
         half = Truth(np.array([[2.0, 1.0, 6.0 + end, 6.0 + end]]), inclusive)  # 20 of 40 pixels
         less = Truth(np.array([[2.0, 1.0, 5.9 + end, 6.0 + end]]), inclusive)
-        assert cam2016.judge(score_map, view, half).tolist() == [True]
-        assert cam2016.judge(score_map, view, less).tolist() == [False]
-        assert dataclasses.replace(cam2016, boundary=">").judge(score_map, view, half).tolist() == [False]
+        assert cam2016.judge(score_map, view, half).tolist() == [[True]]
+        assert cam2016.judge(score_map, view, less).tolist() == [[False]]
+        assert dataclasses.replace(cam2016, boundary=">").judge(score_map, view, half).tolist() == [[False]]
 
 
 def test_cam2016_judges_in_the_image_whatever_the_crop(cam2016):
@@ -166,7 +177,7 @@ def test_cam2016_judges_in_the_image_whatever_the_crop(cam2016):
     (predicted,) = cam2016.predict(score_map, view)
     # the window is (20, 10, 60, 50); cubic edges spread by about a pixel of the image
     assert np.abs(predicted - [30, 20, 50, 40]).max() <= 2
-    assert cam2016.judge(score_map, view, Truth(predicted[None], inclusive=False)).tolist() == [True]
+    assert cam2016.judge(score_map, view, Truth(predicted[None], inclusive=False)).tolist() == [[True]]
 
 
 def test_several_true_boxes_any_hit_counts_and_none_never(cam2016):
@@ -174,9 +185,9 @@ def test_several_true_boxes_any_hit_counts_and_none_never(cam2016):
     score_map[:4, :4] = 1
     view = Geometry.square((8, 8), 8)
     boxes = np.array([[5.0, 5.0, 8.0, 8.0], [0.0, 0.0, 4.0, 4.0]])
-    assert cam2016.judge(score_map, view, Truth(boxes, inclusive=False)).tolist() == [True]
-    assert cam2016.judge(score_map, view, Truth(boxes[:1], inclusive=False)).tolist() == [False]
-    assert cam2016.judge(score_map, view, Truth(np.zeros((0, 4)), inclusive=False)).tolist() == [False]
+    assert cam2016.judge(score_map, view, Truth(boxes, inclusive=False)).tolist() == [[True]]
+    assert cam2016.judge(score_map, view, Truth(boxes[:1], inclusive=False)).tolist() == [[False]]
+    assert cam2016.judge(score_map, view, Truth(np.zeros((0, 4)), inclusive=False)).tolist() == [[False]]
 
 
 def test_predict_maps_input_boxes_back(choe2020):
@@ -203,7 +214,7 @@ def test_given_boxes_are_judged_as_maps_of_the_same_box(choe2020, frame, end):
         score_map[rows, columns] = 1
         truth = Truth(np.array([[2.0, 2.0, 12.0, 10.0]]), inclusive=True)
         by_box = protocol.judge_boxes(drawn if frame == "image" else view.to_image(drawn), view, truth)
-        assert protocol.judge(score_map, view, truth)[10] == by_box[0]
+        assert protocol.judge(score_map, view, truth)[0, 10] == by_box[0, 0]
 
 
 def test_ten_crop_is_judged_after_merging(shipped):
@@ -216,7 +227,7 @@ def test_ten_crop_is_judged_after_merging(shipped):
     assert np.allclose(merged, whole, atol=1e-6)
     truth = Truth(np.array([[5.0, 5.0, 25.0, 15.0]]), inclusive=False)
     for protocol in shipped.values():
-        assert protocol.judge(merged, view, truth).shape == protocol.thresholds.shape
+        assert protocol.judge(merged, view, truth).shape == (1, len(protocol.thresholds))
 
 
 def test_the_grid_always_has_the_fixed_threshold(choe2020):
@@ -249,7 +260,14 @@ def test_a_protocol_is_a_value(cam2016):
         ({"origins": ["oracle", "oracle"]}, "each once"),
         ({"origins": ["fixed"], "fixed_threshold": None}, "needs fixed_threshold"),
         ({"fixed_threshold": 20}, r"\[0, 1\)"),
-        ({"iou_threshold": 50}, r"\(0, 1\]"),
+        ({"iou_thresholds": [50]}, r"\(0, 1\]"),
+        ({"iou_thresholds": []}, r"\(0, 1\]"),
+        ({"threshold_range": [0.5, 0.2]}, "low < high"),
+        ({"frame": "square"}, "needs frame_size"),
+        ({"frame": "crop", "frame_size": 224}, "frame_resize of at least"),
+        ({"components": "ranked"}, "thresholds of their own"),
+        ({"guesses": [[1, 2]]}, "only components: ranked"),
+        ({"average": "mean"}, "Choices: class, image"),
         ({"threshold_step": 0}, "threshold_step"),
     ],
 )

@@ -11,6 +11,7 @@ import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple
+from typing import Protocol as TypingProtocol
 
 import cv2
 import numpy as np
@@ -31,11 +32,15 @@ from wsol.metrics import (
     BoxAccuracy,
     ClassificationError,
     Curves,
-    PixelAveragePrecision,
+    PxAP,
+    chosen,
     localization_rows,
 )
 from wsol.protocols import Protocol
 from wsol.types import Batch
+
+MASK_SIDE = 224
+"""Side of the square at which maps and masks are compared (Choe et al. 2020), pixels."""
 
 LOCALIZER = "localizer"
 """Name of the network's own maps in tables, beside those of the baselines."""
@@ -71,11 +76,24 @@ class Measured(NamedTuple):
     """What one split gave."""
 
     classification: dict[str, float]
-    """``top1_error``, ..., percent."""
+    """``top1_error``, ..., percent; empty where no classes were given."""
     curves: dict[str, dict[str, Curves]]
     """By protocol, then by whose maps."""
     pixels: dict[str, float]
     """``PxAP``, percent, where the split has masks."""
+    not_finite: list[str]
+    """Ids of the images whose map had a value that is not finite; such a map counts as all zeros."""
+
+
+class MapWriter(TypingProtocol):
+    """Takes the maps that are judged, to keep them; see `wsol.scoring.KeptMaps`."""
+
+    def add(self, image_id: str, maps: np.ndarray, geometries: Sequence[Geometry], logits: np.ndarray) -> None:
+        """Keep the maps float32 (V, h, w) of an image's views, and its class scores float32 (K,)."""
+
+
+Merged = tuple[np.ndarray, Geometry]
+"""An image's map, real (h, w), and what part of the image it shows."""
 
 
 class SplitEvaluation(nn.Module):
@@ -89,6 +107,7 @@ class SplitEvaluation(nn.Module):
         num_classes: number of classes K, to refuse a top-k beyond it before any work is done.
         baselines: whether the predictions that need no network are judged too.
         pictures: how many judged images to keep for people to look at, spread evenly over the split.
+        writer: keeps every map on disk.
     """
 
     def __init__(
@@ -101,25 +120,27 @@ class SplitEvaluation(nn.Module):
         num_classes: int | None = None,
         baselines: bool = False,
         pictures: int = 0,
+        writer: MapWriter | None = None,
     ) -> None:
         super().__init__()
-        self.split, self.views = split, views
+        self.split, self.views, self.writer = split, views, writer
         self.protocols = dict(protocols) if split.has_boxes else {}
         self.baselines = {name: Baselines(protocol) for name, protocol in self.protocols.items()} if baselines else {}
         self.topk = check_topk(topk, num_classes)
         # Left to `compute`: whether and when processes exchange what they have.
         self.classes = ClassificationError(self.topk)
-        self.boxes = nn.ModuleDict({name: BoxAccuracy(p.thresholds, self.topk) for name, p in self.protocols.items()})
+        self.boxes = nn.ModuleDict({name: BoxAccuracy.of(p, self.topk) for name, p in self.protocols.items()})
         self.blind = nn.ModuleDict(
             {
-                name: nn.ModuleDict({maps: BoxAccuracy(grid, ()) for maps, grid in blind.thresholds.items()})
+                name: nn.ModuleDict({maps: blind.metric(maps) for maps in BASELINES})
                 for name, blind in self.baselines.items()
             }
         )
-        self.pixels = PixelAveragePrecision() if split.has_masks else None
+        self.pixels = PxAP() if split.has_masks else None
         self._kept: dict[int, _Kept] = {}
         self._wanted = set(np.linspace(0, len(split) - 1, min(pictures, len(split))).astype(int).tolist())
         self._skipped: set[int] = set()
+        self._not_finite: set[int] = set()
         self._pool = ThreadPoolExecutor(
             len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
         )
@@ -136,11 +157,28 @@ class SplitEvaluation(nn.Module):
             maps: float32 (N, V, h, w) map of each image's true class in each of its V views, not scaled.
         """
         self.classes.update(logits, batch.labels, batch.positions)
-        ranks = true_class_ranks(logits, batch.labels)
-        positions, sizes = batch.positions.tolist(), [(int(w), int(h)) for w, h in batch.sizes.tolist()]
-        merged = list(self._pool.map(self._merge, maps, sizes))
-        self._keep(positions, merged, logits)
-        self._take_boxes(positions, merged, ranks)
+        positions = batch.positions.tolist()
+        views = [self.views((int(w), int(h))) for w, h in batch.sizes.tolist()]
+        if self.writer is not None:
+            scores = logits.float().cpu().numpy()
+            for position, of_image, geometries, of_classes in zip(positions, maps, views, scores, strict=True):
+                self.writer.add(self.split.ids[position], of_image, geometries, of_classes)
+        merged = list(self._pool.map(merge, maps, views))
+        self._keep(positions, merged, logits.argmax(1).tolist())
+        self.judge(positions, merged, true_class_ranks(logits, batch.labels).cpu().numpy())
+
+    def judge(self, positions: Sequence[int], merged: Sequence[Merged | None], ranks: np.ndarray | None) -> None:
+        """Judge maps, wherever they come from.
+
+        Args:
+            positions: N of the images in the split.
+            merged: N maps with their geometry; None where there is none, which is a miss at every threshold.
+            ranks: integer (N,) rank of each true class; None if no classes are known and ``topk`` is empty.
+        """
+        for position, of_image in zip(positions, merged, strict=True):
+            if of_image is not None and not np.isfinite(of_image[0]).all():
+                self._not_finite.add(position)
+        self._judge_boxes(positions, merged, ranks)
         if self.pixels is not None:
             pairs = zip(positions, self._pool.map(self._masked, positions, merged), strict=True)
             found = [(position, *pair) for position, pair in pairs if pair is not None]
@@ -148,28 +186,40 @@ class SplitEvaluation(nn.Module):
                 [m for _, m, _ in found], [m for _, _, m in found], torch.tensor([p for p, _, _ in found])
             )
 
+    def classify(self, positions: Sequence[int], ranks: np.ndarray) -> None:
+        """Take the ranks of true classes, integer (N,), where there are no class scores."""
+        self.classes.append(positions, ranks=ranks)
+
     def skip(self, batch: Batch) -> None:
         """Note the images of a batch that could not be read."""
         if batch.skipped.numel():
             self._skipped.update(batch.skipped.tolist())
 
-    def _merge(self, maps: np.ndarray, size: tuple[int, int]) -> tuple[np.ndarray, Geometry]:
-        return merge(maps, self.views(size))
-
-    def _take_boxes(self, positions: list[int], merged: list[tuple[np.ndarray, Geometry]], ranks: Tensor) -> None:
+    def _judge_boxes(self, positions: Sequence[int], merged: Sequence[Merged | None], ranks: np.ndarray | None) -> None:
         marked = [i for i, position in enumerate(positions) if self.split.truth(position) is not None]
         if not marked or not self.protocols:
             return
-        index = torch.tensor([positions[i] for i in marked])
-        judged = list(self._pool.map(self._judge, index.tolist(), [merged[i] for i in marked]))
-        for name in self.protocols:
-            self._metric(self.boxes, name).update(
-                np.stack([hits[name][LOCALIZER] for hits in judged]), ranks[marked], index
-            )
+        at = np.array([positions[i] for i in marked])
+        of_class = self.split.labels[at]
+        judged = list(self._pool.map(self._judge, at.tolist(), [merged[i] for i in marked]))
+        for name, protocol in self.protocols.items():
+            kept = np.flatnonzero(self._counts(protocol, at))
+            if not len(kept):
+                continue
+            rows = {"index": at[kept], "labels": of_class[kept]}
+            of_maps = np.stack([judged[i][name][LOCALIZER] for i in kept])
+            known = None if ranks is None else ranks[np.array(marked)[kept]]
+            self._metric(self.boxes, name).update(of_maps, ranks=known, **rows)
             for maps in BASELINES if self.baselines else ():
                 metrics = self.blind[name]
                 assert isinstance(metrics, nn.ModuleDict)
-                self._metric(metrics, maps).update(np.stack([hits[name][maps] for hits in judged]), None, index)
+                self._metric(metrics, maps).update(np.stack([judged[i][name][maps] for i in kept]), **rows)
+
+    def _counts(self, protocol: Protocol, positions: np.ndarray) -> np.ndarray:
+        """Which of some images a protocol judges: bool (N,)."""
+        if not protocol.blacklist or self.split.blacklist is None:
+            return np.ones(len(positions), dtype=bool)
+        return ~self.split.blacklist[positions]
 
     @staticmethod
     def _metric(metrics: nn.ModuleDict, name: str) -> Metric:
@@ -177,30 +227,31 @@ class SplitEvaluation(nn.Module):
         assert isinstance(found, Metric)
         return found
 
-    def _judge(self, position: int, merged: tuple[np.ndarray, Geometry]) -> dict[str, dict[str, np.ndarray]]:
-        """Hits of one image by protocol, then by whose maps: bool (G,)."""
-        score_map, geometry = merged
+    def _judge(self, position: int, merged: Merged | None) -> dict[str, dict[str, np.ndarray]]:
+        """Hits of one image by protocol, then by whose maps: bool (I, G)."""
         truth = self.split.truth(position)
         assert truth is not None
-        return {
-            name: {
-                LOCALIZER: protocol.judge(score_map, geometry, truth),
-                **(self.baselines[name].hits(geometry, truth) if self.baselines else {}),
-            }
-            for name, protocol in self.protocols.items()
-        }
+        view = Geometry.whole(self.split.size(position)) if merged is None else merged[1]
+        found = {}
+        for name, protocol in self.protocols.items():
+            missed = np.zeros((len(protocol.iou_thresholds), protocol.num_columns), dtype=bool)
+            own = missed if merged is None else protocol.judge(*merged, truth)
+            found[name] = {LOCALIZER: own, **(self.baselines[name].hits(view, truth) if self.baselines else {})}
+        return found
 
-    def _masked(self, position: int, merged: tuple[np.ndarray, Geometry]) -> tuple[np.ndarray, np.ndarray] | None:
-        """The map in the input frame and the mask there, as Choe et al. 2020 compare them; None without a mask."""
+    def _masked(self, position: int, merged: Merged | None) -> tuple[np.ndarray, np.ndarray] | None:
+        """Map and mask as Choe et al. 2020 compare them, at 224 x 224; None without a mask."""
         mask = self.split.mask(position)
         if mask is None:
             return None
-        score_map, geometry = merged
-        return place(score_map, geometry, frame="input"), framed_mask(mask, geometry)
+        frame = Geometry.square((mask.shape[1], mask.shape[0]), MASK_SIDE)
+        framed = framed_mask(mask, frame)
+        return (np.zeros(framed.shape) if merged is None else place(*merged, frame)), framed
 
-    def _keep(self, positions: list[int], merged: list[tuple[np.ndarray, Geometry]], logits: Tensor) -> None:
-        for i in (i for i, position in enumerate(positions) if position in self._wanted):
-            self._kept[positions[i]] = _Kept(*merged[i], int(logits[i].argmax()))
+    def _keep(self, positions: Sequence[int], merged: Sequence[Merged], predicted: Sequence[int]) -> None:
+        for position, of_image, label in zip(positions, merged, predicted, strict=True):
+            if position in self._wanted:
+                self._kept[position] = _Kept(*of_image, label)
 
     # -- reading -------------------------------------------------------------------------------------------------------
 
@@ -219,7 +270,9 @@ class SplitEvaluation(nn.Module):
             assert isinstance(metrics, nn.ModuleDict)
             curves[name] |= {maps: self._metric(metrics, maps).compute() for maps in metrics}
         pixels = {"PxAP": float(self.pixels.compute())} if self.pixels is not None else {}
-        return Measured(self.classes.compute(), curves, pixels)
+        not_finite = sorted(self.split.ids[position] for position in gathered(self._not_finite))
+        classification = self.classes.compute() if self.topk else {}
+        return Measured(classification, curves, pixels, not_finite)
 
     def scalars(self) -> dict[str, float]:
         """The values to log while training, by the names of `names`; thresholds not fixed are chosen on this split."""
@@ -253,13 +306,13 @@ class SplitEvaluation(nn.Module):
         if not self.protocols:
             return []
         name, protocol = next(iter(self.protocols.items()))
-        row = localization_rows(protocol, measured.curves[name][LOCALIZER], origins=self._origins(name)[:1])[0]
-        found = (
-            self._picture(position, kept, protocol, row["threshold"]) for position, kept in sorted(self._kept.items())
-        )
+        curves = measured.curves[name][LOCALIZER]
+        (positions,) = chosen(protocol, curves, origins=self._origins(name)[:1]).values()
+        at = None if curves.thresholds is None else float(curves.thresholds[positions[0]])
+        found = (self._picture(position, kept, protocol, at) for position, kept in sorted(self._kept.items()))
         return [picture for picture in found if picture is not None]
 
-    def _picture(self, position: int, kept: _Kept, protocol: Protocol, threshold: float) -> Picture | None:
+    def _picture(self, position: int, kept: _Kept, protocol: Protocol, threshold: float | None) -> Picture | None:
         truth = self.split.truth(position)
         if truth is None:
             return None
@@ -267,7 +320,8 @@ class SplitEvaluation(nn.Module):
         overlaps = iou(boxes, truth.half_open, plus_one=False)
         best = int(overlaps.max(axis=1).argmax())
         label = int(self.split.labels[position])
-        scaled = place(kept.score_map, kept.geometry, frame="image", scaling=protocol.scaling)
+        whole = Geometry.whole(kept.geometry.image_size)
+        scaled = place(kept.score_map, kept.geometry, whole, scaling=protocol.scaling)
         shown = self.split.ids[position], self.split.image(position), to_levels(scaled), label, kept.predicted_label
         return Picture(*shown, truth.half_open, boxes[best], float(overlaps[best].max()))
 
@@ -278,6 +332,7 @@ class SplitEvaluation(nn.Module):
                 module.reset()
         self._kept.clear()
         self._skipped.clear()
+        self._not_finite.clear()
 
     def skipped_ids(self) -> list[str]:
         """Ids of the images that could not be read, over all processes."""
@@ -294,14 +349,14 @@ def gathered(positions: set[int]) -> set[int]:
 
 
 def framed_mask(mask: np.ndarray, geometry: Geometry) -> np.ndarray:
-    """Bring a mask into the input frame of an unmirrored view: nearest pixel, then the crop.
+    """Bring a mask into a frame: nearest pixel, then the crop.
 
     Args:
         mask: uint8 (image height, image width).
-        geometry: of the view.
+        geometry: of the frame, unmirrored.
 
     Returns:
-        uint8 (input height, input width).
+        uint8 (frame height, frame width).
     """
     resized = cv2.resize(mask, geometry.resized, interpolation=cv2.INTER_NEAREST)
     (x, y), (width, height) = geometry.offset, geometry.input_size
@@ -326,9 +381,10 @@ def localization_table(
     rows: list[dict[str, Any]] = []
     for name, curves in measured[judged].curves.items():
         choosing = fullsup.curves.get(name, {}) if fullsup else {}
-        chosen = {maps: curve for maps, curve in choosing.items() if curve.images}
+        val = {maps: curve for maps, curve in choosing.items() if curve.images}
         for maps, curve in curves.items():
             origins = None if maps == LOCALIZER else evaluations[judged].baselines[name].origins[maps]
-            found = localization_rows(evaluations[judged].protocols[name], curve, chosen.get(maps), origins=origins)
+            protocol = evaluations[judged].protocols[name]
+            found = localization_rows(protocol, curve, val.get(maps), origins=origins, intervals=True)
             rows += [{"split": judged, "maps": maps, **row} for row in found]
     return rows

@@ -95,7 +95,8 @@ class LocalizerModule(pl.LightningModule):
         targets = F.one_hot(batch.labels, classes).to(images.dtype)
         for transform in self._batch_transforms:
             images, targets = transform(images, targets)
-        output = self.localizer(images, labels=batch.labels)
+        # Methods that train with the label follow the mixed targets.
+        output = self.localizer(images, labels=targets.argmax(1))
         losses = self.localizer.head.loss(output, targets, label_smoothing=self._label_smoothing)
         loss = torch.stack(list(losses.values())).sum()
         self.train_loss.update(loss.detach(), len(batch.labels))

@@ -7,28 +7,43 @@ protocol.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import NamedTuple
+from importlib import resources
+from typing import Any, NamedTuple
 
 import numpy as np
+import yaml
 
 from wsol.errors import InputError, unknown
 from wsol.functional import boxes, maps
 from wsol.functional.geometry import Geometry
-from wsol.functional.iou import iou
+from wsol.functional.iou import best_iou
+from wsol.functional.ranked_boxes import ranked_boxes
 from wsol.types import Truth
 
+RANKED = "ranked"
+"""The value of ``components`` that stands for the CAM authors' procedure, see `wsol.functional.ranked_boxes`."""
+
 CHOICES = {
-    "frame": maps.FRAMES,
+    "frame": ("image", "square", "crop", "input"),
     "interpolation": tuple(maps.INTERPOLATIONS),
     "scaling": maps.SCALINGS,
-    "components": tuple(boxes.COMPONENTS),
+    "components": (*boxes.COMPONENTS, RANKED),
     "predicted_end": ("last_pixel", "one_past", "one_past_clipped"),
     "true_end": ("annotated", "last_pixel", "one_past"),
     "boundary": (">=", ">"),
+    "average": ("image", "class"),
+    "threshold_of": ("maximum", "one"),
+    "true_boxes": ("all", "first"),
+    "clip_true_box": ("none", "last_pixel", "edge"),
+    "nothing_found": ("zeros", "first_pixel", "frame"),
 }
 """The words that a field of `Protocol` takes."""
+
+MAX_LEVELS = 255
+"""How many thresholds of kind ``one`` there may be: a map is cut into that many grey levels and 0."""
 
 ORIGINS = ("fixed", "fullsup", "oracle")
 """Where a threshold comes from: a constant; chosen on the train-fullsup split; chosen on the judged split itself."""
@@ -51,15 +66,12 @@ class Protocol:
     Example:
         The whole upper left quarter of the map is hot; the truth covers two thirds of it:
 
-        >>> protocol = Protocol(
-        ...     name="mine", reference="none", frame="image", interpolation="linear", scaling="max",
-        ...     components="largest_pixels", predicted_end="last_pixel", true_end="last_pixel",
-        ...     truncate_true_box=False, plus_one=True, boundary=">=", origins=["fixed"], fixed_threshold=0.2)
+        >>> mine = protocol("cam2016", interpolation="linear")
         >>> hot = np.zeros((6, 6)); hot[:3, :3] = 1.0
         >>> view = Geometry.square((6, 6), 6)
-        >>> protocol.judge(hot, view, Truth(np.array([[0.0, 0.0, 3.0, 2.0]]), inclusive=False)).tolist()
-        [True]
-        >>> protocol.predict(hot, view).tolist()
+        >>> mine.judge(hot, view, Truth(np.array([[0.0, 0.0, 3.0, 2.0]]), inclusive=False)).tolist()
+        [[True]]
+        >>> mine.predict(hot, view).tolist()
         [[0.0, 0.0, 3.0, 3.0]]
     """
 
@@ -67,13 +79,14 @@ class Protocol:
     reference: str
     """The paper or code that judges so."""
     frame: str
-    """Where map and boxes are compared: ``image``, the stored image's pixels; or ``input``, the network's input."""
+    """Where map and boxes are compared: in the stored ``image``; in the whole image resized to a ``square``; in the
+    centre ``crop`` of the resized image; or in the network's ``input``, whatever that is."""
     interpolation: str
     """How the map is resized to the frame: ``cubic`` or ``linear``."""
     scaling: str
     """How the map comes to [0, 1]: ``minmax``, or ``max`` (negative values become 0)."""
     components: str
-    """Which part of the thresholded map is boxed, see `wsol.functional.boxes`."""
+    """Which part of the thresholded map is boxed, see `wsol.functional.boxes`; or ``ranked``."""
     predicted_end: str
     """What a predicted box's x1 and y1 name: its ``last_pixel``; the pixel ``one_past`` it; or ``one_past_clipped``:
     that pixel, or the frame's last one where it lies outside."""
@@ -82,102 +95,182 @@ class Protocol:
     ``last_pixel`` or ``one_past``, made from the annotation's own convention."""
     truncate_true_box: bool
     """Whether true corners, once in the frame, are truncated to whole numbers."""
+    clip_true_box: str
+    """To what true corners are clipped (a crop cuts through boxes): ``none``, the frame's ``last_pixel`` or its
+    ``edge``."""
     plus_one: bool
     """Whether a box is counted as x1 - x0 + 1 wide (exact where ends are last pixels) or as x1 - x0."""
     boundary: str
-    """Whether an overlap of exactly ``iou_threshold`` is right (``>=``) or not (``>``)."""
+    """Whether an overlap of exactly the threshold is right (``>=``) or not (``>``)."""
+    average: str
+    """Whether accuracy is the share of right images (``image``) or the mean of the classes' shares (``class``)."""
+    blacklist: bool
+    """Whether the images that the dataset blacklists are left out (ILSVRC's list of poorly annotated ones)."""
     origins: tuple[str, ...]
     """Where the reported thresholds come from, some of ``fixed``, ``fullsup``, ``oracle``."""
+    iou_thresholds: tuple[float, ...] = (0.5,)
+    """Overlaps asked for. With several, each has its own best threshold, and errors are the mean over them."""
     fixed_threshold: float | None = None
     """The constant of origin ``fixed``: pixels above this part of the map's maximum are kept."""
-    iou_threshold: float = 0.5
     threshold_step: float = 0.001
-    """Spacing of the thresholds among which origins ``fullsup`` and ``oracle`` choose."""
+    """Spacing of the thresholds among which origins ``fullsup`` and ``oracle`` choose, ..."""
+    threshold_range: tuple[float, float] = (0.0, 1.0)
+    """... and where they begin and end (the end is left out)."""
+    frame_size: int | None = None
+    """Side of the frame ``square`` or ``crop``, pixels."""
+    frame_resize: int | None = None
+    """What the image's shorter side is resized to before frame ``crop`` is cut, pixels; see ``frame_square``."""
+    frame_square: bool = False
+    """Whether frame ``crop`` is cut from the image resized to a square of that side, whatever its shape."""
+    scale_first: bool = False
+    """Whether the map is scaled before it is resized, not after."""
+    threshold_of: str = "maximum"
+    """What a threshold t is a part of: the map's ``maximum`` (grey levels above ``int(t * max)``), or ``one``: values
+    above t itself, compared without cutting them into levels."""
+    nothing_found: str = "zeros"
+    """The box where nothing is above the threshold: x0, y0, x1, y1 = 0, 0, 0, 0 (``zeros``); 0, 0, 1, 1
+    (``first_pixel``); or 0, 0 and the ``frame``'s width and height."""
+    true_boxes: str = "all"
+    """Whether overlapping any of an image's true boxes suffices (``all``), or only the ``first`` counts."""
+    true_shift: float = 0.0
+    """Added to all true coordinates as annotated, before anything else."""
+    guesses: tuple[tuple[int, int], ...] | None = None
+    """The guesses of a top-k error in order, each as (rank of the class, rank of its box), from 1; None: the first box
+    of each of the first k classes. Only ``ranked`` has second boxes."""
 
     def __post_init__(self) -> None:
+        for field in ("origins", "iou_thresholds", "threshold_range"):
+            value = getattr(self, field)  # a YAML list becomes the tuple that a frozen object needs
+            object.__setattr__(self, field, (value,) if isinstance(value, str | float) else tuple(value))
+        if self.guesses is not None:
+            object.__setattr__(self, "guesses", tuple((int(label), int(box)) for label, box in self.guesses))
+        for fault in self._faults():
+            raise fault
+
+    def _faults(self) -> Iterator[InputError]:
         where = f"of protocol {self.name!r}"
         for field, choices in CHOICES.items():
             if getattr(self, field) not in choices:
-                raise unknown(f"{field} {where}", getattr(self, field), choices)
-        origins = (self.origins,) if isinstance(self.origins, str) else tuple(self.origins)
-        object.__setattr__(self, "origins", origins)  # a YAML list becomes the tuple that a frozen object needs
-        for origin in origins:
+                yield unknown(f"{field} {where}", getattr(self, field), choices)
+        for origin in self.origins:
             if origin not in ORIGINS:
-                raise unknown(f"origin {where}", origin, ORIGINS)
-        if not origins or len(set(origins)) < len(origins):
-            raise InputError(f"origins {where}: expected some of {', '.join(ORIGINS)}, each once, got {list(origins)}")
-        if "fixed" in origins and self.fixed_threshold is None:
-            raise InputError(
-                f"origin 'fixed' {where} needs fixed_threshold, such as 0.2; give it or leave the origin out"
-            )
+                yield unknown(f"origin {where}", origin, ORIGINS)
+        if not self.origins or len(set(self.origins)) < len(self.origins):
+            yield InputError(f"origins {where}: expected some of {', '.join(ORIGINS)}, each once, got {self.origins}")
+        if self.components == RANKED and (self.origins != ("fixed",) or self.fixed_threshold is not None):
+            yield InputError(f"components {where}: ranked boxes have thresholds of their own; set origins to [fixed]")
+        if "fixed" in self.origins and self.fixed_threshold is None and self.components != RANKED:
+            yield InputError(f"origin 'fixed' {where} needs fixed_threshold, such as 0.2; give it or leave it out")
         if self.fixed_threshold is not None and not 0 <= self.fixed_threshold < 1:
-            raise InputError(f"fixed_threshold {where}: expected a number in [0, 1), got {self.fixed_threshold}")
-        if not 0 < self.iou_threshold <= 1:
-            raise InputError(f"iou_threshold {where}: expected a number in (0, 1], got {self.iou_threshold}")
+            yield InputError(f"fixed_threshold {where}: expected a number in [0, 1), got {self.fixed_threshold}")
+        if not self.iou_thresholds or not all(0 < value <= 1 for value in self.iou_thresholds):
+            yield InputError(f"iou_thresholds {where}: expected numbers in (0, 1], got {list(self.iou_thresholds)}")
         if not 1e-5 <= self.threshold_step < 1:
-            raise InputError(f"threshold_step {where}: expected a number in [0.00001, 1), got {self.threshold_step}")
+            yield InputError(f"threshold_step {where}: expected a number in [0.00001, 1), got {self.threshold_step}")
+        if len(self.threshold_range) != 2 or not 0 <= self.threshold_range[0] < self.threshold_range[1] <= 1:
+            yield InputError(f"threshold_range {where}: expected 0 <= low < high <= 1, got {self.threshold_range}")
+        if self.frame in ("square", "crop") and not self.frame_size:
+            yield InputError(f"frame {self.frame!r} {where} needs frame_size, such as 224")
+        if self.frame == "crop" and (self.frame_resize or 0) < (self.frame_size or 0):
+            yield InputError(f"frame 'crop' {where} needs frame_resize of at least frame_size, such as 256")
+        if self.threshold_of == "one" and len(self.thresholds) > MAX_LEVELS:
+            yield InputError(f"threshold_of 'one' {where}: at most {MAX_LEVELS} thresholds; raise threshold_step")
+        if self.guesses is not None and not all(label > 0 and box > 0 for label, box in self.guesses):
+            yield InputError(f"guesses {where}: ranks count from 1, got {list(self.guesses)}")
+        if self.guesses is not None and self.components != RANKED:
+            yield InputError(f"guesses {where}: only components: ranked has several boxes of a class to choose from")
 
     @cached_property
     def thresholds(self) -> np.ndarray:
         """float64 (G,) ascending: 0, step, 2 step, ... below 1 if any origin chooses; and the fixed threshold."""
+        if self.components == RANKED:
+            return np.zeros(0)
         choosing = {"fullsup", "oracle"} & set(self.origins)
-        grid = np.arange(0, 1, self.threshold_step) if choosing else np.zeros(0)
+        low, high = self.threshold_range
+        grid = np.arange(low, high, self.threshold_step) if choosing else np.zeros(0)
         if self.fixed_threshold is not None and not np.isclose(grid, self.fixed_threshold, rtol=0, atol=1e-9).any():
             grid = np.sort(np.append(grid, self.fixed_threshold))
         grid.setflags(write=False)
         return grid
 
-    def judge(self, score_map: np.ndarray, geometry: Geometry, truth: Truth) -> np.ndarray:
+    @cached_property
+    def num_columns(self) -> int:
+        """How many boxes of a map are judged, G: one at each threshold, or the ranked ones that a guess may name."""
+        if self.components == RANKED:
+            return max((box for _, box in self.guesses or ()), default=1)
+        return len(self.thresholds)
+
+    def frame_of(self, view: Geometry) -> Geometry:
+        """Where the boxes of a view's image are judged."""
+        size = view.image_size
+        if self.frame == "square":
+            return Geometry.square(size, self.frame_size or 0)
+        if self.frame == "crop":
+            return self._crop(size, self.frame_resize or 0, self.frame_size or 0)
+        return Geometry.whole(size) if self.frame == "image" else maps.upright(view)
+
+    def _crop(self, size: tuple[int, int], resize: int, side: int) -> Geometry:
+        if not self.frame_square:
+            return Geometry.crop(size, resize, side)
+        offset = round((resize - side) / 2)
+        return Geometry(size, (resize, resize), (offset, offset), (side, side))
+
+    def judge(self, score_map: np.ndarray, view: Geometry, truth: Truth) -> np.ndarray:
         """Whether the box at each threshold is right.
 
         Args:
             score_map: real (h, w), over the whole input frame of its view, not scaled; ten-crop's ten maps are merged
                 first, by `wsol.functional.maps.merge`.
-            geometry: of the view.
+            view: what part of the image the map is of.
             truth: of the image. One right box among several true or predicted ones suffices.
 
         Returns:
-            bool (G,), in the order of `thresholds`.
+            bool (I, G), for each of ``iou_thresholds`` in the order of `thresholds`; under ``ranked``, G is the rank of
+            the box.
         """
-        return self.judge_found(self.find(score_map, geometry), geometry, truth)
+        return self.judge_found(self.find(score_map, view), view, truth)
 
-    def find(self, score_map: np.ndarray, geometry: Geometry) -> Found:
+    def find(self, score_map: np.ndarray, view: Geometry) -> Found:
         """The boxes at every threshold; the part of `judge` that does not look at the truth."""
-        levels = self.levels(score_map, geometry)
-        cuts, position = boxes.cuts_of(levels, self.thresholds)
+        frame = self.frame_of(view)
+        levels = self._levels(score_map, view)
+        if self.components == RANKED:
+            found = ranked_boxes((levels >> 8).astype(np.uint8))[: self.num_columns]
+            at = np.arange(len(found))
+            return Found(self._ends(_half_open(found), frame), boxes.Spans(found, at, at), np.arange(self.num_columns))
+        cuts, position = self._cuts(levels)
         spans = boxes.box_spans(levels, cuts, self.components)
-        return Found(self._ends(_half_open(spans.boxes), geometry), spans, position)
+        return Found(self._ends(_half_open(spans.boxes), frame), spans, position)
 
-    def judge_found(self, found: Found, geometry: Geometry, truth: Truth) -> np.ndarray:
-        """The part of `judge` that looks at the truth: bool (G,)."""
-        overlap = self._overlap(found.corners, geometry, truth)
+    def judge_found(self, found: Found, view: Geometry, truth: Truth) -> np.ndarray:
+        """The part of `judge` that looks at the truth: bool (I, G)."""
+        overlap = self._overlap(found.corners, self.frame_of(view), truth)
         best = found.spans.best(overlap, int(found.position.max()) + 1)
-        return self._right(best)[found.position]
+        return self._right(best)[:, found.position]
 
-    def judge_boxes(self, predicted: np.ndarray, geometry: Geometry, truth: Truth) -> np.ndarray:
+    def judge_boxes(self, predicted: np.ndarray, view: Geometry, truth: Truth) -> np.ndarray:
         """Whether each of given boxes is right.
 
         Args:
             predicted: real (B, 4), half-open, image frame. What reaches beyond the frame is cut off, as no map's box
-            does.
-            geometry: of the view.
+                does.
+            view: of the image.
             truth: of the image.
 
         Returns:
-            bool (B,).
+            bool (I, B), for each of ``iou_thresholds``.
         """
-        upright = maps.upright(geometry)
-        framed = np.array(predicted, dtype=np.float64) if self.frame == "image" else upright.to_input(predicted)
-        framed = framed.clip(0, np.tile(self._size(geometry), 2))
-        return self._right(self._overlap(self._ends(framed, geometry), geometry, truth))
+        frame = self.frame_of(view)
+        framed = frame.to_input(predicted).clip(0, np.tile(frame.input_size, 2))
+        return self._right(self._overlap(self._ends(framed, frame), frame, truth))
 
-    def predict(self, score_map: np.ndarray, geometry: Geometry, threshold: float | None = None) -> np.ndarray:
+    def predict(self, score_map: np.ndarray, view: Geometry, threshold: float | None = None) -> np.ndarray:
         """The box or boxes at one threshold, for use and for pictures.
 
         Args:
             score_map: as in `judge`.
-            geometry: of the view.
-            threshold: in [0, 1]; None means the fixed one.
+            view: what part of the image the map is of.
+            threshold: in [0, 1]; None means the fixed one. Ranked boxes know none.
 
         Returns:
             float64 (B, 4), half-open, image frame, within the image. B is 1 unless ``components`` is ``all_contours``;
@@ -187,50 +280,102 @@ class Protocol:
             InputError: no threshold given, and the protocol has no fixed one.
         """
         threshold = self.fixed_threshold if threshold is None else threshold
-        if threshold is None:
+        levels = self.levels(score_map, view)
+        if self.components == RANKED:
+            found = ranked_boxes(levels)[:1]
+        elif threshold is None:
             raise InputError(f"protocol {self.name!r} has no fixed_threshold: name the threshold")
-        levels = self.levels(score_map, geometry)
-        cuts, _ = boxes.cuts_of(levels, np.array([threshold]))
-        found = _half_open(boxes.boxes_at(levels, int(cuts[0]), self.components))
-        framed = found if self.frame == "image" else maps.upright(geometry).to_image(found)
-        return framed.clip(0, np.tile(geometry.image_size, 2))
+        else:
+            fixed = replace(self, origins=("fixed",), fixed_threshold=threshold)
+            fine = fixed._levels(score_map, view)
+            found = boxes.boxes_at(fine, int(fixed._cuts(fine)[0][0]), self.components)
+        return self.frame_of(view).to_image(_half_open(found)).clip(0, np.tile(view.image_size, 2))
 
-    def levels(self, score_map: np.ndarray, geometry: Geometry) -> np.ndarray:
+    def levels(self, score_map: np.ndarray, view: Geometry) -> np.ndarray:
         """The map as grey levels in the protocol's frame: uint8 (H, W)."""
-        placed = maps.place(
-            score_map, geometry, frame=self.frame, interpolation=self.interpolation, scaling=self.scaling
+        return maps.to_levels(self._place(score_map, view))
+
+    def _levels(self, score_map: np.ndarray, view: Geometry) -> np.ndarray:
+        """What the box engine cuts: uint16 fine levels; or uint8, the number of thresholds below each value."""
+        placed = self._place(score_map, view)
+        if self.threshold_of == "maximum":
+            return boxes.fine_levels(placed)
+        return np.searchsorted(self.thresholds, placed, side="left").astype(np.uint8)
+
+    def _cuts(self, levels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """The distinct cuts that the thresholds mean, and the position of each threshold's."""
+        if self.threshold_of == "maximum":
+            return boxes.cuts_of(levels, self.thresholds)
+        return (at := np.arange(len(self.thresholds))), at
+
+    def top_guesses(self, k: int) -> tuple[tuple[int, int], ...]:
+        """The k guesses of a top-k error, each as (rank of the class, column of `judge`), from 0."""
+        if self.guesses is None:
+            return tuple((label, 0) for label in range(k))
+        return tuple((label - 1, box - 1) for label, box in self.guesses[:k])
+
+    def _place(self, score_map: np.ndarray, view: Geometry) -> np.ndarray:
+        return maps.place(
+            score_map,
+            view,
+            self.frame_of(view),
+            interpolation=self.interpolation,
+            scaling=self.scaling,
+            scale_first=self.scale_first,
         )
-        return maps.to_levels(placed)
 
-    def _size(self, geometry: Geometry) -> tuple[int, int]:
-        return geometry.image_size if self.frame == "image" else geometry.input_size
-
-    def _ends(self, half_open: np.ndarray, geometry: Geometry) -> np.ndarray:
+    def _ends(self, half_open: np.ndarray, frame: Geometry) -> np.ndarray:
         """Predicted boxes (B, 4), half-open in the frame, with their ends as the protocol counts them."""
         out = half_open.copy()
         if self.predicted_end == "last_pixel":
             out[:, 2:] -= 1
         elif self.predicted_end == "one_past_clipped":
-            out[:, 2:] = np.minimum(out[:, 2:], np.array(self._size(geometry)) - 1)
+            out[:, 2:] = np.minimum(out[:, 2:], np.array(frame.input_size) - 1)
+        if self.nothing_found != "zeros":
+            out[half_open[:, 2] == half_open[:, 0], 2:] = 1 if self.nothing_found == "first_pixel" else frame.input_size
         return out
 
-    def _true_corners(self, geometry: Geometry, truth: Truth) -> np.ndarray:
+    def _true_corners(self, frame: Geometry, truth: Truth) -> np.ndarray:
         """True boxes float64 (M, 4) in the frame, ends as the protocol counts them."""
-        out = np.array(truth.boxes if self.true_end == "annotated" else truth.half_open, dtype=np.float64).reshape(
-            -1, 4
-        )
-        if self.frame == "input":
-            out = maps.upright(geometry).to_input(out)
+        annotated = truth.boxes if self.true_end == "annotated" else truth.half_open
+        out = frame.to_input(annotated[: 1 if self.true_boxes == "first" else None] + self.true_shift)
         if self.true_end == "last_pixel":
             out[:, 2:] -= 1
-        return np.trunc(out) if self.truncate_true_box else out
+        if self.truncate_true_box:
+            out = np.trunc(out)
+        if self.clip_true_box == "none":
+            return out
+        return out.clip(0, np.tile(frame.input_size, 2) - (self.clip_true_box == "last_pixel"))
 
-    def _overlap(self, corners: np.ndarray, geometry: Geometry, truth: Truth) -> np.ndarray:
+    def _overlap(self, corners: np.ndarray, frame: Geometry, truth: Truth) -> np.ndarray:
         """float64 (B,) greatest overlap of each predicted box with a true one."""
-        return iou(corners, self._true_corners(geometry, truth), plus_one=self.plus_one).max(axis=1, initial=0.0)
+        return best_iou(corners, self._true_corners(frame, truth), plus_one=self.plus_one)
 
     def _right(self, overlap: np.ndarray) -> np.ndarray:
-        return overlap >= self.iou_threshold if self.boundary == ">=" else overlap > self.iou_threshold
+        asked = np.array(self.iou_thresholds)[:, None]
+        return overlap >= asked if self.boundary == ">=" else overlap > asked
+
+
+def protocol(name: str, **changes: Any) -> Protocol:
+    """A protocol of this package by the name of its file, for use without a config.
+
+    Args:
+        name: such as ``choe2020-v2``.
+        changes: fields to change.
+
+    Raises:
+        InputError: no such protocol, with the near matches.
+
+    Example:
+        >>> protocol("cam2016", fixed_threshold=0.15).fixed_threshold
+        0.15
+    """
+    folder = resources.files("wsol.configs") / "protocol"
+    there = {file.name.removesuffix(".yaml"): file for file in folder.iterdir() if file.name.endswith(".yaml")}
+    if name not in there:
+        raise unknown("protocol", name, there)
+    fields = yaml.safe_load(there[name].read_text(encoding="utf-8"))
+    return Protocol(**{key: value for key, value in fields.items() if not key.startswith("_")} | changes)
 
 
 def _half_open(rectangles: np.ndarray) -> np.ndarray:

@@ -83,13 +83,21 @@ def test_the_development_kits_order_is_not_the_sorted_one(tmp_path: Path) -> Non
         ILSVRC(root, ground_truth=truth, devkit_synsets=kit).split("test")
 
 
-def test_blacklisted_images_are_left_out_and_counted(tmp_path: Path) -> None:
+def test_blacklisted_images_are_marked_and_counted(tmp_path: Path) -> None:
     root = make_ilsvrc(tmp_path)
     blacklist = tmp_path / "blacklist.txt"
     blacklist.write_text("2\n6\n")
     source = ILSVRC(root, blacklist=blacklist)
-    assert [name[-1] for name in source.split("test").ids] == ["1", "3", "4", "5"]
-    assert source.verify().counts["test"] == {"images": 4, "classes": 3, "boxes": 8, "blacklisted": 2}
+    test = source.split("test")
+    assert test.blacklist is not None
+    assert test.blacklist.tolist() == [False, True, False, False, False, True]
+    part = test.subset([5, 0]).blacklist
+    assert part is not None
+    assert part.tolist() == [True, False]
+    assert source.split("train").blacklist is None
+    assert test.fingerprint() == ILSVRC(root).split("test").fingerprint()
+    assert ILSVRC(root).split("test").blacklist is None
+    assert source.verify().counts["test"] == {"images": 6, "classes": 3, "boxes": 12, "blacklisted": 2}
     blacklist.write_text("2\nsix\n")
     with pytest.raises(InputError, match=r"blacklist\.txt:2: expected the number of a validation image, got 'six'"):
         ILSVRC(root, blacklist=blacklist)
@@ -184,7 +192,10 @@ def test_an_image_of_another_size_than_annotated_is_noted(tmp_path: Path) -> Non
     root = make_ilsvrc(tmp_path)
     file = root / "Annotations/val/ILSVRC2012_val_00000002.xml"
     file.write_text(file.read_text().replace("<width>48<", "<width>50<"))
-    report = ILSVRC(root).verify()
+    source = ILSVRC(root)
+    assert source.split("test").size(1) == (50, 40)
+    report = source.verify()
+    assert source.split("test").size(1) == (48, 40)
     assert report.ok
     assert "1 images differ in size from their list: val/ILSVRC2012_val_00000002.JPEG is 48 x 40" in report.notes[0]
 

@@ -11,7 +11,7 @@ from pytorch_lightning import LightningModule, Trainer
 from wsol.data.images import BadImage
 from wsol.data.module import LocalizationData, workers_for
 from wsol.data.samplers import NOTHING, EvalSampler, TrainSampler
-from wsol.data.source import Boxes, FileSplit, Source, hold_out
+from wsol.data.source import Boxes, FileSplit, Source, Split, hold_out
 from wsol.data.transforms import ResizeSquare, SmallCrop, TenCrop
 from wsol.errors import InputError
 from wsol.types import Batch
@@ -283,3 +283,25 @@ class TestSplit:
         assert split.truth(0) is None
         np.testing.assert_array_equal(split.truth(1).half_open, [[0, 0, 2, 2]])
         assert split.mask(0) is None
+
+    def test_sizes_are_listed_or_read(self, source):
+        split = source.split("train")
+        assert [split.size(i) for i in (0, 7)] == [(24, 20), (24, 27)]
+        listed = FileSplit("test", "abc", [0] * 3, source.root, "abc", sizes=[(5, 6), None, (7, 8)])
+        assert listed.subset([2, 0]).size(0) == (7, 8)
+        with pytest.raises(InputError, match="b: no such file"):
+            listed.size(1)
+
+    def test_size_of_what_is_no_file_is_that_of_its_pixels(self):
+        class Grey(Split):
+            def _read_image(self, row):
+                return np.zeros((row + 1, 9, 3), np.uint8)
+
+        assert Grey("test", "abc", [0] * 3).subset([2, 0]).size(0) == (9, 3)
+
+    def test_a_blacklist_has_a_mark_for_each_image(self):
+        split = FileSplit("test", "abc", [0] * 3, ".", "abc", blacklist=[True, False, False])
+        assert split.subset([1, 0]).blacklist.tolist() == [False, True]
+        assert FileSplit("test", "abc", [0] * 3, ".", "abc").subset([1]).blacklist is None
+        with pytest.raises(InputError, match="3 ids need a blacklist of as many marks"):
+            FileSplit("test", "abc", [0] * 3, ".", "abc", blacklist=[True])

@@ -66,6 +66,31 @@ def test_splits_travel_to_workers_and_keep_masks_in_subsets(source: OpenImages) 
         np.testing.assert_array_equal(part.mask(k), test.mask(i))
 
 
+def test_masks_without_images(source: OpenImages, tmp_path: Path) -> None:
+    """An image's first mask then says its size; masks of another size than their image stay as large as they are."""
+    bare = OpenImages(tmp_path / "metadata", None, mask_root=tmp_path / "images")
+    test, whole = bare.split("test"), source.split("test")
+    assert [test.size(i) for i in range(2)] == [(48, 40), (96, 80)]
+    assert [whole.size(i) for i in range(2)] == [(48, 40), (48, 40)]
+    np.testing.assert_array_equal(test.mask(0), whole.mask(0))
+    twice = test.mask(1)
+    assert twice is not None
+    assert twice.shape == (80, 96)
+    with pytest.raises(InputError, match="without images"):
+        test.image(0)
+    assert bare.verify(deep=True).ok
+    with pytest.raises(InputError, match="still needs its masks; set mask_root"):
+        OpenImages(tmp_path / "metadata", None)
+
+
+def test_listed_sizes_are_used(source: OpenImages, tmp_path: Path) -> None:
+    rows = [f"{name},48,40" for name in source.split("test").ids]
+    (tmp_path / "metadata/test/image_sizes.txt").write_text("\n".join(rows))
+    bare = OpenImages(tmp_path / "metadata", None, mask_root=tmp_path / "images").split("test")
+    assert bare.size(1) == (48, 40)
+    np.testing.assert_array_equal(bare.mask(1), source.split("test").mask(1))
+
+
 def test_verify_names_lost_masks(source: OpenImages, tmp_path: Path) -> None:
     lost = sorted((tmp_path / "images/test").rglob("*_m2.png"))[0]
     lost.unlink()

@@ -9,7 +9,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 from layouts import make_lists
+from PIL import Image
 
+from wsol.data.images import BadImage
 from wsol.data.listed import inspected
 from wsol.data.wsolevaluation import WsolEvaluation
 from wsol.errors import InputError
@@ -59,6 +61,81 @@ def test_lists_without_training_images_or_boxes(tmp_path: Path) -> None:
     assert source.splits == ("val", "test")
     assert not source.split("val").has_boxes
     assert any(note.startswith("train: no ") for note in source.verify().notes)
+
+
+def test_sizes_are_those_listed_else_those_of_the_files(tmp_path: Path) -> None:
+    make_lists(tmp_path)
+    listed = tmp_path / "metadata/test/image_sizes.txt"
+    listed.write_text(listed.read_text().replace("test_1.jpg,48,40", "test_1.jpg,50,40"))
+    test = build(tmp_path).split("test")
+    assert [test.size(i) for i in range(3)] == [(48, 40), (50, 40), (48, 40)]
+    assert test.subset([4, 2]).size(0) == (50, 40)
+    (tmp_path / "metadata/val/image_sizes.txt").write_text("")
+    val = build(tmp_path).split("val")
+    Image.new("RGB", (33, 22)).save(val.path(2))
+    assert [val.size(1), val.subset([2, 1]).size(0)] == [(48, 40), (33, 22)]
+    val.path(3).unlink()
+    with pytest.raises(InputError, match=r"val_0\.jpg: no such file"):
+        val.size(3)
+
+
+def without_images(root: Path, **options) -> WsolEvaluation:
+    return WsolEvaluation(root / "metadata", None, **options)
+
+
+def test_lists_without_images(tmp_path: Path) -> None:
+    with_images = build(make_lists(tmp_path))
+    source = without_images(tmp_path)
+    assert source.classes == with_images.classes
+    for name in source.splits:
+        assert source.split(name).fingerprint() == with_images.split(name).fingerprint()
+    test = source.split("test").subset([3, 1])
+    assert test.size(1) == (48, 40)
+    for act in (lambda: test.image(0), lambda: test.path(0)):
+        with pytest.raises(
+            InputError, match=r"test_0\.jpg: the dataset was given without images.*set image_root"
+        ) as told:
+            act()
+        assert not isinstance(told.value, BadImage)  # on_bad_image=skip must not pass over all of them
+    for name in source.splits:
+        for skip in (False, True):
+            with pytest.raises(InputError, match=f"{name}: the dataset was given without images.*saved maps can be"):
+                source.check(name, skip_unreadable=skip)
+    report = inspected(partial(without_images, tmp_path), deep=True)
+    assert report.ok
+    assert report.counts["test"] == {"images": 9, "classes": 3, "boxes": 18}
+    assert any("without images (image_root: null): its lists were checked" in note for note in report.notes)
+    (tmp_path / "metadata/test/image_sizes.txt").write_text("")
+    with pytest.raises(InputError, match=r"test_0\.jpg: neither the lists nor a mask tell its size"):
+        without_images(tmp_path).split("test").size(0)
+
+
+def test_faulty_lists_are_found_without_images_too(tmp_path: Path) -> None:
+    file = make_lists(tmp_path) / "metadata/test/localization.txt"
+    file.write_text(file.read_text().replace("test_0.jpg,1,1,1,9", "test_0.jpg,1,1,99,9"))
+    with pytest.raises(InputError, match=r"localization\.txt:2: box 1 1 99 9 .* of 48 x 40"):
+        without_images(tmp_path)
+    assert inspected(partial(WsolEvaluation, tmp_path / "metadata", None)).total == 3
+
+
+def test_a_blacklist_marks_validation_images_by_number(tmp_path: Path) -> None:
+    make_lists(tmp_path)
+    for file in (tmp_path / "metadata/test").iterdir():
+        text = file.read_text()
+        for n, image in enumerate(("001.Bird_1/test_1.jpg", "003.Bird_3/test_2.jpg"), start=7):
+            text = text.replace(image, f"val/ILSVRC2012_val_{n:08d}.JPEG")
+        file.write_text(text)
+    blacklist = tmp_path / "blacklist.txt"
+    blacklist.write_text("8\n1\n")
+    source = without_images(tmp_path, blacklist=blacklist)
+    marks = source.split("test").blacklist
+    assert marks is not None
+    assert marks.tolist() == [False] * 8 + [True]
+    assert source.split("val").blacklist is None
+    assert source.verify().counts["test"]["blacklisted"] == 1
+    blacklist.write_text("9\n")
+    with pytest.raises(InputError, match=r"blacklist\.txt: names no image of these lists"):
+        without_images(tmp_path, blacklist=blacklist)
 
 
 def test_class_names(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ from wsol.functional import maps
 from wsol.functional.geometry import Geometry
 
 CROP = Geometry(image_size=(40, 30), resized=(20, 15), offset=(4, 3), input_size=(10, 10))
+WHOLE = Geometry.whole(CROP.image_size)
 any_map = hnp.arrays(
     np.float32,
     hnp.array_shapes(min_dims=2, max_dims=2, max_side=6),
@@ -75,7 +76,7 @@ def test_levels_refuse_values_outside(bad):
     [
         (lambda: maps.normalize(np.ones((2, 2)), "min_max"), "did you mean 'minmax'"),
         (lambda: maps.resize(np.ones((2, 2)), (2, 2), "cubik"), "did you mean 'cubic'"),
-        (lambda: maps.place(np.ones((2, 2)), CROP, frame="images"), "did you mean 'image'"),
+        (lambda: maps.place(np.ones((2, 2)), CROP, Geometry.square((9, 9), 4)), "can't be placed"),
         (lambda: maps.normalize(np.ones(3)), r"\(H, W\)"),
         (lambda: maps.normalize(np.ones((0, 3))), "at least one pixel"),
         (lambda: maps.merge(np.ones((1, 2, 2)), [CROP, CROP]), "1 maps and 2 views"),
@@ -90,8 +91,8 @@ def test_bad_arguments_are_refused(call, word):
 def test_place_in_the_image_frame_fills_the_window_only():
     rng = np.random.default_rng(0)
     score_map = rng.random((5, 5)).astype(np.float32) + 3
-    out = maps.place(score_map, CROP, frame="image", interpolation="linear")
-    assert maps.window(CROP) == (8, 6, 28, 26)
+    out = maps.place(score_map, CROP, WHOLE, interpolation="linear")
+    assert maps.window(CROP, WHOLE) == (8, 6, 28, 26)
     assert out.shape == (30, 40)
     assert np.array_equal(out[6:26, 8:28], maps.normalize(maps.resize(score_map, (20, 20), "linear")))
     out[6:26, 8:28] = 0
@@ -100,30 +101,30 @@ def test_place_in_the_image_frame_fills_the_window_only():
 
 def test_place_in_the_input_frame_resizes_then_scales():
     score_map = np.array([[0, 0, 9, 0, 0, 0, 0]], np.float32).repeat(7, 0)
-    out = maps.place(score_map, CROP, frame="input")
+    out = maps.place(score_map, CROP, CROP)
     assert out.shape == (10, 10)
     assert out.min() == 0  # cubic undershoot is scaled away, which only this order does
     assert out.max() == 1
 
 
-@pytest.mark.parametrize("frame", maps.FRAMES)
+@pytest.mark.parametrize("frame", [WHOLE, CROP, Geometry.square(CROP.image_size, 12)], ids=["image", "input", "square"])
 def test_a_mirrored_view_is_mirrored_back(frame):
     score_map = np.random.default_rng(1).random((4, 6))
     mirrored = Geometry(CROP.image_size, CROP.resized, CROP.offset, CROP.input_size, mirrored=True)
     assert np.array_equal(
-        maps.place(score_map[:, ::-1], mirrored, frame=frame), maps.place(score_map, CROP, frame=frame)
+        maps.place(score_map[:, ::-1], mirrored, frame), maps.place(score_map, CROP, frame)
     )
 
 
 def test_a_window_over_the_edge_of_the_image_is_cut():
     view = Geometry(image_size=(8, 8), resized=(8, 8), offset=(-2, 6), input_size=(6, 4))
     score_map = np.arange(24.0).reshape(4, 6)
-    out = maps.place(score_map, view, frame="image", scaling="max")
-    assert np.array_equal(out[6:, :4] * 23, score_map[:2, 2:])
+    out = maps.place(score_map, view, Geometry.whole((8, 8)), scaling="max")
+    assert np.allclose(out[6:, :4] * 11, score_map[:2, 2:])  # scaled by what is seen of the image
     assert not out[:6].any()
     away = Geometry(image_size=(8, 8), resized=(8, 8), offset=(9, 0), input_size=(4, 4))
     with pytest.raises(InputError, match="outside its image"):
-        maps.place(score_map, away, frame="image")
+        maps.place(score_map, away, Geometry.whole((8, 8)))
 
 
 def test_merge_averages_where_seen():

@@ -10,7 +10,7 @@ import torch.distributed as dist
 import torch.multiprocessing as mp
 
 from wsol.errors import InputError
-from wsol.metrics import BoxAccuracy, ClassificationError, PerImage, PixelAveragePrecision
+from wsol.metrics import BoxAccuracy, ClassificationError, PerImage, PxAP
 
 THRESHOLDS = np.arange(0, 1, 0.05)
 SIZES = (1, 2, 7, 101)
@@ -27,7 +27,7 @@ class Data:
         rng = np.random.default_rng(self.size)
         self.logits = torch.from_numpy(rng.standard_normal((self.size, 6)).astype(np.float32))
         self.labels = torch.from_numpy(rng.integers(0, 6, self.size))
-        self.hits = rng.random((self.size, len(THRESHOLDS))) < rng.random(self.size)[:, None]
+        self.hits = rng.random((self.size, 1, len(THRESHOLDS))) < rng.random(self.size)[:, None, None]
         self.ranks = rng.integers(0, 6, self.size)
         self.maps = rng.random((self.size, 4, 4))
         self.masks = rng.choice([0, 1, 255], (self.size, 4, 4)).astype(np.uint8)
@@ -38,11 +38,11 @@ def measure(data, positions, batch, **kwargs):
     """Update every metric with the images at ``positions``, in batches, and compute."""
     boxes = BoxAccuracy(THRESHOLDS, topk=(1, 5), **kwargs)
     classes = ClassificationError(topk=(1, 5), **kwargs)
-    pixels = PixelAveragePrecision(**kwargs)
+    pixels = PxAP(**kwargs)
     for start in range(0, len(positions), batch):
         some = np.array(positions[start : start + batch])
         index = torch.from_numpy(some)
-        boxes.update(data.hits[some], data.ranks[some], index)
+        boxes.update(data.hits[some], index, data.ranks[some])
         classes.update(data.logits[some], data.labels[some], index)
         pixels.update(data.maps[some], data.masks[some], index)
     curves = boxes.compute()
@@ -50,8 +50,7 @@ def measure(data, positions, batch, **kwargs):
         **classes.compute(),
         "pxap": pixels.compute(),
         "images": curves.images,
-        "hits": curves.hits.tolist(),
-        "topk": {k: v.tolist() for k, v in curves.topk_hits.items()},
+        "curves": {name: curves.accuracy(name).tolist() for name in curves.names()},
     }
 
 
@@ -73,7 +72,7 @@ def _process(rank: int, folder: str) -> None:
         results[3, size, "padded"] = padded(data, rank)
     empty = BoxAccuracy(THRESHOLDS)
     results["nobody has any"] = empty.compute().images
-    overlap = PixelAveragePrecision()
+    overlap = PxAP()
     overlap.update(Data(1).maps, Data(1).masks, torch.tensor([0]))
     try:
         overlap.compute()
@@ -90,8 +89,8 @@ def padded(data, rank):
     positions = [(rank + 3 * k) % data.size for k in range(each)]
     metric = BoxAccuracy(THRESHOLDS, topk=())
     some = np.array(positions)
-    metric.update(data.hits[some], None, some)
-    return {"images": metric.compute().images, "hits": metric.compute().hits.tolist()}
+    metric.update(data.hits[some], some)
+    return {"images": metric.compute().images, "gt_known": metric.compute().gt_known.tolist()}
 
 
 @pytest.fixture(scope="module")
@@ -110,7 +109,7 @@ def test_any_number_of_processes_gives_the_same_digits(processes, size):
             assert results[3, size, kind] == alone, (rank, kind)
         if rank < 2:
             assert results[2, size, "shares"] == alone
-        assert results[3, size, "padded"] == {"images": size, "hits": alone["hits"]}
+        assert results[3, size, "padded"] == {"images": size, "gt_known": alone["curves"]["gt_known"]}
 
 
 def test_no_process_waits_when_nobody_has_images(processes):

@@ -4,7 +4,7 @@ import torch
 
 from wsol.errors import InputError
 from wsol.functional.pixels import average_precision, score_histograms
-from wsol.metrics import PixelAveragePrecision
+from wsol.metrics import PxAP
 
 
 def draw(n):
@@ -14,7 +14,7 @@ def draw(n):
 
 def test_equals_the_function_on_all_images():
     scores, masks = draw(12)
-    metric = PixelAveragePrecision()
+    metric = PxAP()
     for start in range(0, 12, 5):
         index = torch.arange(start, min(start + 5, 12))
         metric.update(scores[start : start + 5], masks[start : start + 5], index)
@@ -24,7 +24,7 @@ def test_equals_the_function_on_all_images():
 
 def test_an_image_counts_once_in_a_batch_and_across_batches():
     scores, masks = draw(4)
-    once, again = PixelAveragePrecision(), PixelAveragePrecision()
+    once, again = PxAP(), PxAP()
     once.update(scores, masks, torch.arange(4))
     again.update(scores[[0, 1, 1]], masks[[0, 1, 1]], torch.tensor([0, 1, 1]))
     again.update(scores[[2, 3, 0]], masks[[2, 3, 0]], torch.tensor([2, 3, 0]))
@@ -37,7 +37,7 @@ def test_an_image_counts_once_in_a_batch_and_across_batches():
 
 def test_forward_gives_the_batch_and_keeps_the_whole():
     scores, masks = draw(4)
-    metric, whole = PixelAveragePrecision(), PixelAveragePrecision()
+    metric, whole = PxAP(), PxAP()
     whole.update(scores, masks, torch.arange(4))
     for k in range(4):
         first = average_precision(score_histograms(scores[k], masks[k]))
@@ -48,8 +48,8 @@ def test_forward_gives_the_batch_and_keeps_the_whole():
 def test_bad_input_is_refused():
     scores, masks = draw(2)
     with pytest.raises(InputError, match="2 maps, 2 masks, 1 positions"):
-        PixelAveragePrecision().update(scores, masks, torch.tensor([0]))
-    metric = PixelAveragePrecision()
+        PxAP().update(scores, masks, torch.tensor([0]))
+    metric = PxAP()
     metric.update(scores, np.zeros_like(masks), torch.arange(2))
     with pytest.raises(InputError, match="no object pixel"):
         metric.compute()

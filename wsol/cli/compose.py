@@ -43,7 +43,9 @@ def compose(verb: str, overrides: Sequence[str], config_dirs: Sequence[str] = ()
     """
     schema.register()
     GlobalHydra.instance().clear()
-    check_choices(overrides, groups(config_dirs))
+    known = groups(config_dirs)
+    overrides = _every_protocol(overrides, known)
+    check_choices(overrides, known)
     words = [*_transform_alone(verb, overrides), *search_path(config_dirs)]
     with initialize_config_dir(str(config_root()), job_name="wsol", version_base="1.3"):
         try:
@@ -106,6 +108,12 @@ def check_choices(overrides: Sequence[str], known: Mapping[str, Mapping[str, str
         for choice in value if isinstance(value, list) else [value]:
             if choice is not None and not isinstance(choice, Sweep) and str(choice) not in known[group]:
                 raise InputError(f"{group}={choice}: no such choice; {near_matches(str(choice), known[group])}")
+
+
+def _every_protocol(overrides: Sequence[str], known: Mapping[str, Mapping[str, str]]) -> list[str]:
+    """``protocol=all`` as the list of all there are."""
+    everyone = f"protocol=[{','.join(known.get('protocol', ()))}]"
+    return [everyone if word == "protocol=all" else word for word in overrides]
 
 
 def _transform_alone(verb: str, overrides: Sequence[str]) -> list[str]:

@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import os
+from collections.abc import Mapping
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
 from omegaconf import DictConfig, OmegaConf
 
-from wsol import build, checkpoints, runs
+from wsol import build, checkpoints, runs, scoring
 from wsol.cli import judge, show
 from wsol.data.module import LocalizationData
 from wsol.errors import InputError, unknown
+from wsol.evaluation import SplitEvaluation
+from wsol.interop.map_folder import open_maps
+from wsol.interop.predictions import ranks_of, read_predictions
 from wsol.localizer import Localizer
 from wsol.module import LocalizerModule
+from wsol.scoring import KeptMaps
 
 log = logging.getLogger("wsol")
 
@@ -68,11 +75,54 @@ def evaluate(
     )
     module = LocalizerModule(localizer, channels_last=build.resolve_layout(settings.memory_format))
     with runs.announced(folder):
-        results = judge.judge(trainer, module, data, evaluations)
+        with ExitStack() as writers:
+            if config.save_maps:
+                for name, writer in map_writers(evaluations, data, folder, config, file, trainer.global_rank).items():
+                    evaluations[name].writer = writers.enter_context(writer)
+            results = judge.judge(trainer, module, data, evaluations)
+        trainer.strategy.barrier()  # all maps are written
     if trainer.is_global_zero:
         runs.write_config(folder, settings)
-        extra = {"checkpoint": {"file": str(file)}}
+        extra: dict[str, Any] = {"checkpoint": {"file": str(file)}}
+        if config.save_maps:
+            extra["error_kinds"] = look(evaluations, module, folder)
         show.results(judge.write(folder, settings, module, data, trainer, results, **extra))
+
+
+def map_writers(
+    evaluations: Mapping[str, SplitEvaluation],
+    data: LocalizationData,
+    folder: Path,
+    config: DictConfig,
+    checkpoint: Path,
+    rank: int,
+) -> dict[str, KeptMaps]:
+    """What keeps the maps of every split below ``folder``/maps; each process writes a part."""
+    digest = hashlib.sha256(checkpoint.read_bytes()).hexdigest()
+    writers = {}
+    for name, evaluation in evaluations.items():
+        header = {
+            "split": name,
+            "data_fingerprint": evaluation.split.fingerprint(),
+            "checkpoint_sha256": digest,
+        }
+        writers[name] = KeptMaps(
+            folder / "maps" / name, data.source.classes, header, dtype=config.maps_dtype, shard=str(rank)
+        )
+    return writers
+
+
+def look(evaluations: Mapping[str, SplitEvaluation], module: LocalizerModule, folder: Path) -> dict[str, Any]:
+    """Write per_image.csv of the last split judged from the maps just kept; returns the shares of kinds of error."""
+    *_, (name, evaluation) = evaluations.items()
+    maps = open_maps(folder / "maps" / name)
+    classes = sorted((folder / "maps" / name).glob("classes-*.csv"))
+    ranks = ranks_of(
+        evaluation.split.labels, read_predictions(classes, evaluation.split, module.localizer.classes or ())
+    )
+    val = module.measured.get("val") if name != "val" else None
+    rows = scoring.look(evaluation, module.measured[name], maps, ranks, val)
+    return scoring.write_looked(folder / "per_image.csv", rows)
 
 
 def output_folder(out: str | None, run: Path) -> Path:

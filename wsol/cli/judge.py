@@ -60,6 +60,7 @@ def judge(
         "localization": [row for name in measured for row in localization_table(measured, wanted, name)],
         "pixels": {name: result.pixels for name, result in measured.items() if result.pixels},
         "skipped_images": {name: evaluation.skipped_ids() for name, evaluation in wanted.items()},
+        "not_finite_maps": {name: result.not_finite for name, result in measured.items() if result.not_finite},
     }
 
 

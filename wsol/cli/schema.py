@@ -64,12 +64,42 @@ class Eval:
     image_size: int | None = _key(None, "default as in the run")
     topk: list[int] | None = _key(None, "which top-k errors to report; default as in the run")
     on_bad_image: str | None = _key(None, "stop or skip; default as in the run")
+    save_maps: bool = _key(False, "keep the maps of all judged images in <out>/maps, for `wsol score`")
+    maps_dtype: str = _key("auto", "of kept maps: float32, float16, uint8; auto is float32 up to 64 x 64, else uint8")
     trust: bool = _key(False, "build objects of any package that the checkpoint's config names")
     choices: dict[str, Any] = field(default_factory=dict)
     data: Any = _group()
     transform: Any = _group()
     protocol: Any = _group()
     trainer: Any = _group()
+
+
+@dataclass
+class Score:
+    """`wsol score`."""
+
+    maps: str | None = _key(None, "saved maps: folder of a run, of its evaluation, a map store, or .npy and .png files")
+    val_maps: str | None = _key(
+        None, "maps of the val split, to choose thresholds by; found beside maps"
+    )
+    against: str | None = _key(None, "a second set of maps of the same images, to compare with, image by image")
+    split: str = _key("test", "the split that the maps are of")
+    view: str = _key("whole", "what map files show: the whole image, or its centre crop (256, 224)")
+    classes: str | None = _key(
+        None, "CSV of classes (image_id,class,score) for top-k errors; a store has its own"
+    )
+    missing: str = _key("refuse", "what is done about images without a map: refuse or count_as_miss")
+    topk: list[int] = _key([1, 5], "which top-k errors to report where classes are known")
+    per_image: bool = _key(True, "write per_image.csv: every image's box, overlap and kind of error")
+    baselines: bool = _key(True, "judge the predictions that need no network, too")
+    data_dir: str | None = _key(None, "where datasets lie; default data, or as in the run")
+    runs_dir: str = _key("runs", "where run folders go")
+    out: str | None = _key(None, "folder of results.json; default <runs_dir>/score-<name of the maps>/<date and time>")
+    trust: bool = _key(False, "build a dataset of any package that the run's config names")
+    choices: dict[str, Any] = field(default_factory=dict)
+    data: Any = _group()
+    transform: Any = _group()
+    protocol: Any = _group()
 
 
 @dataclass
@@ -83,7 +113,7 @@ class DataVerify:
     transform: Any = _group()
 
 
-VERBS = {"train": Train, "eval": Eval, "data_verify": DataVerify}
+VERBS = {"train": Train, "eval": Eval, "score": Score, "data_verify": DataVerify}
 
 
 def register() -> None:

@@ -7,7 +7,7 @@ import logging
 import os
 import sys
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -73,38 +73,96 @@ def results(file: Path) -> None:
     console = Console(width=None if sys.stdout.isatty() else WIDTH, highlight=False)
     judged = next(reversed(content["classification"]), "train")
     images = content["data"]["splits"][judged]["images"]
-    console.print(f"\n[bold]{content['name']}[/bold], seed {content['seed']}, {judged} split ({images:,} images)")
+    seed = "" if content["seed"] is None else f", seed {content['seed']}"
+    console.print(f"\n[bold]{content['name']}[/bold]{seed}, {judged} split ({images:,} images)")
     rows = [row for row in content["localization"] if row["split"] == judged]
     if rows:
         console.print(localization_table(rows))
     else:
         console.print("localization: not judged, for there are no boxes to judge by")
+    if content.get("error_kinds"):
+        console.print(error_kinds(content["error_kinds"]))
+    if "against" in content:
+        console.print(differences(content["against"]["differences"]))
     for split, values in content["classification"].items():
-        console.print(f"classification error, {split}: {_percent(values)}")
+        if values:
+            console.print(f"classification error, {split}: {_percent(values)}")
     for split, values in content["pixels"].items():
         console.print(f"pixel-wise average precision, {split}: {_percent(values)}")
     for split, ids in content["skipped_images"].items():
         if ids:
             console.print(f"{split}: {len(ids)} unreadable images left out: {', '.join(ids[:5])}")
+    for split, ids in content.get("not_finite_maps", {}).items():
+        if ids:
+            console.print(
+                f"{split}: {len(ids)} maps with values that are not finite, taken as zero: {', '.join(ids[:5])}"
+            )
+    if content.get("missing_maps"):
+        console.print(f"{judged}: {len(content['missing_maps'])} images without a map count as misses")
     console.print(f"written to {file}", style="dim", soft_wrap=True)
 
 
 def localization_table(rows: Sequence[dict[str, Any]]) -> Table:
     """Localization errors, a row for each maps x protocol x threshold origin; a localizer's row is bold."""
     errors = [key for key in rows[0] if key.endswith("_error")]
-    table = Table(title="localization error, percent, at IoU 0.5", title_justify="left", title_style="")
+    table = Table(title="localization error, percent (95 % interval over images)", title_justify="left", title_style="")
     for column in ("maps", "protocol", "threshold"):
         table.add_column(column)
     for key in errors:
-        table.add_column(_label(key), justify="right")
+        table.add_column(_label(key), justify="right", no_wrap=True)
     for before, row in zip([None, *rows[:-1]], rows, strict=True):
         if before and before["protocol"] != row["protocol"]:
             table.add_section()
-        given = row["threshold"] is not None
-        threshold = f"{row['threshold']:.3g} ({row['threshold_origin']})" if given else row["threshold_origin"]
-        values = ["-" if row.get(key) is None else f"{row[key]:.2f}" for key in errors]
-        own = "bold" if row["maps"] == LOCALIZER else None
-        table.add_row(row["maps"], row["protocol"], threshold, *values, style=own)
+        own = row["maps"] == LOCALIZER
+        values = [_error(row, key, with_interval=own) for key in errors]
+        table.add_row(row["maps"], row["protocol"], threshold(row), *values, style="bold" if own else None)
+    return table
+
+
+def threshold(row: Mapping[str, Any]) -> str:
+    """A row's threshold with its origin, those of several overlaps with slashes between."""
+    found = [part["threshold"] for part in row.get("by_iou", ())] or [row["threshold"]]
+    if found[0] is None:
+        return row["threshold_origin"]
+    return f"{'/'.join(f'{value:.3g}' for value in found)} ({row['threshold_origin']})"
+
+
+def _error(row: Mapping[str, Any], key: str, with_interval: bool) -> str:
+    """An error, with its interval where that is asked for and known."""
+    if row.get(key) is None:
+        return "-"
+    if not with_interval or key not in row.get("intervals", {}):
+        return f"{row[key]:.2f}"
+    low, high = row["intervals"][key]
+    return f"{row[key]:.2f} ({low:.1f}-{high:.1f})"
+
+
+def differences(rows: Sequence[Mapping[str, Any]]) -> Table:
+    """Errors of two sets of maps of the same images, and the difference with its paired interval."""
+    table = Table(title="difference to the other maps, percent (95 % interval, paired by image)", title_justify="left")
+    table.title_style = ""
+    for column in ("protocol", "threshold", "error"):
+        table.add_column(column)
+    for column in ("these", "those", "difference"):
+        table.add_column(column, justify="right", no_wrap=True)
+    for row in rows:
+        low, high = row["interval"]
+        values = f"{row['ours']:.2f}", f"{row['theirs']:.2f}", f"{row['difference']:+.2f} ({low:+.2f} to {high:+.2f})"
+        table.add_row(row["protocol"], row["threshold_origin"], _label(row["error"]), *values)
+    return table
+
+
+def error_kinds(kinds: Mapping[str, Mapping[str, Mapping[str, float]]]) -> Table:
+    """Shares of the kinds of localization, a row for each protocol x threshold origin."""
+    first = next(iter(next(iter(kinds.values())).values()))
+    table = Table(title="kinds of localization, percent of the images", title_justify="left", title_style="")
+    for column in ("protocol", "threshold"):
+        table.add_column(column)
+    for kind in first:
+        table.add_column(kind, justify="right")
+    for protocol, of_protocol in kinds.items():
+        for origin, shares in of_protocol.items():
+            table.add_row(protocol, origin, *(f"{share:.1f}" for share in shares.values()))
     return table
 
 

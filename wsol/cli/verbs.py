@@ -32,6 +32,12 @@ VERBS = {
     "eval": Verb(
         "judge a trained localizer", "wsol.cli.eval", "eval", "wsol eval run=runs/demo-cam/2026-01-31_12-00-00"
     ),
+    "score": Verb(
+        "score saved maps under any protocol, without a network",
+        "wsol.cli.score",
+        "score",
+        "wsol score maps=maps data=cub_lists protocol=all",
+    ),
     "data verify": Verb(
         "read a dataset and report what is there and what is wrong",
         "wsol.cli.data_verify",

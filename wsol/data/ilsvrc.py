@@ -56,7 +56,7 @@ class ILSVRC(ListedSource):
             boxes) where there is nothing better; needs ``devkit_synsets``
             (see `wsol.data.ilsvrc_annotation.read_ground_truth`).
         devkit_synsets: see there.
-        blacklist: file with the numbers of validation images to leave out.
+        blacklist: file with the numbers of the validation images to mark, see `wsol.data.source.Split`.
         synsets: only these classes; all that are there if None.
         names: file of ``<synset> <name>`` lines, such as ``LOC_synset_mapping.txt``; classes are then called
             ``<synset> <first name>``.
@@ -95,7 +95,6 @@ class ILSVRC(ListedSource):
         self._ground_truth = Path(ground_truth) if ground_truth else None
         self._devkit_synsets = Path(devkit_synsets) if devkit_synsets else None
         self._blacklist = read_blacklist(Path(blacklist), sink) if blacklist else set()
-        self._excluded = 0
         self.splits = tuple(name for name, part in (("train", "train"), ("test", "val")) if (base / part).is_dir())
         self._subset = synsets is not None
         self._synsets = self._choose(synsets)
@@ -131,13 +130,11 @@ class ILSVRC(ListedSource):
     def _list_test(self) -> Listing:
         listing = Listing(inclusive=True)
         index = {synset: label for label, synset in enumerate(self._synsets)}
-        self._excluded = 0
         for stem, (path, about) in sorted(self._val.items()):
             label = index.get(about.synset)
-            if image_number(stem) in self._blacklist:
-                self._excluded += 1
-            elif label is not None:
-                listing.add(stem, path, label, about.boxes, about.size)
+            if label is not None:
+                blacklisted = image_number(stem) in self._blacklist
+                listing.add(stem, path, label, about.boxes, about.size, blacklisted)
             elif not self._subset:
                 text = (
                     f"unknown class {about.synset!r} of {stem}: no such folder in train; name classes by synsets=[...]"
@@ -192,7 +189,6 @@ class ILSVRC(ListedSource):
         report = super().verify(deep, report)
         if "test" not in self.splits:
             return report
-        report.counts["test"]["blacklisted"] = self._excluded
         there = self._val_stems()
         for stem, about in self._annotated.items():
             if stem not in there and (not self._subset or about.synset in self._synsets):

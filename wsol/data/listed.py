@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import inspect
 import os
-import struct
 from abc import abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -13,11 +12,10 @@ from pathlib import Path
 from typing import ClassVar, NamedTuple
 
 import numpy as np
-from PIL import Image
 
 from wsol.data.archives import Archive
 from wsol.data.images import read_image
-from wsol.data.source import Boxes, FileSplit, Report, Source
+from wsol.data.source import NO_IMAGES, Boxes, FileSplit, Report, Source, image_size
 from wsol.data.tables import STOP, Sink, box_fault
 from wsol.errors import InputError
 
@@ -47,6 +45,7 @@ class Listing:
     sizes: list[tuple[int, int] | None] = field(default_factory=list)
     """Width and height where the lists say it."""
     boxes: list[Sequence[Marked]] = field(default_factory=list)
+    blacklisted: list[bool] = field(default_factory=list)
 
     def add(
         self,
@@ -55,6 +54,7 @@ class Listing:
         label: int,
         boxes: Sequence[Marked] = (),
         size: tuple[int, int] | None = None,
+        blacklisted: bool = False,
     ) -> None:
         """Add an image."""
         self.ids.append(name)
@@ -62,6 +62,7 @@ class Listing:
         self.labels.append(label)
         self.boxes.append(boxes)
         self.sizes.append(size)
+        self.blacklisted.append(blacklisted)
 
 
 class ListedSource(Source):
@@ -71,15 +72,16 @@ class ListedSource(Source):
     once by `_ready`.
 
     Args:
-        root: the folder that the images' paths are relative to.
+        root: the folder that the images' paths are relative to; None if there are no images at hand.
         sink: told of faults in lists; the default raises at the first.
     """
 
     archives: ClassVar[tuple[Archive, ...]] = ()
     """The archives it is published as, which `wsol.data.prepare` unpacks."""
 
-    def __init__(self, root: Path, sink: Sink = STOP) -> None:
-        self._root = root
+    def __init__(self, root: Path | None, sink: Sink = STOP) -> None:
+        self.has_images = root is not None
+        self._root = root or Path()
         self._sink = sink
         self._kept: dict[str, Listing] = {}
         self._made: dict[str, FileSplit] = {}
@@ -130,7 +132,7 @@ class ListedSource(Source):
     def _some_there(self, name: str, look_at: int = 50) -> bool:
         """Whether a few images are lost at most, rather than all of them elsewhere."""
         split = self._made[name]
-        return any(split.path(i).is_file() for i in range(min(look_at, len(split))))
+        return not self.has_images or any(split.path(i).is_file() for i in range(min(look_at, len(split))))
 
     def _sound(self, boxes: Sequence[Marked], size: tuple[int, int] | None, inclusive: bool) -> Sequence[Marked]:
         """Leave out boxes that cannot be, telling the sink."""
@@ -144,7 +146,17 @@ class ListedSource(Source):
         boxes = None
         if any(listing.boxes):
             boxes = Boxes.pack(([marked.box for marked in of_image] for of_image in listing.boxes), listing.inclusive)
-        return FileSplit(name, listing.ids, listing.labels, self._root, listing.paths, boxes, self._masks(name))
+        return FileSplit(
+            name,
+            listing.ids,
+            listing.labels,
+            self._root if self.has_images else None,
+            listing.paths,
+            boxes,
+            self._masks(name),
+            listing.sizes,
+            listing.blacklisted if any(listing.blacklisted) else None,
+        )
 
     def verify(self, deep: bool = False, report: Report | None = None) -> Report:
         """Count images, boxes and classes, and hold lists and files against each other.
@@ -157,14 +169,23 @@ class ListedSource(Source):
         for name in self.splits:
             split = self._build(name)
             report.count(split)
+            if split.blacklist is not None:
+                report.counts[name]["blacklisted"] = int(split.blacklist.sum())
             of_class = np.bincount(split.labels, minlength=len(self.classes))
             report.per_class[name] = dict(zip(self.classes, of_class.tolist(), strict=True))
             self._look(split, self._listing(name), deep, report)
         report.notes += [*self._unlisted(), *self._notes()]
+        if not self.has_images:
+            report.notes.append(f"{NO_IMAGES}: its lists were checked, and it can serve to score saved maps, no more")
         return report
 
     def check(self, name: str, skip_unreadable: bool = False) -> None:
         """Read the headers of a split's images and hold its boxes against their sizes (a second for 5,000 images)."""
+        if not self.has_images:
+            raise InputError(
+                f"{name}: {NO_IMAGES}, so no network can be trained or judged on it; set image_root to the folder of "
+                "its images (saved maps can be scored without)"
+            )
         report = Report(name)
         self._look(self._split(name), self._listing(name), False, report, skip_unreadable)
         if not report.ok:
@@ -176,13 +197,15 @@ class ListedSource(Source):
     ) -> None:
         """Hold the images of a split against what is listed of them."""
         resized = []
-        for i, seen in enumerate(_look_at([split.path(i) for i in range(len(split))], deep)):
+        paths = [split.path(i) for i in range(len(split))] if self.has_images else []
+        for i, seen in enumerate(_look_at(paths, deep)):
             if isinstance(seen, str):
                 if not skip_unreadable:
-                    report.add(split.path(i), None, seen)
+                    report.add(paths[i], None, seen)
                 continue
             if listing.sizes[i] and seen != listing.sizes[i]:
                 resized.append(f"{listing.paths[i]} is {seen[0]} x {seen[1]}, listed as {listing.sizes[i]}")
+                split.correct_size(i, seen)
             for marked in listing.boxes[i]:
                 fault = box_fault(marked.box, listing.inclusive, seen)
                 if fault:
@@ -258,21 +281,6 @@ def _look_at(paths: Sequence[Path], deep: bool) -> Iterator[tuple[int, int] | st
     with ThreadPoolExecutor() as pool:
         for start in range(0, len(paths), 4096):
             yield from pool.map(lambda path: _size(path, deep), paths[start : start + 4096])
-
-
-def image_size(path: Path) -> tuple[int, int]:
-    """Return width and height of an image file, from its header.
-
-    Raises:
-        InputError: naming the file, if it is missing or not an image.
-    """
-    try:
-        with Image.open(path) as image:
-            return image.size
-    except FileNotFoundError:
-        raise InputError(f"{path}: no such file") from None
-    except (OSError, ValueError, SyntaxError, struct.error, Image.DecompressionBombError) as error:
-        raise InputError(f"{path}: not a readable image ({error})") from error
 
 
 def _size(path: Path, deep: bool) -> tuple[int, int] | str:

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from wsol.data.listed import ListedSource, need_folder
 from wsol.data.source import SPLITS
-from wsol.data.tables import STOP, Row, Sink, agree, class_of, keyed, read_rows
+from wsol.data.tables import STOP, Row, Sink, agree, class_of, keyed, read_rows, size_of
 from wsol.errors import InputError
 
 
@@ -26,7 +26,8 @@ class MetadataSource(ListedSource):
 
     Args:
         metadata_root: folder with a folder of lists for each split.
-        image_root: folder that the lists' image paths are relative to.
+        image_root: folder that the lists' image paths are relative to; None if there are no images at hand: saved maps
+            can be scored by the lists alone.
         proxy_training_set: train on the images of ``image_ids_proxy.txt`` instead of ``image_ids.txt``.
         class_names: text file with the name of class 0, 1, ... in its lines; if None, the folder of a class's images
             is its name where each class has its own, else its number.
@@ -36,12 +37,13 @@ class MetadataSource(ListedSource):
     def __init__(
         self,
         metadata_root: str | Path,
-        image_root: str | Path,
+        image_root: str | Path | None,
         proxy_training_set: bool = False,
         class_names: str | Path | None = None,
         sink: Sink = STOP,
     ) -> None:
-        super().__init__(need_folder(Path(image_root), "the images that the lists name"), sink)
+        root = None if image_root is None else need_folder(Path(image_root), "the images that the lists name")
+        super().__init__(root, sink)
         self._lists = need_folder(Path(metadata_root), "train, val and test with image_ids.txt and class_labels.txt")
         self._proxy = proxy_training_set
         if proxy_training_set and not self._file("train", "image_ids_proxy.txt").is_file():
@@ -88,6 +90,15 @@ class MetadataSource(ListedSource):
         labels = {image: class_of(rows[image], range(1_000_000), self._sink) for image in listed}
         return {image: label for image, label in labels.items() if label is not None}
 
+    def _sizes(self, split: str) -> dict[str, tuple[int, int] | None]:
+        """Listed width and height by image; empty if the list is."""
+        if not self._has_rows(split, "image_sizes.txt"):
+            return {}
+        file = self._file(split, "image_sizes.txt")
+        rows = keyed(read_rows(file, 3, sink=self._sink), self._sink)
+        self._hold_against_ids(split, rows, file)
+        return {image: size_of(row, self._sink) for image, row in rows.items()}
+
     def _hold_against_ids(self, split: str, rows: Mapping[str, Row], file: Path) -> None:
         """Both lists must hold the same images, unless the ids are the proxy's."""
         agree(self._ids(split), rows, file, self._sink)
@@ -110,7 +121,7 @@ class MetadataSource(ListedSource):
         return file.is_file() and file.stat().st_size > 0
 
     def _unlisted_in(self) -> Iterable[Path]:
-        return () if self._proxy else (self._root,)
+        return () if self._proxy or not self.has_images else (self._root,)
 
     def _notes(self) -> Iterable[str]:
         for name in SPLITS:

@@ -26,12 +26,15 @@ class MaskReader:
     """Makes the mask of an image from the PNGs of its objects.
 
     A pixel is 1 where any object's mask is on, else 255 where any ignore mask is on, else 0. Masks of another size than
-    their image are brought to the image's size by nearest neighbour.
+    their image are brought to the image's size by nearest neighbour. Without images, and where no list tells the size,
+    an image's first mask gives it.
     """
 
-    image_root: Path
+    image_root: Path | None
     mask_root: Path
     images: Sequence[str]
+    sizes: Sequence[tuple[int, int] | None]
+    """Listed width and height of each image."""
     objects: Sequence[Sequence[str]]
     """Mask files of each image."""
     ignored: Sequence[Sequence[str]]
@@ -41,13 +44,21 @@ class MaskReader:
         """Return the mask of an image: uint8 (H, W), or None if it has none."""
         if not self.objects[row]:
             return None
-        size = image_size(self.image_root / self.images[row])
+        size = self.size(row)
         mask = np.zeros((size[1], size[0]), dtype=np.uint8)
         for file in self.ignored[row]:
             mask[self._on(file, size)] = 255
         for file in self.objects[row]:
             mask[self._on(file, size)] = 1
         return mask
+
+    def size(self, row: int) -> tuple[int, int]:
+        """Width and height of an image that has masks."""
+        if listed := self.sizes[row]:
+            return listed
+        if self.image_root is not None:
+            return image_size(self.image_root / self.images[row])
+        return image_size(self.mask_root / self.objects[row][0])
 
     def files(self, row: int) -> list[Path]:
         """All files that the mask of an image is made of."""
@@ -65,7 +76,7 @@ class OpenImages(MetadataSource):
 
     Args:
         metadata_root: ``metadata/OpenImages`` of wsolevaluation.
-        image_root: folder that the lists' image paths are relative to.
+        image_root: see `wsol.data.lists.MetadataSource`.
         mask_root: folder that the lists' mask paths are relative to; ``image_root`` if None.
         proxy_training_set: train on ``image_ids_proxy.txt``.
         class_names: see `wsol.data.lists.MetadataSource`.
@@ -78,13 +89,15 @@ class OpenImages(MetadataSource):
     def __init__(
         self,
         metadata_root: str | Path,
-        image_root: str | Path,
+        image_root: str | Path | None,
         mask_root: str | Path | None = None,
         proxy_training_set: bool = False,
         class_names: str | Path | None = None,
         sink: Sink = STOP,
     ) -> None:
         super().__init__(metadata_root, image_root, proxy_training_set, class_names, sink)
+        if mask_root is None and not self.has_images:
+            raise InputError("OpenImages without images (image_root: null) still needs its masks; set mask_root")
         self._mask_root = Path(mask_root) if mask_root else self._root
         self._rows: dict[str, dict[str, list[Row]]] = {name: self._localization(name) for name in self.splits}
         self._readers: dict[str, MaskReader] = {}
@@ -105,14 +118,16 @@ class OpenImages(MetadataSource):
 
     def _list(self, name: str) -> Listing:
         listing = Listing()
+        sizes = self._sizes(name)
         for image, label in self._labels(name).items():
-            listing.add(image, image, label)
+            listing.add(image, image, label, size=sizes.get(image))
         if self._rows[name]:
             rows = [self._rows[name].get(image, []) for image in listing.ids]
             self._readers[name] = MaskReader(
-                self._root,
+                self._root if self.has_images else None,
                 self._mask_root,
                 listing.paths,
+                listing.sizes,
                 [[row.fields[1] for row in of_image] for of_image in rows],
                 [[row.fields[2] for row in of_image if row.fields[2]] for of_image in rows],
             )
@@ -147,7 +162,7 @@ class OpenImages(MetadataSource):
         if not sizes:
             return False
         try:
-            sizes.add(image_size(self._root / reader.images[i]))
+            sizes.add(reader.size(i))
             if deep:
                 reader(i)
         except InputError as error:

@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import copy
 import hashlib
+import struct
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Self
 
 import numpy as np
+from PIL import Image
 
 from wsol.data.images import BadImage, read_image
 from wsol.data.packed import Boxes, Strings
@@ -24,6 +26,8 @@ from wsol.types import Truth
 
 SPLITS = ("train", "val", "test")
 """Training images; the few with boxes that choose thresholds (train-fullsup); those that are judged."""
+
+NO_IMAGES = "the dataset was given without images (image_root: null)"
 
 
 class Split(ABC):
@@ -38,6 +42,8 @@ class Split(ABC):
         labels: N class indices, 0 or above.
         boxes: boxes of each image; None if the split has none.
         has_masks: whether `mask` gives masks.
+        blacklist: bool (N,), True for the images that a dataset's blacklist names; None if there is no such list.
+            Which protocols leave them out is the protocols' business.
 
     Raises:
         InputError: if the split is empty, lengths differ, ids repeat or a label is negative.
@@ -50,12 +56,14 @@ class Split(ABC):
         labels: np.ndarray | Sequence[int],
         boxes: Boxes | None = None,
         has_masks: bool = False,
+        blacklist: np.ndarray | Sequence[bool] | None = None,
     ) -> None:
         self.name = name
         self.ids: Sequence[str] = ids if isinstance(ids, Strings) else Strings(ids)
         self.labels = np.asarray(labels, dtype=np.int64)
         self.boxes = boxes
         self.has_masks = has_masks
+        self.blacklist = None if blacklist is None else np.asarray(blacklist, dtype=bool)
         self._rows = np.arange(len(self.ids))
         _check(self)
 
@@ -74,6 +82,14 @@ class Split(ABC):
             InputError: if it cannot be read.
         """
         return self._read_image(int(self._rows[i]))
+
+    def size(self, i: int) -> tuple[int, int]:
+        """Width and height of image ``i`` as stored, pixels.
+
+        Raises:
+            InputError: if nothing tells it.
+        """
+        return self._read_size(int(self._rows[i]))
 
     def truth(self, i: int) -> Truth | None:
         """Where the object of image ``i`` is; None if nobody has marked it."""
@@ -97,12 +113,16 @@ class Split(ABC):
         part.ids = Strings(self.ids[int(i)] for i in at)
         part.labels = self.labels[at]
         part.boxes = self.boxes.subset(at) if self.boxes is not None else None
+        part.blacklist = self.blacklist[at] if self.blacklist is not None else None
         part._rows = self._rows[at]
         _check(part)
         return part
 
     def fingerprint(self) -> str:
-        """Return the sha256 (hex) over ids, labels and boxes, in order: equal for equal annotation."""
+        """Return the sha256 (hex) over ids, labels and boxes, in order: equal for equal annotation.
+
+        The blacklist is not part of it: it says which images count, not what is in them.
+        """
         digest = hashlib.sha256()
         for text in self.ids:
             digest.update(text.encode() + b"\0")
@@ -115,6 +135,10 @@ class Split(ABC):
     @abstractmethod
     def _read_image(self, row: int) -> np.ndarray: ...
 
+    def _read_size(self, row: int) -> tuple[int, int]:
+        height, width = self._read_image(row).shape[:2]
+        return width, height
+
     def _read_mask(self, row: int) -> np.ndarray | None:
         raise NotImplementedError(f"{type(self).__name__} says it has masks but does not read any")
 
@@ -123,9 +147,11 @@ class FileSplit(Split):
     """A split whose images are files: `Split`'s arguments, and
 
     Args:
-        root: the folder that ``paths`` are relative to.
+        root: the folder that ``paths`` are relative to; None if there are no images at hand: whatever needs their
+            pixels raises `InputError`.
         paths: N image files, relative, with ``/``.
         read_mask: makes the mask of the image at a row (see `Split`), or None where there is none; must pickle.
+        sizes: N widths and heights as listed; None for all or some that are not. Those are read from the file's header.
     """
 
     def __init__(
@@ -133,28 +159,52 @@ class FileSplit(Split):
         name: str,
         ids: Iterable[str],
         labels: np.ndarray | Sequence[int],
-        root: str | Path,
+        root: str | Path | None,
         paths: Iterable[str],
         boxes: Boxes | None = None,
         read_mask: Callable[[int], np.ndarray | None] | None = None,
+        sizes: Sequence[tuple[int, int] | None] | None = None,
+        blacklist: np.ndarray | Sequence[bool] | None = None,
     ) -> None:
-        super().__init__(name, ids, labels, boxes, has_masks=read_mask is not None)
-        self.root = Path(root)
+        super().__init__(name, ids, labels, boxes, read_mask is not None, blacklist)
+        self.root = None if root is None else Path(root)
         self._paths = Strings(paths)
         self._mask_reader = read_mask
         if len(self._paths) != len(self):
             raise InputError(f"split {name!r}: {len(self)} ids but {len(self._paths)} paths; give one of each")
+        self._sizes = None if sizes is None or not any(sizes) else np.array([s or (0, 0) for s in sizes], np.int32)
+
+    def correct_size(self, i: int, size: tuple[int, int]) -> None:
+        """Note that the file of image ``i`` has another size than its list says: the file is what a network sees."""
+        if self._sizes is not None:
+            self._sizes[self._rows[i]] = size
 
     def path(self, i: int) -> Path:
         """The file of image ``i``."""
-        return self.root / self._paths[int(self._rows[i])]
+        return self._file(int(self._rows[i]))
 
     def missing(self) -> Iterator[Path]:
         """Files that are not there."""
         return (path for path in map(self.path, range(len(self))) if not path.is_file())
 
     def _read_image(self, row: int) -> np.ndarray:
-        return read_image(self.root / self._paths[row])
+        return read_image(self._file(row))
+
+    def _read_size(self, row: int) -> tuple[int, int]:
+        if self._sizes is not None and self._sizes[row].all():
+            width, height = self._sizes[row].tolist()
+            return width, height
+        if self.root is not None:
+            return image_size(self._file(row))
+        mask = self._read_mask(row)
+        if mask is None:
+            raise InputError(f"{self._paths[row]}: neither the lists nor a mask tell its size, and {NO_IMAGES}")
+        return mask.shape[1], mask.shape[0]
+
+    def _file(self, row: int) -> Path:
+        if self.root is None:
+            raise InputError(f"{self._paths[row]}: {NO_IMAGES}; set image_root to the folder of its images")
+        return self.root / self._paths[row]
 
     def _read_mask(self, row: int) -> np.ndarray | None:
         return self._mask_reader(row) if self._mask_reader is not None else None
@@ -216,6 +266,21 @@ class Source(ABC):
     def _split(self, name: str) -> Split: ...
 
 
+def image_size(path: Path) -> tuple[int, int]:
+    """Return width and height of an image file, from its header.
+
+    Raises:
+        InputError: naming the file, if it is missing or not an image.
+    """
+    try:
+        with Image.open(path) as image:
+            return image.size
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such file") from None
+    except (OSError, ValueError, SyntaxError, struct.error, Image.DecompressionBombError) as error:
+        raise InputError(f"{path}: not a readable image ({error})") from error
+
+
 def hold_out(split: Split, per_class: int, seed: int = 0) -> tuple[Split, Split]:
     """Divide a training split in two, for datasets without a validation split.
 
@@ -253,6 +318,8 @@ def _check(split: Split) -> None:
         raise InputError(f"split {split.name!r} has no images; check the dataset's root and lists")
     if split.labels.shape != (count,) or (split.boxes is not None and len(split.boxes) != count):
         raise InputError(f"split {split.name!r}: {count} ids need as many labels and lists of boxes")
+    if split.blacklist is not None and split.blacklist.shape != (count,):
+        raise InputError(f"split {split.name!r}: {count} ids need a blacklist of as many marks")
     if split.labels.min() < 0:
         raise InputError(f"split {split.name!r}: image {split.ids[int(split.labels.argmin())]!r} has a negative label")
     seen: set[bytes] = set()

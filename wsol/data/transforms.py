@@ -27,7 +27,7 @@ import torch
 from torch.nn.functional import interpolate
 
 from wsol.errors import InputError, unknown
-from wsol.functional.geometry import Geometry
+from wsol.functional.geometry import Geometry, shorter_side
 
 INTERPOLATIONS = ("bilinear", "bicubic")
 
@@ -102,9 +102,7 @@ class ResizeCrop(EvalTransform):
 
     def views(self, size: tuple[int, int]) -> list[Geometry]:
         """One view: the window at the centre."""
-        resized = shorter_side(size, self.resize)
-        offset = (round((resized[0] - self.size) / 2), round((resized[1] - self.size) / 2))
-        return [Geometry(size, resized, offset, (self.size, self.size))]
+        return [Geometry.crop(size, self.resize, self.size)]
 
 
 class TenCrop(ResizeCrop):
@@ -244,18 +242,6 @@ class SmallCrop(TrainTransform):
         small = resize(image, (self.size, self.size), self.interpolation)
         p = self.padding
         return self._window(cv2.copyMakeBorder(small, p, p, p, p, cv2.BORDER_REFLECT_101), rng)
-
-
-def shorter_side(size: tuple[int, int], target: int) -> tuple[int, int]:
-    """Scale (width, height) so that the shorter becomes ``target``; the other is rounded down, as torchvision does.
-
-    Example:
-        >>> shorter_side((500, 375), 256)
-        (341, 256)
-    """
-    width, height = size
-    short = min(size)
-    return target * width // short, target * height // short
 
 
 def _cut(image: np.ndarray, offset: tuple[int, int], size: tuple[int, int], mirrored: bool = False) -> np.ndarray:

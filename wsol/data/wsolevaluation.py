@@ -8,11 +8,12 @@ datasets, and so does this reader.
 
 from __future__ import annotations
 
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
+from wsol.data.ilsvrc_annotation import image_number, read_blacklist
 from wsol.data.listed import Listing, Marked
 from wsol.data.lists import MetadataSource
-from wsol.data.tables import STOP, Row, Sink, grouped, keyed, numbers, read_rows, size_of
+from wsol.data.tables import STOP, Row, Sink, grouped, numbers, read_rows
 
 
 class WsolEvaluation(MetadataSource):
@@ -20,9 +21,11 @@ class WsolEvaluation(MetadataSource):
 
     Args:
         metadata_root: such as ``metadata/CUB`` of wsolevaluation.
-        image_root: folder that the lists' image paths are relative to.
+        image_root: see `wsol.data.lists.MetadataSource`.
         proxy_training_set: train on ``image_ids_proxy.txt``.
         class_names: see `wsol.data.lists.MetadataSource`.
+        blacklist: file with the numbers n of the ILSVRC validation images ``ILSVRC2012_val_<n>`` to mark, see
+            `wsol.data.source.Split`.
         sink: told of faults in the lists; the default raises at the first.
 
     Raises:
@@ -32,13 +35,17 @@ class WsolEvaluation(MetadataSource):
     def __init__(
         self,
         metadata_root: str | Path,
-        image_root: str | Path,
+        image_root: str | Path | None,
         proxy_training_set: bool = False,
         class_names: str | Path | None = None,
+        blacklist: str | Path | None = None,
         sink: Sink = STOP,
     ) -> None:
         super().__init__(metadata_root, image_root, proxy_training_set, class_names, sink)
+        self._blacklist = read_blacklist(Path(blacklist), sink) if blacklist else set()
         self._ready()
+        if blacklist and not any(split.blacklist is not None for split in self._made.values()):
+            sink.add(blacklist, None, "names no image of these lists; they need images called ILSVRC2012_val_<number>")
 
     def _list(self, name: str) -> Listing:
         sizes = self._sizes(name)
@@ -47,16 +54,9 @@ class WsolEvaluation(MetadataSource):
         for image, label in self._labels(name).items():
             marked = [self._marked(row) for row in boxes.get(image, ())]
             found = [box for box in marked if box is not None]
-            listing.add(image, image, label, found, sizes.get(image))
+            blacklisted = image_number(PurePosixPath(image).stem) in self._blacklist
+            listing.add(image, image, label, found, sizes.get(image), blacklisted)
         return listing
-
-    def _sizes(self, split: str) -> dict[str, tuple[int, int] | None]:
-        if not self._has_rows(split, "image_sizes.txt"):
-            return {}
-        file = self._file(split, "image_sizes.txt")
-        rows = keyed(read_rows(file, 3, sink=self._sink), self._sink)
-        self._hold_against_ids(split, rows, file)
-        return {image: size_of(row, self._sink) for image, row in rows.items()}
 
     def _boxes(self, split: str) -> dict[str, list[Row]]:
         if not self._has_rows(split, "localization.txt"):

@@ -1,8 +1,8 @@
 """Boxes around the bright parts of a map, at all thresholds of interest.
 
 Of a map of grey levels ``q`` (uint8), a threshold t in [0, 1] keeps the pixels above ``T = int(t * max(q))``, strictly
-(Choe et al. 2020, MaxBoxAcc). However many thresholds there are, T takes at most 255 different values, here called
-*cuts*: only those are looked at. Which boxes count at a cut is one of
+(Choe et al. 2020, MaxBoxAcc). However many thresholds there are, T takes at most 255 different values that leave a pixel,
+here called *cuts*: only those are looked at. Which boxes count at a cut is one of
 
 ===================  ================================================================================================
 ``largest_pixels``   the 8-connected component of most pixels; of equal ones that with the first pixel in reading order
@@ -14,18 +14,34 @@ Where no pixel is above the cut there is one box, (0, 0, 0, 0), as in the refere
 overlap).
 
 `box_spans` is the seam behind which an engine sits: it says which boxes there are at which cuts, and nothing about
-truth, overlap or protocol. This engine asks OpenCV once for each cut.
+truth, overlap or protocol. There are two, and they agree:
+
+- ``tree`` follows the components of the map through all cuts at once, `wsol.functional.component_tree`. The outer contours
+  are the 8-connected components of the foreground; contours around holes are the 4-connected components of the background
+  that do not reach the frame, and as OpenCV draws them on the foreground around, their boxes are larger by one pixel on
+  each side. Largest components: `wsol.functional.contour_area` and `wsol.functional.component_sizes`.
+- ``opencv`` asks OpenCV once for each cut, `wsol.functional.opencv_boxes`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import NamedTuple
 
 import cv2
 import numpy as np
 
 from wsol.errors import InputError, unknown
+from wsol.functional import component_sizes
+from wsol.functional.compiled import compiled
+from wsol.functional.component_tree import grow
+from wsol.functional.contour_area import largest_contours
+from wsol.functional.maps import to_levels
+from wsol.functional.opencv_boxes import COMPONENTS
+
+ENGINES = ("tree", "opencv")
+
+FEW_CUTS = 2
+"""Up to so many cuts, OpenCV is the faster engine."""
 
 
 class Spans(NamedTuple):
@@ -53,18 +69,41 @@ class Spans(NamedTuple):
             >>> spans.best(np.array([0.3, 0.5]), 3).tolist()
             [0.3, 0.5, 0.3]
         """
-        lengths = self.last - self.first + 1
-        starts = np.repeat(self.first - np.cumsum(lengths) + lengths, lengths)
         out = np.zeros(num_cuts)
-        np.maximum.at(out, starts + np.arange(len(starts)), np.repeat(values, lengths))
+        _best(self.first, self.last, np.require(values, np.float64, "CW"), out)
         return out
+
+
+def fine_levels(score_map: np.ndarray) -> np.ndarray:
+    """Cut a map in [0, 1] into 256 times as many levels as `wsol.functional.maps.to_levels` does.
+
+    Args:
+        score_map: real (H, W).
+
+    Returns:
+        uint16 (H, W), ``map * 255`` in float64, times 256, truncated. The upper byte is the grey level; the lower one puts
+        pixels of a level in order, which changes no box but finds them faster.
+
+    Raises:
+        InputError: values outside [0, 1], or NaN.
+
+    Example:
+        >>> fine = fine_levels(np.array([[0.0, 0.5, 1.0]]))
+        >>> fine.tolist(), (fine >> 8).tolist()
+        ([[0, 32640, 65280]], [[0, 127, 255]])
+    """
+    values = np.require(score_map, np.float64, "CW")
+    out = np.empty(values.shape, np.uint16)
+    if values.ndim != 2 or not values.size or not _fine_levels(values, out):
+        to_levels(values)  # says what is wrong
+    return out
 
 
 def cuts_of(levels: np.ndarray, thresholds: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """The distinct cuts ``int(t * max)`` that thresholds mean for a map.
 
     Args:
-        levels: uint8 (H, W).
+        levels: uint8 (H, W), or uint16 from `fine_levels`.
         thresholds: float64 (G,) in [0, 1].
 
     Returns:
@@ -75,16 +114,19 @@ def cuts_of(levels: np.ndarray, thresholds: np.ndarray) -> tuple[np.ndarray, np.
         >>> cuts.tolist(), position.tolist()
         ([0, 2, 3], [0, 0, 1, 1, 2])
     """
-    cuts, position = np.unique((thresholds * float(levels.max())).astype(np.int64), return_inverse=True)
-    return cuts, position
+    highest = int(levels.max()) >> (8 if levels.dtype == np.uint16 else 0)
+    wanted = (thresholds * float(highest)).astype(np.int64)
+    there = np.zeros(256, dtype=bool)
+    there[wanted] = True
+    return np.flatnonzero(there), (there.cumsum() - 1)[wanted]
 
 
 def boxes_at(levels: np.ndarray, cut: int, components: str) -> np.ndarray:
     """The boxes at one cut.
 
     Args:
-        levels: uint8 (H, W).
-        cut: pixels strictly above it count.
+        levels: uint8 (H, W), or uint16 from `fine_levels`.
+        cut: grey level; pixels strictly above it count.
         components: see the module's table.
 
     Returns:
@@ -94,62 +136,111 @@ def boxes_at(levels: np.ndarray, cut: int, components: str) -> np.ndarray:
         >>> boxes_at(np.array([[9, 0, 7, 7]], np.uint8), 5, "largest_pixels").tolist()
         [[2, 0, 2, 1]]
     """
-    if components not in COMPONENTS:
-        raise unknown("components", components, COMPONENTS)
-    if levels.dtype != np.uint8 or levels.ndim != 2 or not levels.size:
-        raise InputError(f"expected grey levels uint8 (H, W), got {levels.dtype} {levels.shape}; see to_levels()")
-    _, binary = cv2.threshold(levels, int(cut), 255, cv2.THRESH_BINARY)
-    return COMPONENTS[components](binary)
+    return box_spans(levels, np.array([cut]), components, "opencv").boxes
 
 
-def box_spans(levels: np.ndarray, cuts: np.ndarray, components: str) -> Spans:
+def box_spans(levels: np.ndarray, cuts: np.ndarray, components: str, engine: str = "tree") -> Spans:
     """The boxes at each of several cuts.
 
     Args:
-        levels: uint8 (H, W).
+        levels: uint8 (H, W), or uint16 from `fine_levels`.
         cuts: int64 (L,), ascending and distinct, see `cuts_of`.
         components: see the module's table.
+        engine: ``tree`` or ``opencv``; the boxes at a cut are the same.
 
     Returns:
         Spans over ``cuts``; every cut has at least one box.
+
+    Example:
+        >>> spans = box_spans(np.array([[9, 0, 7, 7]], np.uint8), np.arange(9), "largest_pixels")
+        >>> spans.boxes[[6, 7]].tolist()
+        [[2, 0, 2, 1], [0, 0, 1, 1]]
     """
-    found = [boxes_at(levels, cut, components) for cut in cuts]
+    if components not in COMPONENTS:
+        raise unknown("components", components, COMPONENTS)
+    if engine not in ENGINES:
+        raise unknown("engine", engine, ENGINES)
+    if levels.dtype not in (np.uint8, np.uint16) or levels.ndim != 2 or not levels.size:
+        raise InputError(
+            f"expected grey levels (H, W), uint8 or uint16, got {levels.dtype} {levels.shape}; see to_levels()"
+        )
+    if engine == "opencv" or len(cuts) <= FEW_CUTS:
+        return _opencv_spans(levels, cuts, components)
+    fine = levels.astype(np.uint16) << 8 if levels.dtype == np.uint8 else np.require(levels, None, "CW")
+    return _tree_spans(fine, np.asarray(cuts), components)
+
+
+def _opencv_spans(levels: np.ndarray, cuts: np.ndarray, components: str) -> Spans:
+    grey = (levels >> 8).astype(np.uint8) if levels.dtype == np.uint16 else levels
+    found = []
+    for cut in cuts:
+        boxes = COMPONENTS[components](cv2.threshold(grey, int(cut), 255, cv2.THRESH_BINARY)[1])
+        found.append(boxes if len(boxes) else np.zeros((1, 4), np.int64))
     position = np.repeat(np.arange(len(cuts)), [len(boxes) for boxes in found])
     return Spans(np.concatenate(found), position, position)
 
 
-def _largest_pixels(binary: np.ndarray) -> np.ndarray:
-    _, labels, stats, _ = cv2.connectedComponentsWithStats(binary, connectivity=8)
-    sizes = stats[1:, cv2.CC_STAT_AREA]
-    if not len(sizes):
-        return np.zeros((1, 4), dtype=np.int64)
-    largest = 1 + np.flatnonzero(sizes == sizes.max())
-    # OpenCV numbers components by blocks of pixels, not in reading order.
-    chosen = largest[0] if len(largest) == 1 else labels.ravel()[np.isin(labels, largest).argmax()]
-    return stats[chosen, :4].astype(np.int64).reshape(1, 4)
+def _tree_spans(levels: np.ndarray, cuts: np.ndarray, components: str) -> Spans:
+    rank = np.searchsorted(cuts, np.arange(256)).astype(np.int32)  # the number of cuts that each level is above
+    if components == "largest_pixels":
+        boxes = component_sizes.largest(levels, rank, by_area=False)
+    else:
+        foreground, holes, padded = grow(levels, rank, holes=components == "all_contours")
+        if components == "all_contours":
+            return Spans(*_all_spans(foreground, holes, len(cuts)))
+        boxes = largest_contours(foreground, padded, cuts)
+        if boxes is None:
+            boxes = component_sizes.largest(levels, rank, by_area=True)
+    position = np.arange(len(cuts))
+    return Spans(boxes, position, position)
 
 
-def _largest_contour(binary: np.ndarray) -> np.ndarray:
-    contours = _contours(binary)
-    if len(contours) > 1:
-        contours = [max(contours, key=cv2.contourArea)]
-    return _rectangles(contours)
+@compiled
+def _all_spans(foreground, holes, num_cuts):
+    """The spans of all nodes that are there at some cut, holes with the pixels around them."""
+    empty = num_cuts - (foreground[0].birth if len(foreground) else num_cuts)  # the first cut without a pixel above
+    num = 1 if empty < num_cuts else 0
+    for nodes in (foreground, holes):
+        for i in range(len(nodes)):
+            num += nodes[i].birth < nodes[i].end
+    boxes, first, last = np.zeros((num, 4), np.int64), np.empty(num, np.int64), np.empty(num, np.int64)
+    row = 0
+    if empty < num_cuts:
+        first[0], last[0], row = empty, num_cuts - 1, 1
+    for i in range(len(foreground)):
+        node = foreground[i]
+        if node.birth < node.end:  # downwards
+            _write(boxes, row, node, 0)
+            first[row], last[row], row = num_cuts - node.end, num_cuts - 1 - node.birth, row + 1
+    for i in range(len(holes)):
+        node = holes[i]
+        if node.birth < node.end:  # upwards
+            _write(boxes, row, node, 1)
+            first[row], last[row], row = node.birth, node.end - 1, row + 1
+    return boxes, first, last
 
 
-def _all_contours(binary: np.ndarray) -> np.ndarray:
-    return _rectangles(_contours(binary))
+@compiled
+def _write(boxes, row, node, margin):
+    boxes[row, 0], boxes[row, 1] = node.x0 - margin, node.y0 - margin
+    boxes[row, 2], boxes[row, 3] = node.x1 - node.x0 + 1 + 2 * margin, node.y1 - node.y0 + 1 + 2 * margin
 
 
-def _contours(binary: np.ndarray) -> list[np.ndarray]:
-    return list(cv2.findContours(binary, cv2.RETR_TREE, cv2.CHAIN_APPROX_SIMPLE)[0])
+@compiled
+def _fine_levels(values, out):
+    """Returns whether all values lie in [0, 1]."""
+    fine = True
+    for y in range(values.shape[0]):
+        for x in range(values.shape[1]):
+            value = values[y, x]
+            fine &= (value >= 0.0) & (value <= 1.0)
+            out[y, x] = np.uint16(np.int32(value * 255.0 * 256.0))
+    return fine
 
 
-def _rectangles(contours: list[np.ndarray]) -> np.ndarray:
-    return np.array([cv2.boundingRect(contour) for contour in contours] or [(0, 0, 0, 0)], dtype=np.int64)
-
-
-COMPONENTS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
-    "largest_pixels": _largest_pixels,
-    "largest_contour": _largest_contour,
-    "all_contours": _all_contours,
-}
+@compiled
+def _best(first, last, values, out):
+    for i in range(len(values)):
+        value = values[i]
+        for k in range(first[i], last[i] + 1):
+            out[k] = max(out[k], value)

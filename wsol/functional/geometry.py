@@ -36,6 +36,24 @@ class Geometry:
         """The whole image resized to ``size`` x ``size``, whatever its shape."""
         return cls(image_size, (size, size), (0, 0), (size, size))
 
+    @classmethod
+    def whole(cls, image_size: tuple[int, int]) -> Geometry:
+        """The image as it is."""
+        return cls(image_size, image_size, (0, 0), image_size)
+
+    @classmethod
+    def crop(cls, image_size: tuple[int, int], resize: int, size: int) -> Geometry:
+        """The shorter side resized to ``resize``, then the ``size`` x ``size`` window at the centre.
+
+        Example:
+            >>> view = Geometry.crop((500, 375), resize=256, size=224)
+            >>> view.resized, view.offset
+            ((341, 256), (58, 16))
+        """
+        resized = shorter_side(image_size, resize)
+        offset = round((resized[0] - size) / 2), round((resized[1] - size) / 2)
+        return cls(image_size, resized, offset, (size, size))
+
     def to_input(self, boxes: np.ndarray | list) -> np.ndarray:
         """Map boxes (M, 4) from the image frame to the input frame; float64, not clipped."""
         out = np.array(boxes, dtype=np.float64).reshape(-1, 4)
@@ -56,3 +74,15 @@ class Geometry:
         out = boxes.copy()
         out[:, 0], out[:, 2] = self.input_size[0] - boxes[:, 2], self.input_size[0] - boxes[:, 0]
         return out
+
+
+def shorter_side(size: tuple[int, int], target: int) -> tuple[int, int]:
+    """Scale (width, height) so that the shorter becomes ``target``; the other is rounded down, as torchvision does.
+
+    Example:
+        >>> shorter_side((500, 375), 256)
+        (341, 256)
+    """
+    width, height = size
+    short = min(size)
+    return target * width // short, target * height // short

@@ -22,7 +22,6 @@ from wsol.functional.geometry import Geometry
 
 INTERPOLATIONS = {"cubic": cv2.INTER_CUBIC, "linear": cv2.INTER_LINEAR}
 SCALINGS = ("minmax", "max")
-FRAMES = ("input", "image")
 
 
 def normalize(score_map: np.ndarray, scaling: str = "minmax") -> np.ndarray:
@@ -108,51 +107,69 @@ def upright(geometry: Geometry) -> Geometry:
     return replace(geometry, mirrored=False)
 
 
-def window(geometry: Geometry) -> tuple[int, int, int, int]:
-    """The part of the image that a view shows, rounded to whole pixels (at least one), x0, y0, x1, y1 half-open.
+def window(view: Geometry, frame: Geometry) -> tuple[int, int, int, int]:
+    """The part of a frame that a view of the same image shows, rounded to whole pixels (at least one).
+
+    Returns:
+        x0, y0, x1, y1 half-open in the frame; it may reach beyond the frame.
 
     Example:
-        >>> window(Geometry(image_size=(500, 375), resized=(341, 256), offset=(58, 16), input_size=(224, 224)))
-        (85, 23, 413, 352)
+        >>> crop = Geometry(image_size=(500, 375), resized=(341, 256), offset=(58, 16), input_size=(224, 224))
+        >>> window(crop, Geometry.whole((500, 375))), window(crop, crop)
+        ((85, 23, 413, 352), (0, 0, 224, 224))
     """
-    corners = upright(geometry).to_image([[0.0, 0.0, *geometry.input_size]])[0]
-    x0, y0, x1, y1 = (int(value) for value in np.rint(corners))
+    seen = upright(view).to_image([[0.0, 0.0, *view.input_size]])
+    x0, y0, x1, y1 = (int(value) for value in np.rint(upright(frame).to_input(seen)[0]))
     return x0, y0, max(x1, x0 + 1), max(y1, y0 + 1)
 
 
 def place(
-    score_map: np.ndarray, geometry: Geometry, *, frame: str, interpolation: str = "cubic", scaling: str = "minmax"
+    score_map: np.ndarray,
+    view: Geometry,
+    frame: Geometry,
+    *,
+    interpolation: str = "cubic",
+    scaling: str = "minmax",
+    scale_first: bool = False,
 ) -> np.ndarray:
     """Bring a class map, scaled to [0, 1], into the frame where boxes are judged; a mirrored view is mirrored back.
 
-    In the image frame a view may show a part only (a crop). Scaling then looks at what was seen; pixels outside, of
-    which nothing is known, get 0, the lowest score there is.
+    A view may show a part of the frame only (a crop, judged in the whole image). Scaling then looks at what was seen of
+    the frame; pixels outside, of which nothing is known, get 0, the lowest score there is.
 
     Scaling comes after resizing, so ``minmax`` of a map that is constant but not 0 may blow up the rounding errors of a
     cubic resize instead of giving zeros. The reference code does the same.
 
     Args:
-        score_map: real (h, w) over the whole input frame.
-        geometry: of its view.
-        frame: ``input`` or ``image``.
+        score_map: real (h, w) over the whole input frame of its view.
+        view: what part of the image the map is of.
+        frame: of the same image; its ``input_size`` is the frame's size.
         interpolation: see `resize`.
         scaling: see `normalize`.
+        scale_first: whether to scale the map as it comes and resize afterwards; its maximum may then end below 1, and
+            what a cubic resize overshoots is cut off.
 
     Returns:
-        float64 (H, W) in [0, 1], of ``geometry.input_size`` or ``geometry.image_size``.
+        float64 (H, W) in [0, 1], of ``frame.input_size``.
+
+    Raises:
+        InputError: the view shows nothing of the frame, or they are of images of different sizes.
     """
-    if frame not in FRAMES:
-        raise unknown("frame", frame, FRAMES)
-    ahead = score_map[:, ::-1] if geometry.mirrored else score_map
-    if frame == "input":
-        return normalize(resize(ahead, geometry.input_size, interpolation), scaling)
-    part = window(geometry)
-    seen = normalize(resize(ahead, (part[2] - part[0], part[3] - part[1]), interpolation), scaling)
-    if part == (0, 0, *geometry.image_size):
+    if view.image_size != frame.image_size:
+        raise InputError(f"a view of an image of {view.image_size} can't be placed in one of {frame.image_size}")
+    ahead = score_map[:, ::-1] if view.mirrored else score_map
+    part = window(view, frame)
+    size = part[2] - part[0], part[3] - part[1]
+    if scale_first:
+        seen = resize(normalize(ahead, scaling), size, interpolation).clip(0, 1)
+    else:
+        seen = resize(ahead, size, interpolation)
+    inside, cut = _overlap(part, frame.input_size)
+    seen = seen[cut] if scale_first else normalize(seen[cut], scaling)
+    if part == (0, 0, *frame.input_size):
         return seen
-    out = np.zeros(geometry.image_size[::-1])
-    inside, cut = _overlap(part, geometry.image_size)
-    out[inside] = seen[cut]
+    out = np.zeros(frame.input_size[::-1])
+    out[inside] = seen
     return out
 
 
@@ -183,16 +200,17 @@ def merge(
         raise InputError(f"the views are of images of different sizes: {sorted({g.image_size for g in geometries})}")
     if len(geometries) == 1:
         return np.array(score_maps[0], dtype=np.float32), geometries[0]
+    whole = Geometry.whole(size)
     total, views = np.zeros(size[::-1]), np.zeros(size[::-1], dtype=np.int64)
     for score_map, geometry in zip(score_maps, geometries, strict=True):
-        part = window(geometry)
+        part = window(geometry, whole)
         ahead = score_map[:, ::-1] if geometry.mirrored else score_map
         inside, cut = _overlap(part, size)
         total[inside] += resize(ahead, (part[2] - part[0], part[3] - part[1]), interpolation)[cut]
         views[inside] += 1
     mean = total / np.maximum(views, 1)
     mean[views == 0] = mean[views > 0].min()
-    return mean.astype(np.float32), Geometry(size, size, (0, 0), size)
+    return mean.astype(np.float32), whole
 
 
 def _as_map(score_map: np.ndarray) -> np.ndarray:

@@ -1,10 +1,18 @@
 """Metrics as torchmetrics classes, one file each, with plain functions beside them; usable in anybody's loop."""
 
 from wsol.metrics.baselines import BASELINES, Baselines
+from wsol.metrics.box_accuracy import BoxAccuracy, Curves, box_accuracy
 from wsol.metrics.classification import ClassificationError, classification_error
-from wsol.metrics.localization import BoxAccuracy, Curves, box_accuracy, localization_rows
+from wsol.metrics.localization_error import (
+    LocalizationError,
+    MaxBoxAcc,
+    MaxBoxAccV2,
+    localization_error,
+    max_box_acc,
+)
+from wsol.metrics.localization_rows import chosen, localization_rows
 from wsol.metrics.per_image import PerImage
-from wsol.metrics.pixel_ap import PixelAveragePrecision
+from wsol.metrics.pxap import PxAP, pxap
 
 __all__ = [
     "BASELINES",
@@ -12,9 +20,16 @@ __all__ = [
     "BoxAccuracy",
     "ClassificationError",
     "Curves",
+    "LocalizationError",
+    "MaxBoxAcc",
+    "MaxBoxAccV2",
     "PerImage",
-    "PixelAveragePrecision",
+    "PxAP",
     "box_accuracy",
+    "chosen",
     "classification_error",
+    "localization_error",
     "localization_rows",
+    "max_box_acc",
+    "pxap",
 ]

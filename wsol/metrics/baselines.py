@@ -8,6 +8,8 @@ import numpy as np
 
 from wsol.functional.baselines import FRACTIONS, centre_boxes, centre_gaussian, whole_image
 from wsol.functional.geometry import Geometry
+from wsol.functional.maps import window
+from wsol.metrics.box_accuracy import BoxAccuracy
 from wsol.protocols import Found, Protocol
 from wsol.types import Truth
 
@@ -25,22 +27,18 @@ class Baselines:
     * ``centre gaussian``: a score map, judged like any other.
 
     ``thresholds`` and ``origins`` hold by baseline what `wsol.metrics.BoxAccuracy` and `wsol.metrics.localization_rows`
-    are to be given for it.
+    are to be given for it; `metric` builds the former.
 
     Args:
         protocol: how boxes are judged.
 
     Example:
-        >>> from wsol.protocols import Protocol
-        >>> protocol = Protocol(
-        ...     name="mine", reference="none", frame="image", interpolation="linear", scaling="max",
-        ...     components="largest_pixels", predicted_end="last_pixel", true_end="last_pixel",
-        ...     truncate_true_box=False, plus_one=True, boundary=">=", origins=["fixed"], fixed_threshold=0.2)
-        >>> baselines = Baselines(protocol)
+        >>> from wsol.protocols import protocol
+        >>> baselines = Baselines(protocol("cam2016"))
         >>> truth = Truth(np.array([[0.0, 0.0, 8.0, 5.0]]), inclusive=False)
         >>> hits = baselines.hits(Geometry.square((8, 8), 8), truth)
-        >>> {name: (len(h), bool(h[-1])) for name, h in hits.items()}
-        {'whole image': (1, True), 'centre box': (100, True), 'centre gaussian': (1, True)}
+        >>> {name: (h.shape, bool(h[0, -1])) for name, h in hits.items()}
+        {'whole image': ((1, 1), True), 'centre box': ((1, 100), True), 'centre gaussian': ((1, 1), True)}
     """
 
     def __init__(self, protocol: Protocol) -> None:
@@ -48,7 +46,7 @@ class Baselines:
         self.thresholds: dict[str, np.ndarray | None] = {
             "whole image": None,
             "centre box": FRACTIONS,
-            "centre gaussian": protocol.thresholds,
+            "centre gaussian": protocol.thresholds if len(protocol.thresholds) else None,
         }
         choosing = tuple(origin for origin in protocol.origins if origin != "fixed") or ("fullsup", "oracle")
         self.origins: dict[str, tuple[str, ...]] = {
@@ -58,26 +56,34 @@ class Baselines:
         }
         self._found: dict[Hashable, Found] = {}
 
-    def hits(self, geometry: Geometry, truth: Truth) -> dict[str, np.ndarray]:
-        """Whether each baseline is right on an image: bool (G,) by name, one for each of its ``thresholds``.
+    def metric(self, name: str) -> BoxAccuracy:
+        """The metric that takes the hits of one baseline; it has no class scores, so no top-k."""
+        columns = self.protocol.num_columns if name == "centre gaussian" else 1
+        by_class = self.protocol.average == "class"
+        ious = self.protocol.iou_thresholds
+        return BoxAccuracy(self.thresholds[name], (), ious=ious, columns=columns, by_class=by_class)
+
+    def hits(self, view: Geometry, truth: Truth) -> dict[str, np.ndarray]:
+        """Whether each baseline is right on an image: bool (I, G) by name, G of its ``thresholds``.
 
         Args:
-            geometry: of the image's view.
+            view: of the image.
             truth: of the image.
         """
-        size = geometry.image_size
+        size = view.image_size
         return {
-            "whole image": self.protocol.judge_boxes(whole_image(size), geometry, truth),
-            "centre box": self.protocol.judge_boxes(centre_boxes(size), geometry, truth),
-            "centre gaussian": self.protocol.judge_found(self._gaussian(geometry), geometry, truth),
+            "whole image": self.protocol.judge_boxes(whole_image(size), view, truth),
+            "centre box": self.protocol.judge_boxes(centre_boxes(size), view, truth),
+            "centre gaussian": self.protocol.judge_found(self._gaussian(view), view, truth),
         }
 
-    def _gaussian(self, geometry: Geometry) -> Found:
+    def _gaussian(self, view: Geometry) -> Found:
         """The gaussian's boxes; they depend on sizes alone and finding them costs as much as a network's map."""
-        key: Hashable = geometry if self.protocol.frame == "image" else geometry.input_size
+        frame = self.protocol.frame_of(view)
+        key: Hashable = (window(view, frame), view.input_size, frame.input_size)
         found = self._found.get(key)
         if found is None:  # several threads may find the same, which does no harm
-            found = self.protocol.find(centre_gaussian(geometry.input_size), geometry)
+            found = self.protocol.find(centre_gaussian(view.input_size), view)
             if len(self._found) >= _CACHED_SIZES:
                 self._found.clear()
             self._found[key] = found

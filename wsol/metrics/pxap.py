@@ -14,7 +14,7 @@ from wsol.functional.pixels import average_precision, score_histograms
 from wsol.metrics.per_image import PerImage
 
 
-class PixelAveragePrecision(PerImage):
+class PxAP(PerImage):
     """Pixel-wise average precision (PxAP, Choe et al. 2020), percent; see `wsol.functional.pixels`.
 
     The histograms of an image would be far too much to keep, so they are summed as they come; of each image only its
@@ -26,7 +26,7 @@ class PixelAveragePrecision(PerImage):
         kwargs: of `torchmetrics.Metric`.
 
     Example:
-        >>> metric = PixelAveragePrecision()
+        >>> metric = PxAP()
         >>> scores, mask = np.array([[0.9, 0.4, 0.2]]), np.array([[1, 0, 255]], np.uint8)
         >>> metric.update([scores], [mask], index=torch.tensor([0]))
         >>> metric.compute()
@@ -53,9 +53,7 @@ class PixelAveragePrecision(PerImage):
         """
         positions = torch.as_tensor(index).reshape(-1).tolist()
         if not len(score_maps) == len(masks) == len(positions):
-            raise InputError(
-                f"PixelAveragePrecision: {len(score_maps)} maps, {len(masks)} masks, {len(positions)} positions"
-            )
+            raise InputError(f"PxAP: {len(score_maps)} maps, {len(masks)} masks, {len(positions)} positions")
         seen = set(self.joined("index").tolist())
         new: dict[int, np.ndarray] = {}
         for position, score_map, mask in zip(positions, score_maps, masks, strict=True):
@@ -78,3 +76,15 @@ class PixelAveragePrecision(PerImage):
                 f"{again} of the images were measured by several processes; use a sampler that neither pads nor repeats"
             )
         return average_precision(self.histograms.cpu().numpy())
+
+
+def pxap(score_maps: Sequence[np.ndarray], masks: Sequence[np.ndarray], num_thresholds: int = 1000) -> float:
+    """PxAP of one set, percent; the functional twin of `PxAP`, whose arguments these are.
+
+    Example:
+        >>> pxap([np.array([[0.9, 0.4, 0.2]])], [np.array([[1, 0, 255]], np.uint8)])
+        100.0
+    """
+    metric = PxAP(num_thresholds)
+    metric.update(score_maps, masks, torch.arange(len(score_maps)))
+    return metric.compute()

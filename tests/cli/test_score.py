@@ -1,0 +1,186 @@
+"""`wsol score` on maps that a small finished run left, and on folders of map files."""
+
+from __future__ import annotations
+
+import csv
+import json
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.conftest import SMALL_RUN
+from wsol.cli import main
+from wsol.interop.map_folder import open_maps
+
+QUICK = ["num_workers=0", "trainer.accelerator=cpu"]
+DATA = ["data=creatures", *(word for word in SMALL_RUN if word.startswith("data."))]
+
+
+@pytest.fixture(scope="module")
+def evaluated(finished_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of an evaluation that kept its maps."""
+    folder = tmp_path_factory.mktemp("eval") / "out"
+    assert main(["eval", f"run={finished_run}", f"out={folder}", "save_maps=true", *QUICK]) == 0
+    return folder
+
+
+def results(folder: Path) -> dict:
+    return json.loads((folder / "results.json").read_text())
+
+
+def score(*words: str) -> int:
+    return main(["score", *words])
+
+
+@pytest.fixture
+def npy(evaluated: Path, tmp_path: Path) -> Path:
+    """The test maps as .npy files."""
+    kept, folder = open_maps(evaluated / "maps" / "test"), tmp_path / "npy"
+    folder.mkdir()
+    for name in kept.ids:
+        np.save(folder / f"{name}.npy", kept.read(name)[0][0])
+    return folder
+
+
+def test_kept_maps_score_as_the_run_did(evaluated: Path, tmp_path: Path, capsys) -> None:
+    assert score(f"maps={evaluated}", f"out={tmp_path / 'out'}") == 0
+    again, first = results(tmp_path / "out"), results(evaluated)
+    judged = [row for row in first["localization"] if row["split"] == "test"]
+    assert again["localization"] == judged
+    assert again["classification"]["test"] == first["classification"]["test"]
+    assert again["error_kinds"] == first["error_kinds"]
+    assert "kinds of localization" in capsys.readouterr().out
+
+
+def test_every_protocol_side_by_side(evaluated: Path, tmp_path: Path) -> None:
+    assert score(f"maps={evaluated}", f"out={tmp_path / 'out'}", "protocol=all", "baselines=false") == 0
+    rows = results(tmp_path / "out")["localization"]
+    shipped = {file.stem for file in (Path(__file__).parents[2] / "configs" / "protocol").glob("*.yaml")}
+    assert {row["protocol"] for row in rows} == shipped
+    for row in rows:
+        assert row["threshold_origin"] in ("fixed", "fullsup", "oracle")
+        low, high = row["intervals"]["gt_known_error"]
+        assert low <= row["gt_known_error"] <= high
+
+
+def test_every_image_is_looked_at(evaluated: Path, tmp_path: Path) -> None:
+    assert score(f"maps={evaluated}", f"out={tmp_path / 'out'}") == 0
+    content = results(tmp_path / "out")
+    with (tmp_path / "out" / "per_image.csv").open(newline="") as stream:
+        lines = list(csv.DictReader(stream))
+    rows = [row for row in content["localization"] if row["maps"] == "localizer"]
+    assert len(lines) == 24 * len(rows)
+    for row in rows:
+        of = [
+            line
+            for line in lines
+            if (line["protocol"], line["threshold_origin"]) == (row["protocol"], row["threshold_origin"])
+        ]
+        assert len({line["image_id"] for line in of}) == 24
+        wrong = 100 * sum(line["right"] == "0" for line in of) / 24
+        assert wrong == pytest.approx(row["gt_known_error"])
+        top1 = 100 * sum(line["kind"] != "right" for line in of) / 24
+        assert top1 == pytest.approx(row["top1_error"])
+        shares = content["error_kinds"][row["protocol"]][row["threshold_origin"]]
+        assert sum(shares.values()) == pytest.approx(100)
+        assert 100 - shares["right"] == pytest.approx(row["top1_error"])
+
+
+def test_plain_files_score_alike_but_for_the_classes(evaluated: Path, npy: Path, tmp_path: Path) -> None:
+    words = [f"maps={npy}", *DATA, f"data_dir={_data_dir(evaluated)}", f"val_maps={evaluated / 'maps' / 'val'}"]
+    assert score(*words, f"out={tmp_path / 'out'}") == 0
+    own = [row for row in results(tmp_path / "out")["localization"] if row["maps"] == "localizer"]
+    expected = [
+        row for row in results(evaluated)["localization"] if row["maps"] == "localizer" and row["split"] == "test"
+    ]
+    assert [row["gt_known_error"] for row in own] == [row["gt_known_error"] for row in expected]
+    assert all("top1_error" not in row for row in own)
+    classes = next((evaluated / "maps" / "test").glob("classes-*.csv"))
+    assert score(*words, f"classes={classes}", f"out={tmp_path / 'classes'}") == 0
+    own = [row for row in results(tmp_path / "classes")["localization"] if row["maps"] == "localizer"]
+    assert [row["top1_error"] for row in own] == [row["top1_error"] for row in expected]
+
+
+def test_two_sets_of_maps_are_compared_by_image(evaluated: Path, npy: Path, tmp_path: Path, capsys) -> None:
+    worse = tmp_path / "worse"
+    worse.mkdir()
+    for file in npy.glob("*.npy"):
+        np.save(worse / file.name, -np.load(file))
+    words = [f"maps={npy}", f"against={worse}", *DATA, f"data_dir={_data_dir(evaluated)}", f"out={tmp_path / 'out'}"]
+    assert score(*words, "protocol=choe2020") == 0
+    (row,) = results(tmp_path / "out")["against"]["differences"]
+    assert row["difference"] == pytest.approx(row["ours"] - row["theirs"])
+    assert row["interval"][0] <= row["difference"] <= row["interval"][1]
+    assert "paired by image" in capsys.readouterr().out
+
+
+BAD = [
+    (["split=tset"], "did you mean 'test'"),
+    (["protocol=choe2021"], "no such choice"),
+    (["missing=ignore"], "refuse, count_as_miss"),
+    (["classes=/nowhere.csv"], "/nowhere.csv"),
+]
+
+
+@pytest.mark.parametrize(("words", "message"), BAD, ids=[words[0] for words, _ in BAD])
+def test_bad_words_are_refused(evaluated: Path, tmp_path: Path, capsys, words, message) -> None:
+    assert score(f"maps={evaluated}", f"out={tmp_path / 'out'}", *words) == 2
+    assert re.search(message, capsys.readouterr().err)
+    assert not (tmp_path / "out").exists()
+
+
+def test_maps_that_do_not_fit_are_refused_before_anything_is_scored(evaluated, npy, tmp_path, capsys) -> None:
+    words = [f"maps={npy}", *DATA, f"data_dir={_data_dir(evaluated)}", f"out={tmp_path / 'out'}"]
+    first, second, third, *_ = sorted(npy.glob("*.npy"))
+
+    def refused(message: str) -> None:
+        assert score(*words) == 2
+        error = capsys.readouterr().err
+        assert re.search(message, error), error
+        assert not (tmp_path / "out").exists()
+
+    kept = np.load(first)
+    first.unlink()
+    refused(f"no map for 1 of the 24 images of test, such as {first.stem}")
+    np.save(npy / "stranger.npy", kept)
+    refused("1 maps of images that the test split does not have, such as stranger")
+    (npy / "stranger.npy").unlink()
+    np.save(first, np.array([{}], dtype=object), allow_pickle=True)
+    refused(first.name)
+    first.write_bytes(second.read_bytes()[:150])
+    refused(first.name)
+    np.save(first, np.zeros((2, 3, 4)))
+    refused(first.name)
+    np.save(first, np.full((4, 4), np.nan))
+    np.save(third, np.full((4, 4), np.inf))
+    assert score(*words) == 0
+    assert results(tmp_path / "out")["not_finite_maps"]["test"] == [first.stem, third.stem]
+    assert "2 maps with values that are not finite" in capsys.readouterr().out
+
+
+def test_missing_maps_may_count_as_misses(evaluated: Path, npy: Path, tmp_path: Path) -> None:
+    words = [f"maps={npy}", *DATA, f"data_dir={_data_dir(evaluated)}", "protocol=choe2020"]
+    assert score(*words, f"out={tmp_path / 'all'}") == 0
+    lost = sorted(npy.glob("*.npy"))[:12]
+    for file in lost:
+        file.unlink()
+    assert score(*words, "missing=count_as_miss", f"out={tmp_path / 'half'}") == 0
+    content = results(tmp_path / "half")
+    assert content["missing_maps"] == [file.stem for file in lost]
+    (row,) = (row for row in content["localization"] if row["maps"] == "localizer")
+    assert row["images"] == 24
+    assert row["gt_known_error"] >= 50
+
+
+def test_a_store_of_other_data_is_refused(evaluated: Path, tmp_path: Path, capsys) -> None:
+    words = [*DATA, "data.seed=3", f"data_dir={_data_dir(evaluated)}", f"out={tmp_path / 'out'}"]
+    assert score(f"maps={evaluated}", *words) == 2
+    assert "other annotation" in capsys.readouterr().err
+
+
+def _data_dir(evaluated: Path) -> Path:
+    from omegaconf import OmegaConf
+
+    return Path(OmegaConf.load(evaluated / "config.yaml").data_dir)

@@ -1,0 +1,124 @@
+"""Every method on every backbone at strides 8 and 16: a newcomer of either kind is tested by its YAML file being there.
+
+All pairs with a network that is small enough here are always tested; of the others each backbone and stride with one
+method in turn, the rest under ``slow``.
+"""
+
+from __future__ import annotations
+
+import copy
+import io
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from omegaconf import OmegaConf
+
+from wsol import build
+from wsol.errors import InputError
+
+CONFIGS = Path(__file__).parents[1] / "configs"
+CLASSES = 5
+STRIDES = (8, 16)
+THIN = {"width": 8, "widths": [8, 8, 8, 16], "conv_channels": 8, "b_width": 8, "c_width": 8}
+"""What makes networks small, by the name of the option; options that are null or not there stay so."""
+
+
+def load(group: str, name: str) -> Any:
+    config = OmegaConf.load(CONFIGS / group / f"{name}.yaml")
+    node = config.get("head", config)
+    for key, value in THIN.items():
+        if node.get(key) is not None:
+            node[key] = value
+    return config
+
+
+METHODS = {path.stem: load("method", path.stem) for path in sorted((CONFIGS / "method").glob("*.yaml"))}
+BACKBONES = {path.stem: load("backbone", path.stem) for path in sorted((CONFIGS / "backbone").glob("*.yaml"))}
+
+
+def is_small(backbone: Any) -> bool:
+    return any(key in backbone for key in THIN) and backbone.get("depth", 0) < 50
+
+
+def cases() -> list:
+    found, turn = [], 0
+    for name, backbone in BACKBONES.items():
+        for stride in STRIDES:
+            turn += 1
+            for number, method in enumerate(METHODS):
+                always = is_small(backbone) or number == turn % len(METHODS)
+                marks = () if always else pytest.mark.slow
+                found.append(pytest.param(method, name, stride, marks=marks, id=f"{method}-{name}-{stride}"))
+    return found
+
+
+def localizer(method: str, backbone: str, stride: int) -> Any:
+    """Return the network at this stride or, where the backbone has no such stride, at its own."""
+    torch.manual_seed(0)
+    config = OmegaConf.create({"backbone": BACKBONES[backbone], "method": METHODS[method]})
+    own, config.backbone.output_stride = config.backbone.output_stride, stride
+    classes = tuple(map(str, range(CLASSES)))
+    try:
+        model = build.build_localizer(config, classes)
+        assert model.backbone.points["last"].stride == stride
+    except InputError as error:
+        assert "output_stride" in str(error)  # noqa: PT017 anything else is a failure
+        config.backbone.output_stride = own
+        model = build.build_localizer(config, classes)
+    return model
+
+
+def maps_of(model: Any, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    with torch.inference_mode():
+        output = model.eval()(images)
+        return output.logits, model.maps(output, torch.tensor([[0, 4], [3, 3]]))
+
+
+@pytest.mark.parametrize(("method", "backbone", "stride"), cases())
+def test_trains_a_step_evaluates_saves_and_loads(method: str, backbone: str, stride: int) -> None:
+    model = localizer(method, backbone, stride)
+    untrained = copy.deepcopy(model)
+    side = max(64, 2 * model.backbone.min_size)
+    images, targets = torch.randn(2, 3, side, side), torch.eye(CLASSES)[:2]
+    groups = model.parameter_groups()
+
+    inputs, mixed = images, targets
+    for number, node in enumerate(METHODS[method].batch_transforms):
+        inputs, mixed = build.instantiate(node, f"method.batch_transforms[{number}]")(inputs, mixed)
+    assert mixed.shape == (2, CLASSES)
+    assert torch.allclose(mixed.sum(1), torch.ones(2))
+    losses = model.loss(model.train()(inputs, labels=mixed.argmax(1)), mixed)
+    sum(losses.values()).backward()
+    for name, parameter in model.named_parameters():
+        assert parameter.grad is not None, f"{name}: distributed training waits for its gradient"
+        assert parameter.grad.isfinite().all(), name
+    optimizer = torch.optim.SGD([{"params": [p for _, p in group]} for group in groups.values()], lr=1e-3)
+    optimizer.step()
+    before = dict(untrained.named_parameters())
+    for part, group in groups.items():
+        assert any(not torch.equal(parameter, before[name]) for name, parameter in group), f"{part} learns nothing"
+
+    logits, maps = maps_of(model, images)
+    with torch.inference_mode():
+        height, width = model.backbone(images)["last"].shape[2:]
+    assert logits.shape == (2, CLASSES)
+    assert maps.shape == (2, 2, height, width)
+    assert maps.dtype == torch.float32
+    assert logits.isfinite().all()
+    assert maps.isfinite().all()
+    assert torch.allclose(maps[1, 0], maps[1, 1], atol=1e-5)
+
+    file = io.BytesIO()
+    torch.save(model.state_dict(), file)
+    file.seek(0)
+    assert not torch.equal(maps_of(untrained, images)[0], logits)
+    untrained.load_state_dict(torch.load(file, weights_only=True))
+    assert all(torch.equal(a, b) for a, b in zip(maps_of(untrained, images), (logits, maps), strict=True))
+
+
+def test_each_method_and_each_backbone_is_always_tested() -> None:
+    always = [case.values for case in cases() if not case.marks]
+    assert {method for method, _, _ in always} == set(METHODS)
+    assert {(backbone, stride) for _, backbone, stride in always} == {(b, s) for b in BACKBONES for s in STRIDES}

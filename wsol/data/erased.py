@@ -1,0 +1,149 @@
+"""A split whose images have regions painted over: those that a network has found already (adversarial erasing).
+
+Wei et al. 2017, "Object Region Mining with Adversarial Erasing: A Simple Classification to Semantic Segmentation
+Approach", section 3.1: networks are trained in rounds, each on images in which the regions found in all rounds before
+are replaced by the mean pixel. The stored image is painted, before any transform, so that what crops, flips and resizes
+an image does the same to its regions. Regions of several rounds add up by wrapping a split once for each.
+
+A folder of regions holds ``masks.npy``, one row of packed bits for each image of the split in its order, side x side
+over the whole image (64 x 64: 512 bytes), and ``about.json``, which says of which split they are.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import cv2
+import numpy as np
+from numpy.lib.format import open_memmap
+
+from wsol.data.source import Split
+from wsol.errors import InputError
+
+VERSION = 1
+
+
+class ErasedSplit(Split):
+    """A split as it was, but for the pixels painted over.
+
+    Args:
+        split: the images.
+        folder: their regions, from `write_regions`.
+        fill: the mean pixel, red, green and blue in [0, 1]: the ``mean`` of the backbone's preprocessing.
+
+    Raises:
+        InputError: no regions there, those of another split, or a file of another size than it should have.
+    """
+
+    def __init__(self, split: Split, folder: str | Path, fill: Sequence[float]) -> None:
+        super().__init__(split.name, split.ids, split.labels, split.boxes, split.has_masks, split.blacklist)
+        self._inner = split
+        self._bits, self._side = _open(Path(folder), split)
+        self._fill = np.rint(np.clip(fill, 0, 1) * 255).astype(np.uint8)
+
+    def region(self, i: int) -> np.ndarray:
+        """What is painted over in image ``i`` here, of this folder alone: bool (side, side) over the whole image."""
+        return self._region(int(self._rows[i]))
+
+    def _region(self, row: int) -> np.ndarray:
+        return np.unpackbits(self._bits[row], count=self._side**2).reshape(self._side, self._side).astype(bool)
+
+    def _read_image(self, row: int) -> np.ndarray:
+        return paint(self._inner.image(row), self._region(row), self._fill)
+
+    def _read_size(self, row: int) -> tuple[int, int]:
+        return self._inner.size(row)
+
+    def _read_mask(self, row: int) -> np.ndarray | None:
+        return self._inner.mask(row)
+
+
+def paint(image: np.ndarray, region: np.ndarray, fill: np.ndarray) -> np.ndarray:
+    """Paint a region over an image.
+
+    Args:
+        image: uint8 (H, W, 3).
+        region: bool (h, w) over the whole image; its edge is interpolated linearly.
+        fill: uint8 (3,).
+
+    Returns:
+        A new array; the image itself if the region is empty.
+
+    Example:
+        >>> paint(np.zeros((1, 4, 3), np.uint8), np.array([[False, True]]), np.array([7, 8, 9], np.uint8))[0, :, 0]
+        array([0, 0, 7, 7], dtype=uint8)
+    """
+    if not region.any():
+        return image
+    size = image.shape[1], image.shape[0]
+    out = image.copy()
+    out[cv2.resize(region.astype(np.float32), size, interpolation=cv2.INTER_LINEAR) >= 0.5] = fill
+    return out
+
+
+def write_regions(folder: str | Path, split: Split, regions: Iterable[np.ndarray], side: int = 64) -> None:
+    """Write the regions of a split, all of them or none: the folder appears when the last one is written.
+
+    Args:
+        folder: where to; must not be there yet.
+        split: whose regions these are.
+        regions: bool (side, side) over the whole image, one for each image in the split's order.
+        side: of a region.
+
+    Raises:
+        InputError: another number of regions than images, another shape, or a folder that cannot be written.
+    """
+    folder = Path(folder)
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        partial = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
+    except OSError as error:
+        raise InputError(f"{folder.parent}: cannot be made ({error.strerror}); choose another folder") from error
+    try:
+        bits = open_memmap(partial / "masks.npy", mode="w+", dtype=np.uint8, shape=(len(split), -(-side * side // 8)))
+        count = 0
+        for region in regions:
+            if count == len(split) or region.shape != (side, side):
+                shape = f"{region.shape} as number {count + 1}"
+                raise InputError(f"{folder}: expected {len(split)} regions of {side} x {side}, got {shape}")
+            bits[count] = np.packbits(region)
+            count += 1
+        if count < len(split):
+            raise InputError(f"{folder}: expected {len(split)} regions, one for each image, got {count}")
+        bits.flush()
+        about = {"version": VERSION, "split": split.name, "fingerprint": split.fingerprint(), "side": side}
+        (partial / "about.json").write_text(json.dumps(about, indent=2) + "\n", encoding="utf-8")
+        partial.chmod(0o755)
+        os.rename(partial, folder)
+    except OSError as error:
+        raise InputError(f"{folder}: cannot be written ({error.strerror}); choose a folder not there yet") from error
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+def _open(folder: Path, split: Split) -> tuple[np.ndarray, int]:
+    """The packed regions of a split, mapped into memory, and their side."""
+    try:
+        about = json.loads((folder / "about.json").read_text(encoding="utf-8"))
+        version, fingerprint, side = about["version"], about["fingerprint"], int(about["side"])
+        bits = np.load(folder / "masks.npy", mmap_mode="r", allow_pickle=False)
+    except (OSError, ValueError, EOFError, KeyError, TypeError) as error:
+        raise InputError(f"{folder}: no regions, or damaged ones ({error}); delete it and make them again") from error
+    if version != VERSION:
+        raise InputError(f"{folder / 'about.json'}: expected version {VERSION}, got {version}; make the regions again")
+    if fingerprint != split.fingerprint():
+        raise InputError(
+            f"{folder}: these regions are of another split than {split.name!r} with {len(split)} images (its ids, "
+            "labels or boxes differ); make them again, or use the data they were made with"
+        )
+    if bits.dtype != np.uint8 or bits.shape != (len(split), -(-side * side // 8)):
+        raise InputError(
+            f"{folder / 'masks.npy'}: expected {len(split)} rows of {side} x {side} bits, got {bits.dtype} "
+            f"{bits.shape}; delete {folder} and make the regions again"
+        )
+    return bits, side

@@ -1,0 +1,412 @@
+"""The connected components of a map at all thresholds, with their boxes, from one sweep over few of its pixels.
+
+**Order.** Sort the pixels of a map by falling value, equal ones in reading order. At a threshold, a first part of that
+order is the foreground. Add pixel after pixel: one without an earlier neighbour begins a component, any other one joins
+the component or components of its earlier neighbours. Union-find does that, and this is the *component tree* of the
+foreground (8-connected). Run backwards, the same order adds the background's pixels. With 4 neighbours, and everything
+beyond the frame as a component that is there from the start, all other components are the holes.
+
+**Which pixels matter.** The earlier neighbours of a pixel form *groups* that are connected around it. A pixel is an
+*event* if there is no group (it begins a component) or several (it may join components); or if neither its left nor its
+right neighbour is earlier (a *row peak*), or neither the upper nor the lower one (a *column peak*). No other pixel can
+change a box: it joins one component only, which has a pixel beside it and one above or below it, so the box reaches its
+column and its row already. A smooth map of 224 x 224 has some 1,700 events among 50,176 pixels. They are found eight at a
+time; only they are sorted and swept.
+
+**The component of a pixel that is no event.** One of its row neighbours is earlier. That one in turn, unless it is an
+event, has an earlier row neighbour, and as the pixel we come from is later, it lies further on. The walk ends at an
+event, at the row peak at the latest; all that is passed is earlier and connected. The same goes for columns.
+
+Values have 16 bits, of which thresholds look at the upper 8, the *level*. The order within a level is free. With the
+next 8 bits of the map in the lower ones, most plateaus, all of whose rows have peaks, disappear.
+
+The result is a list of *nodes*, one for each box that a component has had. Time counts cuts as a sweep passes them,
+downwards for the foreground and upwards for the background, and nodes are in the order of their birth.
+
+Positions and component numbers are unsigned: numba need not look for negative indices then. (It makes a float of an
+unsigned and a signed integer together, so constants are unsigned as well.)
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import NamedTuple
+
+import numpy as np
+
+from wsol.functional.compiled import Scratch, compiled
+
+U = np.uint64
+
+LEFT = 8
+"""Columns of padding on the left, so that each row begins with a 64-bit word of masks."""
+
+NODE = np.dtype(
+    [
+        ("x0", np.int32),  # the box, both ends inside
+        ("y0", np.int32),
+        ("x1", np.int32),
+        ("y1", np.int32),
+        ("birth", np.int32),  # its time: from birth ...
+        ("end", np.int32),  # ... to before this
+        ("after", np.int32),  # the node that contains it from then on
+        ("top", np.int32),  # position of one of its pixels in row y0
+    ]
+)
+"""A component while its box stays the same."""
+
+
+class Padded(NamedTuple):
+    """A map in a frame of padding, `LEFT` columns on the left and at least one pixel elsewhere, flattened.
+
+    A row has ``1 << shift`` pixels: the *position* of a pixel is ``(y + 1 << shift) + x + LEFT``. Neighbours are numbered
+    counterclockwise from 0, east; even ones share a side with the pixel. A mask has a bit for each of them.
+    """
+
+    height: int
+    width: int
+    shift: np.uint64
+    ring: np.ndarray
+    """uint64 (8,): what to add to a position to get its neighbours'."""
+    values: np.ndarray
+    """uint16: value + 1; 0 in the padding, which therefore is later than every pixel."""
+    earlier: np.ndarray
+    """uint8 mask: which neighbours come earlier in the order of falling values; 255 in the padding."""
+    events: np.ndarray
+    """uint8: bit 0, event of the foreground's tree; bit 1, of the background's."""
+    labels: np.ndarray
+    """uint32: component of each event that was swept; 0, all that is outside, in the padding."""
+
+
+class Side(NamedTuple):
+    """Foreground or background, as a sweep sees it."""
+
+    flag: np.uint8
+    """Its bit in `Padded.events`."""
+    flip: np.uint8
+    """What turns `Padded.earlier` into the mask of neighbours already added: 0, or 255 to invert it."""
+    adjacent: np.uint8
+    """Mask of the neighbours that are connected to the pixel: all, or those that share a side."""
+    count: np.ndarray
+    """uint8 (256,): the number of groups of each mask."""
+    member: np.ndarray
+    """uint8 (256, 4): one neighbour out of each group."""
+    times: np.ndarray
+    """int32 (256,): when the pixels of a level are added."""
+    num_cuts: int
+    """How many cuts there are; what is added then or later does not matter."""
+
+
+class Work(NamedTuple):
+    """Arrays for a sweep, each with room for every pixel."""
+
+    order: np.ndarray
+    """uint32 positions of events."""
+    other: np.ndarray
+    parent: np.ndarray
+    """uint32: the component that a component has become part of, or itself."""
+    current: np.ndarray
+    """uint32: the node of each component that still is one."""
+
+
+def _groups(sides_touch: bool, corners_count: bool) -> tuple[np.ndarray, np.ndarray]:
+    """The tables ``count`` and ``member`` of `Side`.
+
+    Args:
+        sides_touch: whether two neighbours that share a side with the pixel touch across its corner.
+        corners_count: whether a neighbour at a corner alone is a neighbour at all.
+    """
+    count, member = np.zeros(256, np.uint8), np.zeros((256, 4), np.uint8)
+    for mask in range(256):
+        left = [bit for bit in (0, 2, 4, 6, 1, 3, 5, 7) if mask >> bit & 1]
+        while left:
+            group = [left.pop(0)]
+            for bit in group:  # which grows
+                steps = (1, 7, 2, 6) if sides_touch and bit % 2 == 0 else (1, 7)
+                near = {(bit + step) % 8 for step in steps} & set(left)
+                group += near
+                left = [other for other in left if other not in near]
+            if corners_count or group[0] % 2 == 0:
+                member[mask, count[mask]] = group[0]
+                count[mask] += 1
+    return count, member
+
+
+GROUPS_8 = _groups(sides_touch=True, corners_count=True)
+GROUPS_4 = _groups(sides_touch=False, corners_count=False)
+LOWEST = np.array([0, *((mask & -mask).bit_length() - 1 for mask in range(1, 256))], np.uint8)
+"""The first neighbour in each mask."""
+
+_scratch = Scratch()
+
+
+def pad(levels: np.ndarray) -> Padded:
+    """Pad a map and compare each pixel with its neighbours.
+
+    Args:
+        levels: uint16 (H, W).
+
+    Returns:
+        The padded map, without events. Its arrays are the thread's: its next call overwrites them.
+    """
+    height, width = levels.shape
+    shift = max((width + LEFT).bit_length(), 4)
+    size = (height + 2) << shift
+    names = (("values", np.uint16), ("earlier", np.uint8), ("events", np.uint8), ("labels", np.uint32))
+    padded = Padded(height, width, U(shift), _ring(shift), *(_scratch.take(name, dtype, size) for name, dtype in names))
+    _pad(levels, padded)
+    return padded
+
+
+@cache
+def _ring(shift: int) -> np.ndarray:
+    stride = 1 << shift
+    offsets = (1, 1 - stride, -stride, -stride - 1, -1, stride - 1, stride, stride + 1)
+    return np.array(offsets, np.int64).astype(U)  # sums wrap around
+
+
+def grow(levels: np.ndarray, rank: np.ndarray, holes: bool) -> tuple[np.ndarray, np.ndarray, Padded]:
+    """The components of a map at all cuts.
+
+    Args:
+        levels: uint16 (H, W); thresholds look at the upper byte.
+        rank: int32 (256,), above how many cuts the pixels of each level are.
+        holes: whether the background's components are wanted.
+
+    Returns:
+        The foreground's nodes; the holes' (none if not wanted), without the foreground pixels around them; the padded
+        map. All are the thread's: its next call overwrites them.
+    """
+    padded = pad(levels)
+    _mark_events(padded.earlier, padded.events)
+    num_cuts, room = int(rank[255]), levels.size + 8
+    nodes = _scratch.take("nodes", NODE, 2 * room)
+    work = Work(*(_scratch.take(name, np.uint32, room) for name in Work._fields))
+    above = Side(np.uint8(1), np.uint8(0), np.uint8(0xFF), *GROUPS_8, num_cuts - rank, num_cuts)
+    num_above = _grow(padded, above, work, nodes)
+    below = Side(np.uint8(2), np.uint8(255), np.uint8(0x55), *GROUPS_4, rank, num_cuts)
+    num_below = _grow(padded, below, work, nodes[num_above:]) if holes else 0
+    return nodes[:num_above], nodes[num_above : num_above + num_below], padded
+
+
+@compiled
+def _pad(levels, padded):
+    height, width = levels.shape
+    values, labels, stride = padded.values, padded.labels, np.int64(1 << padded.shift)
+    values[:stride] = values[(height + 1) * stride :] = 0
+    labels[:stride] = labels[(height + 1) * stride :] = 0
+    for y in range(height):
+        row = (y + 1) * stride
+        begin, end = row + LEFT, row + LEFT + width
+        values[row:begin] = values[end : row + stride] = 0
+        labels[row:begin] = labels[end : row + stride] = 0
+        inside = values[begin:end]
+        for x in range(width):
+            inside[x] = min(levels[y, x], 65534) + 1  # 65534 and 65535 are of one level
+    compare(padded)
+
+
+@compiled
+def compare(padded):
+    """Fill in `Padded.earlier`: neighbours of greater value, or of the same and before in reading order."""
+    values, earlier, width, stride = padded.values, padded.earlier, padded.width, np.int64(1 << padded.shift)
+    earlier[:] = 255
+    for y in range(padded.height):
+        begin = (y + 1) * stride + LEFT
+        above = values[begin - stride - 1 : begin - stride + width + 1]
+        here = values[begin - 1 : begin + width + 1]
+        below = values[begin + stride - 1 : begin + stride + width + 1]
+        inside = earlier[begin : begin + width]
+        for x in range(width):
+            value = here[x + 1]
+            inside[x] = (
+                np.uint8(here[x + 2] > value)
+                | np.uint8(above[x + 2] >= value) << np.uint8(1)
+                | np.uint8(above[x + 1] >= value) << np.uint8(2)
+                | np.uint8(above[x] >= value) << np.uint8(3)
+                | np.uint8(here[x] >= value) << np.uint8(4)
+                | np.uint8(below[x] > value) << np.uint8(5)
+                | np.uint8(below[x + 1] > value) << np.uint8(6)
+                | np.uint8(below[x + 2] > value) << np.uint8(7)
+            )
+
+
+@compiled
+def _mark_events(earlier, events):
+    """Fill in `Padded.events` from `Padded.earlier`, eight bytes at a time."""
+    masks, marks = earlier.view(U), events.view(U)
+    for i in range(len(masks)):
+        marks[i] = _is_event(masks[i], True) | _is_event(~masks[i], False) << U(1)
+
+
+@compiled
+def _is_event(mask, sides_touch):
+    """For each of eight masks of earlier neighbours: 1 if the pixel is an event, else 0."""
+    ones, sides = U(0x0101010101010101), U(0x5555555555555555)
+    next1 = mask >> U(1) & ~(ones << U(7)) | (mask & ones) << U(7)  # bit k is the neighbour after k
+    next2 = next1 >> U(1) & ~(ones << U(7)) | (next1 & ones) << U(7)
+    if sides_touch:  # a group begins where a side is absent and one of the next two is there
+        begins = ~mask & (next1 | next2) & sides
+    else:  # a group ends at a side that is there, unless both of the next two are
+        begins = mask & ~(next1 & next2) & sides
+    pairs = (begins & ones * U(17)) + (begins >> U(2) & ones * U(17))
+    number = (pairs & ones * U(15)) + (pairs >> U(4) & ones * U(15))
+    several = number >> U(1) | number >> U(2)
+    no_peak = mask | mask >> U(4) & ones * U(15)  # bit 0: east or west; bit 2: north or south
+    return (several | ~no_peak | ~no_peak >> U(2)) & ones
+
+
+@compiled
+def _grow(padded, side, work, nodes):
+    """One tree. Returns its number of nodes."""
+    num = _collect(padded, side.flag, work.order)
+    _sort(padded.values, work.order[:num], work.other, 0)
+    _sort(padded.values, work.other[:num], work.order, 8)
+    return _sweep(padded, side, work.order[:num] if side.flip == 0 else work.order[:num][::-1], work, nodes)
+
+
+@compiled
+def _collect(padded, flag, out):
+    """Positions of the events, in reading order. Returns their number."""
+    events, marks = padded.events, padded.events.view(U)
+    flags = U(0x0101010101010101) * U(flag)
+    num = U(0)
+    for y in range(padded.height):
+        begin = U(y + 1 << padded.shift) + U(LEFT)
+        end = begin + U(padded.width)
+        for word in range(begin >> U(3), (end + U(7)) >> U(3)):
+            if marks[word] & flags:
+                for p in range(word << U(3), min((word << U(3)) + U(8), end)):
+                    out[num] = p  # overwritten unless it counts
+                    num += U(events[p] & flag != 0)
+    return num
+
+
+@compiled
+def _sort(values, positions, out, shift):
+    """Sort by a byte of the value, falling; equal ones stay in order."""
+    place = np.zeros(257, np.uint32)
+    for p in positions:
+        place[U(256 - ((values[p] - 1) >> shift & 255))] += np.uint32(1)
+    for byte in range(256):
+        place[byte + 1] += place[byte]
+    for p in positions:
+        byte = U(255 - ((values[p] - 1) >> shift & 255))
+        out[place[byte]] = p
+        place[byte] += np.uint32(1)
+
+
+@compiled
+def _sweep(padded, side, order, work, nodes):
+    """Add events in order and keep nodes. Component 0 is all that is outside; it has none. Returns their number."""
+    values, earlier, events, labels = padded.values, padded.earlier, padded.events, padded.labels
+    flag, flip, adjacent, count, member, times, num_cuts = side
+    parent, current = work.parent, work.current
+    ring, stride, one = padded.ring, U(1) << padded.shift, np.uint32(1)
+    parent[0] = 0
+    components, num = one, np.uint32(0)
+    for position in order:
+        p = U(position)
+        now = times[(values[p] - np.uint16(1)) >> np.uint16(8)]
+        if now >= num_cuts:
+            break
+        x, y = np.int32(p & (stride - U(1))) - np.int32(LEFT), np.int32(p >> padded.shift) - np.int32(1)
+        mask = earlier[p] ^ flip
+        groups = count[mask]
+        if groups == 0:
+            parent[components], current[components], labels[p] = components, num, components
+            _open(nodes[num], x, y, x, y, now, num_cuts, p)
+            components, num = components + one, num + one
+            continue
+        nearest = _marked(events, p, flag, ring) & mask & adjacent if groups == 1 else np.uint8(0)
+        if nearest:
+            label = labels[p + ring[LOWEST[nearest]]]
+        else:
+            label = labels[_walk(earlier, events, p, U(member[mask, 0]), flag, flip, ring)]
+        root = _find(parent, label)
+        for group in range(1, groups):
+            lost = _find(parent, labels[_walk(earlier, events, p, U(member[mask, group]), flag, flip, ring)])
+            if lost == root:
+                continue
+            if lost == 0 or (root != 0 and _extent(nodes[current[lost]]) > _extent(nodes[current[root]])):
+                root, lost = lost, root
+            parent[lost] = root
+            old = nodes[current[lost]]
+            old.end = now
+            if root != 0:
+                num = _extend(nodes, num, current, root, old.x0, old.y0, old.x1, old.y1, now, num_cuts, old.top)
+                old.after = current[root]
+        labels[p] = root
+        if root != 0:
+            num = _extend(nodes, num, current, root, x, y, x, y, now, num_cuts, p)
+    return num
+
+
+@compiled
+def _marked(events, p, flag, ring):
+    """Mask of the neighbours that are events."""
+    return np.uint8(
+        (events[p + ring[0]] & flag != 0)
+        | (events[p + ring[1]] & flag != 0) << 1
+        | (events[p + ring[2]] & flag != 0) << 2
+        | (events[p + ring[3]] & flag != 0) << 3
+        | (events[p + ring[4]] & flag != 0) << 4
+        | (events[p + ring[5]] & flag != 0) << 5
+        | (events[p + ring[6]] & flag != 0) << 6
+        | (events[p + ring[7]] & flag != 0) << 7
+    )
+
+
+@compiled
+def _walk(earlier, events, p, direction, flag, flip, ring):
+    """Where an earlier neighbour leads to: an event of its component, across the way we came."""
+    q = p + ring[direction]
+    if not events[q] & flag:
+        mask = earlier[q] ^ flip
+        if direction & U(3):  # not from the same row
+            step = ring[0] if mask & np.uint8(1) else ring[4]
+        else:
+            step = ring[2] if mask & np.uint8(4) else ring[6]
+        q += step
+        while not events[q] & flag:
+            q += step
+    return q
+
+
+@compiled
+def _find(parent, component):
+    """The component that this one has become part of."""
+    while parent[component] != component:
+        parent[component] = parent[parent[component]]
+        component = parent[component]
+    return component
+
+
+@compiled
+def _extent(node):
+    return (node.x1 - node.x0) * (node.y1 - node.y0)
+
+
+@compiled
+def _open(node, x0, y0, x1, y1, now, num_cuts, top):
+    node.x0, node.y0, node.x1, node.y1 = x0, y0, x1, y1
+    node.birth, node.end, node.after, node.top = now, num_cuts, -1, top
+
+
+@compiled
+def _extend(nodes, num, current, component, x0, y0, x1, y1, now, num_cuts, top):
+    """Make a component's box contain another one. Returns the number of nodes."""
+    node = nodes[current[component]]
+    if (x0 >= node.x0) & (y0 >= node.y0) & (x1 <= node.x1) & (y1 <= node.y1):
+        return num
+    if node.birth < now:  # the box so far was there at some cut
+        node.end, node.after = now, num
+        current[component] = num
+        _open(nodes[num], node.x0, node.y0, node.x1, node.y1, now, num_cuts, node.top)
+        node = nodes[num]
+        num += np.uint32(1)
+    if y0 < node.y0:
+        node.top = top
+    node.x0, node.y0 = min(node.x0, x0), min(node.y0, y0)
+    node.x1, node.y1 = max(node.x1, x1), max(node.y1, y1)
+    return num

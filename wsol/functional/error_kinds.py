@@ -1,0 +1,82 @@
+"""What is wrong with a wrong box: a part of the object, too large, several objects, or a miss.
+
+The split and its constants are those of Gao et al., "TS-CAM: Token Semantic Coupled Attention Map for Weakly Supervised
+Object Localization", ICCV 2021 (https://arxiv.org/abs/2103.14862), as their released code draws it: its multi-instance,
+part and more errors are ``several objects``, ``part`` and ``too large``; the rest is ``miss``. Two things differ. They
+count an image of wrong class as a class error before they look at its box; here the box is that of the true class's
+map, so ``right box, wrong class`` leaves a wrong box its own kind. And whether a box is right is the protocol's word,
+while shares are exact areas in the image frame.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+RIGHT, WRONG_CLASS, PART, TOO_LARGE, SEVERAL, MISS = KINDS = (
+    "right",
+    "right box, wrong class",
+    "part",
+    "too large",
+    "several objects",
+    "miss",
+)
+"""All kinds; each image is of exactly one."""
+
+SEVERAL_COVERED = 0.3
+"""A box that covers more than this share of each of two objects is on several."""
+
+PART_INSIDE = 0.5
+"""A wrong box with more than this share of itself inside the object is a part of it."""
+
+TOO_LARGE_COVERED = 0.7
+"""A wrong box, mostly outside, that covers at least this share of the object is too large."""
+
+
+def error_kind(box: np.ndarray, true_boxes: np.ndarray, *, box_right: bool, class_right: bool) -> str:
+    """The kind of one image's localization, the first of these that holds.
+
+    1. The box is right: ``right``, or ``right box, wrong class``.
+    2. It covers more than `SEVERAL_COVERED` of each of two objects or more: ``several objects``.
+    3. Of the object it overlaps best (IoU): more than `PART_INSIDE` of the box is inside: ``part``;
+    4. or the box covers at least `TOO_LARGE_COVERED` of the object: ``too large``.
+    5. ``miss``.
+
+    Args:
+        box: real (4,) the predicted box, half-open, image frame; without area it misses.
+        true_boxes: real (M, 4), of the same frame; M may be 0.
+        box_right: whether the protocol calls the box right.
+        class_right: whether the class is predicted; True where none is.
+
+    Returns:
+        One of `KINDS`.
+
+    Example:
+        >>> bird = np.array([[10.0, 10.0, 50.0, 40.0]])
+        >>> head, tree = np.array([10.0, 10.0, 25.0, 20.0]), np.array([0.0, 0.0, 90.0, 90.0])
+        >>> [error_kind(box, bird, box_right=False, class_right=True) for box in (head, tree)]
+        ['part', 'too large']
+    """
+    if box_right:
+        return RIGHT if class_right else WRONG_CLASS
+    truth = np.asarray(true_boxes, dtype=np.float64).reshape(-1, 4)
+    predicted = np.asarray(box, dtype=np.float64)
+    if not len(truth):
+        return MISS
+    shared = _area(np.maximum(truth[:, :2], predicted[:2]), np.minimum(truth[:, 2:], predicted[2:]))
+    own, of_objects = _area(predicted[:2], predicted[2:]), _area(truth[:, :2], truth[:, 2:])
+    covered = _share(shared, of_objects)
+    if (covered > SEVERAL_COVERED).sum() > 1:
+        return SEVERAL
+    best = _share(shared, own + of_objects - shared).argmax()
+    if _share(shared, own)[best] > PART_INSIDE:
+        return PART
+    return TOO_LARGE if covered[best] >= TOO_LARGE_COVERED else MISS
+
+
+def _area(low: np.ndarray, high: np.ndarray) -> np.ndarray:
+    return np.maximum(high - low, 0.0).prod(axis=-1)
+
+
+def _share(part: np.ndarray, whole: np.ndarray) -> np.ndarray:
+    """``part / whole``; 0 where there is no whole."""
+    return np.divide(part, whole, out=np.zeros_like(part), where=whole > 0)

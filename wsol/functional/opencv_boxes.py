@@ -1,0 +1,47 @@
+"""The boxes of a thresholded map as OpenCV finds them: what `wsol.functional.boxes` means, and its slow engine."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import cv2
+import numpy as np
+
+
+def largest_pixels(binary: np.ndarray) -> np.ndarray:
+    """The 8-connected component of most pixels, of equal ones the first in reading order: int64 (0 or 1, 4)."""
+    _, labels, stats, _ = cv2.connectedComponentsWithStats(binary, connectivity=8)
+    sizes = stats[1:, cv2.CC_STAT_AREA]
+    if not len(sizes):
+        return np.zeros((0, 4), dtype=np.int64)
+    largest = 1 + np.flatnonzero(sizes == sizes.max())
+    # OpenCV numbers components by blocks of pixels, not in reading order.
+    chosen = largest[0] if len(largest) == 1 else labels.ravel()[np.isin(labels, largest).argmax()]
+    return stats[chosen, :4].astype(np.int64).reshape(1, 4)
+
+
+def largest_contour(binary: np.ndarray) -> np.ndarray:
+    """The contour of greatest ``contourArea``, of equal ones OpenCV's first: int64 (0 or 1, 4)."""
+    contours = _contours(binary)
+    return _rectangles([max(contours, key=cv2.contourArea)] if contours else [])
+
+
+def all_contours(binary: np.ndarray) -> np.ndarray:
+    """Every contour: int64 (B, 4)."""
+    return _rectangles(_contours(binary))
+
+
+def _contours(binary: np.ndarray) -> list[np.ndarray]:
+    return list(cv2.findContours(binary, cv2.RETR_TREE, cv2.CHAIN_APPROX_SIMPLE)[0])
+
+
+def _rectangles(contours: list[np.ndarray]) -> np.ndarray:
+    return np.array([cv2.boundingRect(contour) for contour in contours], dtype=np.int64).reshape(-1, 4)
+
+
+COMPONENTS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
+    "largest_pixels": largest_pixels,
+    "largest_contour": largest_contour,
+    "all_contours": all_contours,
+}
+"""From uint8 (H, W), 0 or 255, to boxes x, y, width, height."""

@@ -1,0 +1,93 @@
+"""A convolutional classifier, which the heads of several methods are made of."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from wsol.errors import InputError
+
+
+class Branch(nn.Module):
+    """Convolutions with ReLU, then a 1x1 convolution to one plane a class, whose mean is the score of that class.
+
+    The mean of a 1x1 convolution's plane is a linear function of the mean features. So the scores need no planes, and
+    only those of asked classes are ever made (Zhang et al. 2018, ACoL, section 3.1). Weights start as in the released
+    code of ACoL and SPG: Glorot and Bengio 2010, uniform, with biases of 0.
+
+    Args:
+        channels: of the features.
+        num_classes: number of classes K.
+        width: channels of the convolutions.
+        kernel: their side, odd; padding keeps the map's size.
+        depth: their number; 0 leaves the 1x1 convolution alone.
+        dropout: probability of dropping a unit before each convolution, the 1x1 one included.
+
+    Raises:
+        InputError: an option out of its range.
+
+    Example:
+        >>> branch = Branch(channels=16, num_classes=5, width=8)
+        >>> hidden = branch(torch.randn(2, 16, 6, 6))
+        >>> planes = branch.planes(hidden, torch.tensor([[0, 4], [1, 1]]))
+        >>> tuple(hidden.shape), tuple(branch.scores(hidden).shape), tuple(planes.shape)
+        ((2, 8, 6, 6), (2, 5), (2, 2, 6, 6))
+    """
+
+    def __init__(
+        self,
+        channels: int,
+        num_classes: int,
+        width: int = 1024,
+        kernel: int = 3,
+        depth: int = 2,
+        dropout: float = 0.0,
+    ) -> None:
+        super().__init__()
+        if depth < 0:
+            raise InputError(f"depth: expected a number of convolutions, 0 or more, got {depth}")
+        if not 0 <= dropout < 1:
+            raise InputError(f"dropout: expected a probability in [0, 1), got {dropout}")
+        layers: list[nn.Module] = []
+        for _ in range(depth):
+            layers += [nn.Dropout(dropout), *convolution(channels, width, kernel)]
+            channels = width
+        self.channels = channels
+        """Of the features behind the convolutions."""
+        self.trunk = nn.Sequential(*layers, nn.Dropout(dropout))
+        self.classifier = nn.Linear(channels, num_classes)
+        initialise(self)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the features that the 1x1 convolution reads, (N, D, h, w), of features (N, C, h, w)."""
+        return self.trunk(x)
+
+    def scores(self, hidden: Tensor) -> Tensor:
+        """Return the scores float32 (N, K) of what `forward` gave, also under autocast."""
+        with torch.autocast(hidden.device.type, enabled=False):
+            return self.classifier(hidden.float().mean((2, 3)))
+
+    def planes(self, hidden: Tensor, classes: Tensor) -> Tensor:
+        """Return the planes float32 (N, M, h, w) of classes int64 (N, M), without the bias, of what `forward` gave."""
+        with torch.autocast(hidden.device.type, enabled=False):
+            return torch.einsum("nchw,nmc->nmhw", hidden.float(), self.classifier.weight[classes])
+
+
+def convolution(before: int, width: int, kernel: int) -> list[nn.Module]:
+    """Return a convolution that keeps the map's size, and its ReLU.
+
+    Raises:
+        InputError: a width below 1, or a kernel that is not odd.
+    """
+    if width < 1 or kernel < 1 or kernel % 2 == 0:
+        raise InputError(f"width, kernel: expected positive and odd, got {width} and {kernel}")
+    return [nn.Conv2d(before, width, kernel, padding=kernel // 2), nn.ReLU(inplace=True)]
+
+
+def initialise(module: nn.Module) -> None:
+    """Fill all convolutions and linear layers as Glorot and Bengio 2010 (uniform), their biases with 0."""
+    for layer in module.modules():
+        if isinstance(layer, nn.Conv2d | nn.Linear):
+            nn.init.xavier_uniform_(layer.weight)
+            if layer.bias is not None:
+                nn.init.zeros_(layer.bias)

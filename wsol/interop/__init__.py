@@ -1,0 +1,1 @@
+"""Files that go out to other programs and come back: saved maps, predicted classes, the ILSVRC challenge's format."""

@@ -1,0 +1,256 @@
+"""The package's own store of maps: compact, exact where asked, read in any order, and never half read.
+
+A folder holds two files for each *shard* (one shard for each process of a run)::
+
+    maps-<shard>.bin     records, one after another, see `wsol.interop.map_record`
+    maps-<shard>.json    sha256 of the next line; then {"version", "header", "bytes", "ids", "offsets"}
+
+Both files are written under another name and renamed when the shard is complete, so what an interrupted process left
+behind is told from what is whole.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import mmap
+import re
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from wsol.data.source import Split
+from wsol.errors import InputError, unknown
+from wsol.functional.geometry import Geometry
+from wsol.interop.map_record import DTYPES, image_size_at, pack, sound_record, unpack
+from wsol.interop.maps import Maps
+
+VERSION = 1
+"""Of the format; stores of other versions are refused."""
+
+_INDEX_KEYS = {"version", "header", "bytes", "ids", "offsets"}
+
+
+class MapWriter(AbstractContextManager["MapWriter"]):
+    """Writes one shard of a store.
+
+    Leaving the ``with`` block, or `close`, completes the shard; leaving it by an exception does not.
+
+    Args:
+        folder: made if need be.
+        dtype: ``float32``, ``float16``, ``uint8`` or ``auto``, see `wsol.interop.map_record`.
+        header: what the maps are of: any values that JSON has, the same for all shards.
+        shard: name of the shard, different for each process that writes to the folder.
+
+    Raises:
+        InputError: unknown dtype, or the shard is there already, complete or not.
+
+    Example:
+        >>> import tempfile
+        >>> folder = Path(tempfile.mkdtemp())
+        >>> with MapWriter(folder, header={"split": "test"}) as writer:
+        ...     writer.add("a.jpg", np.array([[[0.0, 0.5]]]), [Geometry.whole((20, 10))])
+        >>> store = MapStore(folder)
+        >>> store.read("a.jpg")[0].tolist(), store.header
+        ([[[0.0, 0.5]]], {'split': 'test'})
+    """
+
+    def __init__(self, folder: str | Path, *, dtype: str = "auto", header: Mapping[str, Any], shard: str = "0") -> None:
+        if dtype not in DTYPES:
+            raise unknown("dtype of maps", dtype, DTYPES)
+        if not re.fullmatch(r"[A-Za-z0-9_]+", shard):
+            raise InputError(f"shard {shard!r}: expected letters and digits, such as '0'")
+        self._dtype, self._header = dtype, json.loads(json.dumps(dict(header)))
+        self._bin, self._json = (Path(folder) / f"maps-{shard}.{suffix}" for suffix in ("bin", "json"))
+        self._ids: list[str] = []
+        self._offsets: list[int] = []
+        self._size = 0
+        try:
+            self._bin.parent.mkdir(parents=True, exist_ok=True)
+            if any(file.exists() for file in (self._bin, self._json, _part(self._bin))):
+                raise InputError(f"{folder}: shard {shard!r} of maps is there already; delete it or write elsewhere")
+            self._file = _part(self._bin).open("xb")
+        except OSError as error:
+            raise InputError(f"{folder}: cannot be written ({error.strerror}); choose another folder") from error
+
+    def add(self, image_id: str, maps: np.ndarray, geometries: Sequence[Geometry]) -> None:
+        """Append the maps of an image.
+
+        Args:
+            image_id: of the image.
+            maps: real (V, h, w), not scaled.
+            geometries: of the V views.
+
+        Raises:
+            InputError: number or shape of the maps is wrong, or the disk is full.
+        """
+        if maps.ndim != 3 or not maps.size or len(maps) != len(geometries):
+            raise InputError(f"{image_id}: expected maps (V, h, w) of {len(geometries)} views, got shape {maps.shape}")
+        record = pack(image_id, np.asarray(maps, dtype=np.float32), geometries, self._dtype)
+        try:
+            self._file.write(record)
+        except OSError as error:
+            raise InputError(f"{self._bin}: cannot be written ({error.strerror}); free some disk space") from error
+        self._ids.append(image_id)
+        self._offsets.append(self._size)
+        self._size += len(record)
+
+    def close(self) -> None:
+        """Complete the shard; nothing happens the second time."""
+        if self._file.closed:
+            return
+        index = {"version": VERSION, "header": self._header, "bytes": self._size}
+        text = json.dumps({**index, "ids": self._ids, "offsets": self._offsets})
+        try:
+            self._file.close()
+            _part(self._json).write_text(f"{hashlib.sha256(text.encode()).hexdigest()}\n{text}\n", encoding="utf-8")
+            _part(self._bin).replace(self._bin)
+            _part(self._json).replace(self._json)
+        except OSError as error:
+            raise InputError(f"{self._bin}: cannot be written ({error.strerror}); free some disk space") from error
+
+    def __exit__(self, kind: type[BaseException] | None, *exception: object) -> None:
+        if kind is None:
+            self.close()
+        else:
+            self._file.close()
+
+
+class MapStore(Maps):
+    """Reads a store: all of its shards as one. Records stay on disk, mapped into memory.
+
+    Args:
+        folder: that `MapWriter` wrote.
+
+    Raises:
+        InputError: no store, one that is incomplete, damaged or of another version, shards of different runs, or
+            different maps of one image.
+    """
+
+    def __init__(self, folder: str | Path) -> None:
+        self.folder = Path(folder)
+        shards = [_Shard.open(file) for file in _index_files(self.folder)]
+        self.header: dict[str, Any] = shards[0].header
+        self._at: dict[str, tuple[_Shard, int]] = {}
+        for shard in shards:
+            if shard.header != self.header:
+                raise InputError(f"{shard.file}: header differs from {shards[0].file}'s; keep each run's maps apart")
+            for image_id, offset in zip(shard.ids, shard.offsets, strict=True):
+                first = self._at.setdefault(image_id, (shard, offset))
+                if first != (shard, offset) and first[0].record(image_id, first[1]) != shard.record(image_id, offset):
+                    raise InputError(f"{shard.file}: maps of {image_id!r} are there twice and differ; write them again")
+        self.ids = tuple(self._at)
+
+    def read(self, image_id: str, image_size: tuple[int, int] | None = None) -> tuple[np.ndarray, tuple[Geometry, ...]]:
+        """See `wsol.interop.maps.Maps.read`; the maps are float32."""
+        if image_id not in self._at:
+            raise InputError(f"{self.folder}: no map of image {image_id!r}")
+        shard, offset = self._at[image_id]
+        maps, geometries = unpack(shard.record(image_id, offset))
+        _check_size(self.folder, image_id, geometries[0].image_size, image_size)
+        return maps, geometries
+
+    def check(self, split: Split) -> tuple[list[str], list[str]]:
+        """See `wsol.interop.maps.Maps.check`."""
+        for i, image_id in enumerate(split.ids):
+            if image_id in self._at:
+                shard, offset = self._at[image_id]
+                _check_size(self.folder, image_id, image_size_at(shard.data, offset), split.size(i))
+        return super().check(split)
+
+    def verify(self) -> None:
+        """Hold every record against its checksum.
+
+        Raises:
+            InputError: at the first that differs.
+        """
+        for image_id, (shard, offset) in self._at.items():
+            shard.record(image_id, offset)
+
+    def about(self) -> dict[str, Any]:
+        """The header, as ``made_of``."""
+        return {"kind": "store", "made_of": self.header}
+
+
+def is_store(folder: Path) -> bool:
+    """Whether a folder holds a store, whole or not."""
+    return any(folder.glob("maps-*.json*")) or any(folder.glob("maps-*.bin*"))
+
+
+class _Shard(NamedTuple):
+    """A complete shard."""
+
+    file: Path
+    """Of the records."""
+    header: dict[str, Any]
+    ids: list[str]
+    offsets: list[int]
+    data: mmap.mmap | bytes
+
+    @classmethod
+    def open(cls, index_file: Path) -> _Shard:
+        """Read the index and map the records, after checks of both."""
+        index = _read_index(index_file)
+        file = index_file.with_suffix(".bin")
+        if not file.is_file():
+            raise InputError(f"{file}: no such file, but {index_file.name} tells of it; write the maps again")
+        size = file.stat().st_size
+        if size != index["bytes"]:
+            raise InputError(f"{file}: has {size:,} bytes, expected {index['bytes']:,}: cut off; write the maps again")
+        with file.open("rb") as stream:
+            data = mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) if size else b""
+        return cls(file, index["header"], index["ids"], index["offsets"], data)
+
+    def record(self, image_id: str, offset: int) -> bytes:
+        """A record's bytes, its checksum held."""
+        record = sound_record(image_id, self.data, offset)
+        if record is None:
+            raise InputError(f"{self.file}: the maps of {image_id!r} differ from their checksum; write the maps again")
+        return record
+
+
+def _index_files(folder: Path) -> list[Path]:
+    """The indices of a store's shards."""
+    left = sorted(folder.glob("maps-*.part"))
+    if left:
+        raise InputError(f"{left[0]}: writing was interrupted, or goes on; delete the folder and write the maps again")
+    files = sorted(folder.glob("maps-*.json"))
+    for file in sorted(folder.glob("maps-*.bin")):
+        if file.with_suffix(".json") not in files:
+            raise InputError(f"{file.with_suffix('.json')}: no such file: the store's index; write the maps again")
+    if not files:
+        raise InputError(f"{folder}: no store of maps; expected maps-*.json and maps-*.bin")
+    return files
+
+
+def _read_index(file: Path) -> dict[str, Any]:
+    try:
+        digest, _, text = file.read_text(encoding="utf-8").partition("\n")
+        sound = digest == hashlib.sha256(text.rstrip("\n").encode()).hexdigest()
+        index = json.loads(text) if sound else None
+    except OSError as error:
+        raise InputError(f"{file}: cannot be read ({error.strerror})") from error
+    except ValueError:
+        index = None
+    if not isinstance(index, dict):
+        raise InputError(f"{file}: differs from its checksum; write the maps again")
+    if index.get("version") != VERSION:
+        raise InputError(f"{file}: version {index.get('version')!r} of the format, expected {VERSION}; update wsol")
+    if set(index) != _INDEX_KEYS or len(index["ids"]) != len(index["offsets"]):
+        raise InputError(f"{file}: expected the keys {', '.join(sorted(_INDEX_KEYS))}; write the maps again")
+    return index
+
+
+def _check_size(folder: Path, image_id: str, stored: tuple[int, int], asked: tuple[int, int] | None) -> None:
+    if asked is not None and tuple(asked) != tuple(stored):
+        raise InputError(
+            f"{folder}: the map of {image_id!r} is of an image of {stored[0]} x {stored[1]}, but the dataset's is of "
+            f"{asked[0]} x {asked[1]}; are they maps of another dataset?"
+        )
+
+
+def _part(file: Path) -> Path:
+    return file.with_name(file.name + ".part")
