@@ -25,6 +25,7 @@ from wsol.errors import InputError
 from wsol.functional.geometry import Geometry
 from wsol.functional.iou import iou
 from wsol.functional.maps import merge, place, to_levels
+from wsol.functional.pixels import average_precision, precision_and_coverage
 from wsol.functional.ranks import check_topk, true_class_ranks
 from wsol.metrics import (
     BASELINES,
@@ -32,12 +33,15 @@ from wsol.metrics import (
     BoxAccuracy,
     ClassificationError,
     Curves,
-    PxAP,
+    PixelScores,
     chosen,
     localization_rows,
 )
 from wsol.protocols import Protocol
 from wsol.types import Batch
+
+PIXEL_THRESHOLD = 0.2
+"""Of min-max scaled maps, where precision and coverage of the true masks are given: they tell why boxes are wrong."""
 
 MASK_SIDE = 224
 """Side of the square at which maps and masks are compared (Choe et al. 2020), pixels."""
@@ -80,7 +84,7 @@ class Measured(NamedTuple):
     curves: dict[str, dict[str, Curves]]
     """By protocol, then by whose maps."""
     pixels: dict[str, float]
-    """``PxAP``, percent, where the split has masks."""
+    """``PxAP``, and precision and coverage at a threshold, percent, where the split has masks."""
     not_finite: list[str]
     """Ids of the images whose map had a value that is not finite; such a map counts as all zeros."""
 
@@ -136,7 +140,7 @@ class SplitEvaluation(nn.Module):
                 for name, blind in self.baselines.items()
             }
         )
-        self.pixels = PxAP() if split.has_masks else None
+        self.pixels = PixelScores() if split.has_masks else None
         self._kept: dict[int, _Kept] = {}
         self._wanted = set(np.linspace(0, len(split) - 1, min(pictures, len(split))).astype(int).tolist())
         self._skipped: set[int] = set()
@@ -269,7 +273,7 @@ class SplitEvaluation(nn.Module):
         for name, metrics in self.blind.items():
             assert isinstance(metrics, nn.ModuleDict)
             curves[name] |= {maps: self._metric(metrics, maps).compute() for maps in metrics}
-        pixels = {"PxAP": float(self.pixels.compute())} if self.pixels is not None else {}
+        pixels = _of_pixels(self.pixels.compute()) if self.pixels is not None else {}
         not_finite = sorted(self.split.ids[position] for position in gathered(self._not_finite))
         classification = self.classes.compute() if self.topk else {}
         return Measured(classification, curves, pixels, not_finite)
@@ -290,7 +294,8 @@ class SplitEvaluation(nn.Module):
         """The names of `scalars`."""
         errors = ["gt_known_error", *(f"top{k}_error" for k in self.topk)]
         local = [f"{name}/{o}/{error}" for name in self.protocols for o in self._origins(name) for error in errors]
-        pixels = ["PxAP"] if self.pixels is not None else []
+        at = f"{PIXEL_THRESHOLD:g}"
+        pixels = ["PxAP", f"precision@{at}", f"coverage@{at}"] if self.pixels is not None else []
         return [f"{self.split.name}/{key}" for key in (*(f"top{k}_error" for k in self.topk), *pixels, *local)]
 
     def _origins(self, protocol: str) -> list[str]:
@@ -337,6 +342,13 @@ class SplitEvaluation(nn.Module):
     def skipped_ids(self) -> list[str]:
         """Ids of the images that could not be read, over all processes."""
         return sorted(self.split.ids[position] for position in gathered(self._skipped))
+
+
+def _of_pixels(histograms: np.ndarray) -> dict[str, float]:
+    """PxAP, and at `PIXEL_THRESHOLD` of min-max scaled maps precision and coverage of the masks, percent."""
+    precision, coverage = precision_and_coverage(histograms, PIXEL_THRESHOLD)
+    at = f"{PIXEL_THRESHOLD:g}"
+    return {"PxAP": average_precision(histograms), f"precision@{at}": precision, f"coverage@{at}": coverage}
 
 
 def gathered(positions: set[int]) -> set[int]:

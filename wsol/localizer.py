@@ -93,11 +93,16 @@ class Localizer(nn.Module):
         return self.head.maps(output, classes)
 
     def parameter_groups(self) -> dict[str, list[tuple[str, nn.Parameter]]]:
-        """Return the trainable parameters with their names, as ``backbone`` and ``head``; edits count as head."""
+        """Return the trainable parameters with their names, as ``backbone`` and ``head``.
+
+        Edits count as head, and so do layers that the surgery adds to a backbone (`Backbone.added`).
+        """
+        added = tuple(f"backbone.{prefix}" for prefix in self.backbone.added)
         groups: dict[str, list[tuple[str, nn.Parameter]]] = {"backbone": [], "head": []}
         for name, parameter in self.named_parameters():
             if parameter.requires_grad:
-                groups["backbone" if name.startswith("backbone.") else "head"].append((name, parameter))
+                is_backbone = name.startswith("backbone.") and not (added and name.startswith(added))
+                groups["backbone" if is_backbone else "head"].append((name, parameter))
         return groups
 
     def _load_classifier(self) -> None:

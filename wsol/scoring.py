@@ -19,14 +19,14 @@ from wsol.data.source import Split
 from wsol.errors import InputError
 from wsol.evaluation import LOCALIZER, Measured, Merged, SplitEvaluation
 from wsol.functional.bootstrap import paired_difference
-from wsol.functional.error_kinds import KINDS, error_kind
+from wsol.functional.error_kinds import error_kind
 from wsol.functional.geometry import Geometry
 from wsol.functional.iou import iou
 from wsol.functional.maps import merge
 from wsol.interop.map_store import MapWriter
 from wsol.interop.maps import Maps
 from wsol.interop.predictions import PredictionWriter
-from wsol.metrics import chosen
+from wsol.metrics import chosen, error_split
 from wsol.protocols import Protocol
 
 CHUNK = 512
@@ -182,7 +182,7 @@ def write_looked(file: Path, rows: Iterable[Looked]) -> dict[str, dict[str, dict
     Returns:
         By protocol, then origin: kind -> percent of the judged images.
     """
-    counts: dict[tuple[str, str], dict[str, int]] = {}
+    kinds: dict[tuple[str, str], list[str]] = {}
     with file.open("w", newline="", encoding="utf-8") as stream:
         writer = csv.writer(stream, lineterminator="\n")
         writer.writerow([*Looked._fields[:-1], "x0", "y0", "x1", "y1"])
@@ -191,12 +191,10 @@ def write_looked(file: Path, rows: Iterable[Looked]) -> dict[str, dict[str, dict
             rank = "" if row.rank is None else row.rank
             values = row._replace(rank=rank, threshold=threshold, right=int(row.right), iou=f"{row.iou:.6f}")  # type: ignore[arg-type]
             writer.writerow([*values[:-1], *(f"{value:.10g}" for value in row.box)])
-            of_row = counts.setdefault((row.protocol, row.threshold_origin), dict.fromkeys(KINDS, 0))
-            of_row[row.kind] += 1
+            kinds.setdefault((row.protocol, row.threshold_origin), []).append(row.kind)
     shares: dict[str, dict[str, dict[str, float]]] = {}
-    for (name, origin), found in counts.items():
-        total = sum(found.values())
-        shares.setdefault(name, {})[origin] = {kind: 100.0 * count / total for kind, count in found.items()}
+    for (name, origin), found in kinds.items():
+        shares.setdefault(name, {})[origin] = error_split(found)
     return shares
 
 

@@ -46,6 +46,8 @@ class Backbone(nn.Module):
     """Smallest side of an input, pixels."""
     dropped: tuple[str, ...] = ()
     """Name prefixes of the weights that the surgery cuts off."""
+    added: tuple[str, ...] = ()
+    """Name prefixes of the layers that the surgery adds: not pretrained, so they learn at the head's rate."""
     optional: tuple[str, ...] = ()
     """Names of buffers that torchvision's weights lack and this project's have."""
     classifier: str | None = None

@@ -64,6 +64,8 @@ class InceptionV3(Backbone):
     scale: Tensor
     shift: Tensor
 
+    added = ("extra",)
+
     def __init__(
         self,
         cut: str = "Mixed_6e",

@@ -2,13 +2,14 @@
 
 Surgery of CAM (Zhou et al. 2016, section 3): everything from the fifth pool on is dropped, which leaves a 14x14 map
 at 224. Pooling of ACoL (Zhang et al. 2018; authors' code): 3x3 pools with padding 1, the last ones with stride 1 (pool4
-and pool5: 28x28 at 224), then average pooling 3x3 with stride 1 and padding 1.
+and pool5: 28x28 at 224), then average pooling 3x3 with stride 1 and padding 1. Choe et al. 2020 (authors' code, see
+docs/peers.md) keep the 2x2 pools; for 28x28 the fourth is left out, and at 14x14 their SPG has it 3x3 with padding 1.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 from torch import nn
 
@@ -17,20 +18,42 @@ from wsol.errors import unknown
 
 WIDTHS = (64, 128, 256, 512, 512)
 DEPTHS = {11: (1, 1, 2, 2, 2), 13: (2, 2, 2, 2, 2), 16: (2, 2, 3, 3, 3), 19: (2, 2, 4, 4, 4)}
-POOLINGS = ("standard", "acol")
+
+
+class Pooling(NamedTuple):
+    """What the pools are."""
+
+    sides: tuple[int, int, int, int, int] = (2, 2, 2, 2, 2)
+    """Of the five pools; one of 3 has a padding of 1."""
+    dense: bool = True
+    """Whether a pool that loses its stride becomes 3x3 with padding 1; otherwise it is left out."""
+    closing: bool = False
+    """Whether the fifth pool and the average pool behind it are there."""
+    output_stride: int = 16
+    """Of the paper."""
+
+
+POOLINGS = {
+    "standard": Pooling(),
+    "dropped": Pooling(dense=False),
+    "spg": Pooling(sides=(2, 2, 2, 3, 2), dense=False),
+    "acol": Pooling(sides=(3, 3, 3, 3, 3), closing=True, output_stride=8),
+}
 
 
 class VGG(Backbone):
     """VGG-11, -13, -16 or -19 without its classifier.
 
     Points: ``conv1_1`` ... ``conv5_3`` (after ReLU), ``pool1`` ... ``pool5`` where kept, ``avgpool`` (ACoL's pooling).
-    Lowering the stride sets the last pools to stride 1, 3x3 with padding 1; a standard fifth pool is then dropped.
+    Lowering the stride sets the last pools to stride 1, 3x3 with padding 1, or leaves them out; the convolutions keep
+    torchvision's numbers. The fifth pool is there at stride 32, and always in ACoL's pooling.
 
     Args:
         depth: 11, 13, 16 or 19.
         batch_norm: batch normalisation after each convolution.
-        pooling: ``standard`` (2x2) or ``acol``.
-        output_stride: 4, 8, 16 or 32; None for the paper's (standard 16, acol 8).
+        pooling: ``standard`` (2x2), ``dropped`` (2x2; left out where the stride is lowered), ``spg`` (as dropped, the
+            fourth 3x3 with padding 1), or ``acol``.
+        output_stride: 4, 8, 16 or 32; None for the paper's (acol 8, others 16).
         weights: torchvision name, path, or None.
         preprocessing: entries that replace those of the weights.
 
@@ -59,16 +82,16 @@ class VGG(Backbone):
             raise unknown("depth of VGG", str(depth), map(str, DEPTHS))
         if pooling not in POOLINGS:
             raise unknown("pooling of VGG", pooling, POOLINGS)
-        acol = pooling == "acol"
-        strides = lower_strides([2] * 5, output_stride or (8 if acol else 16), fixed=2, network="VGG")
+        pools = POOLINGS[pooling]
+        strides = lower_strides([2] * 5, output_stride or pools.output_stride, fixed=2, network="VGG")
         self.features = nn.Sequential()
         steps: list[Step] = []
         for stage, (count, width, stride) in enumerate(zip(DEPTHS[depth], WIDTHS, strides, strict=True), start=1):
             for number in range(1, count + 1):
                 steps.append(self._conv(f"conv{stage}_{number}", steps, width, batch_norm))
-            if stage < 5 or stride == 2 or acol:
-                steps.append(self._pool(f"pool{stage}", steps[-1], stride, acol))
-        if acol:
+            if stage < 5 or stride == 2 or pools.closing:
+                steps.append(self._pool(f"pool{stage}", steps[-1], stride, pools.sides[stage - 1], pools.dense))
+        if pools.closing:
             self.avgpool = nn.AvgPool2d(kernel_size=3, stride=1, padding=1)
             steps.append(steps[-1]._replace(name="avgpool", modules=("avgpool",)))
         self.declare(steps, aliases=("pool3", f"conv4_{DEPTHS[depth][3]}", f"conv5_{DEPTHS[depth][4]}"))
@@ -79,11 +102,10 @@ class VGG(Backbone):
         layers = [nn.Conv2d(channels, width, kernel_size=3, padding=1)]
         return self._step(name, [*layers, *[nn.BatchNorm2d(width)] * batch_norm, nn.ReLU(inplace=True)], width, stride)
 
-    def _pool(self, name: str, before: Step, stride: int, acol: bool) -> Step:
-        if stride == 1:
-            pool = dense_pool()
-        else:
-            pool = nn.MaxPool2d(kernel_size=3, stride=2, padding=1) if acol else nn.MaxPool2d(kernel_size=2, stride=2)
+    def _pool(self, name: str, before: Step, stride: int, side: int, dense: bool) -> Step:
+        pool: nn.Module = dense_pool() if dense else nn.Identity()
+        if stride == 2:
+            pool = nn.MaxPool2d(side, stride=2, padding=(side - 1) // 2)
         return self._step(name, [pool], before.channels, before.stride * stride)
 
     def _step(self, name: str, layers: list[nn.Module], channels: int, stride: int) -> Step:

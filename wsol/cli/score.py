@@ -77,7 +77,7 @@ class Set:
         self.absent = scoring.check(self.maps, self.split, config.missing, others=_others(source, config.split))
         self.val = self._val(config, source, Path(maps)) if config.split != "val" else None
         files = [Path(classes)] if classes else sorted(self.folder.glob("classes-*.csv"))
-        self.ranks = self._ranks(files, source)
+        self.ranks = self._ranks(files, source, max(config.topk, default=1))
         self.evaluation = self._evaluation(config, self.split, protocols, config.topk if files else ())
         self.val_evaluation = self._evaluation(config, self.val[0], protocols) if self.val else None
         self.measured: Measured | None = None
@@ -96,10 +96,12 @@ class Set:
         maps = open_maps(beside, view=config.view) if beside != self.folder and beside != given else self.maps
         return (split, maps) if set(split.ids) <= set(maps.ids) else None
 
-    def _ranks(self, files: list[Path], source: Source) -> np.ndarray | None:
+    def _ranks(self, files: list[Path], source: Source, most: int) -> np.ndarray | None:
         if not files:
             return None
         ranked = read_predictions(files, self.split, source.classes)
+        if most > ranked.shape[1]:
+            raise InputError(f"{files[0]}: {ranked.shape[1]} classes of each image at most, too few for top-{most}")
         return ranks_of(self.split.labels, ranked)
 
     def _evaluation(

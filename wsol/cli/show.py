@@ -36,6 +36,7 @@ NOISE = (
     ".*Trying to infer the `batch_size`.*",
     ".*GPU available but not used.*",
     ".*barrier.*device.*",
+    ".*``compute`` method of metric.*was called before.*",
 )
 """Warnings of libraries about things that are as they should be here."""
 
@@ -88,7 +89,7 @@ def results(file: Path) -> None:
         if values:
             console.print(f"classification error, {split}: {_percent(values)}")
     for split, values in content["pixels"].items():
-        console.print(f"pixel-wise average precision, {split}: {_percent(values)}")
+        console.print(f"pixels against masks, {split}: {_percent(values)}")
     for split, ids in content["skipped_images"].items():
         if ids:
             console.print(f"{split}: {len(ids)} unreadable images left out: {', '.join(ids[:5])}")

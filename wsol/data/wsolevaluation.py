@@ -2,8 +2,8 @@
 
 Layout and source of the lists: `wsol.data.lists`. Their splits are ``train``, ``val`` (train-fullsup: CUBV2 with 5,
 ImageNetV2 with 10 images of each class) and ``test``. Each line of ``localization.txt`` is a box,
-``<image path>,<x0>,<y0>,<x1>,<y1>``, several lines for several boxes; wsolevaluation takes ends as inclusive for both
-datasets, and so does this reader.
+``<image path>,<x0>,<y0>,<x1>,<y1>``, several lines for several boxes. ILSVRC's x1, y1 name the last pixel inside, CUB's
+the edge (x + width), which wsolevaluation does not tell apart.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ class WsolEvaluation(MetadataSource):
         image_root: see `wsol.data.lists.MetadataSource`.
         proxy_training_set: train on ``image_ids_proxy.txt``.
         class_names: see `wsol.data.lists.MetadataSource`.
+        inclusive: whether x1, y1 name the last pixel inside (ILSVRC) or the edge (CUB).
         blacklist: file with the numbers n of the ILSVRC validation images ``ILSVRC2012_val_<n>`` to mark, see
             `wsol.data.source.Split`.
         sink: told of faults in the lists; the default raises at the first.
@@ -38,10 +39,12 @@ class WsolEvaluation(MetadataSource):
         image_root: str | Path | None,
         proxy_training_set: bool = False,
         class_names: str | Path | None = None,
+        inclusive: bool = True,
         blacklist: str | Path | None = None,
         sink: Sink = STOP,
     ) -> None:
         super().__init__(metadata_root, image_root, proxy_training_set, class_names, sink)
+        self._inclusive = inclusive
         self._blacklist = read_blacklist(Path(blacklist), sink) if blacklist else set()
         self._ready()
         if blacklist and not any(split.blacklist is not None for split in self._made.values()):
@@ -50,7 +53,7 @@ class WsolEvaluation(MetadataSource):
     def _list(self, name: str) -> Listing:
         sizes = self._sizes(name)
         boxes = self._boxes(name)
-        listing = Listing(inclusive=True)
+        listing = Listing(inclusive=self._inclusive)
         for image, label in self._labels(name).items():
             marked = [self._marked(row) for row in boxes.get(image, ())]
             found = [box for box in marked if box is not None]

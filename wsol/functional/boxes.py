@@ -32,8 +32,8 @@ import numpy as np
 
 from wsol.errors import InputError, unknown
 from wsol.functional import component_sizes
-from wsol.functional.compiled import compiled
-from wsol.functional.component_tree import grow
+from wsol.functional.compiled import AVAILABLE, compiled, plain
+from wsol.functional.component_tree import grow, mark_events, pad
 from wsol.functional.contour_area import largest_contours
 from wsol.functional.maps import to_levels
 from wsol.functional.opencv_boxes import COMPONENTS
@@ -42,6 +42,10 @@ ENGINES = ("tree", "opencv")
 
 FEW_CUTS = 2
 """Up to so many cuts, OpenCV is the faster engine."""
+
+
+MANY_EVENTS = 0.4
+"""Where more of a map's pixels than this are events, all contours may as well have their areas added up."""
 
 
 class Spans(NamedTuple):
@@ -70,7 +74,7 @@ class Spans(NamedTuple):
             [0.3, 0.5, 0.3]
         """
         out = np.zeros(num_cuts)
-        _best(self.first, self.last, np.require(values, np.float64, "CW"), out)
+        _best(self.first, self.last, plain(values, np.float64), out)
         return out
 
 
@@ -92,7 +96,7 @@ def fine_levels(score_map: np.ndarray) -> np.ndarray:
         >>> fine.tolist(), (fine >> 8).tolist()
         ([[0, 32640, 65280]], [[0, 127, 255]])
     """
-    values = np.require(score_map, np.float64, "CW")
+    values = plain(score_map, np.float64)
     out = np.empty(values.shape, np.uint16)
     if values.ndim != 2 or not values.size or not _fine_levels(values, out):
         to_levels(values)  # says what is wrong
@@ -164,9 +168,9 @@ def box_spans(levels: np.ndarray, cuts: np.ndarray, components: str, engine: str
         raise InputError(
             f"expected grey levels (H, W), uint8 or uint16, got {levels.dtype} {levels.shape}; see to_levels()"
         )
-    if engine == "opencv" or len(cuts) <= FEW_CUTS:
+    if engine == "opencv" or len(cuts) <= FEW_CUTS or not AVAILABLE:
         return _opencv_spans(levels, cuts, components)
-    fine = levels.astype(np.uint16) << 8 if levels.dtype == np.uint8 else np.require(levels, None, "CW")
+    fine = levels.astype(np.uint16) << 8 if levels.dtype == np.uint8 else plain(levels, np.uint16)
     return _tree_spans(fine, np.asarray(cuts), components)
 
 
@@ -182,17 +186,22 @@ def _opencv_spans(levels: np.ndarray, cuts: np.ndarray, components: str) -> Span
 
 def _tree_spans(levels: np.ndarray, cuts: np.ndarray, components: str) -> Spans:
     rank = np.searchsorted(cuts, np.arange(256)).astype(np.int32)  # the number of cuts that each level is above
-    if components == "largest_pixels":
-        boxes = component_sizes.largest(levels, rank, by_area=False)
-    else:
-        foreground, holes, padded = grow(levels, rank, holes=components == "all_contours")
-        if components == "all_contours":
-            return Spans(*_all_spans(foreground, holes, len(cuts)))
-        boxes = largest_contours(foreground, padded, cuts)
-        if boxes is None:
-            boxes = component_sizes.largest(levels, rank, by_area=True)
+    if components == "all_contours":
+        padded = pad(levels)
+        mark_events(padded)
+        return Spans(*_all_spans(*grow(padded, rank, holes=True), len(cuts)))
+    boxes = _largest_contours(levels, cuts, rank) if components == "largest_contour" else None
+    if boxes is None:
+        boxes = component_sizes.largest(levels, rank, by_area=components == "largest_contour")
     position = np.arange(len(cuts))
     return Spans(boxes, position, position)
+
+
+def _largest_contours(levels: np.ndarray, cuts: np.ndarray, rank: np.ndarray) -> np.ndarray | None:
+    padded = pad(levels)
+    if mark_events(padded) > MANY_EVENTS:
+        return None
+    return largest_contours(grow(padded, rank, holes=False)[0], padded, cuts)
 
 
 @compiled

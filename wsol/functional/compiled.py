@@ -1,10 +1,12 @@
 """Loops over pixels, compiled to machine code by numba on first use.
 
-The machine code is kept on disk, beside the source or in the user's cache folder; where neither can be written, each
-process compiles anew. The cache of a function knows when the file of that function changes, not when another file does:
-**a compiled function calls compiled functions of its own file only**, and reads no constants of others.
+The machine code is kept on disk, beside the source or in the user's cache folder (``NUMBA_CACHE_DIR`` names another one);
+where nothing can be written, each process compiles anew. What is kept of a function is out of date when the file of that
+function changes, but numba does not look at other files: **a compiled function calls compiled functions of its own file
+only**, and gets what belongs to other files as an argument.
 
-Compiled functions release the interpreter lock, so threads run them side by side.
+Compiled functions release the interpreter lock, so threads run them side by side. Where numba can't be imported, the
+functions are what they are without it: right, and very slow.
 """
 
 from __future__ import annotations
@@ -14,11 +16,19 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
-import numba
 import numpy as np
-from numba.core import event
 
 logger = logging.getLogger("wsol")
+
+try:
+    import numba
+    from numba.core import event
+except ImportError:
+    logger.warning("numba can't be imported: boxes come from OpenCV, cut by cut, and pixels are counted in plain Python")
+    numba = None
+
+AVAILABLE = numba is not None
+OPTIONS = {"nogil": True, "error_model": "numpy"}
 
 
 def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -31,18 +41,34 @@ def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
         ...     for value in values:
         ...         out += value
         ...     return out
-        >>> total(np.arange(4))
+        >>> int(total(np.arange(4)))
         6
     """
-    options = {"nogil": True, "error_model": "numpy"}
+    if not AVAILABLE:
+        return function
     try:
-        return numba.njit(function, cache=True, **options)
+        return numba.njit(function, cache=True, **OPTIONS)
     except RuntimeError:  # no folder to write to, or no source file
-        return numba.njit(function, **options)
+        return numba.njit(function, **OPTIONS)
+
+
+def inlined(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Make a function part of each compiled function of its file that calls it."""
+    return numba.njit(function, inline="always", **OPTIONS) if AVAILABLE else function
+
+
+def plain(values: Any, dtype: Any) -> np.ndarray:
+    """An array as compiled functions want it, contiguous and writable: each other kind would be compiled for anew.
+
+    Example:
+        >>> plain([1, 2], np.float64).tolist()
+        [1.0, 2.0]
+    """
+    return np.require(values, dtype, "CW")
 
 
 class Scratch(threading.local):
-    """Arrays to work in, kept from call to call; each thread has its own.
+    """Arrays to work in, kept from call to call. Each thread has its own.
 
     Example:
         >>> scratch = Scratch()
@@ -54,24 +80,25 @@ class Scratch(threading.local):
         self.arrays: dict[str, np.ndarray] = {}
 
     def take(self, name: str, dtype: Any, length: int) -> np.ndarray:
-        """An array of this name, whatever it holds from before."""
+        """The array of this name, whatever it holds from before."""
         if name not in self.arrays or len(self.arrays[name]) < length:
             self.arrays[name] = np.empty(length, dtype)
         return self.arrays[name][:length]
 
 
-class _Announcement(event.Listener):
-    """Says once that something is being compiled, as it takes a while."""
+if AVAILABLE:
 
-    said = False
+    class _Announcement(event.Listener):
+        """Says once that a function of this package is being compiled, as that takes a while."""
 
-    def on_start(self, event: Any) -> None:
-        if not self.said and event.data["dispatcher"].py_func.__module__.startswith("wsol."):
-            self.said = True
-            logger.info("compiling the box engine, once for this installation (10 to 30 seconds)")
+        said = False
 
-    def on_end(self, event: Any) -> None:
-        pass
+        def on_start(self, event: Any) -> None:
+            if not self.said and event.data["dispatcher"].py_func.__module__.startswith("wsol."):
+                self.said = True
+                logger.info("compiling loops over pixels, some 10 seconds in all; kept where a cache folder can be written")
 
+        def on_end(self, event: Any) -> None:
+            pass
 
-event.register("numba:compile", _Announcement())
+    event.register("numba:compile", _Announcement())

@@ -34,7 +34,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from wsol.functional.compiled import Scratch, compiled
+from wsol.functional.compiled import Scratch, compiled, inlined
 
 U = np.uint64
 
@@ -165,28 +165,31 @@ def _ring(shift: int) -> np.ndarray:
     return np.array(offsets, np.int64).astype(U)  # sums wrap around
 
 
-def grow(levels: np.ndarray, rank: np.ndarray, holes: bool) -> tuple[np.ndarray, np.ndarray, Padded]:
+def mark_events(padded: Padded) -> float:
+    """Mark the events of both trees. Returns which part of the pixels the foreground's are."""
+    return _mark_events(padded.earlier, padded.events) / (padded.height * padded.width)
+
+
+def grow(padded: Padded, rank: np.ndarray, holes: bool) -> tuple[np.ndarray, np.ndarray]:
     """The components of a map at all cuts.
 
     Args:
-        levels: uint16 (H, W); thresholds look at the upper byte.
+        padded: with its events marked.
         rank: int32 (256,), above how many cuts the pixels of each level are.
         holes: whether the background's components are wanted.
 
     Returns:
-        The foreground's nodes; the holes' (none if not wanted), without the foreground pixels around them; the padded
-        map. All are the thread's: its next call overwrites them.
+        The foreground's nodes, `NODE`; the holes' (none if not wanted), without the foreground pixels around them. They
+        are the thread's: its next call overwrites them.
     """
-    padded = pad(levels)
-    _mark_events(padded.earlier, padded.events)
-    num_cuts, room = int(rank[255]), levels.size + 8
+    num_cuts, room = int(rank[255]), padded.height * padded.width + 8
     nodes = _scratch.take("nodes", NODE, 2 * room)
     work = Work(*(_scratch.take(name, np.uint32, room) for name in Work._fields))
     above = Side(np.uint8(1), np.uint8(0), np.uint8(0xFF), *GROUPS_8, num_cuts - rank, num_cuts)
     num_above = _grow(padded, above, work, nodes)
-    below = Side(np.uint8(2), np.uint8(255), np.uint8(0x55), *GROUPS_4, rank, num_cuts)
+    below = Side(np.uint8(2), np.uint8(0xFF), np.uint8(0x55), *GROUPS_4, rank, num_cuts)
     num_below = _grow(padded, below, work, nodes[num_above:]) if holes else 0
-    return nodes[:num_above], nodes[num_above : num_above + num_below], padded
+    return nodes[:num_above], nodes[num_above : num_above + num_below]
 
 
 @compiled
@@ -233,10 +236,13 @@ def compare(padded):
 
 @compiled
 def _mark_events(earlier, events):
-    """Fill in `Padded.events` from `Padded.earlier`, eight bytes at a time."""
-    masks, marks = earlier.view(U), events.view(U)
+    """Fill in `Padded.events` from `Padded.earlier`, eight bytes at a time. Returns the foreground's number of events."""
+    masks, marks, num = earlier.view(U), events.view(U), U(0)
     for i in range(len(masks)):
-        marks[i] = _is_event(masks[i], True) | _is_event(~masks[i], False) << U(1)
+        above = _is_event(masks[i], True)
+        marks[i] = above | _is_event(~masks[i], False) << U(1)
+        num += above * U(0x0101010101010101) >> U(56)  # the sum of the bytes
+    return num
 
 
 @compiled
@@ -342,7 +348,7 @@ def _sweep(padded, side, order, work, nodes):
     return num
 
 
-@compiled
+@inlined
 def _marked(events, p, flag, ring):
     """Mask of the neighbours that are events."""
     return np.uint8(
@@ -357,7 +363,7 @@ def _marked(events, p, flag, ring):
     )
 
 
-@compiled
+@inlined
 def _walk(earlier, events, p, direction, flag, flip, ring):
     """Where an earlier neighbour leads to: an event of its component, across the way we came."""
     q = p + ring[direction]
@@ -373,7 +379,7 @@ def _walk(earlier, events, p, direction, flag, flip, ring):
     return q
 
 
-@compiled
+@inlined
 def _find(parent, component):
     """The component that this one has become part of."""
     while parent[component] != component:
@@ -382,18 +388,18 @@ def _find(parent, component):
     return component
 
 
-@compiled
+@inlined
 def _extent(node):
     return (node.x1 - node.x0) * (node.y1 - node.y0)
 
 
-@compiled
+@inlined
 def _open(node, x0, y0, x1, y1, now, num_cuts, top):
     node.x0, node.y0, node.x1, node.y1 = x0, y0, x1, y1
     node.birth, node.end, node.after, node.top = now, num_cuts, -1, top
 
 
-@compiled
+@inlined
 def _extend(nodes, num, current, component, x0, y0, x1, y1, now, num_cuts, top):
     """Make a component's box contain another one. Returns the number of nodes."""
     node = nodes[current[component]]

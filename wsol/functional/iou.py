@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from wsol.functional.compiled import compiled
+from wsol.functional.compiled import compiled, plain
 
 
 def iou(boxes_a: np.ndarray, boxes_b: np.ndarray, *, plus_one: bool) -> np.ndarray:
@@ -49,7 +49,7 @@ def best_iou(boxes_a: np.ndarray, boxes_b: np.ndarray, plus_one: bool) -> np.nda
         >>> best_iou(np.array([[0.0, 0, 1, 1]]), np.array([[5.0, 5, 6, 6], [0, 0, 1, 0]]), plus_one=True).tolist()
         [0.5]
     """
-    a, b = (np.require(boxes, np.float64, "CW").reshape(-1, 4) for boxes in (boxes_a, boxes_b))
+    a, b = (plain(boxes, np.float64).reshape(-1, 4) for boxes in (boxes_a, boxes_b))
     out = np.zeros(len(a))
     _best(a, b, float(plus_one), out)
     return out

@@ -47,15 +47,16 @@ def normalize(score_map: np.ndarray, scaling: str = "minmax") -> np.ndarray:
     if scaling not in SCALINGS:
         raise unknown("scaling", scaling, SCALINGS)
     values = _as_map(score_map)
-    low = values.min() if scaling == "minmax" else 0.0
-    if not np.isfinite(values).all():
+    least, greatest = values.min(), values.max()
+    low = least if scaling == "minmax" else 0.0
+    with np.errstate(over="ignore", invalid="ignore"):
+        peak = greatest - low
+    if not np.isfinite([least, greatest, peak]).all() or peak <= 0:
         return np.zeros_like(values)
-    with np.errstate(over="ignore"):
-        values = np.maximum(values - low, 0.0)
-    peak = values.max()
-    if peak == 0 or not np.isfinite(peak):
-        return np.zeros_like(values)
-    return values / peak
+    out = values - low
+    np.maximum(out, 0.0, out=out)
+    out /= peak
+    return out
 
 
 def resize(score_map: np.ndarray, size: tuple[int, int], interpolation: str = "cubic") -> np.ndarray:
@@ -188,7 +189,7 @@ def merge(
 
     Returns:
         The merged map, float32 (image height, image width), and its geometry: for a merged map the input frame is the
-        image. A single view comes back as it is.
+        image. A single view comes back as it is, in float32 or what is wider.
 
     Raises:
         InputError: numbers of maps and geometries differ, or the geometries are of images of different sizes.
@@ -199,7 +200,7 @@ def merge(
     if any(geometry.image_size != size for geometry in geometries):
         raise InputError(f"the views are of images of different sizes: {sorted({g.image_size for g in geometries})}")
     if len(geometries) == 1:
-        return np.array(score_maps[0], dtype=np.float32), geometries[0]
+        return np.array(score_maps[0], dtype=np.result_type(score_maps[0], np.float32)), geometries[0]
     whole = Geometry.whole(size)
     total, views = np.zeros(size[::-1]), np.zeros(size[::-1], dtype=np.int64)
     for score_map, geometry in zip(score_maps, geometries, strict=True):

@@ -14,6 +14,7 @@ from __future__ import annotations
 import numpy as np
 
 from wsol.errors import InputError
+from wsol.functional.compiled import compiled, plain
 
 BACKGROUND, OBJECT, IGNORE = 0, 1, 255
 """Values of a mask."""
@@ -42,24 +43,40 @@ def score_histograms(score_map: np.ndarray, mask: np.ndarray, num_thresholds: in
         >>> score_histograms(np.array([[0.0, 0.5, 0.9, 1.0]]), np.array([[0, 1, 255, 1]], np.uint8), 2).tolist()
         [[1, 0, 0], [0, 1, 1]]
     """
-    scores = np.asarray(score_map, dtype=np.float64)
-    if scores.shape != mask.shape or not scores.size:
+    scores, truth = plain(score_map, np.float64), plain(mask, np.uint8)
+    if scores.shape != truth.shape or not scores.size:
         raise InputError(
             f"expected a mask of the map's shape {scores.shape}, got {mask.shape}; resize the mask (nearest)"
         )
+    out = np.zeros((3, num_thresholds + 1), dtype=np.int64)
+    edges = np.concatenate([[-np.inf], score_edges(num_thresholds), [np.inf]])
+    if mask.dtype != np.uint8 or not _count(scores.ravel(), truth.ravel(), num_thresholds, edges, out):
+        raise _fault(scores, mask)
+    return out[1:]
+
+
+@compiled
+def _count(scores, truth, num_thresholds, edges, out):
+    """Fill in the histograms of ignored, background and object pixels. Returns whether all values are as they should."""
+    one, two = np.uint64(1), np.uint64(2)
+    for i in range(len(scores)):
+        score, row = scores[i], np.uint64(np.uint8(truth[i] + np.uint8(1)))
+        if not ((score >= 0.0) & (score <= 1.0) & (row <= two)):
+            return False
+        column = np.uint64(score * num_thresholds)  # may round across an edge, by one bin at most
+        column += np.uint64(score >= edges[column + two]) - np.uint64(score < edges[column + one])
+        out[row, column] += 1
+    return True
+
+
+def _fault(scores: np.ndarray, mask: np.ndarray) -> InputError:
     if not (scores.min() >= 0 and scores.max() <= 1):
-        raise InputError(
+        return InputError(
             f"a map of scores must lie in [0, 1], got {scores.min():.4g} to {scores.max():.4g}; normalize() it"
         )
-    if not np.isin(mask, (BACKGROUND, OBJECT, IGNORE)).all():
-        raise InputError(f"a mask may hold 0 background, 1 object, 255 ignore; got {np.unique(mask)[:5].tolist()}")
-    edges = score_edges(num_thresholds)
-    # A quotient may round across an edge, by one bin at most.
-    bins = (scores * num_thresholds).astype(np.int64)
-    bins -= scores < edges[bins]
-    bins += scores >= np.append(edges, np.inf)[bins + 1]
-    width = num_thresholds + 1
-    return np.stack([np.bincount(bins[mask == value], minlength=width) for value in (BACKGROUND, OBJECT)])
+    return InputError(
+        f"a mask is uint8 of 0 background, 1 object, 255 ignore; got {mask.dtype} of {np.unique(mask)[:5].tolist()}"
+    )
 
 
 def average_precision(histograms: np.ndarray) -> float:
@@ -88,3 +105,20 @@ def average_precision(histograms: np.ndarray) -> float:
     precision = above[1][some] / pixels[some]
     gained = np.diff(above[1] / above[1, -1], prepend=0.0)[some]
     return float((precision * gained).sum() * 100)
+
+
+def precision_and_coverage(histograms: np.ndarray, threshold: float) -> tuple[float, float]:
+    """How much of what scores at least a threshold is object, and how much of the object scores so, percent.
+
+    Args:
+        histograms: as in `average_precision`.
+        threshold: in [0, 1]; the nearest edge of the bins is taken.
+
+    Example:
+        >>> precision_and_coverage(np.array([[2, 1, 0], [1, 1, 2]]), 0.5)
+        (75.0, 75.0)
+    """
+    first = round(threshold * (histograms.shape[1] - 1))
+    background, objects = histograms[:, first:].sum(axis=1)
+    shares = (objects / max(background + objects, 1), objects / max(histograms[1].sum(), 1))
+    return float(shares[0] * 100), float(shares[1] * 100)

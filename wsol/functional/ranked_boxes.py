@@ -41,9 +41,10 @@ def ranked_boxes(levels: np.ndarray, thresholds: Sequence[int] = (20, 100, 110))
 
     Example:
         >>> levels = np.zeros((60, 80), np.uint8)
-        >>> levels[10:50, 10:40], levels[20:30, 55:70] = 255, 90
+        >>> levels[10:50, 10:70] = 90
+        >>> levels[20:30, 55:65] = 255
         >>> ranked_boxes(levels).tolist()
-        [[11, 11, 28, 38], [56, 21, 13, 8]]
+        [[10, 10, 60, 40], [55, 20, 10, 10]]
     """
     if levels.dtype != np.uint8 or levels.ndim != 2 or not levels.size:
         raise InputError(f"expected grey levels uint8 (H, W), got {levels.dtype} {levels.shape}; see to_levels()")

@@ -3,6 +3,7 @@
 from wsol.metrics.baselines import BASELINES, Baselines
 from wsol.metrics.box_accuracy import BoxAccuracy, Curves, box_accuracy
 from wsol.metrics.classification import ClassificationError, classification_error
+from wsol.metrics.error_split import ErrorSplit, error_split
 from wsol.metrics.localization_error import (
     LocalizationError,
     MaxBoxAcc,
@@ -12,7 +13,7 @@ from wsol.metrics.localization_error import (
 )
 from wsol.metrics.localization_rows import chosen, localization_rows
 from wsol.metrics.per_image import PerImage
-from wsol.metrics.pxap import PxAP, pxap
+from wsol.metrics.pxap import PixelScores, PxAP, pxap
 
 __all__ = [
     "BASELINES",
@@ -20,14 +21,17 @@ __all__ = [
     "BoxAccuracy",
     "ClassificationError",
     "Curves",
+    "ErrorSplit",
     "LocalizationError",
     "MaxBoxAcc",
     "MaxBoxAccV2",
     "PerImage",
+    "PixelScores",
     "PxAP",
     "box_accuracy",
     "chosen",
     "classification_error",
+    "error_split",
     "localization_error",
     "localization_rows",
     "max_box_acc",

@@ -53,7 +53,7 @@ def localization_rows(
         if not one:
             row["by_iou"] = [_at(judged, i, int(positions[i])) for i in range(len(judged.ious))]
         if intervals and judged.images:
-            row["intervals"] = {f"{name}_error": _interval(judged, name, positions) for name in judged.names()}
+            row["intervals"] = _intervals(judged, positions)
         rows.append(row)
     return rows
 
@@ -91,6 +91,9 @@ def _at(curves: Curves, i: int, position: int) -> dict[str, Any]:
     return {"iou": curves.ious[i], "threshold": _threshold(curves, position), **(errors if curves.images else {})}
 
 
-def _interval(curves: Curves, name: str, positions: np.ndarray) -> list[float]:
-    low, high = interval(100.0 * (1.0 - curves.right(name, positions)), curves.labels)
-    return [float(low), float(high)]
+def _intervals(curves: Curves, positions: np.ndarray) -> dict[str, list[float]]:
+    """``[low, high]`` of each error; the same draws serve all."""
+    wrong = np.stack([100.0 * (1.0 - curves.right(name, positions)) for name in curves.names()], axis=1)
+    low, high = interval(wrong, curves.labels)
+    bounds = zip(low.tolist(), high.tolist(), strict=True)
+    return {f"{name}_error": list(pair) for name, pair in zip(curves.names(), bounds, strict=True)}

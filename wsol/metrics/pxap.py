@@ -14,8 +14,8 @@ from wsol.functional.pixels import average_precision, score_histograms
 from wsol.metrics.per_image import PerImage
 
 
-class PxAP(PerImage):
-    """Pixel-wise average precision (PxAP, Choe et al. 2020), percent; see `wsol.functional.pixels`.
+class PixelScores(PerImage):
+    """Background and object pixels by score, over all images: what PxAP, and precision and coverage, are read from.
 
     The histograms of an image would be far too much to keep, so they are summed as they come; of each image only its
     position is kept. An image that comes to one process again is left out at once. Had two processes measured the same
@@ -26,15 +26,14 @@ class PxAP(PerImage):
         kwargs: of `torchmetrics.Metric`.
 
     Example:
-        >>> metric = PxAP()
+        >>> metric = PixelScores(num_thresholds=2)
         >>> scores, mask = np.array([[0.9, 0.4, 0.2]]), np.array([[1, 0, 255]], np.uint8)
         >>> metric.update([scores], [mask], index=torch.tensor([0]))
-        >>> metric.compute()
-        100.0
+        >>> metric.compute().tolist()
+        [[1, 0, 0], [0, 1, 0]]
     """
 
     is_differentiable = False
-    higher_is_better = True
     full_state_update = True
     histograms: Tensor
 
@@ -63,11 +62,11 @@ class PxAP(PerImage):
             self.append(list(new))
             self.histograms = self.histograms + torch.as_tensor(sum(new.values())).to(self.device)
 
-    def compute(self) -> float:
-        """PxAP over all images so far, percent.
+    def compute(self) -> Any:
+        """The histograms of all images so far, int64 (2, num_thresholds + 1): background, object.
 
         Raises:
-            InputError: several processes measured the same image, or no mask has an object pixel.
+            InputError: several processes measured the same image.
         """
         _, times = self.joined("index").unique(return_counts=True)
         again = int((times > 1).sum())
@@ -75,7 +74,33 @@ class PxAP(PerImage):
             raise InputError(
                 f"{again} of the images were measured by several processes; use a sampler that neither pads nor repeats"
             )
-        return average_precision(self.histograms.cpu().numpy())
+        return self.histograms.cpu().numpy()
+
+
+class PxAP(PixelScores):
+    """Pixel-wise average precision (PxAP, Choe et al. 2020), percent; see `wsol.functional.pixels`.
+
+    Args:
+        num_thresholds: thresholds are ``0, 1 / num_thresholds, ...``.
+        kwargs: of `torchmetrics.Metric`.
+
+    Example:
+        >>> metric = PxAP()
+        >>> scores, mask = np.array([[0.9, 0.4, 0.2]]), np.array([[1, 0, 255]], np.uint8)
+        >>> metric.update([scores], [mask], index=torch.tensor([0]))
+        >>> metric.compute()
+        100.0
+    """
+
+    higher_is_better = True
+
+    def compute(self) -> float:
+        """PxAP over all images so far, percent.
+
+        Raises:
+            InputError: several processes measured the same image, or no mask has an object pixel.
+        """
+        return average_precision(super().compute())
 
 
 def pxap(score_maps: Sequence[np.ndarray], masks: Sequence[np.ndarray], num_thresholds: int = 1000) -> float:

@@ -1,0 +1,162 @@
+"""Measured beside published: the value of each cell over its runs, with an interval, and whether the two compare."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from wsol.functional.bootstrap import interval
+from wsol.tables.collect import Run
+from wsol.tables.layout import Cell, Column
+
+OWN_MAPS = "localizer"
+
+STUDENT = (12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228, 2.201, 2.179, 2.160, 2.145, 2.131)
+"""0.975 quantiles of Student's t for 1, 2, ... degrees of freedom; beyond them the table goes on with 2.13."""
+
+
+@dataclass(frozen=True)
+class Value:
+    """What a cell shows."""
+
+    cell: Cell
+    measured: float | None = None
+    """Percent, mean over seeds."""
+    interval: tuple[float, float] | None = None
+    """95 %: over images for one seed, over seeds for several."""
+    over: str | None = None
+    """``images`` or ``seeds``: what the interval is over."""
+    seeds: tuple[int, ...] = ()
+    protocol: str | None = None
+    """That the value was measured under."""
+    threshold: str | None = None
+    """Its threshold's origin."""
+    folders: tuple[str, ...] = ()
+    missing: tuple[str, ...] = ()
+    """Commands that make the runs that are not there."""
+    near: str | None = None
+    """A run that is nearly the one looked for."""
+
+    @property
+    def marks(self) -> list[str]:
+        """Why the published number is not sure, or cannot be compared with the measured one."""
+        found = []
+        if self.cell.published and self.cell.published.provenance == "unverified":
+            found.append("published number unverified")
+        if self.measured is not None:
+            if self.cell.differs:
+                found.append(f"not comparable: {self.cell.differs}")
+            if self.protocol != self.cell.column.protocol:
+                found.append(f"measured under {self.protocol}, published under {self.cell.column.protocol}")
+            elif self.threshold != self.cell.column.threshold:
+                found.append(f"threshold {self.threshold}, published {self.cell.column.threshold}")
+        return found
+
+    @property
+    def difference(self) -> float | None:
+        """Measured minus published; None unless both are there and can be compared."""
+        column = self.cell.column
+        same = (self.protocol, self.threshold) == (column.protocol, column.threshold) and not self.cell.differs
+        if self.measured is None or self.cell.published is None or not same:
+            return None
+        return self.measured - self.cell.published.value
+
+
+def compare(cell: Cell, runs: Mapping[int, Run], missing: Sequence[str] = (), near: str | None = None) -> Value:
+    """Measure a cell.
+
+    Args:
+        cell: of the table.
+        runs: by seed, all of one experiment.
+        missing: commands of the runs that are wanted and not there.
+        near: what is nearly the run looked for.
+    """
+    found = {seed: part for seed, run in runs.items() if (part := _part(run.results(), cell.column)) is not None}
+    if len({(part.protocol, part.threshold) for part in found.values()}) > 1:  # some were judged as published, some not
+        asked = (cell.column.protocol, cell.column.threshold)
+        found = {seed: part for seed, part in found.items() if (part.protocol, part.threshold) == asked}
+    if not found:
+        return Value(cell, missing=tuple(missing), near=near)
+    parts = list(found.values())
+    values = [part.value for part in parts]
+    bounds, over = (parts[0].interval, "images") if len(parts) == 1 else (_over_seeds(values), "seeds")
+    return Value(
+        cell,
+        measured=sum(values) / len(values),
+        interval=bounds,
+        over=over if bounds else None,
+        seeds=tuple(found),
+        protocol=parts[0].protocol,
+        threshold=parts[0].threshold,
+        folders=tuple(str(Path(runs[seed].folder)) for seed in found),
+        missing=tuple(missing),
+    )
+
+
+@dataclass(frozen=True)
+class _Part:
+    """What one run says."""
+
+    value: float
+    interval: tuple[float, float] | None
+    protocol: str | None
+    threshold: str | None
+
+
+def _part(results: Mapping[str, Any], column: Column) -> _Part | None:
+    """The value of one run; under another protocol where it was not judged under the column's."""
+    if column.of != "localization":
+        value = results.get(column.of, {}).get(column.split, {}).get(column.metric)
+        if value is None:
+            return None
+        images = results["data"]["splits"][column.split]["images"] if column.of == "classification" else 0
+        return _turned(float(value), _of_share(float(value), images) if images else None, column, None, None)
+    rows = [
+        row
+        for row in results["localization"]
+        if row["split"] == column.split and row["maps"] == OWN_MAPS and row.get(column.metric) is not None
+    ]
+    asked = [row for row in rows if row["protocol"] == column.protocol] or rows
+    asked = [row for row in asked if row["threshold_origin"] == column.threshold] or asked
+    if not asked:
+        return None
+    bounds = asked[0].get("intervals", {}).get(column.metric)
+    pair = (float(bounds[0]), float(bounds[1])) if bounds else None
+    return _turned(float(asked[0][column.metric]), pair, column, asked[0]["protocol"], asked[0]["threshold_origin"])
+
+
+def _turned(
+    value: float, bounds: tuple[float, float] | None, column: Column, protocol: str | None, threshold: str | None
+) -> _Part:
+    """As an accuracy where the column says so."""
+    if column.accuracy:
+        value, bounds = 100.0 - value, bounds and (100.0 - bounds[1], 100.0 - bounds[0])
+    protocol, threshold = (protocol, threshold) if protocol else (column.protocol, column.threshold)
+    return _Part(value, bounds, protocol, threshold)
+
+
+def _of_share(percent: float, images: int) -> tuple[float, float]:
+    """The bootstrap interval of a share of images, in percent."""
+    wrong = np.zeros(images)
+    wrong[: round(percent / 100.0 * images)] = 100.0
+    low, high = interval(wrong)
+    return float(low), float(high)
+
+
+def _over_seeds(values: Sequence[float]) -> tuple[float, float]:
+    """The 95 % interval of the mean by Student's t.
+
+    Example:
+        >>> [round(bound, 2) for bound in _over_seeds([10.0, 12.0, 14.0])]
+        [7.03, 16.97]
+    """
+    count = len(values)
+    mean = sum(values) / count
+    deviation = math.sqrt(sum((value - mean) ** 2 for value in values) / (count - 1))
+    half = STUDENT[min(count - 1, len(STUDENT)) - 1] * deviation / math.sqrt(count)
+    return mean - half, mean + half

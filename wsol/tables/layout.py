@@ -1,0 +1,172 @@
+"""A table as it is written down: rows, columns, and what each cell is measured by.
+
+::
+
+    # CAM 2016, Table 2: localization error on the ILSVRC validation set.     first comment line: what `--help` prints
+    title: ...
+    source: Zhou et al., CVPR 2016 (arXiv 1512.04150), Table 2
+    seeds: [0]                          # which runs are wanted; runs of other seeds count too
+    columns:
+      top-1 loc: {metric: top1_error, protocol: cam2016, threshold: fixed}
+      top-1 cls: {metric: top1_error, of: classification}
+    rows:
+      - label: VGGnet-GAP
+        experiment: ilsvrc/cam_vgg16    # null: published numbers only
+        overrides: []                   # further words of the command line
+        published: cam2016/ilsvrc_val_localization_error/VGGnet-GAP      # one number a column, or by column:
+        # published: {top-1 loc: cam2016/..., top-1 cls: [path, path]}   # several paths are summed
+        differs: null                   # why measured and published cannot be compared, if they cannot
+
+A column may have an ``experiment`` of its own, in which ``{name}`` stands for a row's field ``name`` (see choe2020).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from wsol.errors import InputError, first_line, unknown
+from wsol.tables.numbers import Published, published
+
+OF = ("localization", "classification", "pixels")
+
+
+@dataclass(frozen=True)
+class Column:
+    """What the cells of a column show."""
+
+    metric: str
+    """Key of the value in results.json, such as ``top1_error``."""
+    of: str = "localization"
+    """Section of results.json: one of `OF`."""
+    protocol: str | None = None
+    """Of the published number, for localization."""
+    threshold: str | None = None
+    """Origin of the threshold: ``fixed``, ``fullsup`` or ``oracle``."""
+    accuracy: bool = False
+    """Published, and so shown, as 100 minus the error."""
+    split: str = "test"
+    experiment: str | None = None
+    """In place of the row's."""
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One number of a table."""
+
+    row: str
+    name: str
+    """Of the column."""
+    column: Column
+    experiment: str | None
+    overrides: tuple[str, ...]
+    published: Published | None
+    differs: str | None
+
+
+@dataclass(frozen=True)
+class Layout:
+    """A table."""
+
+    title: str
+    source: str
+    columns: Mapping[str, Column]
+    cells: tuple[Cell, ...]
+    """Row by row."""
+    seeds: tuple[int, ...] = (0,)
+    notes: tuple[str, ...] = field(default=())
+
+    @property
+    def rows(self) -> list[str]:
+        """Labels of the rows, in order."""
+        return list(dict.fromkeys(cell.row for cell in self.cells))
+
+
+def read_layout(file: Path) -> Layout:
+    """Read a table's file.
+
+    Raises:
+        InputError: no YAML, an unknown or missing key, or a published number that does not exist; the file is named.
+    """
+    try:
+        content = yaml.safe_load(file.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise InputError(f"{file}: unreadable ({' '.join(str(error).split())})") from error
+    try:
+        return _layout(content)
+    except InputError as error:
+        raise InputError(f"{file}: {error}") from error
+    except (TypeError, AttributeError, ValueError) as error:
+        raise InputError(f"{file}: {first_line(error)}; expected title, source, columns and rows") from error
+
+
+def _layout(content: Any) -> Layout:
+    _check(content, {"title", "source", "columns", "rows"}, {"seeds", "notes"}, "the table")
+    columns = {str(name): _column(str(name), node) for name, node in content["columns"].items()}
+    cells = [cell for row in content["rows"] for cell in _cells(row, columns)]
+    labels = [row["label"] for row in content["rows"]]
+    if double := sorted({label for label in labels if labels.count(label) > 1}):
+        raise InputError(f"two rows are called {double[0]!r}; labels must differ")
+    seeds = tuple(int(seed) for seed in content.get("seeds", (0,)))
+    if not seeds:
+        raise InputError("seeds: expected at least one, such as [0]")
+    notes = tuple(map(str, content.get("notes", ())))
+    return Layout(str(content["title"]), str(content["source"]), columns, tuple(cells), seeds, notes)
+
+
+def _column(name: str, node: Mapping[str, Any]) -> Column:
+    _check(node, {"metric"}, {each.name for each in fields(Column)}, f"column {name!r}")
+    column = Column(**node)
+    if column.of not in OF:
+        raise unknown(f"`of` in column {name!r}", column.of, OF)
+    if column.of == "localization" and not (column.protocol and column.threshold):
+        raise InputError(f"column {name!r}: a localization needs protocol and threshold (fixed, fullsup or oracle)")
+    return column
+
+
+def _cells(row: Mapping[str, Any], columns: Mapping[str, Column]) -> list[Cell]:
+    where = f"row {row.get('label')!r}"
+    own = {"experiment", "overrides", "published", "differs"}
+    templates = [column.experiment for column in columns.values() if column.experiment]
+    extra = {key for key in row if any(f"{{{key}}}" in template for template in templates)}
+    _check(row, {"label"}, own | extra, where)
+    numbers = _published(row.get("published"), list(columns), where)
+    made = []
+    for name, column in columns.items():
+        experiment = row.get("experiment")
+        if column.experiment and extra:
+            experiment = column.experiment.format(**{key: row[key] for key in extra})
+        words = tuple(map(str, row.get("overrides", ())))
+        made.append(Cell(str(row["label"]), name, column, experiment, words, numbers[name], row.get("differs")))
+    return made
+
+
+def _published(node: Any, columns: list[str], where: str) -> dict[str, Published | None]:
+    """The published numbers of a row by column."""
+    if node is None:
+        return dict.fromkeys(columns)
+    if isinstance(node, Mapping):
+        if wrong := [str(name) for name in node if name not in columns]:
+            raise unknown(f"column in `published` of {where}", wrong[0], columns)
+        paths = {name: [node[name]] if isinstance(node[name], str) else node[name] for name in node}
+        return {name: published(*paths[name]) if name in paths else None for name in columns}
+    found = published(node)
+    values = found.value if isinstance(found.value, list) else [found.value]
+    if len(values) != len(columns):
+        raise InputError(f"{where}: {node} has {len(values)} numbers for {len(columns)} columns; name them by column")
+    pairs = zip(columns, values, strict=True)
+    return {name: None if value is None else Published(value, found.provenance) for name, value in pairs}
+
+
+def _check(node: Any, needed: set[str], allowed: set[str], where: str) -> None:
+    if not isinstance(node, Mapping):
+        raise InputError(f"{where}: expected a mapping, got {node!r}")
+    for key in node:
+        if key not in needed | allowed:
+            raise unknown(f"key in {where}", str(key), needed | allowed)
+    if missing := sorted(needed - set(node)):
+        raise InputError(f"{where}: needs {', '.join(missing)}")
