@@ -183,17 +183,21 @@ def build_source(config: DictConfig, *, trust: bool = True) -> Source:
 def build_data(
     config: DictConfig, source: Source, preprocessing: Preprocessing, *, trust: bool = True, **settings: Any
 ) -> LocalizationData:
-    """Return the data module: the source's images, resized as the weights expect unless the config says otherwise.
+    """Return the data module: the source's images, resized as the weights expect unless the config says otherwise."""
+    transforms = {
+        f"{use}_transform": build_transform(config, use, preprocessing, trust=trust) for use in ("train", "eval")
+    }
+    return instantiate(config.loader, "loader", trust=trust)(source=source, **transforms, **settings)
 
-    ``size`` and ``interpolation`` that a transform leaves null are those of ``preprocessing``.
+
+def build_transform(config: DictConfig, use: str, preprocessing: Preprocessing, *, trust: bool = True) -> Any:
+    """Return the transform for ``train`` or ``eval``.
+
+    ``size`` and ``interpolation`` that it leaves null are those of ``preprocessing``.
     """
     size = config.image_size or preprocessing.size
     fill = {"size": size, "resize": round(size * 8 / 7), "interpolation": preprocessing.interpolation}
-    transforms = {
-        f"{use}_transform": instantiate(_filled(config.transform[use], **fill), f"transform.{use}", trust=trust)
-        for use in ("train", "eval")
-    }
-    return instantiate(config.loader, "loader", trust=trust)(source=source, **transforms, **settings)
+    return instantiate(_filled(config.transform[use], **fill), f"transform.{use}", trust=trust)
 
 
 def _filled(node: DictConfig, **defaults: Any) -> dict[str, Any]:

@@ -16,8 +16,10 @@ from torchmetrics import MeanMetric
 
 from wsol.errors import InputError
 from wsol.evaluation import Measured, SplitEvaluation
+from wsol.explain.base import Explainer
 from wsol.localizer import Localizer
 from wsol.optim import optimizer_groups
+from wsol.recognition import Recognition
 from wsol.types import Batch, Output
 
 BatchTransform = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
@@ -27,7 +29,7 @@ class LocalizerModule(pl.LightningModule):
     """Trains a localizer from image-level labels and judges its maps.
 
     Args:
-        localizer: the network.
+        localizer: the network; a plain `wsol.explain.classifier.Classifier` can be judged by an explainer's maps.
         optimizer: makes the optimizer from parameter groups; a partial whose keywords hold the base ``lr`` and
             ``weight_decay``.
         factors: parameter group -> factors of learning rate and weight decay, see `wsol.optim.optimizer_groups`.
@@ -37,6 +39,7 @@ class LocalizerModule(pl.LightningModule):
         seed: with the epoch and the process it seeds every draw made in training, so a resumed run repeats the same.
         channels_last: whether images and weights are laid out channels-last.
         header: what each checkpoint carries to rebuild the localizer (`wsol.build.checkpoint_header`).
+        explainer: makes the maps that are judged; None for the localizer's own.
     """
 
     def __init__(
@@ -51,6 +54,7 @@ class LocalizerModule(pl.LightningModule):
         seed: int = 0,
         channels_last: bool = True,
         header: Mapping | None = None,
+        explainer: Explainer | None = None,
     ) -> None:
         super().__init__()
         if not 0 <= label_smoothing < 1:
@@ -58,21 +62,27 @@ class LocalizerModule(pl.LightningModule):
         layout = torch.channels_last if channels_last else torch.contiguous_format
         self.localizer = localizer.to(memory_format=layout)
         self.evaluations = nn.ModuleDict()
+        self.recognitions = nn.ModuleDict()
         self.measured: dict[str, Measured] = {}
+        self.recognized: dict[str, dict] = {}
         self.train_skipped: set[int] = set()
         self.train_loss = MeanMetric()
         self.train_error = MeanMetric()
         self._optimizer, self._factors, self._schedule = optimizer, dict(factors or {}), schedule
         self._batch_transforms = tuple(batch_transforms)
         self._label_smoothing, self._seed, self._layout = label_smoothing, seed, layout
-        self._header = dict(header or {})
+        self._header, self._explainer = dict(header or {}), explainer
         preprocessing = localizer.preprocessing
         self.pixel_mean = nn.Buffer(torch.tensor(preprocessing.mean).view(3, 1, 1) * 255, persistent=False)
         self.pixel_std = nn.Buffer(torch.tensor(preprocessing.std).view(3, 1, 1) * 255, persistent=False)
 
-    def judge(self, evaluations: Iterable[SplitEvaluation]) -> None:
-        """Set what is evaluated: one `SplitEvaluation` a split, in the order of the data loaders."""
+    def judge(self, evaluations: Iterable[SplitEvaluation], recognitions: Iterable[Recognition] = ()) -> None:
+        """Set what is evaluated: one `SplitEvaluation` a split, in the order of the data loaders.
+
+        Images of the splits that have a `Recognition` are classified again by what their maps show.
+        """
         self.evaluations = nn.ModuleDict({evaluation.split.name: evaluation for evaluation in evaluations})
+        self.recognitions = nn.ModuleDict({recognition.split.name: recognition for recognition in recognitions})
 
     def normalise(self, images: Tensor) -> Tensor:
         """From uint8 pixels (N, 3, H, W) to what the backbone expects: float32, minus the mean, over the deviation."""
@@ -157,6 +167,9 @@ class LocalizerModule(pl.LightningModule):
     def on_test_epoch_end(self) -> None:
         """Keep what was measured, while the states are on the device, where processes can exchange them."""
         self.measured = {evaluation.split.name: evaluation.compute() for evaluation in self._in_order()}
+        for name, again in self.recognitions.items():
+            assert isinstance(again, Recognition)
+            self.recognized[name] = again.compute(self.measured[name].classification)
 
     def _in_order(self) -> list[SplitEvaluation]:
         """The evaluations in the order of the data loaders."""
@@ -172,25 +185,48 @@ class LocalizerModule(pl.LightningModule):
             )
         evaluation = evaluations[loader]
         if len(batch.labels):
-            logits, maps = self.maps(batch.images, batch.labels[:, None])
+            again = self.recognitions[evaluation.split.name] if self.recognitions else None
+            classes = again.classes(batch) if isinstance(again, Recognition) else batch.labels[:, None]
+            logits, maps = self.maps(batch.images, classes)
             evaluation.update(batch, logits, maps[:, :, 0].float().cpu().numpy())
+            if isinstance(again, Recognition):
+                seen = again.look(batch, maps[:, :, 1].float().cpu().numpy())
+                again.errors.update(self.scores(seen.to(self.device))[2], batch.labels, batch.positions)
         evaluation.skip(batch)
 
-    def maps(self, images: Tensor, classes: Tensor) -> tuple[Tensor, Tensor]:
-        """Scores and class maps of one forward pass.
+    def maps(self, images: Tensor, classes: Tensor | Callable[[Tensor], Tensor]) -> tuple[Tensor, Tensor]:
+        """Scores and class maps of one forward pass, and of what the explainer adds to it, if there is one.
 
         Args:
             images: uint8 (N, 3, H, W), or (N, V, 3, H, W) with V views of each image.
-            classes: int64 (N, M) classes whose maps are asked.
+            classes: int64 (N, M) classes whose maps are asked, or what chooses them by the scores (N, K).
 
         Returns:
             float32 scores (N, K), with several views the logarithm of their mean softmax; float32 maps
             (N, V, M, h, w), V = 1 without views.
         """
+        inputs, output, logits = self.scores(images)
+        views = len(inputs) // len(logits)
+        asked = (classes(logits) if callable(classes) else classes).repeat_interleave(views, 0)
+        if self._explainer is None:
+            maps = self.localizer.maps(output, asked)
+        else:
+            maps = self._explainer(self.localizer, inputs, asked)
+        return logits, maps.float().unflatten(0, (-1, views))
+
+    def scores(self, images: Tensor) -> tuple[Tensor, Output, Tensor]:
+        """One forward pass.
+
+        Args:
+            images: as of `maps`.
+
+        Returns:
+            The network's input float32 (N V, 3, H, W), what it makes of that, and float32 scores (N, K), see `maps`.
+        """
         views = images.shape[1] if images.ndim == 5 else 1
-        output: Output = self.localizer(self.normalise(images.flatten(0, 1) if images.ndim == 5 else images))
-        maps = self.localizer.maps(output, classes.repeat_interleave(views, 0)).float()
+        inputs = self.normalise(images.flatten(0, 1) if images.ndim == 5 else images)
+        output: Output = self.localizer(inputs)
         logits = output.logits.float()
         if views > 1:
             logits = logits.unflatten(0, (-1, views)).log_softmax(-1).logsumexp(1) - np.log(views)
-        return logits, maps.unflatten(0, (-1, views))
+        return inputs, output, logits

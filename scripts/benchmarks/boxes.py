@@ -3,10 +3,10 @@
     python scripts/benchmarks/boxes.py [--count 20] [--repeats 3] [--families cam7 cam14]
 
 The reference is what clovaai/wsolevaluation does (Choe et al. 2020), written here afresh: for each threshold
-`cv2.threshold`, `cv2.findContours`, the box of the largest contour (MaxBoxAcc) or of all of them (MaxBoxAccV2); then the
-overlaps, both ends counted; and the best of each threshold. Both ways are given the same float64 maps in [0, 1], in one
-process and taking turns, and must agree on every threshold. Each family is a pool of different maps: one map over and over
-would train the processor's branch prediction.
+`cv2.threshold`, `cv2.findContours` and the box of the largest contour (MaxBoxAcc, V1) or of all of them (MaxBoxAccV2,
+V2); then the overlaps, both ends counted, and the best of each threshold. Both ways are given the same float64 maps in
+[0, 1], in one process and taking turns, and must agree at every threshold. Each family is a pool of different maps: one
+map over and over would train the processor's branch prediction.
 
 Also: the slowest of some hard maps, histograms for PxAP, and two threads against one.
 """
@@ -57,7 +57,9 @@ def reference(score_map: np.ndarray, truth: np.ndarray, components: str) -> np.n
         contours, _ = cv2.findContours(binary, cv2.RETR_TREE, cv2.CHAIN_APPROX_SIMPLE)
         if contours and components == "largest_contour":
             contours = [max(contours, key=cv2.contourArea)]
-        found = [(x, y, min(x + w, width - 1), min(y + h, height - 1)) for x, y, w, h in map(cv2.boundingRect, contours)]
+        found = []
+        for x, y, w, h in map(cv2.boundingRect, contours):
+            found.append((x, y, min(x + w, width - 1), min(y + h, height - 1)))
         boxes.append(np.asarray(found or [(0, 0, 0, 0)]))
         counts.append(len(boxes[-1]))
     overlap = overlaps(np.concatenate(boxes), truth)
@@ -84,7 +86,8 @@ def cam(rng: np.random.Generator, cells: int) -> np.ndarray:
     out = 0.04 * rng.standard_normal((cells, cells))
     for _ in range(rng.integers(1, 4)):
         (cy, cx), (sy, sx), turn = rng.uniform(0.2, 0.8, 2), rng.uniform(0.08, 0.3, 2), rng.uniform(0, np.pi)
-        along, across = (x - cx) * np.cos(turn) + (y - cy) * np.sin(turn), (y - cy) * np.cos(turn) - (x - cx) * np.sin(turn)
+        along = (x - cx) * np.cos(turn) + (y - cy) * np.sin(turn)
+        across = (y - cy) * np.cos(turn) - (x - cx) * np.sin(turn)
         out += rng.uniform(0.3, 1) * np.exp(-((along / sx) ** 2 + (across / sy) ** 2) / 2)
     return out
 
@@ -161,15 +164,15 @@ def ratios(name: str, count: int, repeats: int) -> None:
 
 
 def slowest(count: int) -> None:
-    """Print the longest time of hard maps."""
+    """Print the longest time that a hard map takes."""
     print("slowest map, ms".ljust(20) + "".join(f"{kind:>8}" for kind in KINDS))
     for name, make in HARD.items():
         cells = []
         for components in KINDS.values():
             times = []
-            for score_map, truth in pool(make, count):
+            for pair in pool(make, count):
                 start = time.perf_counter()
-                ours(score_map, truth, components)
+                ours(*pair, components)
                 times.append(1e3 * (time.perf_counter() - start))
             cells.append(f"{max(times):8.1f}")
         print(f"  {name:18}" + "".join(cells), flush=True)
@@ -181,13 +184,15 @@ def histograms(count: int, repeats: int) -> None:
     pairs = [(enlarged(cam(rng, 14)), rng.choice([0, 1, 255], (SIZE, SIZE)).astype(np.uint8)) for _ in range(count)]
     edges = np.append(score_edges(), [2.0, 3.0])
 
+    def mine() -> list[np.ndarray]:
+        return [score_histograms(*pair) for pair in pairs]
+
     def loop() -> list[list[np.ndarray]]:
         return [[np.histogram(scores[mask == value], bins=edges)[0] for value in (0, 1)] for scores, mask in pairs]
 
-    mine = [score_histograms(*pair) for pair in pairs]
-    if any((own != np.stack(other)[:, :-1]).any() for own, other in zip(mine, loop(), strict=True)):
+    if any((own != np.stack(other)[:, :-1]).any() for own, other in zip(mine(), loop(), strict=True)):
         raise SystemExit("PxAP: the two ways differ")
-    seconds = alternate({"ours": lambda: [score_histograms(*pair) for pair in pairs], "reference": loop}, repeats, "cpu")
+    seconds = alternate({"ours": mine, "reference": loop}, repeats, "cpu")
     theirs, own = (1e6 * statistics.median(seconds[way]) / count for way in ("reference", "ours"))
     print(f"PxAP: {theirs:.0f} us, {own:.0f} us, {ratio(seconds['reference'], seconds['ours']):.1f} x")
 
@@ -195,13 +200,14 @@ def histograms(count: int, repeats: int) -> None:
 def threads(count: int, repeats: int) -> None:
     """Print what a second thread gives."""
     pairs = pool(FAMILIES["cam14"], count) * 10
+
+    def work(part: list[tuple[np.ndarray, np.ndarray]]) -> None:
+        for pair in part:
+            ours(*pair, "all_contours")
+
     with ThreadPoolExecutor(2) as executor:
-
-        def both() -> list[np.ndarray]:
-            halves = [pairs[::2], pairs[1::2]]
-            return sum(executor.map(lambda half: [ours(*pair, "all_contours") for pair in half], halves), [])
-
-        seconds = alternate({"one": lambda: [ours(*pair, "all_contours") for pair in pairs], "two": both}, repeats, "cpu")
+        ways = {"one": lambda: work(pairs), "two": lambda: list(executor.map(work, [pairs[::2], pairs[1::2]]))}
+        seconds = alternate(ways, repeats, "cpu")
     print(f"two threads: {ratio(seconds['one'], seconds['two']):.2f} x")
 
 

@@ -1,4 +1,4 @@
-"""The OpenCV engine against flood fills in plain Python, written from the definitions."""
+"""Both engines against flood fills in plain Python, written from the definitions."""
 
 import itertools
 
@@ -9,96 +9,37 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
+from tests.functional.reference_boxes import SLOW
 from wsol.errors import InputError
-from wsol.functional.boxes import COMPONENTS, Spans, box_spans, boxes_at, cuts_of
-
-FOUR = [(-1, 0), (0, -1), (0, 1), (1, 0)]
-EIGHT = [*FOUR, (-1, -1), (-1, 1), (1, -1), (1, 1)]
-
-
-def regions(binary, neighbours):
-    """Connected regions of True as lists of (y, x), in reading order of their first pixels."""
-    height, width = binary.shape
-    left = {(int(y), int(x)) for y, x in zip(*np.nonzero(binary), strict=True)}
-    for start in itertools.product(range(height), range(width)):
-        if start in left:
-            left.discard(start)
-            region, stack = [start], [start]
-            while stack:
-                y, x = stack.pop()
-                for dy, dx in neighbours:
-                    if (y + dy, x + dx) in left:
-                        left.discard((y + dy, x + dx))
-                        region.append((y + dy, x + dx))
-                        stack.append((y + dy, x + dx))
-            yield region
+from wsol.functional import boxes
+from wsol.functional.boxes import COMPONENTS, ENGINES, Spans, box_spans, boxes_at, cuts_of, fine_levels
+from wsol.functional.maps import to_levels
 
 
-def box(region, grow=0):
-    ys, xs = [y for y, _ in region], [x for _, x in region]
-    return (
-        min(xs) - grow,
-        min(ys) - grow,
-        max(xs) - min(xs) + 1 + 2 * grow,
-        max(ys) - min(ys) + 1 + 2 * grow,
-    )
+def at_each_cut(spans, num_cuts):
+    """The boxes at each cut, sorted."""
+    rows = list(zip(spans.boxes.tolist(), spans.first.tolist(), spans.last.tolist(), strict=True))
+    assert all(0 <= first <= last < num_cuts for _, first, last in rows)
+    return [sorted(box for box, first, last in rows if first <= cut <= last) for cut in range(num_cuts)]
 
 
-def holes(binary):
-    height, width = binary.shape
-    for region in regions(~binary, FOUR):
-        if all(0 < y < height - 1 and 0 < x < width - 1 for y, x in region):
-            yield region
-
-
-def slow_all_contours(binary):
-    return [box(r) for r in regions(binary, EIGHT)] + [box(r, grow=1) for r in holes(binary)]
-
-
-def slow_largest_pixels(binary):
-    return [box(r) for r in sorted(regions(binary, EIGHT), key=len, reverse=True)[:1]]  # a stable sort
-
-
-def slow_largest_contour(binary):
-    """The polygon's area through pixel centres is a sum over 2x2 blocks; of ties the region that begins last wins."""
-    filled = binary.copy()
-    for region in holes(binary):
-        for y, x in region:
-            filled[y, x] = True
-    best, best_area = None, -1
-    for region in regions(filled, EIGHT):
-        inside = set(region)
-        blocks = {(y - dy, x - dx) for y, x in region for dy in (0, 1) for dx in (0, 1)}
-        counts = [sum((y + dy, x + dx) in inside for dy in (0, 1) for dx in (0, 1)) for y, x in blocks]
-        area = sum({3: 1, 4: 2}.get(count, 0) for count in counts)
-        if area >= best_area:
-            best, best_area = region, area
-    return [box(best)] if best else []
-
-
-SLOW = {
-    "largest_pixels": slow_largest_pixels,
-    "largest_contour": slow_largest_contour,
-    "all_contours": slow_all_contours,
-}
-
-
-def check(levels, cut):
-    for components, slow in SLOW.items():
-        got = boxes_at(levels, cut, components)
-        assert got.dtype == np.int64
-        expected = slow(levels > cut) or [(0, 0, 0, 0)]
-        assert sorted(map(tuple, got.tolist())) == sorted(expected), (components, levels.tolist(), cut)
+def check(levels, cuts):
+    grey = (levels >> 8).astype(np.uint8) if levels.dtype == np.uint16 else levels
+    for components, engine in itertools.product(COMPONENTS, ENGINES):
+        spans = box_spans(levels, np.array(cuts), components, engine)
+        assert spans.boxes.dtype == spans.first.dtype == spans.last.dtype == np.int64
+        expected = [sorted(map(list, SLOW[components](grey > cut) or [(0, 0, 0, 0)])) for cut in cuts]
+        assert at_each_cut(spans, len(cuts)) == expected, (components, engine, levels.tolist(), cuts)
 
 
 def test_a_slow_reference_for_every_kind():
     assert set(SLOW) == set(COMPONENTS)
 
 
-@pytest.mark.parametrize("shape", [(3, 3), (1, 6), (4, 2)])
+@pytest.mark.parametrize("shape", [(3, 3), (1, 5), (4, 2)])
 def test_all_small_binary_images(shape):
-    for bits in itertools.product((0, 255), repeat=shape[0] * shape[1]):
-        check(np.array(bits, np.uint8).reshape(shape), 0)
+    for bits in itertools.product((0, 1), repeat=shape[0] * shape[1]):
+        check(np.array(bits, np.uint8).reshape(shape), [0, 1, 2])
 
 
 @given(
@@ -107,17 +48,29 @@ def test_all_small_binary_images(shape):
         hnp.array_shapes(min_dims=2, max_dims=2, min_side=1, max_side=9),
         elements=st.sampled_from([0, 0, 3, 200, 255]),
     ),
-    st.sampled_from([0, 2, 3, 254, 255]),
+    st.sets(st.sampled_from([0, 1, 2, 3, 199, 254, 255]), min_size=1),
 )
-def test_random_maps_with_plateaus_ties_and_nesting(levels, cut):
-    check(levels, cut)
+def test_random_maps_with_plateaus_ties_and_nesting(levels, cuts):
+    check(levels, sorted(cuts))
+
+
+@given(
+    hnp.arrays(np.uint16, (6, 7), elements=st.integers(0, 4 * 256 - 1)),
+    st.sampled_from([[0, 1, 2], [1, 2, 3], [0, 3, 4, 9]]),
+)
+def test_the_lower_byte_changes_no_box(levels, cuts):
+    check(levels, cuts)
+
+
+def test_all_of_a_16_bit_range():
+    check(np.array([[65535, 65534, 0, 65280], [255, 256, 257, 65279]], np.uint16), [0, 1, 253, 254, 255])
 
 
 def test_rings_nest():
     levels = np.zeros((15, 15), np.uint8)
     for inset in range(0, 7, 2):
-        cv2.rectangle(levels, (inset, inset), (14 - inset, 14 - inset), 255)
-    check(levels, 0)
+        cv2.rectangle(levels, (inset, inset), (14 - inset, 14 - inset), 255 - inset)
+    check(levels, [0, 249, 251, 253])
     assert boxes_at(levels, 0, "largest_contour").tolist() == [[0, 0, 15, 15]]
 
 
@@ -139,21 +92,25 @@ def test_the_cut_itself_is_not_above():
     levels = np.array([[10, 11]], np.uint8)
     assert boxes_at(levels, 10, "largest_pixels").tolist() == [[1, 0, 1, 1]]
     assert boxes_at(levels, 11, "largest_pixels").tolist() == [[0, 0, 0, 0]]
+    assert boxes_at(levels.astype(np.uint16) * 256 + 255, 10, "largest_pixels").tolist() == [[1, 0, 1, 1]]
 
 
 @given(
     hnp.arrays(np.uint8, (5, 6), elements=st.integers(0, 255)),
     st.lists(st.floats(0, 1), min_size=1, max_size=20),
     st.sampled_from(sorted(COMPONENTS)),
+    st.sampled_from(ENGINES),
 )
-def test_spans_say_what_each_cut_says(levels, thresholds, components):
+def test_spans_say_what_each_cut_says(levels, thresholds, components, engine):
     cuts, position = cuts_of(levels, np.array(thresholds))
     assert [int(t * int(levels.max())) for t in thresholds] == cuts[position].tolist()
     assert (np.diff(cuts) > 0).all()
-    spans = box_spans(levels, cuts, components)
-    for place, cut in enumerate(cuts):
-        there = spans.boxes[(spans.first <= place) & (place <= spans.last)]
-        assert sorted(there.tolist()) == sorted(boxes_at(levels, cut, components).tolist())
+    assert [part.tolist() for part in cuts_of(levels.astype(np.uint16) * 256 + 77, np.array(thresholds))] == [
+        cuts.tolist(),
+        position.tolist(),
+    ]
+    found = at_each_cut(box_spans(levels, cuts, components, engine), len(cuts))
+    assert found == [sorted(boxes_at(levels, cut, components).tolist()) for cut in cuts]
 
 
 @given(
@@ -168,17 +125,52 @@ def test_best_is_the_maximum_over_spans(rows):
     assert spans.best(values.astype(np.float64), 6).tolist() == expected
 
 
+@given(hnp.arrays(np.float64, (3, 5), elements=st.one_of(st.floats(0, 1), st.integers(0, 255).map(lambda k: k / 255))))
+def test_fine_levels_refine_levels(score_map):
+    fine = fine_levels(score_map)
+    assert fine.dtype == np.uint16
+    assert (fine >> 8).tolist() == to_levels(score_map).tolist()
+    assert fine.tolist() == np.floor(256 * (score_map * 255)).tolist()
+    assert (
+        fine_levels(score_map.astype(np.float32)).tolist() == fine_levels(score_map.astype(np.float32) * 1.0).tolist()
+    )
+    assert fine_levels(score_map.T).tolist() == fine.T.tolist()
+
+
+@pytest.mark.parametrize("bad", [[[0.5, -1e-9]], [[1.0000001]], [[0.2, np.nan]], [[np.inf]], [], [0.5], [[]]])
+def test_fine_levels_refuse_what_levels_refuse(bad):
+    for function in (fine_levels, to_levels):
+        with pytest.raises(InputError, match=r"\[0, 1\]|\(H, W\)"):
+            function(np.array(bad))
+
+
 def test_bad_arguments_are_refused():
-    levels = np.zeros((2, 2), np.uint8)
+    levels, cuts = np.zeros((2, 2), np.uint8), np.arange(3)
     with pytest.raises(InputError, match="did you mean 'largest_pixels'"):
         boxes_at(levels, 0, "largest_pixel")
-    with pytest.raises(InputError, match="uint8"):
-        boxes_at(levels.astype(np.float32), 0, "all_contours")
+    with pytest.raises(InputError, match="did you mean 'tree'"):
+        box_spans(levels, cuts, "all_contours", "trees")
+    for bad in (levels.astype(np.float32), levels[0], levels[:0]):
+        with pytest.raises(InputError, match="uint8"):
+            box_spans(bad, cuts, "all_contours")
 
 
-def test_nothing_is_changed():
-    levels = np.random.default_rng(0).integers(0, 256, (8, 8), dtype=np.uint8)
-    before = levels.copy()
-    for components in COMPONENTS:
-        box_spans(levels, np.arange(0, 255, 50), components)
+@pytest.mark.parametrize("engine", ENGINES)
+def test_nothing_is_changed(engine):
+    levels = np.random.default_rng(0).integers(0, 65280, (8, 8)).astype(np.uint16)
+    before, cuts = levels.copy(), np.arange(0, 255, 50)
+    levels.setflags(write=False)
+    found = [box_spans(levels, cuts, components, engine) for components in COMPONENTS]
+    kept = [[part.copy() for part in spans] for spans in found]
+    for components in COMPONENTS:  # what was found does not change with the next map either
+        box_spans(levels[::-1], cuts, components, engine)
     assert np.array_equal(levels, before)
+    assert all((a == b).all() for spans, old in zip(found, kept, strict=True) for a, b in zip(spans, old, strict=True))
+
+
+def test_few_cuts_are_asked_of_opencv(monkeypatch):
+    monkeypatch.setattr(boxes, "_tree_spans", None)
+    levels = np.eye(5, dtype=np.uint8)
+    assert box_spans(levels, np.arange(boxes.FEW_CUTS), "all_contours").boxes.tolist() == [[0, 0, 5, 5], [0, 0, 0, 0]]
+    with pytest.raises(TypeError):
+        box_spans(levels, np.arange(boxes.FEW_CUTS + 1), "all_contours")

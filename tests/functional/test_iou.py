@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
 
-from wsol.functional.iou import iou
+from wsol.functional.iou import best_iou, iou
 
 side = st.integers(0, 12)
 corners = st.tuples(side, side, side, side).map(
@@ -54,3 +55,24 @@ def test_exactly_one_half_is_exact():
 def test_fractional_boxes(plus_one):
     a, b = np.array([[0.5, 0.0, 2.5, 1.0]]), np.array([[1.5, 0.0, 2.5, 1.0]])
     assert iou(a, b, plus_one=plus_one)[0, 0] == pytest.approx(4 / 6 if plus_one else 1 / 2)
+
+
+numbers = st.one_of(st.integers(-3, 20).map(float), st.floats(-10, 300), st.integers(0, 2**26).map(float))
+
+
+@given(
+    hnp.arrays(np.float64, st.tuples(st.integers(0, 5), st.just(4)), elements=numbers),
+    hnp.arrays(np.float64, st.tuples(st.integers(0, 4), st.just(4)), elements=numbers),
+    st.booleans(),
+)
+def test_the_best_overlap_is_the_greatest_to_the_last_bit(boxes_a, boxes_b, plus_one):
+    got = best_iou(boxes_a, boxes_b, plus_one)
+    assert got.dtype == np.float64
+    assert got.tolist() == iou(boxes_a, boxes_b, plus_one=plus_one).max(axis=1, initial=0.0).tolist()
+
+
+def test_the_best_overlap_of_arrays_of_any_kind():
+    boxes = np.array([[0, 0, 3, 3], [2, 2, 9, 9]])
+    boxes.setflags(write=False)
+    assert best_iou(boxes, boxes[:1], plus_one=True).tolist() == best_iou(boxes * 1.0, boxes[:1] * 1.0, True).tolist()
+    assert best_iou(boxes[::-1], boxes[:1], True).tolist() == best_iou(boxes, boxes[:1], True).tolist()[::-1]

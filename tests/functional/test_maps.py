@@ -28,6 +28,22 @@ def test_normalize_always_gives_a_map_in_the_unit_interval(score_map, scaling):
     maps.to_levels(out)
 
 
+@given(
+    hnp.arrays(
+        np.float64,
+        hnp.array_shapes(min_dims=2, max_dims=2, max_side=4),
+        elements=st.one_of(st.floats(allow_nan=False, allow_infinity=False), st.integers(-3, 3).map(float)),
+    )
+)
+def test_normalize_does_what_the_formula_says_to_the_last_bit(score_map):
+    with np.errstate(all="ignore"):
+        for scaling, low in (("minmax", score_map.min()), ("max", 0.0)):
+            values = np.maximum(score_map - low, 0.0)
+            usable = np.isfinite(values.max()) and values.max() > 0
+            expected = values / values.max() if usable else np.zeros_like(values)
+            assert maps.normalize(score_map, scaling).tobytes() == expected.tobytes()
+
+
 @pytest.mark.parametrize("odd", [np.nan, np.inf, -np.inf])
 @pytest.mark.parametrize("scaling", maps.SCALINGS)
 def test_a_map_that_is_not_finite_becomes_zeros(odd, scaling):
@@ -111,9 +127,7 @@ def test_place_in_the_input_frame_resizes_then_scales():
 def test_a_mirrored_view_is_mirrored_back(frame):
     score_map = np.random.default_rng(1).random((4, 6))
     mirrored = Geometry(CROP.image_size, CROP.resized, CROP.offset, CROP.input_size, mirrored=True)
-    assert np.array_equal(
-        maps.place(score_map[:, ::-1], mirrored, frame), maps.place(score_map, CROP, frame)
-    )
+    assert np.array_equal(maps.place(score_map[:, ::-1], mirrored, frame), maps.place(score_map, CROP, frame))
 
 
 def test_a_window_over_the_edge_of_the_image_is_cut():

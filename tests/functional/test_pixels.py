@@ -61,7 +61,11 @@ def test_perfect_and_ignored():
         (np.zeros((2, 2)), np.zeros((2, 3), np.uint8), "shape"),
         (np.full((1, 1), 1.5), np.zeros((1, 1), np.uint8), r"\[0, 1\]"),
         (np.full((1, 1), np.nan), np.zeros((1, 1), np.uint8), r"\[0, 1\]"),
+        (np.full((1, 1), -1e-9), np.zeros((1, 1), np.uint8), r"\[0, 1\]"),
         (np.zeros((1, 1)), np.full((1, 1), 7, np.uint8), "255 ignore"),
+        (np.zeros((1, 1)), np.full((1, 1), 254, np.uint8), "255 ignore"),
+        (np.zeros((1, 1)), np.full((1, 1), 257), "255 ignore; got int64"),
+        (np.zeros((0, 1)), np.zeros((0, 1), np.uint8), "shape"),
     ],
 )
 def test_bad_input_is_refused(score_map, mask, word):

@@ -3,90 +3,107 @@
 from __future__ import annotations
 
 import hashlib
-import logging
 import os
 from collections.abc import Mapping
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
 from omegaconf import DictConfig, OmegaConf
 
-from wsol import build, checkpoints, runs, scoring
-from wsol.cli import judge, show
+from wsol import build, runs, scoring
+from wsol.cli import judge, networks, show
+from wsol.cli.networks import Network
 from wsol.data.module import LocalizationData
+from wsol.data.source import Source
 from wsol.errors import InputError, unknown
 from wsol.evaluation import SplitEvaluation
 from wsol.interop.map_folder import open_maps
 from wsol.interop.predictions import ranks_of, read_predictions
-from wsol.localizer import Localizer
 from wsol.module import LocalizerModule
+from wsol.recognition import WAYS, Recognition
 from wsol.scoring import KeptMaps
-
-log = logging.getLogger("wsol")
 
 
 def run(config: DictConfig) -> int:
     """Judge under a composed config; returns the exit code."""
     show.start_logging()
-    if config.run is None:
-        raise InputError("which run? wsol eval run=<run folder>")
     if config.split not in ("test", "val"):
         raise unknown("split", config.split, ("test", "val"))
-    file = checkpoint_file(Path(config.run), config.checkpoint)
-    checkpoint = checkpoints.read(file)
-    localizer, trained = checkpoints.load_localizer(checkpoint, file, trust=config.trust)
-    guard(trained, config)
-    settings = merged(trained, config)
+    if config.recognize not in (None, *WAYS):
+        raise unknown("recognize", config.recognize, WAYS)
+    network = networks.find(config, "wsol eval run=<run folder>")
+    settings = merged(network.trained, config)
+    if config.explainer is None and network.file is None:
+        raise InputError("model=... has no maps of its own: choose explainer=gradcam or another")
+    if settings.data is None:
+        raise InputError("no dataset: choose one with data=..., see --help for the choices")
     source = build.build_source(settings)
-    trained_classes = tuple(checkpoint["wsol"]["classes"])
-    if tuple(source.classes) != trained_classes:
-        raise InputError(
-            f"{file} was trained on {len(trained_classes)} classes; the dataset has {len(source.classes)} "
-            "or names them otherwise; judge it on data of the same classes in the same order"
-        )
-    data = build.build_data(settings, source, localizer.backbone.preprocessing, seed=settings.seed)
-    evaluate(settings, config, file, localizer, data)
+    check_classes(network, source)
+    data = build.build_data(settings, source, network.localizer.preprocessing, seed=settings.seed)
+    evaluate(settings, config, network, data)
     return 0
 
 
-def guard(trained: DictConfig, config: DictConfig) -> None:
-    """Refuse a checkpoint's config that names code to run, in every part that is built from it here.
+def check_classes(network: Network, source: Source) -> None:
+    """Refuse a dataset of other classes than the network's; a plain classifier's are told by their number alone.
 
-    Its backbone and method were guarded when the localizer was built; what the command line chose instead is trusted.
+    Raises:
+        InputError: they differ.
     """
-    for key in ("data", "transform", "loader", "protocol"):
-        if config.get(key) is None:
-            build.check(trained[key], key, trust=config.trust)
+    localizer = network.localizer
+    fits = len(source.classes) == localizer.num_classes
+    if not fits or (network.file is not None and tuple(source.classes) != tuple(localizer.classes or ())):
+        raise InputError(
+            f"{network.title} was trained on {localizer.num_classes} classes; the dataset has {len(source.classes)} "
+            "or names them otherwise; judge it on data of the same classes in the same order"
+        )
 
 
-def evaluate(
-    settings: DictConfig, config: DictConfig, file: Path, localizer: Localizer, data: LocalizationData
-) -> None:
+def evaluate(settings: DictConfig, config: DictConfig, network: Network, data: LocalizationData) -> None:
     """Judge, write results.json and print the table."""
     splits = [config.split] if config.split == "val" else ["val", "test"]
     evaluations = judge.evaluations(settings, data, splits, baselines=True, keep=judge.PICTURES)
     if config.split not in evaluations:
         raise InputError(f"split={config.split}: the dataset has {', '.join(data.splits)} only")
-    folder = output_folder(config.out, file.parent.parent)
+    folder = output_folder(config.out, network.folder)
     trainer: pl.Trainer = build.build_trainer(
         settings.trainer, logger=False, callbacks=[], default_root_dir=str(folder)
     )
-    module = LocalizerModule(localizer, channels_last=build.resolve_layout(settings.memory_format))
+    module = LocalizerModule(
+        network.localizer,
+        channels_last=build.resolve_layout(settings.memory_format),
+        explainer=networks.explainer(config),
+    )
+    again = recognitions(config, evaluations, data, module)
     with runs.announced(folder):
         with ExitStack() as writers:
             if config.save_maps:
-                for name, writer in map_writers(evaluations, data, folder, config, file, trainer.global_rank).items():
+                for name, writer in map_writers(
+                    evaluations, data, folder, config, network, trainer.global_rank
+                ).items():
                     evaluations[name].writer = writers.enter_context(writer)
-            results = judge.judge(trainer, module, data, evaluations)
+            results = judge.judge(trainer, module, data, evaluations, again)
         trainer.strategy.barrier()  # all maps are written
     if trainer.is_global_zero:
         runs.write_config(folder, settings)
-        extra: dict[str, Any] = {"checkpoint": {"file": str(file)}}
+        extra: dict[str, Any] = {"checkpoint": {"file": network.title}}
         if config.save_maps:
             extra["error_kinds"] = look(evaluations, module, folder)
         show.results(judge.write(folder, settings, module, data, trainer, results, **extra))
+
+
+def recognitions(
+    config: DictConfig, evaluations: Mapping[str, SplitEvaluation], data: LocalizationData, module: LocalizerModule
+) -> list[Recognition]:
+    """The second looks at the images of each split, where they are asked for."""
+    if config.recognize is None:
+        return []
+    look = partial(Recognition, config.recognize, transform=data.eval_transform)
+    preprocessing = module.localizer.preprocessing
+    return [look(split=e.split, preprocessing=preprocessing, topk=e.topk) for e in evaluations.values()]
 
 
 def map_writers(
@@ -94,11 +111,11 @@ def map_writers(
     data: LocalizationData,
     folder: Path,
     config: DictConfig,
-    checkpoint: Path,
+    network: Network,
     rank: int,
 ) -> dict[str, KeptMaps]:
     """What keeps the maps of every split below ``folder``/maps; each process writes a part."""
-    digest = hashlib.sha256(checkpoint.read_bytes()).hexdigest()
+    digest = hashlib.sha256(network.file.read_bytes()).hexdigest() if network.file else network.title
     writers = {}
     for name, evaluation in evaluations.items():
         header = {
@@ -140,27 +157,6 @@ def output_folder(out: str | None, run: Path) -> Path:
     return folder
 
 
-def checkpoint_file(run: Path, name: str) -> Path:
-    """The checkpoint meant by a run folder and ``best``, ``last`` or a file name; ``best`` falls back to last.
-
-    Raises:
-        InputError: there is none.
-    """
-    if run.is_file():
-        return run
-    folder = run / "checkpoints"
-    if not folder.is_dir():
-        raise InputError(f"{run}: no run there (no checkpoints folder); expected a folder that `wsol train` made")
-    there = {file.stem: file for file in sorted(folder.glob("*.ckpt"))}
-    stem = Path(name).stem if name.endswith(".ckpt") else name
-    if stem == "best" and "best" not in there and "last" in there:
-        log.info("%s keeps no best checkpoint (nothing was monitored): judging the last one", run)
-        return there["last"]
-    if stem not in there:
-        raise unknown(f"checkpoint of {run}", name, there)
-    return there[stem]
-
-
 def merged(trained: DictConfig, config: DictConfig) -> DictConfig:
     """The run's config with what the evaluation's command line says laid over it."""
     settings = trained.copy()
@@ -171,7 +167,7 @@ def merged(trained: DictConfig, config: DictConfig) -> DictConfig:
         settings.data = {key: _moved(value, trained.data_dir, config.data_dir) for key, value in trained.data.items()}
     plain = OmegaConf.to_container(config, resolve=True)
     assert isinstance(plain, dict)
-    for key in ("data", "transform", "protocol"):
+    for key in ("data", "transform", "protocol", "explainer", "model"):
         if config[key] is not None:
             settings[key] = plain[key]
             settings.choices[key] = config.choices.get(key)

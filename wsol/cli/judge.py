@@ -15,6 +15,7 @@ from wsol.cli import pictures
 from wsol.data.module import LocalizationData
 from wsol.evaluation import Picture, SplitEvaluation, localization_table
 from wsol.module import LocalizerModule
+from wsol.recognition import Recognition
 
 PICTURES = 16
 """How many judged images pictures.png shows."""
@@ -43,13 +44,17 @@ def evaluations(
 
 
 def judge(
-    trainer: pl.Trainer, module: LocalizerModule, data: LocalizationData, wanted: Mapping[str, SplitEvaluation]
+    trainer: pl.Trainer,
+    module: LocalizerModule,
+    data: LocalizationData,
+    wanted: Mapping[str, SplitEvaluation],
+    again: Sequence[Recognition] = (),
 ) -> dict[str, Any]:
     """Run the network once over each split and return the measured values.
 
     Thresholds of origin ``fullsup`` come from the val split where it is among ``wanted``.
     """
-    module.judge(wanted.values())
+    module.judge(wanted.values(), again)
     if not wanted:
         return {"classification": {}, "localization": [], "pixels": {}, "skipped_images": {}}
     data.judged = tuple(wanted)
@@ -61,6 +66,7 @@ def judge(
         "pixels": {name: result.pixels for name, result in measured.items() if result.pixels},
         "skipped_images": {name: evaluation.skipped_ids() for name, evaluation in wanted.items()},
         "not_finite_maps": {name: result.not_finite for name, result in measured.items() if result.not_finite},
+        **({"recognition": module.recognized} if again else {}),
     }
 
 
@@ -74,7 +80,6 @@ def write(
     **extra: Any,
 ) -> Path:
     """Write results.json, the values and all that they depend on, and pictures.png."""
-    backbone = module.localizer.backbone
     if found := shown(module):
         pictures.write(folder / "pictures.png", found)
     return runs.write_results(
@@ -93,7 +98,7 @@ def write(
                 "splits": {name: describe_split(data, name) for name in data.splits},
                 "classes": len(module.localizer.classes or ()),
             },
-            "preprocessing": dataclasses.asdict(backbone.preprocessing),
+            "preprocessing": dataclasses.asdict(module.localizer.preprocessing),
             "precision": str(trainer.precision),
             "parameters": sum(p.numel() for p in module.localizer.parameters()),
         },

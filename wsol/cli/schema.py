@@ -51,6 +51,14 @@ class Train:
 
 
 @dataclass
+class Ae(Train):
+    """`wsol ae`: an ordinary run, several times."""
+
+    rounds: int = _key(3, "how many networks are trained, one after the other")
+    threshold: float = _key(0.8, "share of a map's range from which a region is erased; 0.2: CAM's box region")
+
+
+@dataclass
 class Eval:
     """`wsol eval`."""
 
@@ -66,12 +74,45 @@ class Eval:
     on_bad_image: str | None = _key(None, "stop or skip; default as in the run")
     save_maps: bool = _key(False, "keep the maps of all judged images in <out>/maps, for `wsol score`")
     maps_dtype: str = _key("auto", "of kept maps: float32, float16, uint8; auto is float32 up to 64 x 64, else uint8")
+    recognize: str | None = _key(None, "classify again by the maps, too: crop (CAM's box) or weighted (pixel by pixel)")
+    name: str | None = _key(None, "of the network of model=torchvision or model=timm")
+    weights: str | None = _key(None, "of that network: DEFAULT (torchvision), pretrained (timm), a path; null: random")
     trust: bool = _key(False, "build objects of any package that the checkpoint's config names")
     choices: dict[str, Any] = field(default_factory=dict)
     data: Any = _group()
     transform: Any = _group()
     protocol: Any = _group()
+    explainer: Any = _group()
+    model: Any = _group()
     trainer: Any = _group()
+
+
+@dataclass
+class Predict:
+    """`wsol predict`."""
+
+    run: str | None = _key(None, "run folder of `wsol train`, or a checkpoint file")
+    checkpoint: str = _key("best", "best, last, or the name of a file in the run's checkpoints")
+    images: Any = _key(None, "a file, a folder, a glob in quotes, a list of these, or - for paths on standard input")
+    boxes: str | None = _key(None, "true boxes, CSV or COCO JSON, to draw and compare with")
+    out: str | None = _key(None, "folder to write; default <run folder>/predict/<date and time>")
+    force: bool = _key(False, "write into a folder that is not empty")
+    top: int = _key(1, "of each image the so many best classes")
+    classes: list[Any] | None = _key(None, "these classes instead, by name or index")
+    threshold: float | None = _key(None, "of the box, part of the map's maximum; default the protocol's fixed one")
+    maps: str = _key("png", "how maps are kept, at the image's size: png (16 bits), npy (float32), none")
+    overlays: bool = _key(True, "write each image under its map, with boxes")
+    batch_size: int = _key(32, "images at once")
+    image_size: int | None = _key(None, "side of the network's input, pixels; default as in the run")
+    device: str = _key("auto", "auto, cpu, cuda")
+    name: str | None = _key(None, "of the network of model=torchvision or model=timm")
+    weights: str | None = _key(None, "of that network: DEFAULT (torchvision), pretrained (timm), a path; null: random")
+    trust: bool = _key(False, "build objects of any package that the checkpoint's config names")
+    choices: dict[str, Any] = field(default_factory=dict)
+    transform: Any = _group()
+    protocol: Any = _group()
+    explainer: Any = _group()
+    model: Any = _group()
 
 
 @dataclass
@@ -103,6 +144,59 @@ class Score:
 
 
 @dataclass
+class Convert:
+    """`wsol convert`."""
+
+    weights: str | None = _key(None, "file of the other program, a state dict or a checkpoint with one")
+    output_stride: int | None = _key(None, "16 or 8, as it was trained; asked for where the tensors do not tell")
+    delta: float | None = _key(None, "threshold of ACoL's erasing, as it was trained; default the other program's")
+    data_dir: str = _key("data", "where datasets lie")
+    runs_dir: str = _key("runs", "where run folders go")
+    out: str | None = _key(None, "the new run folder; default <runs_dir>/convert-<name of the file>/<date and time>")
+    choices: dict[str, Any] = field(default_factory=dict)
+    data: Any = _group()
+    transform: Any = _group()
+
+
+@dataclass
+class Search:
+    """What `wsol sweep` does; ``configs/sweep`` has ready ones."""
+
+    metric: str = _key("val/top1_error", "of the val split, which ranks trials and chooses their checkpoints")
+    trials: int = _key(20, "how many in all; more of them later continue the study")
+    workers: int = _key(1, "processes on this machine; other machines may join in the same folder")
+    sampler: str = _key("random", "random or tpe")
+    pruner: str = _key("none", "none, median or hyperband: ends trials that are not worth going on with")
+    warmup_epochs: int = _key(1, "epochs before the first pruning")
+    seed: int = _key(0, "of the draws")
+    storage: str = _key("sqlite", "sqlite or journal, both in the folder, or the URL of a database server")
+    folder: str | None = _key(None, "of the study and its trials; default <runs_dir>/sweep-<choice>-<name>")
+    test: bool = _key(False, "judge the best trial on the test split, once, at the end")
+    overrides: list[str] = _key([], "words of `wsol train` for all trials")
+    space: dict[str, Any] = _key({}, "keys of `wsol train`: {choice: [...]}, {range: [a, b]} or {log: [a, b]}")
+
+
+@dataclass
+class Sweep:
+    """`wsol sweep`."""
+
+    sweep: Search = field(default_factory=Search)
+    choices: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass
+class Kit:
+    """`wsol kit`."""
+
+    predictions: str | None = _key(None, "guesses in the challenge's text format, a line for each validation image")
+    devkit_synsets: str | None = _key(None, "text file of the synsets of ILSVRC2012_ID 1, 2, ..., one a line")
+    data_dir: str = _key("data", "where datasets lie")
+    choices: dict[str, Any] = field(default_factory=dict)
+    data: Any = _group()
+    transform: Any = _group()
+
+
+@dataclass
 class DataVerify:
     """`wsol data verify`."""
 
@@ -113,7 +207,17 @@ class DataVerify:
     transform: Any = _group()
 
 
-VERBS = {"train": Train, "eval": Eval, "score": Score, "data_verify": DataVerify}
+VERBS = {
+    "train": Train,
+    "ae": Ae,
+    "eval": Eval,
+    "predict": Predict,
+    "score": Score,
+    "convert": Convert,
+    "kit": Kit,
+    "data_verify": DataVerify,
+    "sweep": Sweep,
+}
 
 
 def register() -> None:

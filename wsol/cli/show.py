@@ -88,6 +88,9 @@ def results(file: Path) -> None:
     for split, values in content["classification"].items():
         if values:
             console.print(f"classification error, {split}: {_percent(values)}")
+    for split, found in content.get("recognition", {}).items():
+        values = ", ".join(f"{_label(k)} {found[k]:.2f} % (gain {gain:+.2f})" for k, gain in found["gain"].items())
+        console.print(f"classification error by {found['how']}, {split}: {values}")
     for split, values in content["pixels"].items():
         console.print(f"pixels against masks, {split}: {_percent(values)}")
     for split, ids in content["skipped_images"].items():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,8 +25,14 @@ from wsol.module import LocalizerModule
 log = logging.getLogger("wsol")
 
 
-def run(config: DictConfig) -> int:
-    """Train under a composed config; returns the exit code."""
+def run(config: DictConfig, *, callbacks: Sequence[pl.Callback] = (), splits: Sequence[str] = ("val", "test")) -> int:
+    """Train under a composed config; returns the exit code.
+
+    Args:
+        config: of the verb.
+        callbacks: listen to the training beside those of every run.
+        splits: to judge at the end; a search leaves ``test`` alone.
+    """
     show.start_logging()
     prepare(config)
     folder, resuming = runs.open_folder(config)
@@ -37,7 +44,7 @@ def run(config: DictConfig) -> int:
     handler = runs.start_log(folder)
     try:
         with runs.announced(folder):
-            train(config, folder, resuming)
+            train(config, folder, resuming, callbacks, splits)
     except InputError:
         if not resuming:
             runs.discard(folder)
@@ -61,8 +68,14 @@ def prepare(config: DictConfig) -> None:
         raise InputError(f"trainer.max_epochs={config.trainer.max_epochs}: expected a positive number of epochs")
 
 
-def train(config: DictConfig, folder: Path, resuming: bool) -> None:
-    """Fit, judge and write the results into ``folder``."""
+def train(
+    config: DictConfig,
+    folder: Path,
+    resuming: bool,
+    callbacks: Sequence[pl.Callback] = (),
+    splits: Sequence[str] = ("val", "test"),
+) -> None:
+    """Fit, judge and write the results into ``folder``; see `run`."""
     started = time.perf_counter()
     pl.seed_everything(config.seed, workers=True, verbose=False)
     source = build.build_source(config)
@@ -87,10 +100,10 @@ def train(config: DictConfig, folder: Path, resuming: bool) -> None:
         header=header,
     )
     keep = max(judge.PICTURES, config.logger.get("images", 0) if config.logger else 0)
-    evaluations = judge.evaluations(config, data, ("val", "test"), baselines=True, keep=keep)
+    evaluations = judge.evaluations(config, data, splits, baselines=True, keep=keep)
     has_val = "val" in evaluations
     metrics_csv = MetricsCsv(folder / "metrics.csv")
-    trainer = make_trainer(config, folder, metrics_csv, _monitor(config, evaluations))
+    trainer = make_trainer(config, folder, metrics_csv, _monitor(config, evaluations), callbacks)
     if resuming and (last := folder / "checkpoints" / "last.ckpt").exists():
         step = checkpoints.read(last)["global_step"]
         metrics_csv.restart(step)
@@ -137,12 +150,16 @@ def fit(trainer: pl.Trainer, module: LocalizerModule, **arguments: Any) -> None:
 
 
 def make_trainer(
-    config: DictConfig, folder: Path, metrics_csv: MetricsCsv, monitor: tuple[str, str] | None
+    config: DictConfig,
+    folder: Path,
+    metrics_csv: MetricsCsv,
+    monitor: tuple[str, str] | None,
+    also: Sequence[pl.Callback] = (),
 ) -> pl.Trainer:
     """The Lightning trainer of a run: last.ckpt after each epoch, best.ckpt by ``monitor`` (metric, mode)."""
     keep: dict[str, Any] = {"dirpath": folder / "checkpoints", "save_top_k": 1, "enable_version_counter": False}
     last = ModelCheckpoint(filename="last", save_on_train_epoch_end=True, **keep)
-    callbacks: list[pl.Callback] = [EpochLines(), last]
+    callbacks: list[pl.Callback] = [EpochLines(), last, *also]
     if monitor:
         name, mode = monitor
         callbacks.append(

@@ -29,14 +29,56 @@ VERBS = {
         "train",
         "wsol train data=cub data.root=data/CUB_200_2011 backbone=vgg16",
     ),
+    "ae": Verb(
+        "train, erase what was found, train again, and merge the maps (adversarial erasing)",
+        "wsol.cli.ae",
+        "ae",
+        "wsol ae data=cub data.root=data/CUB_200_2011 backbone=vgg16 method=cam_conv rounds=3 threshold=0.8",
+    ),
     "eval": Verb(
         "judge a trained localizer", "wsol.cli.eval", "eval", "wsol eval run=runs/demo-cam/2026-01-31_12-00-00"
+    ),
+    "predict": Verb(
+        "find class, score, box and map of pictures",
+        "wsol.cli.predict",
+        "predict",
+        "wsol predict run=runs/demo-cam/2026-01-31_12-00-00 images=photos",
     ),
     "score": Verb(
         "score saved maps under any protocol, without a network",
         "wsol.cli.score",
         "score",
         "wsol score maps=maps data=cub_lists protocol=all",
+    ),
+    "convert": Verb(
+        "turn weights of another program into a checkpoint",
+        "wsol.cli.convert",
+        "convert",
+        "wsol convert weights=last_checkpoint.pth.tar output_stride=16 data=cub_lists",
+    ),
+    "table": Verb(
+        "print the numbers of a paper beside those of the runs at hand, and make the runs that are missing",
+        "wsol.cli.table",
+        None,
+        "wsol table cam2016-2",
+    ),
+    "sweep": Verb(
+        "search hyperparameters over any keys of train",
+        "wsol.cli.sweep",
+        None,
+        "wsol sweep sweep=lr data=cub data.root=data/CUB_200_2011",
+    ),
+    "backbone check": Verb(
+        "hold a backbone to the contract: points, weights, gradients, maps, precision, speed",
+        "wsol.cli.backbone_check",
+        None,
+        "wsol backbone check mypkg.net.MyBackbone",
+    ),
+    "kit": Verb(
+        "score guesses in the ILSVRC challenge's text format by its own rule",
+        "wsol.cli.kit",
+        "kit",
+        "wsol kit predictions=guesses.txt devkit_synsets=synsets.txt data.blacklist=blacklist.txt",
     ),
     "data verify": Verb(
         "read a dataset and report what is there and what is wrong",

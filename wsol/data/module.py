@@ -7,7 +7,7 @@ workers, and so is one that was stopped and resumed. The global random state is 
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -18,6 +18,7 @@ from pytorch_lightning import LightningDataModule
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
+from wsol.data.erased import ErasedSplit
 from wsol.data.images import BadImage
 from wsol.data.samplers import NOTHING, EvalSampler, Key, TrainSampler, drops_last
 from wsol.data.source import Source, Split, hold_out
@@ -125,6 +126,8 @@ class LocalizationData(LightningDataModule):
         on_bad_image: ``stop`` with the name of the first image that can't be read, or ``skip`` and count them.
         pin_memory: None for yes where there is a GPU.
         drop_last: leave out the last incomplete training batch: true, false, or ``auto`` if it has only one image.
+        erased: folders of regions to paint over in the training images (those left after holding out), one after the
+            other, each with its colour; see `wsol.data.erased.ErasedSplit`.
 
     Raises:
         InputError: if an argument is not one of those, or ``val_per_class`` is given where there is a ``val`` split.
@@ -143,6 +146,7 @@ class LocalizationData(LightningDataModule):
         on_bad_image: str = "stop",
         pin_memory: bool | None = None,
         drop_last: bool | str = "auto",
+        erased: Mapping[str, Sequence[float]] | None = None,
     ) -> None:
         super().__init__()
         if on_bad_image not in ("stop", "skip"):
@@ -154,7 +158,7 @@ class LocalizationData(LightningDataModule):
         self.eval_batch_size = _at_least("eval_batch_size", eval_batch_size or batch_size, 1)
         self.val_per_class = _at_least("val_per_class", val_per_class, 0)
         self.num_workers, self.seed = num_workers, _at_least("seed", seed, 0)
-        self.on_bad_image, self.drop_last = on_bad_image, drop_last
+        self.on_bad_image, self.drop_last, self.erased = on_bad_image, drop_last, dict(erased or {})
         self.pin_memory = torch.cuda.is_available() if pin_memory is None else pin_memory
         self.judged: tuple[str, ...] = ("test",)
         """Names of the splits that `test_dataloader` gives."""
@@ -166,18 +170,22 @@ class LocalizationData(LightningDataModule):
         return (*self.source.splits, "val") if self.val_per_class else self.source.splits
 
     def split(self, name: str) -> Split:
-        """Return a split as it is used here: ``train`` without what is held out for validation.
+        """Return a split as it is used here: ``train`` without what is held out for validation or erased.
 
         Raises:
             InputError: if there is none of this name.
         """
         if name not in self.splits:
             raise unknown("split", name, self.splits)
-        if name not in self._splits and self.val_per_class and name in ("train", "val"):
-            train, val = hold_out(self.source.split("train"), self.val_per_class, self.seed)
-            self._splits |= {"train": train, "val": val}
-        elif name not in self._splits:
-            self._splits[name] = self.source.split(name)
+        if name not in self._splits:
+            if self.val_per_class and name in ("train", "val"):
+                train, val = hold_out(self.source.split("train"), self.val_per_class, self.seed)
+                made = {"train": train, "val": val}
+            else:
+                made = {name: self.source.split(name)}
+            for folder, colour in self.erased.items() if "train" in made else ():
+                made["train"] = ErasedSplit(made["train"], folder, colour)
+            self._splits |= made
         return self._splits[name]
 
     def train_dataloader(self) -> Loader:

@@ -1,8 +1,8 @@
 """Boxes around the bright parts of a map, at all thresholds of interest.
 
 Of a map of grey levels ``q`` (uint8), a threshold t in [0, 1] keeps the pixels above ``T = int(t * max(q))``, strictly
-(Choe et al. 2020, MaxBoxAcc). However many thresholds there are, T takes at most 255 different values that leave a pixel,
-here called *cuts*: only those are looked at. Which boxes count at a cut is one of
+(Choe et al. 2020, MaxBoxAcc). However many thresholds there are, T takes at most 255 different values that leave any
+pixel, here called *cuts*: only those are looked at. Which boxes count at a cut is one of
 
 ===================  ================================================================================================
 ``largest_pixels``   the 8-connected component of most pixels; of equal ones that with the first pixel in reading order
@@ -14,13 +14,14 @@ Where no pixel is above the cut there is one box, (0, 0, 0, 0), as in the refere
 overlap).
 
 `box_spans` is the seam behind which an engine sits: it says which boxes there are at which cuts, and nothing about
-truth, overlap or protocol. There are two, and they agree:
+truth, overlap or protocol. There are two engines, and they agree:
 
-- ``tree`` follows the components of the map through all cuts at once, `wsol.functional.component_tree`. The outer contours
-  are the 8-connected components of the foreground; contours around holes are the 4-connected components of the background
-  that do not reach the frame, and as OpenCV draws them on the foreground around, their boxes are larger by one pixel on
-  each side. Largest components: `wsol.functional.contour_area` and `wsol.functional.component_sizes`.
-- ``opencv`` asks OpenCV once for each cut, `wsol.functional.opencv_boxes`.
+- ``tree`` follows the components of a map through all cuts at once, see `wsol.functional.component_tree`. Outer
+  contours are the 8-connected components of the foreground. Contours around holes are the 4-connected components of the
+  background that do not reach the frame; OpenCV draws them on the foreground around, so their boxes are larger by one
+  pixel on each side. The largest are found by `wsol.functional.contour_area` and `wsol.functional.component_sizes`.
+- ``opencv`` asks OpenCV once for each cut, see `wsol.functional.opencv_boxes`. It is what ``tree`` is held against, and
+  takes its place for a few cuts, where it is faster, and where numba can't be imported.
 """
 
 from __future__ import annotations
@@ -41,11 +42,11 @@ from wsol.functional.opencv_boxes import COMPONENTS
 ENGINES = ("tree", "opencv")
 
 FEW_CUTS = 2
-"""Up to so many cuts, OpenCV is the faster engine."""
+"""Up to so many cuts, the engine is OpenCV: it takes 0.1 ms or more for each, the tree 0.2 ms or more for all."""
 
 
 MANY_EVENTS = 0.4
-"""Where more of a map's pixels than this are events, all contours may as well have their areas added up."""
+"""Where more than this part of a map's pixels are events, adding up all areas is the fastest way to the largest."""
 
 
 class Spans(NamedTuple):
@@ -85,8 +86,8 @@ def fine_levels(score_map: np.ndarray) -> np.ndarray:
         score_map: real (H, W).
 
     Returns:
-        uint16 (H, W), ``map * 255`` in float64, times 256, truncated. The upper byte is the grey level; the lower one puts
-        pixels of a level in order, which changes no box but finds them faster.
+        uint16 (H, W), ``map * 255`` in float64, times 256, truncated. The upper byte is the grey level; the lower one
+        puts the pixels of a level in order, which changes no box but finds them faster.
 
     Raises:
         InputError: values outside [0, 1], or NaN.
@@ -150,7 +151,7 @@ def box_spans(levels: np.ndarray, cuts: np.ndarray, components: str, engine: str
         levels: uint8 (H, W), or uint16 from `fine_levels`.
         cuts: int64 (L,), ascending and distinct, see `cuts_of`.
         components: see the module's table.
-        engine: ``tree`` or ``opencv``; the boxes at a cut are the same.
+        engine: ``tree`` or ``opencv``; the boxes at a cut are the same, the spans need not be.
 
     Returns:
         Spans over ``cuts``; every cut has at least one box.
@@ -185,23 +186,25 @@ def _opencv_spans(levels: np.ndarray, cuts: np.ndarray, components: str) -> Span
 
 
 def _tree_spans(levels: np.ndarray, cuts: np.ndarray, components: str) -> Spans:
-    rank = np.searchsorted(cuts, np.arange(256)).astype(np.int32)  # the number of cuts that each level is above
+    num_cuts, rank = len(cuts), np.searchsorted(cuts, np.arange(256)).astype(np.int32)  # cuts that a level is above
     if components == "all_contours":
         padded = pad(levels)
         mark_events(padded)
-        return Spans(*_all_spans(*grow(padded, rank, holes=True), len(cuts)))
-    boxes = _largest_contours(levels, cuts, rank) if components == "largest_contour" else None
+        return Spans(*_all_spans(*grow(padded, rank, num_cuts, holes=True), num_cuts))
+    by_area = components == "largest_contour"
+    boxes = _search_largest(levels, cuts, rank) if by_area else None
     if boxes is None:
-        boxes = component_sizes.largest(levels, rank, by_area=components == "largest_contour")
-    position = np.arange(len(cuts))
+        boxes = component_sizes.largest(levels, rank, num_cuts, by_area)
+    position = np.arange(num_cuts)
     return Spans(boxes, position, position)
 
 
-def _largest_contours(levels: np.ndarray, cuts: np.ndarray, rank: np.ndarray) -> np.ndarray | None:
+def _search_largest(levels: np.ndarray, cuts: np.ndarray, rank: np.ndarray) -> np.ndarray | None:
+    """The box of the largest contour at each cut, int64 (L, 4), if it is quick to find."""
     padded = pad(levels)
     if mark_events(padded) > MANY_EVENTS:
         return None
-    return largest_contours(grow(padded, rank, holes=False)[0], padded, cuts)
+    return largest_contours(grow(padded, rank, len(cuts), holes=False)[0], padded, cuts)
 
 
 @compiled

@@ -1,12 +1,12 @@
 """Loops over pixels, compiled to machine code by numba on first use.
 
-The machine code is kept on disk, beside the source or in the user's cache folder (``NUMBA_CACHE_DIR`` names another one);
-where nothing can be written, each process compiles anew. What is kept of a function is out of date when the file of that
-function changes, but numba does not look at other files: **a compiled function calls compiled functions of its own file
-only**, and gets what belongs to other files as an argument.
+The machine code is kept on disk, beside the source or in the user's cache folder (or in ``NUMBA_CACHE_DIR``); where
+nothing can be written, each process compiles anew. What is kept of a function is dropped when the function's file
+changes, but numba does not look at other files. Therefore **a compiled function calls compiled functions of its own
+file only**, and gets what belongs to other files as an argument.
 
-Compiled functions release the interpreter lock, so threads run them side by side. Where numba can't be imported, the
-functions are what they are without it: right, and very slow.
+Compiled functions release the interpreter lock, so threads run them side by side. Where numba can't be imported, they
+are what they are without it: right, and very slow.
 """
 
 from __future__ import annotations
@@ -20,11 +20,12 @@ import numpy as np
 
 logger = logging.getLogger("wsol")
 
+numba: Any
 try:
     import numba
     from numba.core import event
 except ImportError:
-    logger.warning("numba can't be imported: boxes come from OpenCV, cut by cut, and pixels are counted in plain Python")
+    logger.warning("numba can't be imported: boxes come from OpenCV, cut by cut; pixels are counted in plain Python")
     numba = None
 
 AVAILABLE = numba is not None
@@ -58,13 +59,13 @@ def inlined(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def plain(values: Any, dtype: Any) -> np.ndarray:
-    """An array as compiled functions want it, contiguous and writable: each other kind would be compiled for anew.
+    """An array as compiled functions want it, contiguous and writable: any other kind would be compiled for anew.
 
     Example:
         >>> plain([1, 2], np.float64).tolist()
         [1.0, 2.0]
     """
-    return np.require(values, dtype, "CW")
+    return np.require(values, dtype, ["C", "W"])
 
 
 class Scratch(threading.local):
@@ -94,9 +95,9 @@ if AVAILABLE:
         said = False
 
         def on_start(self, event: Any) -> None:
-            if not self.said and event.data["dispatcher"].py_func.__module__.startswith("wsol."):
+            if not self.said and str(event.data["dispatcher"].py_func.__module__).startswith("wsol."):
                 self.said = True
-                logger.info("compiling loops over pixels, some 10 seconds in all; kept where a cache folder can be written")
+                logger.info("compiling loops over pixels, some 10 seconds; kept where a cache folder can be written")
 
         def on_end(self, event: Any) -> None:
             pass

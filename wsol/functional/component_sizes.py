@@ -1,20 +1,20 @@
 """The largest component at each cut, by sizes that add up, from one sweep over all pixels.
 
-Pixels are added by falling level as in `wsol.functional.component_tree`, and each adds to the size of its component: one
-pixel, or some area. Twice the area of the polygon through the centres of the border pixels of a component *without holes*
-is a sum over all blocks of 2 x 2 pixels: 1 where the component has three of them, 2 where it has all four. So a pixel adds
-one for each of the four blocks around it where two or three of the others are there before.
+Pixels are added by falling level as in `wsol.functional.component_tree`, and each adds to the size of its component:
+one pixel, or some area. Twice the area of the polygon through the centres of the border pixels of a component *without
+holes* is a sum over all blocks of 2 x 2 pixels: 1 where the component has three of them, 2 where it has all four. So a
+pixel adds one for each of the four blocks around it where two or three of the others are there before.
 
-Components with their holes filled in are those of another map: of the map flooded from outside, where each pixel is raised
-to the lowest level at which water reaches it through side neighbours. It has no holes, and at every cut the components
-that the map has outside its holes, filled in.
+Components with their holes filled in are those of another map: of the map flooded from outside, where each pixel is
+raised to the lowest level at which water reaches it through side neighbours. It has no holes, and at every cut the
+components that the map has outside its holes, filled in.
 """
 
 from __future__ import annotations
 
 import numpy as np
 
-from wsol.functional.compiled import Scratch, compiled
+from wsol.functional.compiled import Scratch, compiled, inlined
 from wsol.functional.component_tree import GROUPS_8, LEFT, compare, pad
 
 U = np.uint64
@@ -30,64 +30,68 @@ AREA = np.array(
 _scratch = Scratch()
 
 
-def largest(levels: np.ndarray, rank: np.ndarray, by_area: bool) -> np.ndarray:
+def largest(levels: np.ndarray, rank: np.ndarray, num_cuts: int, by_area: bool) -> np.ndarray:
     """The box of the largest component at each cut.
 
     Args:
         levels: uint16 (H, W); the upper byte is the level.
-        rank: int32 (256,), above how many cuts the pixels of each level are.
+        rank: int32 (256,), above how many of the cuts the pixels of each level are.
+        num_cuts: how many cuts there are.
         by_area: whether size is the area within the outer contour (of equal ones the component that begins last, in
             reading order, is taken), else the number of pixels (the one that begins first).
 
     Returns:
         int64 (L, 4) x, y, width, height for each cut; zeros where no pixel is above it.
     """
-    padded = pad(rank.astype(np.uint16)[levels >> 8])
+    padded = pad(rank.astype(np.uint16)[levels >> 8])  # values are now 1 + the number of cuts below
     if by_area:
-        _flood(padded, _scratch.take("following", np.uint32, len(padded.values)), rank[255] + 2)
+        _flood(padded, LEFT, num_cuts, _scratch.take("following", np.uint32, len(padded.values)))
         compare(padded)
-    work = (_scratch.take(name, np.uint32, levels.size + 1) for name in ("order", "parent", "total", "begins"))
+    names = ("order", "parent", "total", "begins")
+    order, parent, total, begins = (_scratch.take(name, np.uint32, levels.size + 1) for name in names)
+    ends = _sort(padded, LEFT, num_cuts, order)
     boxes = _scratch.take("boxes", np.int32, 4 * levels.size).reshape(-1, 4)
-    out = np.zeros((rank[255], 4), np.int64)
-    _sweep(padded, *GROUPS_8, AREA if by_area else PIXELS, by_area, *work, boxes, out)
+    out = np.zeros((num_cuts, 4), np.int64)
+    gain = AREA if by_area else PIXELS
+    _sweep(padded, LEFT, *GROUPS_8, gain, by_area, order, ends, parent, total, begins, boxes, out)
     return out
 
 
 @compiled
-def _flood(padded, following, num_values):
+def _flood(padded, left, num_cuts, following):
     """Raise each pixel to the lowest value at which water reaches it from outside."""
     values, reached, ring, last = padded.values, padded.earlier, padded.ring, padded.height - 1
-    wet = np.zeros(num_values, np.uint32)  # for each value, the first of a chain of pixels to flow on from
+    wet = np.zeros(num_cuts + 2, np.uint32)  # for each value the first of a chain of pixels to flow on from
     for y in range(padded.height):
-        begin = U(y + 1 << padded.shift) + U(LEFT)
-        end = begin + U(padded.width)
+        begin = (y + 1 << np.int64(padded.shift)) + left
+        end = begin + padded.width
         reached[begin:end] = 0
         for p in range(begin, end):
-            if y == 0 or y == last or p == begin or p == end - U(1):
+            if y == 0 or y == last or p == begin or p == end - 1:
                 reached[p], following[p], wet[values[p]] = 1, wet[values[p]], p
-    for value in range(num_values):
+    for value in range(1, num_cuts + 2):
         while wet[value]:
-            p = U(wet[value])
-            wet[value] = following[p]
+            position = U(wet[value])
+            wet[value] = following[position]
             for side in (0, 2, 4, 6):
-                q = p + ring[side]
+                q = position + ring[side]
                 if not reached[q]:
                     values[q] = max(values[q], value)
                     reached[q], following[q], wet[values[q]] = 1, wet[values[q]], q
 
 
 @compiled
-def _sort(padded, num_cuts, order):
+def _sort(padded, left, num_cuts, order):
     """Fill in positions by falling value, equal ones in reading order. Returns where the pixels of each value end."""
     ends = np.zeros(num_cuts + 2, np.int64)
     for y in range(padded.height):
-        begin = (y + 1 << np.int64(padded.shift)) + LEFT
+        begin = (y + 1 << np.int64(padded.shift)) + left
         for value in padded.values[begin : begin + padded.width]:
             ends[num_cuts + 2 - value] += 1
     for i in range(1, num_cuts + 2):
         ends[i] += ends[i - 1]
     for y in range(padded.height):
-        begin = (y + 1 << np.int64(padded.shift)) + LEFT
+        begin = (y + 1 << np.int64(padded.shift)) + left
         for p in range(begin, begin + padded.width):
             i = num_cuts + 1 - padded.values[p]
             order[ends[i]] = p
@@ -96,24 +100,23 @@ def _sort(padded, num_cuts, order):
 
 
 @compiled
-def _sweep(padded, count, member, gain, last_wins, order, parent, total, begins, boxes, out):
+def _sweep(padded, left, groups, members, gain, last_wins, order, ends, parent, total, begins, boxes, out):
     """Add pixels, and fill in the box of the largest component at each cut."""
     earlier, labels, ring, stride, one = padded.earlier, padded.labels, padded.ring, U(1) << padded.shift, np.uint32(1)
-    ends = _sort(padded, len(out), order)
     components, winner, most, tied, done = np.uint32(0), np.uint32(0), np.int64(-1), False, 0
     for k in range(len(out)):
         for i in range(done, ends[k]):
             p = U(order[i])
-            x, y = np.int32(p & (stride - U(1))) - np.int32(LEFT), np.int32(p >> padded.shift) - np.int32(1)
+            x, y = np.int32(p & (stride - U(1))) - np.int32(left), np.int32(p >> padded.shift) - np.int32(1)
             mask = earlier[p]
-            if count[mask] == 0:
+            if groups[mask] == 0:
                 root, components = components, components + one
                 parent[root], total[root], begins[root] = root, 0, p
                 boxes[root, 0], boxes[root, 1], boxes[root, 2], boxes[root, 3] = x, y, x, y
             else:
-                root = _find(parent, labels[p + ring[member[mask, 0]]])
-            for group in range(1, count[mask]):
-                lost = _find(parent, labels[p + ring[member[mask, group]]])
+                root = _find(parent, labels[p + ring[members[mask, 0]]])
+            for group in range(1, groups[mask]):
+                lost = _find(parent, labels[p + ring[members[mask, group]]])
                 if lost != root:
                     if total[lost] > total[root]:
                         root, lost = lost, root
@@ -133,25 +136,25 @@ def _sweep(padded, count, member, gain, last_wins, order, parent, total, begins,
         done = ends[k]
         if tied:
             tied = False
-            for root in range(components):
-                if parent[root] == root and total[root] == most and root != winner:
+            for other in range(components):
+                if parent[other] == other and total[other] == most and other != winner:
                     tied = True
-                    if (begins[root] > begins[winner]) == last_wins:
-                        winner = np.uint32(root)
+                    if (begins[other] > begins[winner]) == last_wins:
+                        winner = np.uint32(other)
         if done:
             box, row = boxes[winner], out[len(out) - 1 - k]
             row[0], row[1], row[2], row[3] = box[0], box[1], box[2] - box[0] + 1, box[3] - box[1] + 1
 
 
-@compiled
+@inlined
 def _find(parent, component):
-    """As in `wsol.functional.component_tree`."""
+    """The component that this one has become part of."""
     while parent[component] != component:
         parent[component] = parent[parent[component]]
         component = parent[component]
     return component
 
 
-@compiled
+@inlined
 def _extend(box, x0, y0, x1, y1):
     box[0], box[1], box[2], box[3] = min(box[0], x0), min(box[1], y0), max(box[2], x1), max(box[3], y1)

@@ -9,9 +9,9 @@ beyond the frame as a component that is there from the start, all other componen
 **Which pixels matter.** The earlier neighbours of a pixel form *groups* that are connected around it. A pixel is an
 *event* if there is no group (it begins a component) or several (it may join components); or if neither its left nor its
 right neighbour is earlier (a *row peak*), or neither the upper nor the lower one (a *column peak*). No other pixel can
-change a box: it joins one component only, which has a pixel beside it and one above or below it, so the box reaches its
-column and its row already. A smooth map of 224 x 224 has some 1,700 events among 50,176 pixels. They are found eight at a
-time; only they are sorted and swept.
+change a box: it joins one component only, which has a pixel beside it and one above or below it, so the box reaches
+its column and its row already. A smooth map of 224 x 224 has some 2,000 events among 50,176 pixels. They are found
+eight at a time; only they are sorted and swept.
 
 **The component of a pixel that is no event.** One of its row neighbours is earlier. That one in turn, unless it is an
 event, has an earlier row neighbour, and as the pixel we come from is later, it lies further on. The walk ends at an
@@ -24,7 +24,7 @@ The result is a list of *nodes*, one for each box that a component has had. Time
 downwards for the foreground and upwards for the background, and nodes are in the order of their birth.
 
 Positions and component numbers are unsigned: numba need not look for negative indices then. (It makes a float of an
-unsigned and a signed integer together, so constants are unsigned as well.)
+unsigned and a signed integer together, so what is added to them is unsigned as well.)
 """
 
 from __future__ import annotations
@@ -59,21 +59,21 @@ NODE = np.dtype(
 class Padded(NamedTuple):
     """A map in a frame of padding, `LEFT` columns on the left and at least one pixel elsewhere, flattened.
 
-    A row has ``1 << shift`` pixels: the *position* of a pixel is ``(y + 1 << shift) + x + LEFT``. Neighbours are numbered
-    counterclockwise from 0, east; even ones share a side with the pixel. A mask has a bit for each of them.
+    A row has ``1 << shift`` pixels: the *position* of a pixel is ``(y + 1 << shift) + x + LEFT``. Neighbours are
+    numbered counterclockwise from 0, east; even ones share a side with the pixel. A mask has a bit for each of them.
     """
 
     height: int
     width: int
     shift: np.uint64
     ring: np.ndarray
-    """uint64 (8,): what to add to a position to get its neighbours'."""
+    """uint64 (8,): what to add to a position for each neighbour's."""
     values: np.ndarray
     """uint16: value + 1; 0 in the padding, which therefore is later than every pixel."""
     earlier: np.ndarray
     """uint8 mask: which neighbours come earlier in the order of falling values; 255 in the padding."""
     events: np.ndarray
-    """uint8: bit 0, event of the foreground's tree; bit 1, of the background's."""
+    """uint8: bit 0, event of the foreground's tree; bit 1, of the background's, which all padding is."""
     labels: np.ndarray
     """uint32: component of each event that was swept; 0, all that is outside, in the padding."""
 
@@ -86,11 +86,11 @@ class Side(NamedTuple):
     flip: np.uint8
     """What turns `Padded.earlier` into the mask of neighbours already added: 0, or 255 to invert it."""
     adjacent: np.uint8
-    """Mask of the neighbours that are connected to the pixel: all, or those that share a side."""
-    count: np.ndarray
-    """uint8 (256,): the number of groups of each mask."""
-    member: np.ndarray
-    """uint8 (256, 4): one neighbour out of each group."""
+    """Mask of the neighbours that are connected to the pixel directly: all, or those that share a side."""
+    groups: np.ndarray
+    """uint8 (256,): the number of groups in each mask."""
+    members: np.ndarray
+    """uint8 (256, 4): one neighbour out of each group, an adjacent one."""
     times: np.ndarray
     """int32 (256,): when the pixels of a level are added."""
     num_cuts: int
@@ -98,25 +98,25 @@ class Side(NamedTuple):
 
 
 class Work(NamedTuple):
-    """Arrays for a sweep, each with room for every pixel."""
+    """Arrays for a sweep, uint32, with room for every pixel."""
 
     order: np.ndarray
-    """uint32 positions of events."""
+    """Positions of events."""
     other: np.ndarray
     parent: np.ndarray
-    """uint32: the component that a component has become part of, or itself."""
+    """The component that each component has become part of, or itself."""
     current: np.ndarray
-    """uint32: the node of each component that still is one."""
+    """The node of each component that still is one."""
 
 
 def _groups(sides_touch: bool, corners_count: bool) -> tuple[np.ndarray, np.ndarray]:
-    """The tables ``count`` and ``member`` of `Side`.
+    """The tables ``groups`` and ``members`` of `Side`.
 
     Args:
         sides_touch: whether two neighbours that share a side with the pixel touch across its corner.
-        corners_count: whether a neighbour at a corner alone is a neighbour at all.
+        corners_count: whether a neighbour at a corner alone is one at all.
     """
-    count, member = np.zeros(256, np.uint8), np.zeros((256, 4), np.uint8)
+    groups, members = np.zeros(256, np.uint8), np.zeros((256, 4), np.uint8)
     for mask in range(256):
         left = [bit for bit in (0, 2, 4, 6, 1, 3, 5, 7) if mask >> bit & 1]
         while left:
@@ -127,9 +127,9 @@ def _groups(sides_touch: bool, corners_count: bool) -> tuple[np.ndarray, np.ndar
                 group += near
                 left = [other for other in left if other not in near]
             if corners_count or group[0] % 2 == 0:
-                member[mask, count[mask]] = group[0]
-                count[mask] += 1
-    return count, member
+                members[mask, groups[mask]] = group[0]
+                groups[mask] += 1
+    return groups, members
 
 
 GROUPS_8 = _groups(sides_touch=True, corners_count=True)
@@ -150,19 +150,14 @@ def pad(levels: np.ndarray) -> Padded:
         The padded map, without events. Its arrays are the thread's: its next call overwrites them.
     """
     height, width = levels.shape
-    shift = max((width + LEFT).bit_length(), 4)
+    shift = (width + LEFT).bit_length()
     size = (height + 2) << shift
     names = (("values", np.uint16), ("earlier", np.uint8), ("events", np.uint8), ("labels", np.uint32))
-    padded = Padded(height, width, U(shift), _ring(shift), *(_scratch.take(name, dtype, size) for name, dtype in names))
+    arrays = (_scratch.take(name, dtype, size) for name, dtype in names)
+    padded = Padded(height, width, U(shift), _ring(shift), *arrays)
     _pad(levels, padded)
+    compare(padded)
     return padded
-
-
-@cache
-def _ring(shift: int) -> np.ndarray:
-    stride = 1 << shift
-    offsets = (1, 1 - stride, -stride, -stride - 1, -1, stride - 1, stride, stride + 1)
-    return np.array(offsets, np.int64).astype(U)  # sums wrap around
 
 
 def mark_events(padded: Padded) -> float:
@@ -170,19 +165,20 @@ def mark_events(padded: Padded) -> float:
     return _mark_events(padded.earlier, padded.events) / (padded.height * padded.width)
 
 
-def grow(padded: Padded, rank: np.ndarray, holes: bool) -> tuple[np.ndarray, np.ndarray]:
+def grow(padded: Padded, rank: np.ndarray, num_cuts: int, holes: bool) -> tuple[np.ndarray, np.ndarray]:
     """The components of a map at all cuts.
 
     Args:
         padded: with its events marked.
-        rank: int32 (256,), above how many cuts the pixels of each level are.
+        rank: int32 (256,), above how many of the cuts the pixels of each level are.
+        num_cuts: how many cuts there are.
         holes: whether the background's components are wanted.
 
     Returns:
-        The foreground's nodes, `NODE`; the holes' (none if not wanted), without the foreground pixels around them. They
-        are the thread's: its next call overwrites them.
+        The foreground's nodes, `NODE`; and the holes' (none if not wanted), without the foreground pixels around
+        them. They are the thread's: its next call overwrites them.
     """
-    num_cuts, room = int(rank[255]), padded.height * padded.width + 8
+    room = padded.height * padded.width + 8
     nodes = _scratch.take("nodes", NODE, 2 * room)
     work = Work(*(_scratch.take(name, np.uint32, room) for name in Work._fields))
     above = Side(np.uint8(1), np.uint8(0), np.uint8(0xFF), *GROUPS_8, num_cuts - rank, num_cuts)
@@ -190,6 +186,13 @@ def grow(padded: Padded, rank: np.ndarray, holes: bool) -> tuple[np.ndarray, np.
     below = Side(np.uint8(2), np.uint8(0xFF), np.uint8(0x55), *GROUPS_4, rank, num_cuts)
     num_below = _grow(padded, below, work, nodes[num_above:]) if holes else 0
     return nodes[:num_above], nodes[num_above : num_above + num_below]
+
+
+@cache
+def _ring(shift: int) -> np.ndarray:
+    stride = 1 << shift
+    offsets = (1, 1 - stride, -stride, -stride - 1, -1, stride - 1, stride, stride + 1)
+    return np.array(offsets, np.int64).astype(U)  # unsigned sums wrap around
 
 
 @compiled
@@ -206,7 +209,6 @@ def _pad(levels, padded):
         inside = values[begin:end]
         for x in range(width):
             inside[x] = min(levels[y, x], 65534) + 1  # 65534 and 65535 are of one level
-    compare(padded)
 
 
 @compiled
@@ -236,7 +238,7 @@ def compare(padded):
 
 @compiled
 def _mark_events(earlier, events):
-    """Fill in `Padded.events` from `Padded.earlier`, eight bytes at a time. Returns the foreground's number of events."""
+    """Fill in `Padded.events` from `Padded.earlier`, eight bytes at a time. Returns how many the foreground has."""
     masks, marks, num = earlier.view(U), events.view(U), U(0)
     for i in range(len(masks)):
         above = _is_event(masks[i], True)
@@ -268,7 +270,8 @@ def _grow(padded, side, work, nodes):
     num = _collect(padded, side.flag, work.order)
     _sort(padded.values, work.order[:num], work.other, 0)
     _sort(padded.values, work.other[:num], work.order, 8)
-    return _sweep(padded, side, work.order[:num] if side.flip == 0 else work.order[:num][::-1], work, nodes)
+    order = work.order[:num] if side.flip == 0 else work.order[:num][::-1]
+    return _sweep(padded, side, order, work.parent, work.current, nodes)
 
 
 @compiled
@@ -294,8 +297,8 @@ def _sort(values, positions, out, shift):
     place = np.zeros(257, np.uint32)
     for p in positions:
         place[U(256 - ((values[p] - 1) >> shift & 255))] += np.uint32(1)
-    for byte in range(256):
-        place[byte + 1] += place[byte]
+    for i in range(256):
+        place[i + 1] += place[i]
     for p in positions:
         byte = U(255 - ((values[p] - 1) >> shift & 255))
         out[place[byte]] = p
@@ -303,12 +306,11 @@ def _sort(values, positions, out, shift):
 
 
 @compiled
-def _sweep(padded, side, order, work, nodes):
+def _sweep(padded, side, order, parent, current, nodes):
     """Add events in order and keep nodes. Component 0 is all that is outside; it has none. Returns their number."""
-    values, earlier, events, labels = padded.values, padded.earlier, padded.events, padded.labels
-    flag, flip, adjacent, count, member, times, num_cuts = side
-    parent, current = work.parent, work.current
-    ring, stride, one = padded.ring, U(1) << padded.shift, np.uint32(1)
+    values, earlier, events, labels, ring = padded.values, padded.earlier, padded.events, padded.labels, padded.ring
+    flag, flip, adjacent, groups, members, times, num_cuts = side
+    stride, one = U(1) << padded.shift, np.uint32(1)
     parent[0] = 0
     components, num = one, np.uint32(0)
     for position in order:
@@ -318,20 +320,19 @@ def _sweep(padded, side, order, work, nodes):
             break
         x, y = np.int32(p & (stride - U(1))) - np.int32(LEFT), np.int32(p >> padded.shift) - np.int32(1)
         mask = earlier[p] ^ flip
-        groups = count[mask]
-        if groups == 0:
+        if groups[mask] == 0:
             parent[components], current[components], labels[p] = components, num, components
             _open(nodes[num], x, y, x, y, now, num_cuts, p)
             components, num = components + one, num + one
             continue
-        nearest = _marked(events, p, flag, ring) & mask & adjacent if groups == 1 else np.uint8(0)
-        if nearest:
-            label = labels[p + ring[LOWEST[nearest]]]
+        near = _marked(events, p, flag, ring) & mask & adjacent if groups[mask] == 1 else np.uint8(0)
+        if near:
+            label = labels[p + ring[LOWEST[near]]]
         else:
-            label = labels[_walk(earlier, events, p, U(member[mask, 0]), flag, flip, ring)]
+            label = labels[_walk(earlier, events, p, U(members[mask, 0]), flag, flip, ring)]
         root = _find(parent, label)
-        for group in range(1, groups):
-            lost = _find(parent, labels[_walk(earlier, events, p, U(member[mask, group]), flag, flip, ring)])
+        for group in range(1, groups[mask]):
+            lost = _find(parent, labels[_walk(earlier, events, p, U(members[mask, group]), flag, flip, ring)])
             if lost == root:
                 continue
             if lost == 0 or (root != 0 and _extent(nodes[current[lost]]) > _extent(nodes[current[root]])):
@@ -403,16 +404,15 @@ def _open(node, x0, y0, x1, y1, now, num_cuts, top):
 def _extend(nodes, num, current, component, x0, y0, x1, y1, now, num_cuts, top):
     """Make a component's box contain another one. Returns the number of nodes."""
     node = nodes[current[component]]
-    if (x0 >= node.x0) & (y0 >= node.y0) & (x1 <= node.x1) & (y1 <= node.y1):
-        return num
-    if node.birth < now:  # the box so far was there at some cut
-        node.end, node.after = now, num
-        current[component] = num
-        _open(nodes[num], node.x0, node.y0, node.x1, node.y1, now, num_cuts, node.top)
-        node = nodes[num]
-        num += np.uint32(1)
-    if y0 < node.y0:
-        node.top = top
-    node.x0, node.y0 = min(node.x0, x0), min(node.y0, y0)
-    node.x1, node.y1 = max(node.x1, x1), max(node.y1, y1)
+    if (x0 < node.x0) | (y0 < node.y0) | (x1 > node.x1) | (y1 > node.y1):
+        if node.birth < now:  # the box so far was there at some cut
+            node.end, node.after = now, num
+            current[component] = num
+            _open(nodes[num], node.x0, node.y0, node.x1, node.y1, now, num_cuts, node.top)
+            node = nodes[num]
+            num += np.uint32(1)
+        if y0 < node.y0:
+            node.top = top
+        node.x0, node.y0 = min(node.x0, x0), min(node.y0, y0)
+        node.x1, node.y1 = max(node.x1, x1), max(node.y1, y1)
     return num

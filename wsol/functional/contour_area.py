@@ -1,22 +1,24 @@
 """Which component has the contour of largest area, at each cut, mostly without looking at a contour.
 
 ``cv2.contourArea`` of an outer contour is that of the polygon through the centres of the component's border pixels,
-holes filled in. The contour around a hole never wins: it lies within the outer contour of the component that it is a hole
-of, which is at least as large and comes first. Of equal ones OpenCV's first wins, which is that of the component whose
-first pixel in reading order comes **last** (OpenCV prepends what it finds).
+holes filled in. The contour around a hole never wins: it lies within the outer contour of the component that it is a
+hole of, which is at least as large and comes first. Of equal ones OpenCV's first wins, which is that of the component
+whose first pixel in reading order comes **last** (OpenCV prepends what it finds).
 
-Between the nodes of `wsol.functional.component_tree` alive at a cut, area decides, and is bounded by
+Of the nodes of `wsol.functional.component_tree` alive at a cut, the one of largest area is wanted. Areas are bounded
 
-- above, ``(x1 - x0) (y1 - y0)``, the area of the box;
-- above, the area that the component, or what it has become part of, is found to have at a later cut;
-- below, for the largest, the area that the largest had at an earlier cut: components only grow.
+- above by that of the box, ``(x1 - x0) (y1 - y0)``;
+- above by the area that the component, or what it has become part of, is found to have at a later cut;
+- below, for the largest, by the area that the largest had at an earlier cut: components only grow.
 
-Contours are traced only where more than one node could be the largest. Where nearly everything is a component of its
-own, that takes longer than another way (`wsol.functional.component_sizes`): the search gives up when its budget of traced
-pixels is spent.
+Contours are traced only where more than one node may be the largest. A tie counts as such, so after each trace the
+position in reading order is known as well. Where nearly everything is a component of its own, that takes longer than to
+add up all areas (`wsol.functional.component_sizes`): the search gives up when its budget of steps is spent.
 """
 
 from __future__ import annotations
+
+from typing import NamedTuple
 
 import numpy as np
 
@@ -26,10 +28,25 @@ from wsol.functional.component_tree import Padded
 U = np.uint64
 
 DX, DY = np.array([1, 1, 0, -1, -1, -1, 0, 1]), np.array([0, -1, -1, -1, 0, 1, 1, 1])
-"""The eight neighbours, as numbered in `wsol.functional.component_tree.Padded`."""
+"""Steps to the eight neighbours, as numbered in `wsol.functional.component_tree.Padded`."""
 
 FARTHEST = 128
-"""Cuts that a bound from a later cut may reach ahead."""
+"""How many cuts ahead an area is looked at, at most."""
+
+STEPS_A_PIXEL = 4
+"""The budget, for each pixel of the map."""
+
+
+class Bounds(NamedTuple):
+    """What is known of the area of each node, int64."""
+
+    ceiling: np.ndarray
+    """Twice the area is at most this ..."""
+    until: np.ndarray
+    """... up to and including this time, for the node itself and for what contains it then."""
+    ahead: np.ndarray
+    """How many cuts to look ahead next."""
+
 
 _scratch = Scratch()
 
@@ -39,72 +56,90 @@ def largest_contours(nodes: np.ndarray, padded: Padded, cuts: np.ndarray) -> np.
 
     Args:
         nodes: the foreground's, from `wsol.functional.component_tree.grow`.
-        padded: from there.
+        padded: the map of that.
         cuts: int64 (L,) ascending.
 
     Returns:
-        int64 (L, 4) x, y, width, height, zeros where no pixel is above the cut; or None: the budget is spent.
+        int64 (L, 4) x, y, width, height, zeros where no pixel is above the cut; or None if the budget is spent.
     """
     boxes = np.zeros((len(cuts), 4), np.int64)
-    work = (_scratch.take(name, np.int64, len(nodes)) for name in ("candidates", "ceiling", "until", "step"))
-    lowest = (cuts + 1 << 8) + 1  # in padded.values, of what is above each cut
-    found = _search(nodes, padded.values, padded.ring, lowest[::-1], *work, 4 * padded.height * padded.width, boxes[::-1])
+    bounds = Bounds(*(_scratch.take(name, np.int64, len(nodes)) for name in Bounds._fields))
+    candidates = _scratch.take("candidates", np.int64, len(nodes))
+    lowest = (cuts + 1 << 8) + 1  # in padded.values, of the pixels above each cut
+    budget = STEPS_A_PIXEL * padded.height * padded.width
+    found = _search(nodes, padded.values, padded.ring, lowest[::-1], candidates, bounds, budget, boxes[::-1])
     return boxes if found else None
 
 
 @compiled
-def _search(nodes, values, ring, lowest, candidates, ceiling, until, step, budget, boxes):
-    """Fill in the box at each time. ``lowest``: value of the lowest pixels added by then. Returns whether all are found."""
-    born, num, leader, most = 0, 0, -1, 0  # most: the largest area is at least this
+def _search(nodes, values, ring, lowest, candidates, bounds, budget, boxes):
+    """Fill in the box at each time; ``lowest`` is the lowest value there then. Returns whether the budget suffices."""
+    born, num, leader, most = 0, 0, -1, 0  # twice the area of the largest is `most` or more, from now on
     for now in range(len(lowest)):
         while born < len(nodes) and nodes[born].birth == now:
-            candidates[num], until[born], step[born] = born, -1, 4
-            num += 1
-            born += 1
+            candidates[num], bounds.until[born], bounds.ahead[born] = born, -1, 4
+            born, num = born + 1, num + 1
         leader = _alive(nodes, leader, now)
-        for i in range(num):  # what holds for a part of a component holds for the whole
-            part = candidates[i]
-            whole = _alive(nodes, part, now)
-            if whole != part and until[part] > until[whole]:
-                until[whole], ceiling[whole], step[whole] = until[part], ceiling[part], step[part]
-        num = _keep(candidates, num, nodes, now, most)
-        awake, last = 0, -1
-        for i in range(num):
-            node = candidates[i]
-            if until[node] < now or ceiling[node] >= most:
-                awake, last = awake + 1, node
+        num, awake, last = _renew(nodes, candidates, num, bounds, now, most)
         if awake == 1 or leader < 0:
             leader = last
         if awake > 1:
-            most, first, steps = _trace(values, ring, U(nodes[leader].top), lowest[now])
+            top = candidates[:num]
+            leader, most, steps = _compare(nodes, values, ring, lowest, top, bounds, now, leader, most)
             budget -= steps
-            for i in range(num):
-                node = candidates[i]
-                if node == leader or _bound(nodes[node]) < most or (until[node] >= now and ceiling[node] < most):
-                    continue
-                ahead = min(now + step[node], len(lowest) - 1)
-                area, _, steps = _trace(values, ring, U(nodes[node].top), lowest[ahead])
-                budget -= steps
-                if 0 <= area < most:
-                    until[node], ceiling[node], step[node] = ahead, area, min(2 * step[node], FARTHEST)
-                    continue
-                step[node] = max(step[node] // 2, 1)
-                area, start, steps = _trace(values, ring, U(nodes[node].top), lowest[now])
-                budget -= steps
-                if area > most or (area == most and start > first):
-                    leader, most, first = node, area, start
         budget -= num
         if budget < 0:
             return False
         if leader >= 0:
-            node = nodes[leader]
-            box = boxes[now]
+            node, box = nodes[leader], boxes[now]
             box[0], box[1], box[2], box[3] = node.x0, node.y0, node.x1 - node.x0 + 1, node.y1 - node.y0 + 1
     return True
 
 
 @compiled
-def _bound(node):
+def _renew(nodes, candidates, num, bounds, now, most):
+    """Drop candidates that are no more or too small for ever. Returns how many are left, may lead, and one of these."""
+    for part in candidates[:num]:
+        whole = _alive(nodes, part, now)
+        if whole != part and bounds.until[part] > bounds.until[whole]:
+            bounds.until[whole], bounds.ceiling[whole] = bounds.until[part], bounds.ceiling[part]
+            bounds.ahead[whole] = bounds.ahead[part]
+    kept, awake, last = 0, 0, -1
+    for node in candidates[:num]:
+        if nodes[node].end > now and _box_area(nodes[node]) >= most:
+            candidates[kept] = node
+            kept += 1
+            if bounds.until[node] < now or bounds.ceiling[node] >= most:
+                awake, last = awake + 1, node
+    return kept, awake, last
+
+
+@compiled
+def _compare(nodes, values, ring, lowest, candidates, bounds, now, leader, most):
+    """Find the largest by tracing. Returns it, twice its area, and the number of steps."""
+    most, first, total = _trace(values, ring, U(nodes[leader].top), lowest[now])
+    for node in candidates:
+        if node == leader or _box_area(nodes[node]) < most:
+            continue
+        if bounds.until[node] >= now and bounds.ceiling[node] < most:
+            continue
+        then, top = min(now + bounds.ahead[node], len(lowest) - 1), U(nodes[node].top)
+        area, _, steps = _trace(values, ring, top, lowest[then])
+        total += steps
+        if 0 <= area < most:
+            bounds.until[node], bounds.ceiling[node] = then, area
+            bounds.ahead[node] = min(2 * bounds.ahead[node], FARTHEST)
+            continue
+        bounds.ahead[node] = max(bounds.ahead[node] // 2, 1)
+        area, begin, steps = _trace(values, ring, top, lowest[now])
+        total += steps
+        if area > most or (area == most and begin > first):
+            leader, most, first = node, area, begin
+    return leader, most, total
+
+
+@compiled
+def _box_area(node):
     """Twice the area of the box: no contour in it has more."""
     return 2 * np.int64(node.x1 - node.x0) * np.int64(node.y1 - node.y0)
 
@@ -118,42 +153,29 @@ def _alive(nodes, node, now):
 
 
 @compiled
-def _keep(candidates, num, nodes, now, most):
-    """Drop the candidates that are no more, or too small for ever. Returns how many are left."""
-    kept = 0
-    for i in range(num):
-        node = candidates[i]
-        if nodes[node].end > now and _bound(nodes[node]) >= most:
-            candidates[kept] = node
-            kept += 1
-    return kept
-
-
-@compiled
 def _trace(values, ring, pixel, lowest):
-    """Follow the border above a pixel of a component, counterclockwise.
+    """Follow the border above a pixel, counterclockwise.
 
     Args:
         values: of the padded map.
-        ring: offsets of neighbours.
-        pixel: its position. Where the pixel above it counts as well, that one's border is followed, and so on.
+        ring: of the padded map.
+        pixel: its position. Where the pixel above it counts as well, that one is taken, and so on.
         lowest: value of the lowest pixels that count.
 
     Returns:
-        Twice the area within the border, negative if it is one around a hole; the first position on it in reading order;
-        the number of steps.
+        Twice the area within the border, negative if it is one around a hole; the first position on it in reading
+        order; the number of steps.
     """
-    seven, steps = U(7), 0
+    seven, steps = U(7), 1
     while values[pixel + ring[2]] >= lowest:
-        pixel += ring[2]
-        steps += 1
-    begin, begin_direction = pixel, U(3)
-    while values[begin + ring[begin_direction & seven]] < lowest:
-        begin_direction += U(1)
-        if begin_direction > U(9):
-            return 0, begin, steps
-    first, direction, x, y, area = begin, begin_direction & seven, 0, 0, 0
-    begin_direction = direction
+        pixel, steps = pixel + ring[2], steps + 1
+    start, direction = pixel, U(3)
+    while values[pixel + ring[direction & seven]] < lowest:
+        direction += U(1)
+        if direction == U(10):  # all around
+            return 0, pixel, steps
+    direction &= seven
+    first, first_direction, x, y, area = pixel, direction, 0, 0, 0
     while True:
         dx, dy = DX[direction], DY[direction]
         area += y * dx - x * dy
@@ -162,5 +184,5 @@ def _trace(values, ring, pixel, lowest):
         direction = direction + U(5) & seven
         while values[pixel + ring[direction]] < lowest:
             direction = direction + U(1) & seven
-        if pixel == begin and direction == begin_direction:
+        if pixel == start and direction == first_direction:
             return area, first, steps

@@ -57,7 +57,7 @@ def score_histograms(score_map: np.ndarray, mask: np.ndarray, num_thresholds: in
 
 @compiled
 def _count(scores, truth, num_thresholds, edges, out):
-    """Fill in the histograms of ignored, background and object pixels. Returns whether all values are as they should."""
+    """Fill in the histograms of ignored, background and object pixels. Returns whether all values may be there."""
     one, two = np.uint64(1), np.uint64(2)
     for i in range(len(scores)):
         score, row = scores[i], np.uint64(np.uint8(truth[i] + np.uint8(1)))

@@ -10,7 +10,7 @@ thresholds) is not guessed where it changes the maps, see `Peer.strides`.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from torch import Tensor
 
@@ -37,8 +37,6 @@ class Peer:
     """The config of the same network, but for the output stride and the number of classes."""
     modules: Mapping[str, str]
     """Their modules by name, and what they are called here; others belong to the backbone and have the same names."""
-    edits: Mapping[str, str] = field(default_factory=dict)
-    """Where the config's edits go: their points, by those in the method's YAML."""
 
     def fits(self, names: Iterable[str]) -> bool:
         """Whether a state dict with these names is of this network."""
@@ -148,7 +146,7 @@ _EARLY = (0, 2, 5, 7, 10, 12, 14)  # conv1_1 to conv3_3
 _CAM = {"conv6": "head.conv.0", "fc": "head.classifier"}
 _ACOL = _branch("classifier_A", "head.branches.a") | _branch("classifier_B", "head.branches.b")
 _SPG = {"SPG_B_1a": "head.b1", "SPG_B_2a": "head.b2", "SPG_B_shared": "head.tail", "SPG_C": "head.c"}
-_SPG_A_VGG = [*_EARLY, "SPG_A_1.0", "SPG_A_1.2", "SPG_A_1.4", "SPG_A_2.0", "SPG_A_2.2", "SPG_A_2.4"]
+_SPG_A_VGG: list[int | str] = [*_EARLY, "SPG_A_1.0", "SPG_A_1.2", "SPG_A_1.4", "SPG_A_2.0", "SPG_A_2.2", "SPG_A_2.4"]
 _SPG_A_RESNET = {"SPG_A1.0": "backbone.layer3.0"} | {f"SPG_A2.{n}": f"backbone.layer3.{n + 1}" for n in range(5)}
 _ADL_RESNET = {f"layer3.{n + 1}": f"backbone.layer3.{n}" for n in range(1, 6)} | {
     f"layer4.{n + 1}": f"backbone.layer4.{n}" for n in range(1, 3)
@@ -235,9 +233,8 @@ PEERS = (
             marks=(f"features.{convs[-1]}.weight", "features.22.weight", "conv6.weight", "fc.weight"),
             absent=(),
             strides=(stride,),
-            words=(*_DROPPED, "method=adl", "method.head.conv_channels=1024"),
+            words=(*_DROPPED, "method=adl/vgg16"),
             modules=_CAM | _vgg([*_EARLY, *convs]),
-            edits={"early": "pool3", "mid": "conv4_3", "late": "conv5_3"},
         )
         for cells, stride, convs in ((14, 16, (18, 20, 22, 26, 28, 30)), (28, 8, (18, 20, 22, 25, 27, 29)))
     ),
@@ -246,9 +243,8 @@ PEERS = (
         marks=("layer3.6.conv3.weight", "layer4.3.conv3.weight", "fc.weight"),
         absent=("layer3.1.conv3.weight", "layer4.1.conv3.weight"),
         strides=(16, 8),
-        words=("backbone=resnet50", "method=adl"),
+        words=("backbone=resnet50", "method=adl/resnet50"),
         modules=_ADL_RESNET | {"fc": "head.classifier"},
-        edits={"early": "layer3.0", "mid": "layer4.0", "late": "layer4.2"},
     ),
     Peer(
         "CAM of wsolevaluation, ResNet-50",

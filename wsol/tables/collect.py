@@ -1,4 +1,4 @@
-"""Finished runs in a folder, and which of them stand for an experiment: by their recorded config, never by their names."""
+"""Finished runs in a folder, and which of them stand for an experiment, told by their recorded config alone."""
 
 from __future__ import annotations
 
@@ -14,9 +14,27 @@ import yaml
 from wsol.errors import InputError, first_line
 
 UNCOMPARED = frozenset(
-    "name seed choices data_dir runs_dir run_dir resume logger protocol topk memory_format loader.num_workers "
-    "loader.pin_memory loader.eval_batch_size trainer.accelerator trainer.precision trainer.strategy "
-    "trainer.log_every_n_steps trainer.deterministic".split()
+    {
+        "name",
+        "seed",
+        "choices",
+        "data_dir",
+        "runs_dir",
+        "run_dir",
+        "resume",
+        "logger",
+        "protocol",
+        "topk",
+        "memory_format",
+        "loader.num_workers",
+        "loader.pin_memory",
+        "loader.eval_batch_size",
+        "trainer.accelerator",
+        "trainer.precision",
+        "trainer.strategy",
+        "trainer.log_every_n_steps",
+        "trainer.deterministic",
+    }
 )
 """Keys that say where, how fast and how verbosely a run was made, not what was trained; seeds are gathered."""
 
@@ -187,7 +205,9 @@ def _read_config(file: Path) -> Mapping[str, Any]:
                 kept.append(line)
         content = yaml.load("\n".join(kept), Loader=LOADER)
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise InputError(f"{file}: unreadable ({first_line(error)}); move that folder out of the runs folder") from error
+        raise InputError(
+            f"{file}: unreadable ({first_line(error)}); move that folder out of the runs folder"
+        ) from error
     if not isinstance(content, Mapping):
         raise InputError(f"{file}: expected a mapping; move that folder out of the runs folder")
     return content

@@ -67,21 +67,23 @@ class Value:
         return self.measured - self.cell.published.value
 
 
-def compare(cell: Cell, runs: Mapping[int, Run], missing: Sequence[str] = (), near: str | None = None) -> Value:
+def compare(cell: Cell, runs: Mapping[int, Run], commands: Mapping[int, str], near: str | None = None) -> Value:
     """Measure a cell.
 
     Args:
         cell: of the table.
         runs: by seed, all of one experiment.
-        missing: commands of the runs that are wanted and not there.
-        near: what is nearly the run looked for.
+        commands: what makes the runs that are wanted, by seed.
+        near: what is nearly the run looked for, where there are none.
     """
+    missing = tuple(command for seed, command in commands.items() if seed not in runs)
     found = {seed: part for seed, run in runs.items() if (part := _part(run.results(), cell.column)) is not None}
     if len({(part.protocol, part.threshold) for part in found.values()}) > 1:  # some were judged as published, some not
         asked = (cell.column.protocol, cell.column.threshold)
         found = {seed: part for seed, part in found.items() if (part.protocol, part.threshold) == asked}
     if not found:
-        return Value(cell, missing=tuple(missing), near=near)
+        lacking = f"{next(iter(runs.values())).folder} has no {cell.column.metric} of this kind" if runs else near
+        return Value(cell, missing=missing, near=lacking)
     parts = list(found.values())
     values = [part.value for part in parts]
     bounds, over = (parts[0].interval, "images") if len(parts) == 1 else (_over_seeds(values), "seeds")
@@ -94,7 +96,7 @@ def compare(cell: Cell, runs: Mapping[int, Run], missing: Sequence[str] = (), ne
         protocol=parts[0].protocol,
         threshold=parts[0].threshold,
         folders=tuple(str(Path(runs[seed].folder)) for seed in found),
-        missing=tuple(missing),
+        missing=missing,
     )
 
 
@@ -149,7 +151,7 @@ def _of_share(percent: float, images: int) -> tuple[float, float]:
 
 
 def _over_seeds(values: Sequence[float]) -> tuple[float, float]:
-    """The 95 % interval of the mean by Student's t.
+    """The 95 % interval of the mean by Student's t, within 0 and 100.
 
     Example:
         >>> [round(bound, 2) for bound in _over_seeds([10.0, 12.0, 14.0])]
@@ -159,4 +161,4 @@ def _over_seeds(values: Sequence[float]) -> tuple[float, float]:
     mean = sum(values) / count
     deviation = math.sqrt(sum((value - mean) ** 2 for value in values) / (count - 1))
     half = STUDENT[min(count - 1, len(STUDENT)) - 1] * deviation / math.sqrt(count)
-    return mean - half, mean + half
+    return max(mean - half, 0.0), min(mean + half, 100.0)

@@ -1,0 +1,70 @@
+"""`wsol kit`: score predictions in the text format of the ILSVRC challenge by the challenge's own rule."""
+
+from __future__ import annotations
+
+from pathlib import Path, PurePosixPath
+
+import numpy as np
+from omegaconf import DictConfig
+
+from wsol import build
+from wsol.data.ilsvrc_annotation import image_number
+from wsol.data.source import Split
+from wsol.data.tables import read_rows
+from wsol.errors import InputError
+from wsol.interop.ilsvrc_kit import kit_errors, read_kit
+
+
+def run(config: DictConfig) -> int:
+    """Score under a composed config; returns the exit code."""
+    for key in ("predictions", "devkit_synsets"):
+        if config[key] is None:
+            raise InputError(f"which {key}? wsol kit predictions=guesses.txt devkit_synsets=synsets.txt")
+    guesses = read_kit(config.predictions)
+    source = build.build_source(config)
+    split = source.split("test")
+    numbers = _numbers(split)
+    if len(guesses) < max(numbers):
+        raise InputError(f"{config.predictions}: {len(guesses):,} lines, expected one for each image 1..{max(numbers)}")
+    of_class = _kit_classes(source.classes, Path(config.devkit_synsets))
+    errors = kit_errors(
+        [guesses[number - 1] for number in numbers],
+        [of_class[label] for label in split.labels.tolist()],
+        [_last_pixels(split, i) for i in range(len(split))],
+        split.blacklist,
+    )
+    barred = 0 if split.blacklist is None else int(split.blacklist.sum())
+    print(f"{len(split):,} validation images, {barred:,} of them blacklisted (they count in classification alone)")
+    for name, error in errors.items():
+        print(f"{name}: {error:.2f} %")
+    return 0
+
+
+def _numbers(split: Split) -> list[int]:
+    """The number of each validation image."""
+    numbers = []
+    for name in split.ids:
+        number = image_number(PurePosixPath(name).stem)
+        if number is None:
+            raise InputError(
+                f"{name}: expected images called ILSVRC2012_val_<number>; choose data=ilsvrc or ilsvrc_lists"
+            )
+        numbers.append(number)
+    return numbers
+
+
+def _kit_classes(classes: tuple[str, ...], file: Path) -> list[int]:
+    """ILSVRC2012_ID of each class, whose name begins with its synset."""
+    listed = {row.fields[0]: n for n, row in enumerate(read_rows(file, 1, "\n"), start=1)}
+    lost = [name for name in classes if name.partition(" ")[0] not in listed]
+    if lost:
+        raise InputError(
+            f"{file}: no line for {lost[0]!r}, one of {len(lost)}; expected the synsets in the kit's order"
+        )
+    return [listed[name.partition(" ")[0]] for name in classes]
+
+
+def _last_pixels(split: Split, i: int) -> np.ndarray:
+    """True boxes (M, 4) whose x1, y1 name the last pixel inside."""
+    truth = split.truth(i)
+    return np.zeros((0, 4)) if truth is None else truth.half_open - np.array([0.0, 0.0, 1.0, 1.0])

@@ -1,0 +1,105 @@
+"""The network that a command line names: that of a run, or a classifier of torchvision or timm."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+from typing import cast
+
+from omegaconf import DictConfig, OmegaConf
+
+from wsol import build, checkpoints
+from wsol.cli.compose import compose
+from wsol.errors import InputError, unknown
+from wsol.explain.base import Explainer
+from wsol.localizer import Localizer
+
+log = logging.getLogger("wsol")
+
+
+@dataclass(frozen=True)
+class Network:
+    """A network and what is known of it."""
+
+    localizer: Localizer
+    """Or a plain classifier in its place, see `wsol.explain.classifier`."""
+    trained: DictConfig
+    """The config it was trained under; of a plain classifier the defaults, without a dataset."""
+    title: str
+    """What results call it."""
+    folder: Path
+    """Where evaluations and predictions go by default."""
+    file: Path | None = None
+    """The checkpoint, if there is one."""
+
+
+def find(config: DictConfig, example: str) -> Network:
+    """Load the network of ``run`` or ``model``.
+
+    Args:
+        config: of the verb; has ``run``, ``checkpoint``, ``model``, ``name``, ``weights``, ``trust``, ``runs_dir``.
+        example: a command line, for the message if there is neither.
+
+    Raises:
+        InputError: neither or both, or one that cannot be loaded.
+    """
+    if config.model is not None:
+        if config.run is not None:
+            raise InputError("run=... or model=..., not both")
+        return _plain(config)
+    for key in ("name", "weights"):
+        if config[key] is not None:
+            raise InputError(f"{key}={config[key]}: goes with model=torchvision or model=timm; a run has its own")
+    if config.run is None:
+        raise InputError(f"which run? {example}, or model=torchvision name=resnet50 weights=DEFAULT")
+    file = checkpoint_file(Path(config.run), config.checkpoint)
+    checkpoint = checkpoints.read(file)
+    localizer, trained = checkpoints.load_localizer(checkpoint, file, trust=config.trust)
+    guard(trained, config)
+    return Network(localizer, trained, str(file), file.parent.parent, file)
+
+
+def _plain(config: DictConfig) -> Network:
+    classifier = build.instantiate(config.model, "model")
+    title = f"{config.choices.model}-{config.name}"
+    trained = compose("train", [])
+    OmegaConf.set_struct(trained, False)
+    trained.update({"name": title, "data": None, "backbone": None, "method": None, "choices": {}})
+    return Network(cast(Localizer, classifier), trained, f"{title}-{config.weights or 'random'}", Path("runs") / title)
+
+
+def explainer(config: DictConfig) -> Explainer | None:
+    """Return the explainer of the command line; None for the localizer's own maps."""
+    return None if config.explainer is None else build.instantiate(config.explainer, "explainer")
+
+
+def guard(trained: DictConfig, config: DictConfig) -> None:
+    """Refuse a checkpoint's config that names code to run, in every part that is built from it here.
+
+    Its backbone and method were guarded when the localizer was built; what the command line chose instead is trusted.
+    """
+    for key in ("data", "transform", "loader", "protocol"):
+        if config.get(key) is None:
+            build.check(trained[key], key, trust=config.trust)
+
+
+def checkpoint_file(run: Path, name: str) -> Path:
+    """The checkpoint meant by a run folder and ``best``, ``last`` or a file name; ``best`` falls back to last.
+
+    Raises:
+        InputError: there is none.
+    """
+    if run.is_file():
+        return run
+    folder = run / "checkpoints"
+    if not folder.is_dir():
+        raise InputError(f"{run}: no run there (no checkpoints folder); expected a folder that `wsol train` made")
+    there = {file.stem: file for file in sorted(folder.glob("*.ckpt"))}
+    stem = Path(name).stem if name.endswith(".ckpt") else name
+    if stem == "best" and "best" not in there and "last" in there:
+        log.info("%s keeps no best checkpoint (nothing was monitored): judging the last one", run)
+        return there["last"]
+    if stem not in there:
+        raise unknown(f"checkpoint of {run}", name, there)
+    return there[stem]

@@ -1,0 +1,145 @@
+"""What every map maker promises, and the care that all of them take of the network they ask."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor, nn
+
+from wsol.errors import InputError
+from wsol.explain.classifier import Classifier
+from wsol.types import Output
+
+
+class Explainer(ABC):
+    """Base of all map makers.
+
+    The network is asked in evaluation mode, in float32 without autocast, and is left as it was, also after an error:
+    modes, ``requires_grad``, gradients and hooks. Gradients flow under `torch.inference_mode` too.
+
+    Args:
+        chunk_size: how many images, or altered copies of them, go through the network at once; None for all images of
+            a call at once. Maps do not depend on it beyond rounding.
+
+    Raises:
+        InputError: a chunk size below 1.
+    """
+
+    def __init__(self, chunk_size: int | None = None) -> None:
+        if chunk_size is not None and (not isinstance(chunk_size, int) or chunk_size < 1):
+            raise InputError(f"chunk_size: expected a number of images from 1, or null, got {chunk_size!r}")
+        self.chunk_size = chunk_size
+
+    def __call__(self, model: nn.Module, images: Tensor, classes: Tensor) -> Tensor:
+        """Make the maps of some classes.
+
+        Args:
+            model: a `wsol.localizer.Localizer`, or any network from images to class scores (N, K).
+            images: float (N, 3, H, W), normalised as the network expects.
+            classes: int64 (N, M) classes whose maps are asked, any M.
+
+        Returns:
+            float32 (N, M, h, w), unscaled, over the whole input; h, w are those of the layer, or H, W.
+
+        Raises:
+            InputError: shapes that do not fit, or a class that the network does not have.
+        """
+        if images.ndim != 4 or classes.ndim != 2 or len(classes) != len(images):
+            raise InputError(
+                f"expected images (N, 3, H, W) and classes (N, M), got {tuple(images.shape)} and {tuple(classes.shape)}"
+            )
+        if not classes.numel():
+            return images.new_zeros(*classes.shape, 1, 1)
+        model = model.network if isinstance(model, Classifier) else model
+        with torch.inference_mode(False), torch.enable_grad(), torch.autocast(images.device.type, enabled=False):
+            own = images.detach().float().clone()  # a tensor of inference mode would take no gradient
+            asked = classes.detach().clone()
+            size = self.chunk_size or len(own)
+            with at_rest(model):
+                parts = [
+                    self.explain(model, some, of_some).detach().float()
+                    for some, of_some in zip(own.split(size), asked.split(size), strict=True)
+                ]
+            return torch.cat(parts)
+
+    @abstractmethod
+    def explain(self, model: nn.Module, images: Tensor, classes: Tensor) -> Tensor:
+        """Make the maps of one chunk; the network is at rest, its parameters take no gradient. See `__call__`."""
+
+
+class PixelExplainer(Explainer):
+    """Base of the map makers that say something of every value of the input.
+
+    A pixel's importance is the greatest magnitude among its colours (Simonyan et al. 2014, section 3.1).
+    """
+
+    @abstractmethod
+    def attributions(self, model: nn.Module, images: Tensor, classes: Tensor) -> Tensor:
+        """Return float (N, M, 3, H, W), with signs."""
+
+    def explain(self, model: nn.Module, images: Tensor, classes: Tensor) -> Tensor:
+        """Return (N, M, H, W); see `Explainer.explain`."""
+        return self.attributions(model, images, classes).abs().amax(2)
+
+
+def scores(model: nn.Module, images: Tensor) -> Tensor:
+    """Return the class scores (N, K) of a localizer or a plain classifier.
+
+    Raises:
+        InputError: the network gives something else.
+    """
+    output = model(images)
+    logits = output.logits if isinstance(output, Output) else output
+    if not isinstance(logits, Tensor) or logits.ndim != 2:
+        shape = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
+        raise InputError(f"{type(model).__name__}: expected class scores (N, K), got {shape}; give a classifier")
+    return logits
+
+
+def of_classes(logits: Tensor, classes: Tensor) -> Tensor:
+    """Return the scores (N, M) of the asked classes.
+
+    Raises:
+        InputError: a class outside the range.
+    """
+    low, high = int(classes.min()), int(classes.max())
+    if low < 0 or high >= logits.shape[1]:
+        wrong = low if low < 0 else high
+        raise InputError(f"class {wrong}: the network has the classes 0..{logits.shape[1] - 1}")
+    return logits.gather(1, classes)
+
+
+def gradients(asked: Tensor, at: Tensor) -> Tensor:
+    """Return the gradients (N, M, ...) of scores (N, M) by a tensor (N, ...) they were made from; one pass a class.
+
+    Raises:
+        InputError: the scores do not depend on it.
+    """
+    last = asked.shape[1] - 1
+    try:
+        found = [torch.autograd.grad(asked[:, m].sum(), at, retain_graph=m < last)[0] for m in range(last + 1)]
+    except RuntimeError as error:
+        if "appears to not have been used" in str(error) or "does not require grad" in str(error):
+            raise InputError("the class scores do not depend on this layer; choose a layer before them") from error
+        raise
+    return torch.stack(found, 1)
+
+
+@contextmanager
+def at_rest(model: nn.Module) -> Iterator[None]:
+    """Hold a network in evaluation mode, its parameters without gradient; everything is as before afterwards."""
+    modes = [(module, module.training) for module in model.modules()]
+    flags = [(parameter, parameter.requires_grad) for parameter in model.parameters()]
+    try:
+        model.eval()
+        for parameter, _ in flags:
+            parameter.requires_grad_(False)
+        yield
+    finally:
+        for module, mode in modes:
+            module.training = mode
+        for parameter, flag in flags:
+            parameter.requires_grad_(flag)

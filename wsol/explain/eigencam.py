@@ -1,0 +1,43 @@
+r"""Eigen-CAM: the features along their first principal direction; knows no class.
+
+Muhammad and Yeasin 2020, "Eigen-CAM: Class Activation Map using Principal Components", section III: with the features
+as a matrix A of one row a cell and one column a channel (not centred), and v_1 its first right singular vector::
+
+    A = U S V^T,    L = A v_1
+
+A singular vector's sign is free; here the map's sum is not negative.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from wsol.explain.base import of_classes, scores
+from wsol.explain.layers import LayerExplainer, captured, only
+
+
+class EigenCAM(LayerExplainer):
+    """Eigen-CAM; the maps of all classes of an image are the same.
+
+    Args:
+        layer: see `LayerExplainer`.
+        layout: see `LayerExplainer`.
+        chunk_size: see `Explainer`.
+
+    Example:
+        >>> from torchvision.models import resnet18
+        >>> EigenCAM()(resnet18(), torch.randn(2, 3, 64, 64), torch.tensor([[3], [5]])).shape
+        torch.Size([2, 1, 2, 2])
+    """
+
+    def explain(self, model: nn.Module, images: Tensor, classes: Tensor) -> Tensor:
+        """Return (N, M, h, w); see `Explainer.explain`."""
+        layer = self.of(model, images)
+        with torch.no_grad(), captured(model, layer) as seen:
+            of_classes(scores(model, images), classes)
+        features = self.as_maps(only(seen, layer))
+        left, sizes, _ = torch.linalg.svd(features.flatten(2).transpose(1, 2), full_matrices=False)
+        along = left[..., 0] * sizes[:, :1]
+        along = torch.where(along.sum(1, keepdim=True) < 0, -along, along)
+        return along.unflatten(1, features.shape[2:])[:, None].expand(-1, classes.shape[1], -1, -1)

@@ -1,0 +1,35 @@
+r"""The gradient of the class score by the image: backpropagation saliency.
+
+Simonyan, Vedaldi and Zisserman 2014, "Deep Inside Convolutional Networks", section 3::
+
+    M_c(x, y) = max over colours of |dS_c / dX(x, y)|
+
+The "Backprop" rows of CAM 2016, tables 2 and 3.
+"""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+from wsol.explain.base import PixelExplainer, gradients, of_classes, scores
+
+
+class Gradient(PixelExplainer):
+    """Vanilla gradient.
+
+    Args:
+        chunk_size: see `Explainer`.
+
+    Example:
+        >>> import torch
+        >>> linear = nn.Sequential(nn.Flatten(), nn.Linear(12, 2))
+        >>> maps = Gradient()(linear, torch.randn(1, 3, 2, 2), torch.tensor([[1]]))
+        >>> bool((maps[0, 0] == linear[1].weight[1].view(3, 2, 2).abs().amax(0)).all())
+        True
+    """
+
+    def attributions(self, model: nn.Module, images: Tensor, classes: Tensor) -> Tensor:
+        """Return dS_c / dX; see `PixelExplainer.attributions`."""
+        at = images.clone().requires_grad_()
+        # A copy goes in, for the first layer may work in place.
+        return gradients(of_classes(scores(model, at.clone()), classes), at)

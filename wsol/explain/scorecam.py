@@ -1,0 +1,58 @@
+r"""Score-CAM: features weighed by the score that the image keeps when only they show.
+
+Wang et al. 2020, "Score-CAM: Score-Weighted Visual Explanations for Convolutional Neural Networks", equations 7 to
+9 and algorithm 1: with H_k the k-th feature, enlarged to the input and scaled to [0, 1] by its minimum and maximum, X_b
+an empty image, and o the product of each pixel::
+
+    C_k = S_c(X o H_k) - S_c(X_b)
+    L_c = ReLU(sum_k softmax_k(C_k) A_k)
+
+The softmax cancels S_c(X_b), so the empty image need not be asked. X is the normalised image: what a mask hides takes
+the mean colour.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from wsol.explain.base import of_classes, scores
+from wsol.explain.layers import LayerExplainer, captured, only
+
+
+class ScoreCAM(LayerExplainer):
+    """Score-CAM; one forward pass for each channel and image, whatever the number of classes.
+
+    Args:
+        layer: see `LayerExplainer`.
+        layout: see `LayerExplainer`.
+        chunk_size: how many masked images at once, 32 if None.
+
+    Example:
+        >>> network = nn.Sequential(nn.Conv2d(3, 4, 3, 2), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten())
+        >>> ScoreCAM()(network, torch.randn(2, 3, 15, 15), torch.tensor([[3], [1]])).shape
+        torch.Size([2, 1, 7, 7])
+    """
+
+    def explain(self, model: nn.Module, images: Tensor, classes: Tensor) -> Tensor:
+        """Return (N, M, h, w); see `Explainer.explain`."""
+        layer = self.of(model, images)
+        with torch.no_grad():
+            with captured(model, layer) as seen:
+                of_classes(scores(model, images), classes)
+            features = self.as_maps(only(seen, layer)).clone()
+            kept = torch.stack(
+                [self._kept(model, *of_image) for of_image in zip(images, features, classes, strict=True)]
+            )
+            return torch.einsum("ncm,nchw->nmhw", kept.softmax(1), features).relu()
+
+    def _kept(self, model: nn.Module, image: Tensor, features: Tensor, classes: Tensor) -> Tensor:
+        """The scores (C, M) of an image under each of its features."""
+        found = []
+        for some in features.split(self.chunk_size or 32):
+            masks = F.interpolate(some[:, None], image.shape[-2:], mode="bilinear")
+            low, high = masks.amin((2, 3), keepdim=True), masks.amax((2, 3), keepdim=True)
+            masks = torch.where(high > low, (masks - low) / (high - low), 0.0)
+            found.append(scores(model, image * masks)[:, classes])
+        return torch.cat(found)

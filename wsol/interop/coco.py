@@ -1,0 +1,90 @@
+"""Predicted boxes for other programs: a CSV table, and COCO's results JSON with the images and categories it refers to.
+
+COCO's results format (https://cocodataset.org/#format-results) is a list of ``image_id``, ``category_id``, ``bbox``
+(x, y, width, height, pixels) and ``score``. The ids are numbers, so ``coco_images.json`` says what they stand for;
+it is in COCO's own format: ``COCO("coco_images.json").loadRes("coco_results.json")`` of pycocotools.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+HEADER = ("image", "class", "index", "score", "x0", "y0", "x1", "y1", "iou", "width", "height")
+
+
+class Prediction(NamedTuple):
+    """One class of one image and where it is."""
+
+    image: str
+    """Its file, as given."""
+    size: tuple[int, int]
+    """Width and height of the stored image, pixels."""
+    label: int
+    """Class index."""
+    score: float
+    """Probability of the class."""
+    box: np.ndarray
+    """float64 (4,) half-open, image frame."""
+    iou: float | None = None
+    """Greatest overlap with a true box; None where there is none."""
+
+
+class PredictionFiles(AbstractContextManager["PredictionFiles"]):
+    """Writes ``predictions.csv``, ``coco_results.json`` and ``coco_images.json`` into a folder as predictions come.
+
+    Args:
+        folder: where to.
+        classes: names of the K classes; None where they have none. A COCO category's id is its class index + 1.
+        num_classes: number of classes K.
+
+    Example:
+        >>> import tempfile
+        >>> folder = Path(tempfile.mkdtemp())
+        >>> with PredictionFiles(folder, ["cat", "dog"], 2) as files:
+        ...     files.add(Prediction("a.jpg", (40, 30), 1, 0.75, np.array([4.0, 3.0, 14.0, 23.0])))
+        >>> print((folder / "coco_results.json").read_text().strip())
+        [{"image_id": 1, "category_id": 2, "bbox": [4.0, 3.0, 10.0, 20.0], "score": 0.75}]
+        >>> print((folder / "predictions.csv").read_text().splitlines()[1])
+        a.jpg,dog,1,0.75,4,3,14,23,,40,30
+    """
+
+    def __init__(self, folder: Path, classes: Sequence[str] | None, num_classes: int) -> None:
+        self._folder = folder
+        self._names = list(classes) if classes else [str(label) for label in range(num_classes)]
+        self._ids: dict[str, int] = {}
+        self._images: list[dict] = []
+        self._results: list[dict] = []
+        self._file = (folder / "predictions.csv").open("w", newline="", encoding="utf-8")
+        self._csv = csv.writer(self._file, lineterminator="\n")
+        self._csv.writerow(HEADER)
+
+    def add(self, found: Prediction) -> None:
+        """Take a prediction; those of an image may be several."""
+        width, height = found.size
+        corners = [round(float(value), 3) for value in found.box]
+        overlap = "" if found.iou is None else f"{found.iou:.4f}"
+        shown = [f"{value:g}" for value in corners]
+        name = self._names[found.label]
+        self._csv.writerow([found.image, name, found.label, f"{found.score:.6g}", *shown, overlap, width, height])
+        if found.image not in self._ids:
+            self._ids[found.image] = len(self._ids) + 1
+            number = self._ids[found.image]
+            self._images.append({"id": number, "file_name": found.image, "width": width, "height": height})
+        x0, y0, x1, y1 = corners
+        box = [x0, y0, round(x1 - x0, 3), round(y1 - y0, 3)]
+        where = {"image_id": self._ids[found.image], "category_id": found.label + 1}
+        self._results.append({**where, "bbox": box, "score": found.score})
+
+    def __exit__(self, *exception: object) -> None:
+        self._file.close()
+        categories = [{"id": label + 1, "name": name} for label, name in enumerate(self._names)]
+        images = {"images": self._images, "annotations": [], "categories": categories}
+        for name, content in (("coco_results", self._results), ("coco_images", images)):
+            (self._folder / f"{name}.json").write_text(json.dumps(content) + "\n", encoding="utf-8")
