@@ -96,3 +96,23 @@ def test_schedules_reach_every_group() -> None:
     scheduler.step()
     factor = (1 + math.cos(math.pi / 4)) / 2
     assert [g["lr"] for g in optimizer.param_groups] == pytest.approx([factor, 2 * factor])
+
+
+def test_a_part_of_a_group_has_its_own_factors() -> None:
+    names = [
+        "backbone.layer3.0.weight",
+        "backbone.layer4.0.weight",
+        "backbone.layer4.0.bias",
+        "backbone.layer41.weight",
+    ]
+    members = {"backbone": [(name, nn.Parameter(torch.zeros(1))) for name in names]}
+    groups = optim.optimizer_groups(members, {"backbone": {"lr": 2.0}, "backbone.layer4": {"lr": 10.0}}, 1.0, 0.0)
+    found = {group["name"]: ([id(p) for p in group["params"]], group["lr"]) for group in groups}
+    ids = {name: id(parameter) for name, parameter in members["backbone"]}
+    assert found == {
+        "backbone": ([ids[names[0]], ids[names[3]]], 2.0),
+        "backbone.layer4": ([ids[names[1]]], 10.0),
+        "backbone.layer4.bias": ([ids[names[2]]], 1.0),
+    }
+    with pytest.raises(InputError, match=r"backbone\.layer5"):
+        optim.optimizer_groups(members, {"backbone.layer5": {"lr": 10.0}}, 1.0, 0.0)

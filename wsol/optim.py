@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import bisect
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from torch import nn
 from torch.optim import Optimizer
@@ -31,11 +31,12 @@ def optimizer_groups(
     Args:
         parameters: group name -> named parameters, as `Localizer.parameter_groups` gives them.
         factors: group name -> factors ``lr``, ``weight_decay``, ``bias_lr``, ``bias_weight_decay``; a missing one is 1.
+            A part of a group, such as ``backbone.layer4``, has its own: all parameters whose names begin so.
         lr: base learning rate.
         weight_decay: base weight decay.
 
     Raises:
-        InputError: a group or a factor of an unknown name.
+        InputError: a group or a factor of an unknown name, or a part that no parameter is in.
 
     Example:
         >>> layer = nn.Linear(2, 1)
@@ -43,11 +44,8 @@ def optimizer_groups(
         >>> [(group["name"], group["lr"]) for group in groups]
         [('head', 0.1), ('head.bias', 0.2)]
     """
-    for name in factors:
-        if name not in parameters:
-            raise unknown("parameter group", name, parameters)
     groups = []
-    for name, members in parameters.items():
+    for name, members in _parted(parameters, factors).items():
         factor = dict.fromkeys(FACTORS, 1.0)
         for key, value in factors.get(name, {}).items():
             if key not in factor:
@@ -62,6 +60,21 @@ def optimizer_groups(
                     "weight_decay": weight_decay * factor[f"{prefix}weight_decay"],
                 }
                 groups.append({"params": params, "name": label, **rates})
+    return groups
+
+
+def _parted(
+    parameters: Mapping[str, Sequence[tuple[str, nn.Parameter]]], names: Iterable[str]
+) -> dict[str, list[tuple[str, nn.Parameter]]]:
+    """The groups, with those of ``names`` that are parts of one taken out of it, as groups of their own."""
+    groups = {name: list(members) for name, members in parameters.items()}
+    for part in (name for name in names if name not in parameters):
+        inside = {n for members in groups.values() for n, _ in members if n.startswith(f"{part}.")}
+        if not inside:
+            raise unknown("parameter group", part, parameters)
+        taken = [member for members in groups.values() for member in members if member[0] in inside]
+        groups = {name: [m for m in members if m[0] not in inside] for name, members in groups.items()}
+        groups[part] = taken
     return groups
 
 

@@ -23,7 +23,7 @@ import cv2
 import numpy as np
 from measuring import alternate, machine, positive, ratio
 
-from wsol.functional.boxes import box_spans, cuts_of, fine_levels
+from wsol.functional.boxes import box_spans, cuts_of, fine_levels, half_open
 from wsol.functional.iou import best_iou
 from wsol.functional.maps import normalize
 from wsol.functional.pixels import score_edges, score_histograms
@@ -40,8 +40,9 @@ def ours(score_map: np.ndarray, truth: np.ndarray, components: str) -> np.ndarra
     levels = fine_levels(score_map)
     cuts, position = cuts_of(levels, THRESHOLDS)
     spans = box_spans(levels, cuts, components)
-    corners = spans.boxes.astype(np.float64)
-    corners[:, 2:] = np.minimum(corners[:, 2:] + corners[:, :2], (levels.shape[1] - 1, levels.shape[0] - 1))
+    corners = half_open(spans.boxes)
+    for column in (2, 3):  # a box that ends beyond the last pixel ends there
+        np.minimum(corners[:, column], SIZE - 1, out=corners[:, column])
     return spans.best(best_iou(corners, truth, plus_one=True), len(cuts))[position]
 
 

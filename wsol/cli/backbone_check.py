@@ -7,12 +7,9 @@ import os
 import sys
 from collections.abc import Sequence
 
-import torch
 from omegaconf import OmegaConf
 from rich.console import Console
 
-from wsol import build
-from wsol.cli.backbone_contract import contract
 from wsol.cli.compose import compose
 from wsol.errors import InputError
 
@@ -21,6 +18,11 @@ def run(words: Sequence[str]) -> int:
     """Run the checks and print a line for each; returns 1 if one failed, else 0."""
     arguments, rest = parser().parse_known_args(words)
     node = config(rest, arguments.config_dir)
+    import torch
+
+    from wsol import build
+    from wsol.cli.backbone_contract import contract
+
     make = build.maker(node, "backbone")
     torch.set_num_threads(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
     console = Console(highlight=False, soft_wrap=True)

@@ -120,15 +120,11 @@ class Score:
     """`wsol score`."""
 
     maps: str | None = _key(None, "saved maps: folder of a run, of its evaluation, a map store, or .npy and .png files")
-    val_maps: str | None = _key(
-        None, "maps of the val split, to choose thresholds by; found beside maps"
-    )
+    val_maps: str | None = _key(None, "maps of the val split, to choose thresholds by; found beside maps")
     against: str | None = _key(None, "a second set of maps of the same images, to compare with, image by image")
     split: str = _key("test", "the split that the maps are of")
     view: str = _key("whole", "what map files show: the whole image, or its centre crop (256, 224)")
-    classes: str | None = _key(
-        None, "CSV of classes (image_id,class,score) for top-k errors; a store has its own"
-    )
+    classes: str | None = _key(None, "CSV of classes (image_id,class,score) for top-k errors; a store has its own")
     missing: str = _key("refuse", "what is done about images without a map: refuse or count_as_miss")
     topk: list[int] = _key([1, 5], "which top-k errors to report where classes are known")
     per_image: bool = _key(True, "write per_image.csv: every image's box, overlap and kind of error")

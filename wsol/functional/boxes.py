@@ -120,10 +120,7 @@ def cuts_of(levels: np.ndarray, thresholds: np.ndarray) -> tuple[np.ndarray, np.
         ([0, 2, 3], [0, 0, 1, 1, 2])
     """
     highest = int(levels.max()) >> (8 if levels.dtype == np.uint16 else 0)
-    wanted = (thresholds * float(highest)).astype(np.int64)
-    there = np.zeros(256, dtype=bool)
-    there[wanted] = True
-    return np.flatnonzero(there), (there.cumsum() - 1)[wanted]
+    return _cuts(plain(thresholds, np.float64), float(highest))
 
 
 def boxes_at(levels: np.ndarray, cut: int, components: str) -> np.ndarray:
@@ -175,6 +172,24 @@ def box_spans(levels: np.ndarray, cuts: np.ndarray, components: str, engine: str
     return _tree_spans(fine, np.asarray(cuts), components)
 
 
+def half_open(boxes: np.ndarray) -> np.ndarray:
+    """The corners of boxes, the upper ones (x1, y1) just outside.
+
+    Args:
+        boxes: int64 (B, 4) x, y, width, height.
+
+    Returns:
+        float64 (B, 4) x0, y0, x1, y1.
+
+    Example:
+        >>> half_open(np.array([[2, 3, 10, 1]])).tolist()
+        [[2.0, 3.0, 12.0, 4.0]]
+    """
+    out = np.empty((len(boxes), 4))
+    _half_open(plain(boxes, np.int64), out)
+    return out
+
+
 def _opencv_spans(levels: np.ndarray, cuts: np.ndarray, components: str) -> Spans:
     grey = (levels >> 8).astype(np.uint8) if levels.dtype == np.uint16 else levels
     found = []
@@ -186,7 +201,7 @@ def _opencv_spans(levels: np.ndarray, cuts: np.ndarray, components: str) -> Span
 
 
 def _tree_spans(levels: np.ndarray, cuts: np.ndarray, components: str) -> Spans:
-    num_cuts, rank = len(cuts), np.searchsorted(cuts, np.arange(256)).astype(np.int32)  # cuts that a level is above
+    num_cuts, rank = len(cuts), _rank(plain(cuts, np.int64))
     if components == "all_contours":
         padded = pad(levels)
         mark_events(padded)
@@ -248,6 +263,37 @@ def _fine_levels(values, out):
             fine &= (value >= 0.0) & (value <= 1.0)
             out[y, x] = np.uint16(np.int32(value * 255.0 * 256.0))
     return fine
+
+
+@compiled
+def _cuts(thresholds, highest):
+    there, position = np.zeros(256, np.bool_), np.empty(len(thresholds), np.int64)
+    for i in range(len(thresholds)):
+        position[i] = np.int64(thresholds[i] * highest)
+        there[position[i]] = True
+    cuts = np.flatnonzero(there)
+    place = np.cumsum(there) - 1
+    for i in range(len(position)):
+        position[i] = place[position[i]]
+    return cuts, position
+
+
+@compiled
+def _rank(cuts):
+    """Of how many cuts each level is above: int32 (256,)."""
+    rank, num = np.empty(256, np.int32), 0
+    for level in range(256):
+        while num < len(cuts) and cuts[num] < level:
+            num += 1
+        rank[level] = num
+    return rank
+
+
+@compiled
+def _half_open(boxes, out):
+    for i in range(len(boxes)):
+        out[i, 0], out[i, 1] = boxes[i, 0], boxes[i, 1]
+        out[i, 2], out[i, 3] = boxes[i, 0] + boxes[i, 2], boxes[i, 1] + boxes[i, 3]
 
 
 @compiled

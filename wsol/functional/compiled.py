@@ -65,6 +65,8 @@ def plain(values: Any, dtype: Any) -> np.ndarray:
         >>> plain([1, 2], np.float64).tolist()
         [1.0, 2.0]
     """
+    if isinstance(values, np.ndarray) and values.dtype == dtype and values.flags.carray:
+        return values
     return np.require(values, dtype, ["C", "W"])
 
 

@@ -98,15 +98,18 @@ class Side(NamedTuple):
 
 
 class Work(NamedTuple):
-    """Arrays for a sweep, uint32, with room for every pixel."""
+    """Arrays for a sweep, with room for every pixel."""
 
-    order: np.ndarray
-    """Positions of events."""
+    positions: np.ndarray
+    """uint32, of the events."""
+    keys: np.ndarray
+    """uint64: value and position of each event."""
     other: np.ndarray
+    """uint64."""
     parent: np.ndarray
-    """The component that each component has become part of, or itself."""
+    """uint32: the component that each component has become part of, or itself."""
     current: np.ndarray
-    """The node of each component that still is one."""
+    """uint32: the node of each component that still is one."""
 
 
 def _groups(sides_touch: bool, corners_count: bool) -> tuple[np.ndarray, np.ndarray]:
@@ -136,6 +139,10 @@ GROUPS_8 = _groups(sides_touch=True, corners_count=True)
 GROUPS_4 = _groups(sides_touch=False, corners_count=False)
 LOWEST = np.array([0, *((mask & -mask).bit_length() - 1 for mask in range(1, 256))], np.uint8)
 """The first neighbour in each mask."""
+PLACES = np.array([[*(bit for bit in range(8) if mask >> bit & 1), *[0] * 8][:8] for mask in range(256)], np.uint32)
+"""The bits of each mask."""
+NUMBER = np.array([mask.bit_count() for mask in range(256)], np.uint32)
+"""The number of bits of each mask."""
 
 _scratch = Scratch()
 
@@ -180,7 +187,8 @@ def grow(padded: Padded, rank: np.ndarray, num_cuts: int, holes: bool) -> tuple[
     """
     room = padded.height * padded.width + 8
     nodes = _scratch.take("nodes", NODE, 2 * room)
-    work = Work(*(_scratch.take(name, np.uint32, room) for name in Work._fields))
+    dtypes = (np.uint32, U, U, np.uint32, np.uint32)
+    work = Work(*(_scratch.take(name, dtype, room) for name, dtype in zip(Work._fields, dtypes, strict=True)))
     above = Side(np.uint8(1), np.uint8(0), np.uint8(0xFF), *GROUPS_8, num_cuts - rank, num_cuts)
     num_above = _grow(padded, above, work, nodes)
     below = Side(np.uint8(2), np.uint8(0xFF), np.uint8(0x55), *GROUPS_4, rank, num_cuts)
@@ -267,55 +275,63 @@ def _is_event(mask, sides_touch):
 @compiled
 def _grow(padded, side, work, nodes):
     """One tree. Returns its number of nodes."""
-    num = _collect(padded, side.flag, work.order)
-    _sort(padded.values, work.order[:num], work.other, 0)
-    _sort(padded.values, work.other[:num], work.order, 8)
-    order = work.order[:num] if side.flip == 0 else work.order[:num][::-1]
-    return _sweep(padded, side, order, work.parent, work.current, nodes)
+    num = _collect(padded, side.flag, work.positions)
+    keys = work.keys[:num]
+    _sort(padded.values, work.positions, keys, work.other)
+    return _sweep(padded, side, keys if side.flip == 0 else keys[::-1], work.parent, work.current, nodes)
 
 
 @compiled
-def _collect(padded, flag, out):
-    """Positions of the events, in reading order. Returns their number."""
-    events, marks = padded.events, padded.events.view(U)
-    flags = U(0x0101010101010101) * U(flag)
-    num = U(0)
+def _collect(padded, flag, positions):
+    """Fill in the positions of the events, in reading order. Returns their number."""
+    marks, bit, ones, num = padded.events.view(U), U(flag >> np.uint8(1)), U(0x0101010101010101), U(0)
     for y in range(padded.height):
         begin = U(y + 1 << padded.shift) + U(LEFT)
         end = begin + U(padded.width)
-        for word in range(begin >> U(3), (end + U(7)) >> U(3)):
-            if marks[word] & flags:
-                for p in range(word << U(3), min((word << U(3)) + U(8), end)):
-                    out[num] = p  # overwritten unless it counts
-                    num += U(events[p] & flag != 0)
+        for i in range(begin >> U(3), end + U(7) >> U(3)):
+            word = marks[i] >> bit & ones
+            if word:
+                mask = word * U(0x0102040810204080) >> U(56)  # bit k: byte k
+                if (i << U(3)) + U(8) > end:
+                    mask &= (U(1) << (end & U(7))) - U(1)  # not the padding
+                for k in range(8):  # all eight, those that count first; the next ones go over the others
+                    positions[num + U(k)] = np.uint32(i << U(3)) + PLACES[mask, k]
+                num += U(NUMBER[mask])
     return num
 
 
 @compiled
-def _sort(values, positions, out, shift):
-    """Sort by a byte of the value, falling; equal ones stay in order."""
-    place = np.zeros(257, np.uint32)
-    for p in positions:
-        place[U(256 - ((values[p] - 1) >> shift & 255))] += np.uint32(1)
+def _sort(values, positions, keys, other):
+    """Fill in keys, 32 bits value and 32 bits position, by falling value; equal ones as the positions are ordered."""
+    low, high, one, byte = np.zeros(257, np.uint32), np.zeros(257, np.uint32), np.uint32(1), U(255)
+    for i in range(len(keys)):
+        value = U(values[positions[i]]) - U(1)
+        keys[i] = value << U(32) | U(positions[i])
+        low[U(256) - (value & byte)] += one
+        high[U(256) - (value >> U(8))] += one
     for i in range(256):
-        place[i + 1] += place[i]
-    for p in positions:
-        byte = U(255 - ((values[p] - 1) >> shift & 255))
-        out[place[byte]] = p
-        place[byte] += np.uint32(1)
+        low[i + 1] += low[i]
+        high[i + 1] += high[i]
+    for key in keys:
+        place = byte - (key >> U(32) & byte)
+        other[low[place]] = key
+        low[place] += one
+    for key in other[: len(keys)]:
+        place = byte - (key >> U(40))
+        keys[high[place]] = key
+        high[place] += one
 
 
 @compiled
-def _sweep(padded, side, order, parent, current, nodes):
+def _sweep(padded, side, keys, parent, current, nodes):
     """Add events in order and keep nodes. Component 0 is all that is outside; it has none. Returns their number."""
-    values, earlier, events, labels, ring = padded.values, padded.earlier, padded.events, padded.labels, padded.ring
+    earlier, events, labels, ring = padded.earlier, padded.events, padded.labels, padded.ring
     flag, flip, adjacent, groups, members, times, num_cuts = side
     stride, one = U(1) << padded.shift, np.uint32(1)
     parent[0] = 0
     components, num = one, np.uint32(0)
-    for position in order:
-        p = U(position)
-        now = times[(values[p] - np.uint16(1)) >> np.uint16(8)]
+    for key in keys:
+        p, now = key & U(0xFFFFFFFF), times[key >> U(40)]
         if now >= num_cuts:
             break
         x, y = np.int32(p & (stride - U(1))) - np.int32(LEFT), np.int32(p >> padded.shift) - np.int32(1)

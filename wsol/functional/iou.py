@@ -49,9 +49,8 @@ def best_iou(boxes_a: np.ndarray, boxes_b: np.ndarray, plus_one: bool) -> np.nda
         >>> best_iou(np.array([[0.0, 0, 1, 1]]), np.array([[5.0, 5, 6, 6], [0, 0, 1, 0]]), plus_one=True).tolist()
         [0.5]
     """
-    a, b = (plain(boxes, np.float64).reshape(-1, 4) for boxes in (boxes_a, boxes_b))
-    out = np.zeros(len(a))
-    _best(a, b, float(plus_one), out)
+    out = np.zeros(len(boxes_a))
+    _best(plain(boxes_a, np.float64), plain(boxes_b, np.float64), float(plus_one), out)
     return out
 
 
