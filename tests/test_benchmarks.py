@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import re
 import runpy
@@ -95,8 +96,17 @@ def test_the_reference_of_the_evaluation_draws_the_boxes_of_the_protocol(monkeyp
     blob = np.outer(np.hanning(7), np.hanning(7))
     for _ in range(4):
         score_map = blob + 0.2 * rng.standard_normal((7, 7))
-        hits = protocol.judge(score_map, Geometry.square((100, 100), 64), Truth(box, inclusive=False))
+        protocol = dataclasses.replace(protocol, frame="input")
+        (hits,) = protocol.judge(score_map, Geometry.square((100, 100), 64), Truth(box, inclusive=False))
         boxes = reference["boxes_of"](score_map, 64, protocol.thresholds)
         theirs = reference["overlaps"](boxes, (box[0] * 0.64).astype(int)) >= 0.5
         assert 0 < hits.sum() < len(hits)
         assert hits.tolist() == theirs.tolist()
+
+
+def test_methods(printed) -> None:
+    words = ["--backbone", "tiny", "--size", "32", "--batch-size", "1", "--repeats", "1"]
+    out = printed("methods", *words, "--methods", "acol_1x1", "--baseline", "cam")
+    rows = {line.split()[0]: numbers(line) for line in out.splitlines() if line.startswith(("cam ", "acol_1x1 "))}
+    assert rows["cam"][-3:] == [1, 1, 1]
+    assert all(0 < value < math.inf for value in rows["acol_1x1"][-3:])

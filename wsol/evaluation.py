@@ -397,6 +397,7 @@ def localization_table(
         for maps, curve in curves.items():
             origins = None if maps == LOCALIZER else evaluations[judged].baselines[name].origins[maps]
             protocol = evaluations[judged].protocols[name]
-            found = localization_rows(protocol, curve, val.get(maps), origins=origins, intervals=True)
+            is_own = maps == LOCALIZER
+            found = localization_rows(protocol, curve, val.get(maps), origins=origins, intervals=is_own)
             rows += [{"split": judged, "maps": maps, **row} for row in found]
     return rows

@@ -27,6 +27,7 @@ from wsol.interop.map_store import MapWriter
 from wsol.interop.maps import Maps
 from wsol.interop.predictions import PredictionWriter
 from wsol.metrics import chosen, error_split
+from wsol.metrics.localization_rows import DRAWS
 from wsol.protocols import Protocol
 
 CHUNK = 512
@@ -221,7 +222,7 @@ def differences(
                 continue
             for key in (key for key in a.names() if key in b.names()):
                 wrong = [100.0 * (1.0 - c.right(key, at)) for c, at in ((a, positions), (b, there[origin]))]
-                found = paired_difference(wrong[0], wrong[1], a.labels)
+                found = paired_difference(wrong[0], wrong[1], a.labels, draws=DRAWS)
                 rows.append(
                     {
                         "protocol": name,

@@ -50,7 +50,7 @@ class Drawn(Protocol):
         """As `Protocol.judge`, or drawn."""
         if not Drawn.drawing:
             return super().judge(score_map, geometry, truth)
-        return np.random.default_rng(0).random(len(self.thresholds)) < 0.5
+        return np.random.default_rng(0).random((len(self.iou_thresholds), self.num_columns)) < 0.5
 
 
 def evaluation(images: int, classes: int, size: int) -> SplitEvaluation:
@@ -58,7 +58,10 @@ def evaluation(images: int, classes: int, size: int) -> SplitEvaluation:
     labels = np.random.default_rng(0).integers(0, classes, images)
     boxes = Boxes.pack(np.tile([[50.0, 40.0, 400.0, 300.0]], (images, 1, 1)), inclusive=True)
     split = Listed("test", (f"ILSVRC2012_val_{i:08}" for i in range(images)), labels, boxes)
-    nodes = (OmegaConf.load(file) for file in sorted((config_root() / "protocol").glob("*.yaml")))
+    nodes = (
+        OmegaConf.load(file)
+        for file in (config_root() / "protocol" / f"{name}.yaml" for name in ("cam2016", "choe2020"))
+    )
     drawn = ({**node, "_target_": f"{__name__}.Drawn"} for node in map(dict, nodes))
     protocols = {node["name"]: instantiate(node, "protocol") for node in drawn}
     return SplitEvaluation(split, ResizeSquare(size).views, protocols, num_classes=classes, baselines=True)

@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from tests.functional.reference_boxes import EIGHT, FOUR, box, regions
-from wsol.functional.component_tree import GROUPS_4, GROUPS_8, LEFT, compare, grow, mark_events, pad
+from wsol.functional.component_tree import GROUPS_4, GROUPS_8, LEFT, compare, grow, pad
 
 RING = [(1, 0), (1, -1), (0, -1), (-1, -1), (-1, 0), (-1, 1), (0, 1), (1, 1)]
 """dx, dy of the neighbours 0 to 7."""
@@ -30,8 +30,7 @@ def test_groups_are_the_regions_around_a_pixel(tables, neighbours):
 
 @given(any_map)
 def test_masks_and_events_are_those_of_the_definition(levels):
-    padded = pad(levels)
-    share = mark_events(padded)
+    padded, share = pad(levels)
     height, width = levels.shape
     order = sorted((-int(levels[y, x]), y, x) for y in range(height) for x in range(width))
     rank = {(y, x): i for i, (_, y, x) in enumerate(order)}
@@ -52,8 +51,7 @@ def test_masks_and_events_are_those_of_the_definition(levels):
 def test_nodes_are_the_components_at_each_cut(levels, num_cuts):
     cuts = np.arange(num_cuts)
     rank = np.searchsorted(cuts, np.arange(256)).astype(np.int32)
-    padded = pad(levels)
-    mark_events(padded)
+    padded, _ = pad(levels)
     above, below = grow(padded, rank, num_cuts, holes=True)
     for cut in cuts:
         for nodes, time, inside, neighbours in (
@@ -79,8 +77,7 @@ def test_nodes_are_the_components_at_each_cut(levels, num_cuts):
 
 @given(any_map)
 def test_a_node_is_followed_by_one_that_contains_it(levels):
-    padded = pad(levels)
-    mark_events(padded)
+    padded, _ = pad(levels)
     nodes, _ = grow(padded, np.arange(256, dtype=np.int32), 255, holes=False)
     assert (np.diff(nodes["birth"]) >= 0).all()
     for node in nodes:
@@ -92,7 +89,7 @@ def test_a_node_is_followed_by_one_that_contains_it(levels):
 
 
 def test_comparing_twice_changes_nothing():
-    padded = pad(np.random.default_rng(0).integers(0, 9, (13, 21)).astype(np.uint16))
+    padded, _ = pad(np.random.default_rng(0).integers(0, 9, (13, 21)).astype(np.uint16))
     before = padded.earlier.copy()
     padded.earlier[:] = 0
     compare(padded)

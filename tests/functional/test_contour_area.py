@@ -10,7 +10,7 @@ from wsol.functional.contour_area import _trace
 
 @given(hnp.arrays(np.uint16, hnp.array_shapes(min_dims=2, max_dims=2, max_side=12), elements=st.integers(0, 1)))
 def test_a_traced_border_has_opencvs_area(binary):
-    padded = pad(binary)
+    padded, _ = pad(binary)
     contours, hierarchy = cv2.findContours(binary.astype(np.uint8), cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE)
     for contour, (*_, parent) in zip(contours, hierarchy[0] if contours else [], strict=True):
         points = contour[:, 0]

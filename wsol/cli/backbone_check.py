@@ -5,7 +5,8 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from typing import Any
 
 from omegaconf import OmegaConf
 from rich.console import Console
@@ -24,11 +25,20 @@ def run(words: Sequence[str]) -> int:
     from wsol.cli.backbone_contract import contract
 
     make = build.maker(node, "backbone")
+    threads = torch.get_num_threads()
     torch.set_num_threads(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
+    try:
+        return _print(contract(make, speed=not arguments.no_speed), node["_target_"])
+    finally:
+        torch.set_num_threads(threads)
+
+
+def _print(checks: Iterable[Any], target: str) -> int:
+    """Print a line for each check; returns 1 if one failed, else 0."""
     console = Console(highlight=False, soft_wrap=True)
-    console.print(f"[bold]{node['_target_']}[/bold]")
+    console.print(f"[bold]{target}[/bold]")
     failed = total = 0
-    for checked in contract(make, speed=not arguments.no_speed):
+    for checked in checks:
         mark = "[green]pass[/green]" if checked.passed else "[red]FAIL[/red]"
         console.print(f"  {mark}  {checked.name}: ", end="")
         console.print(checked.said, markup=False)

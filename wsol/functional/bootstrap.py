@@ -146,15 +146,17 @@ def _unique(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 def _drawn(counts: np.ndarray, draws: int, rng: np.random.Generator) -> Iterator[np.ndarray]:
     """How many images of each kind are in each draw: int64 (some draws, R), until all are given."""
     images, kinds = int(counts.sum()), len(counts)
-    some = max(1, _CHUNK // kinds)
+    by_kind = _MULTINOMIAL_COST * kinds <= images
+    some = max(1, _CHUNK // (kinds if by_kind else images))
     sizes = [min(some, draws - start) for start in range(0, draws, some)]
-    if _MULTINOMIAL_COST * kinds <= images:
+    if by_kind:
         yield from (rng.multinomial(images, counts / images, size) for size in sizes)
         return
     kind_of = np.repeat(np.arange(kinds, dtype=np.int32), counts)
     for size in sizes:
-        picked = (kind_of[rng.integers(images, size=images, dtype=np.int32)] for _ in range(size))
-        yield np.stack([np.bincount(kind, minlength=kinds) for kind in picked])
+        picked = kind_of[rng.integers(images, size=(size, images), dtype=np.int32)]
+        of_draw = np.arange(size)[:, None] * kinds
+        yield np.bincount((picked + of_draw).ravel(), minlength=size * kinds).reshape(size, kinds)
 
 
 def _means(alike: _Alike, drawn: np.ndarray) -> np.ndarray:

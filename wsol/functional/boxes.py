@@ -34,7 +34,7 @@ import numpy as np
 from wsol.errors import InputError, unknown
 from wsol.functional import component_sizes
 from wsol.functional.compiled import AVAILABLE, compiled, plain
-from wsol.functional.component_tree import grow, mark_events, pad
+from wsol.functional.component_tree import grow, pad
 from wsol.functional.contour_area import largest_contours
 from wsol.functional.maps import to_levels
 from wsol.functional.opencv_boxes import COMPONENTS
@@ -203,8 +203,7 @@ def _opencv_spans(levels: np.ndarray, cuts: np.ndarray, components: str) -> Span
 def _tree_spans(levels: np.ndarray, cuts: np.ndarray, components: str) -> Spans:
     num_cuts, rank = len(cuts), _rank(plain(cuts, np.int64))
     if components == "all_contours":
-        padded = pad(levels)
-        mark_events(padded)
+        padded, _ = pad(levels)
         return Spans(*_all_spans(*grow(padded, rank, num_cuts, holes=True), num_cuts))
     by_area = components == "largest_contour"
     boxes = _search_largest(levels, cuts, rank) if by_area else None
@@ -216,8 +215,8 @@ def _tree_spans(levels: np.ndarray, cuts: np.ndarray, components: str) -> Spans:
 
 def _search_largest(levels: np.ndarray, cuts: np.ndarray, rank: np.ndarray) -> np.ndarray | None:
     """The box of the largest contour at each cut, int64 (L, 4), if it is quick to find."""
-    padded = pad(levels)
-    if mark_events(padded) > MANY_EVENTS:
+    padded, share_of_events = pad(levels)
+    if share_of_events > MANY_EVENTS:
         return None
     return largest_contours(grow(padded, rank, len(cuts), holes=False)[0], padded, cuts)
 

@@ -81,6 +81,8 @@ class Scratch(threading.local):
 
     def __init__(self) -> None:
         self.arrays: dict[str, np.ndarray] = {}
+        self.kept: dict[Any, Any] = {}
+        """For the user: what was last made of the arrays."""
 
     def take(self, name: str, dtype: Any, length: int) -> np.ndarray:
         """The array of this name, whatever it holds from before."""

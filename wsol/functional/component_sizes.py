@@ -43,7 +43,7 @@ def largest(levels: np.ndarray, rank: np.ndarray, num_cuts: int, by_area: bool) 
     Returns:
         int64 (L, 4) x, y, width, height for each cut; zeros where no pixel is above it.
     """
-    padded = pad(rank.astype(np.uint16)[levels >> 8])  # values are now 1 + the number of cuts below
+    padded, _ = pad(rank.astype(np.uint16)[levels >> 8])  # values are now 1 + the number of cuts below
     if by_area:
         _flood(padded, LEFT, num_cuts, _scratch.take("following", np.uint32, len(padded.values)))
         compare(padded)

@@ -29,7 +29,6 @@ unsigned and a signed integer together, so what is added to them is unsigned as 
 
 from __future__ import annotations
 
-from functools import cache
 from typing import NamedTuple
 
 import numpy as np
@@ -137,6 +136,10 @@ def _groups(sides_touch: bool, corners_count: bool) -> tuple[np.ndarray, np.ndar
 
 GROUPS_8 = _groups(sides_touch=True, corners_count=True)
 GROUPS_4 = _groups(sides_touch=False, corners_count=False)
+FOREGROUND = (np.uint8(1), np.uint8(0), np.uint8(0xFF), *GROUPS_8)
+BACKGROUND = (np.uint8(2), np.uint8(0xFF), np.uint8(0x55), *GROUPS_4)
+"""`Side`, but for its times."""
+
 LOWEST = np.array([0, *((mask & -mask).bit_length() - 1 for mask in range(1, 256))], np.uint8)
 """The first neighbour in each mask."""
 PLACES = np.array([[*(bit for bit in range(8) if mask >> bit & 1), *[0] * 8][:8] for mask in range(256)], np.uint32)
@@ -147,36 +150,25 @@ NUMBER = np.array([mask.bit_count() for mask in range(256)], np.uint32)
 _scratch = Scratch()
 
 
-def pad(levels: np.ndarray) -> Padded:
-    """Pad a map and compare each pixel with its neighbours.
+def pad(levels: np.ndarray) -> tuple[Padded, float]:
+    """Pad a map, compare each pixel with its neighbours, and mark the events of both trees.
 
     Args:
         levels: uint16 (H, W).
 
     Returns:
-        The padded map, without events. Its arrays are the thread's: its next call overwrites them.
+        The padded map, whose arrays are the thread's: its next call overwrites them. And which part of the pixels are
+        events of the foreground.
     """
-    height, width = levels.shape
-    shift = (width + LEFT).bit_length()
-    size = (height + 2) << shift
-    names = (("values", np.uint16), ("earlier", np.uint8), ("events", np.uint8), ("labels", np.uint32))
-    arrays = (_scratch.take(name, dtype, size) for name, dtype in names)
-    padded = Padded(height, width, U(shift), _ring(shift), *arrays)
-    _pad(levels, padded)
-    compare(padded)
-    return padded
-
-
-def mark_events(padded: Padded) -> float:
-    """Mark the events of both trees. Returns which part of the pixels the foreground's are."""
-    return _mark_events(padded.earlier, padded.events) / (padded.height * padded.width)
+    padded, _, _ = _arrays(*levels.shape)
+    return padded, _pad(levels, padded) / levels.size
 
 
 def grow(padded: Padded, rank: np.ndarray, num_cuts: int, holes: bool) -> tuple[np.ndarray, np.ndarray]:
     """The components of a map at all cuts.
 
     Args:
-        padded: with its events marked.
+        padded: the map, the last that the thread has padded.
         rank: int32 (256,), above how many of the cuts the pixels of each level are.
         num_cuts: how many cuts there are.
         holes: whether the background's components are wanted.
@@ -185,18 +177,26 @@ def grow(padded: Padded, rank: np.ndarray, num_cuts: int, holes: bool) -> tuple[
         The foreground's nodes, `NODE`; and the holes' (none if not wanted), without the foreground pixels around
         them. They are the thread's: its next call overwrites them.
     """
-    room = padded.height * padded.width + 8
-    nodes = _scratch.take("nodes", NODE, 2 * room)
-    dtypes = (np.uint32, U, U, np.uint32, np.uint32)
-    work = Work(*(_scratch.take(name, dtype, room) for name, dtype in zip(Work._fields, dtypes, strict=True)))
-    above = Side(np.uint8(1), np.uint8(0), np.uint8(0xFF), *GROUPS_8, num_cuts - rank, num_cuts)
-    num_above = _grow(padded, above, work, nodes)
-    below = Side(np.uint8(2), np.uint8(0xFF), np.uint8(0x55), *GROUPS_4, rank, num_cuts)
-    num_below = _grow(padded, below, work, nodes[num_above:]) if holes else 0
+    _, work, nodes = _arrays(padded.height, padded.width)
+    num_above = _grow(padded, Side(*FOREGROUND, num_cuts - rank, num_cuts), work, nodes)
+    num_below = _grow(padded, Side(*BACKGROUND, rank, num_cuts), work, nodes[num_above:]) if holes else 0
     return nodes[:num_above], nodes[num_above : num_above + num_below]
 
 
-@cache
+def _arrays(height: int, width: int) -> tuple[Padded, Work, np.ndarray]:
+    """The thread's arrays for maps of a size; the last one is for nodes."""
+    if (height, width) not in _scratch.kept:
+        shift = (width + LEFT).bit_length()
+        size, room = (height + 2) << shift, height * width + 8
+        names = (("values", np.uint16), ("earlier", np.uint8), ("events", np.uint8), ("labels", np.uint32))
+        arrays = (_scratch.take(name, dtype, size) for name, dtype in names)
+        dtypes = (np.uint32, U, U, np.uint32, np.uint32)
+        work = (_scratch.take(name, dtype, room) for name, dtype in zip(Work._fields, dtypes, strict=True))
+        padded = Padded(height, width, U(shift), _ring(shift), *arrays)
+        _scratch.kept = {(height, width): (padded, Work(*work), _scratch.take("nodes", NODE, 2 * room))}
+    return _scratch.kept[height, width]
+
+
 def _ring(shift: int) -> np.ndarray:
     stride = 1 << shift
     offsets = (1, 1 - stride, -stride, -stride - 1, -1, stride - 1, stride, stride + 1)
@@ -205,6 +205,7 @@ def _ring(shift: int) -> np.ndarray:
 
 @compiled
 def _pad(levels, padded):
+    """Fill in all but the labels. Returns the number of the foreground's events."""
     height, width = levels.shape
     values, labels, stride = padded.values, padded.labels, np.int64(1 << padded.shift)
     values[:stride] = values[(height + 1) * stride :] = 0
@@ -217,6 +218,8 @@ def _pad(levels, padded):
         inside = values[begin:end]
         for x in range(width):
             inside[x] = min(levels[y, x], 65534) + 1  # 65534 and 65535 are of one level
+    compare(padded)
+    return _mark_events(padded.earlier, padded.events)
 
 
 @compiled

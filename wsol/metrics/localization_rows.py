@@ -12,6 +12,9 @@ from wsol.functional.bootstrap import interval
 from wsol.metrics.box_accuracy import Curves
 from wsol.protocols import Protocol
 
+DRAWS = 2_000
+"""Of a bootstrap interval; more would not move the digits that are printed."""
+
 
 def localization_rows(
     protocol: Protocol,
@@ -94,6 +97,6 @@ def _at(curves: Curves, i: int, position: int) -> dict[str, Any]:
 def _intervals(curves: Curves, positions: np.ndarray) -> dict[str, list[float]]:
     """``[low, high]`` of each error; the same draws serve all."""
     wrong = np.stack([100.0 * (1.0 - curves.right(name, positions)) for name in curves.names()], axis=1)
-    low, high = interval(wrong, curves.labels)
+    low, high = interval(wrong, curves.labels, draws=DRAWS)
     bounds = zip(low.tolist(), high.tolist(), strict=True)
     return {f"{name}_error": list(pair) for name, pair in zip(curves.names(), bounds, strict=True)}
