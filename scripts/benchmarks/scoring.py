@@ -47,9 +47,7 @@ def main() -> None:
                 view = Geometry(size, cells.shape, (0, 0), cells.shape)
                 writer.add(name, cells[None].astype(np.float32), [view])
         size = sum(file.stat().st_size for file in store.iterdir())
-        print(
-            f"{machine('cpu')}\nstore of {len(split):,} maps: {size / 1e6:.1f} MB, {time.perf_counter() - started:.1f} s"
-        )
+        print(f"{machine('cpu')}\nstore of {len(split):,} maps: {size / 1e6:.1f} MB")
         chosen = {name: protocol(name) for name in options.protocols}
         evaluation = SplitEvaluation(
             split, lambda size: [Geometry.whole(size)], chosen, topk=(), baselines=options.baselines
