@@ -260,7 +260,7 @@ def _fine_levels(values, out):
         for x in range(values.shape[1]):
             value = values[y, x]
             fine &= (value >= 0.0) & (value <= 1.0)
-            out[y, x] = np.uint16(np.int32(value * 255.0 * 256.0))
+            out[y, x] = np.uint16(np.int32(value * 65280.0))  # rounds as value * 255.0 does, then times 256
     return fine
 
 

@@ -90,15 +90,13 @@ class Side(NamedTuple):
     """uint8 (256,): the number of groups in each mask."""
     members: np.ndarray
     """uint8 (256, 4): one neighbour out of each group, an adjacent one."""
-    times: np.ndarray
-    """int32 (256,): when the pixels of a level are added."""
-    num_cuts: int
-    """How many cuts there are; what is added then or later does not matter."""
 
 
 class Work(NamedTuple):
     """Arrays for a sweep, with room for every pixel."""
 
+    words: np.ndarray
+    """uint32: which words of eight pixels have events."""
     positions: np.ndarray
     """uint32, of the events."""
     keys: np.ndarray
@@ -136,10 +134,8 @@ def _groups(sides_touch: bool, corners_count: bool) -> tuple[np.ndarray, np.ndar
 
 GROUPS_8 = _groups(sides_touch=True, corners_count=True)
 GROUPS_4 = _groups(sides_touch=False, corners_count=False)
-FOREGROUND = (np.uint8(1), np.uint8(0), np.uint8(0xFF), *GROUPS_8)
-BACKGROUND = (np.uint8(2), np.uint8(0xFF), np.uint8(0x55), *GROUPS_4)
-"""`Side`, but for its times."""
-
+FOREGROUND = Side(np.uint8(1), np.uint8(0), np.uint8(0xFF), *GROUPS_8)
+BACKGROUND = Side(np.uint8(2), np.uint8(0xFF), np.uint8(0x55), *GROUPS_4)
 LOWEST = np.array([0, *((mask & -mask).bit_length() - 1 for mask in range(1, 256))], np.uint8)
 """The first neighbour in each mask."""
 PLACES = np.array([[*(bit for bit in range(8) if mask >> bit & 1), *[0] * 8][:8] for mask in range(256)], np.uint32)
@@ -178,8 +174,7 @@ def grow(padded: Padded, rank: np.ndarray, num_cuts: int, holes: bool) -> tuple[
         them. They are the thread's: its next call overwrites them.
     """
     _, work, nodes = _arrays(padded.height, padded.width)
-    num_above = _grow(padded, Side(*FOREGROUND, num_cuts - rank, num_cuts), work, nodes)
-    num_below = _grow(padded, Side(*BACKGROUND, rank, num_cuts), work, nodes[num_above:]) if holes else 0
+    num_above, num_below = _grow(padded, FOREGROUND, BACKGROUND, rank, num_cuts, holes, work, nodes)
     return nodes[:num_above], nodes[num_above : num_above + num_below]
 
 
@@ -190,7 +185,7 @@ def _arrays(height: int, width: int) -> tuple[Padded, Work, np.ndarray]:
         size, room = (height + 2) << shift, height * width + 8
         names = (("values", np.uint16), ("earlier", np.uint8), ("events", np.uint8), ("labels", np.uint32))
         arrays = (_scratch.take(name, dtype, size) for name, dtype in names)
-        dtypes = (np.uint32, U, U, np.uint32, np.uint32)
+        dtypes = (np.uint32, np.uint32, U, U, np.uint32, np.uint32)
         work = (_scratch.take(name, dtype, room) for name, dtype in zip(Work._fields, dtypes, strict=True))
         padded = Padded(height, width, U(shift), _ring(shift), *arrays)
         _scratch.kept = {(height, width): (padded, Work(*work), _scratch.take("nodes", NODE, 2 * room))}
@@ -276,30 +271,42 @@ def _is_event(mask, sides_touch):
 
 
 @compiled
-def _grow(padded, side, work, nodes):
-    """One tree. Returns its number of nodes."""
-    num = _collect(padded, side.flag, work.positions)
-    keys = work.keys[:num]
-    _sort(padded.values, work.positions, keys, work.other)
-    return _sweep(padded, side, keys if side.flip == 0 else keys[::-1], work.parent, work.current, nodes)
+def _grow(padded, foreground, background, rank, num_cuts, holes, work, nodes):
+    """Both trees, or the foreground's alone. Returns the number of nodes of each."""
+    num_above = _tree(padded, foreground, num_cuts - rank, num_cuts, work, nodes)
+    num_below = _tree(padded, background, rank, num_cuts, work, nodes[num_above:]) if holes else np.uint32(0)
+    return num_above, num_below
 
 
 @compiled
-def _collect(padded, flag, positions):
+def _tree(padded, side, times, num_cuts, work, nodes):
+    """One tree; ``times`` tells when the pixels of each level are added. Returns its number of nodes."""
+    keys = work.keys[: _collect(padded, side.flag, work.words, work.positions)]
+    _sort(padded.values, work.positions, keys, work.other)
+    order = keys if side.flip == 0 else keys[::-1]
+    return _sweep(padded, side, times, num_cuts, order, work.parent, work.current, nodes)
+
+
+@compiled
+def _collect(padded, flag, words, positions):
     """Fill in the positions of the events, in reading order. Returns their number."""
-    marks, bit, ones, num = padded.events.view(U), U(flag >> np.uint8(1)), U(0x0101010101010101), U(0)
+    marks, bit, ones = padded.events.view(U), U(flag >> np.uint8(1)), U(0x0101010101010101)
+    flags = ones << bit
+    found, num = U(0), U(0)
     for y in range(padded.height):
         begin = U(y + 1 << padded.shift) + U(LEFT)
-        end = begin + U(padded.width)
-        for i in range(begin >> U(3), end + U(7) >> U(3)):
-            word = marks[i] >> bit & ones
-            if word:
-                mask = word * U(0x0102040810204080) >> U(56)  # bit k: byte k
-                if (i << U(3)) + U(8) > end:
-                    mask &= (U(1) << (end & U(7))) - U(1)  # not the padding
-                for k in range(8):  # all eight, those that count first; the next ones go over the others
-                    positions[num + U(k)] = np.uint32(i << U(3)) + PLACES[mask, k]
-                num += U(NUMBER[mask])
+        for i in range(begin >> U(3), begin + U(padded.width + 7) >> U(3)):
+            words[found] = i  # overwritten unless it counts
+            found += U(marks[i] & flags != U(0))
+    in_row, end = (U(1) << padded.shift) - U(1), U(LEFT + padded.width)
+    for i in words[:found]:
+        begin = U(i) << U(3)
+        mask = (marks[i] >> bit & ones) * U(0x0102040810204080) >> U(56)  # bit k: byte k
+        if (begin & in_row) + U(8) > end:
+            mask &= (U(1) << (end & U(7))) - U(1)  # not the padding
+        for k in range(8):  # all eight, those that count first; the next ones go over the others
+            positions[num + U(k)] = np.uint32(begin) + PLACES[mask, k]
+        num += U(NUMBER[mask])
     return num
 
 
@@ -326,10 +333,10 @@ def _sort(values, positions, keys, other):
 
 
 @compiled
-def _sweep(padded, side, keys, parent, current, nodes):
+def _sweep(padded, side, times, num_cuts, keys, parent, current, nodes):
     """Add events in order and keep nodes. Component 0 is all that is outside; it has none. Returns their number."""
     earlier, events, labels, ring = padded.earlier, padded.events, padded.labels, padded.ring
-    flag, flip, adjacent, groups, members, times, num_cuts = side
+    flag, flip, adjacent, groups, members = side
     stride, one = U(1) << padded.shift, np.uint32(1)
     parent[0] = 0
     components, num = one, np.uint32(0)
@@ -423,15 +430,14 @@ def _open(node, x0, y0, x1, y1, now, num_cuts, top):
 def _extend(nodes, num, current, component, x0, y0, x1, y1, now, num_cuts, top):
     """Make a component's box contain another one. Returns the number of nodes."""
     node = nodes[current[component]]
-    if (x0 < node.x0) | (y0 < node.y0) | (x1 > node.x1) | (y1 > node.y1):
-        if node.birth < now:  # the box so far was there at some cut
-            node.end, node.after = now, num
-            current[component] = num
-            _open(nodes[num], node.x0, node.y0, node.x1, node.y1, now, num_cuts, node.top)
-            node = nodes[num]
-            num += np.uint32(1)
-        if y0 < node.y0:
-            node.top = top
-        node.x0, node.y0 = min(node.x0, x0), min(node.y0, y0)
-        node.x1, node.y1 = max(node.x1, x1), max(node.y1, y1)
+    outside = (x0 < node.x0) | (y0 < node.y0) | (x1 > node.x1) | (y1 > node.y1)
+    if outside & (node.birth < now):  # the box so far was there at some cut
+        node.end, node.after = now, num
+        current[component] = num
+        _open(nodes[num], node.x0, node.y0, node.x1, node.y1, now, num_cuts, node.top)
+        node = nodes[num]
+        num += np.uint32(1)
+    node.top = np.int32(top) if y0 < node.y0 else node.top
+    node.x0, node.y0 = min(node.x0, x0), min(node.y0, y0)
+    node.x1, node.y1 = max(node.x1, x1), max(node.y1, y1)
     return num
