@@ -5,7 +5,8 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from tests.functional.reference_boxes import EIGHT, FOUR, box, regions
-from wsol.functional.component_tree import GROUPS_4, GROUPS_8, LEFT, compare, grow, pad
+from wsol.functional.component_tree import GROUPS_4, GROUPS_8, grow
+from wsol.functional.padded_map import LEFT, compare, pad
 
 RING = [(1, 0), (1, -1), (0, -1), (-1, -1), (-1, 0), (-1, 1), (0, 1), (1, 1)]
 """dx, dy of the neighbours 0 to 7."""

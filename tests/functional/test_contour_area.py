@@ -4,8 +4,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from wsol.functional.component_tree import LEFT, pad
 from wsol.functional.contour_area import _trace
+from wsol.functional.padded_map import LEFT, pad
 
 
 @given(hnp.arrays(np.uint16, hnp.array_shapes(min_dims=2, max_dims=2, max_side=12), elements=st.integers(0, 1)))

@@ -34,10 +34,11 @@ import numpy as np
 from wsol.errors import InputError, unknown
 from wsol.functional import component_sizes
 from wsol.functional.compiled import AVAILABLE, compiled, plain
-from wsol.functional.component_tree import grow, pad
+from wsol.functional.component_tree import grow
 from wsol.functional.contour_area import largest_contours
 from wsol.functional.maps import to_levels
 from wsol.functional.opencv_boxes import COMPONENTS
+from wsol.functional.padded_map import pad
 
 ENGINES = ("tree", "opencv")
 

@@ -1,6 +1,6 @@
 """The largest component at each cut, by sizes that add up, from one sweep over all pixels.
 
-Pixels are added by falling level as in `wsol.functional.component_tree`, and each adds to the size of its component:
+Pixels are added by falling level as in `wsol.functional.padded_map`, and each adds to the size of its component:
 one pixel, or some area. Twice the area of the polygon through the centres of the border pixels of a component *without
 holes* is a sum over all blocks of 2 x 2 pixels: 1 where the component has three of them, 2 where it has all four. So a
 pixel adds one for each of the four blocks around it where two or three of the others are there before.
@@ -15,7 +15,8 @@ from __future__ import annotations
 import numpy as np
 
 from wsol.functional.compiled import Scratch, compiled, inlined
-from wsol.functional.component_tree import GROUPS_8, LEFT, compare, pad
+from wsol.functional.component_tree import GROUPS_8
+from wsol.functional.padded_map import compare, pad
 
 U = np.uint64
 
@@ -45,25 +46,25 @@ def largest(levels: np.ndarray, rank: np.ndarray, num_cuts: int, by_area: bool) 
     """
     padded, _ = pad(rank.astype(np.uint16)[levels >> 8])  # values are now 1 + the number of cuts below
     if by_area:
-        _flood(padded, LEFT, num_cuts, _scratch.take("following", np.uint32, len(padded.values)))
+        _flood(padded, num_cuts, _scratch.take("following", np.uint32, len(padded.values)))
         compare(padded)
     names = ("order", "parent", "total", "begins")
     order, parent, total, begins = (_scratch.take(name, np.uint32, levels.size + 1) for name in names)
-    ends = _sort(padded, LEFT, num_cuts, order)
+    ends = _sort(padded, num_cuts, order)
     boxes = _scratch.take("boxes", np.int32, 4 * levels.size).reshape(-1, 4)
     out = np.zeros((num_cuts, 4), np.int64)
     gain = AREA if by_area else PIXELS
-    _sweep(padded, LEFT, *GROUPS_8, gain, by_area, order, ends, parent, total, begins, boxes, out)
+    _sweep(padded, *GROUPS_8, gain, by_area, order, ends, parent, total, begins, boxes, out)
     return out
 
 
 @compiled
-def _flood(padded, left, num_cuts, following):
+def _flood(padded, num_cuts, following):
     """Raise each pixel to the lowest value at which water reaches it from outside."""
     values, reached, ring, last = padded.values, padded.earlier, padded.ring, padded.height - 1
     wet = np.zeros(num_cuts + 2, np.uint32)  # for each value the first of a chain of pixels to flow on from
     for y in range(padded.height):
-        begin = (y + 1 << np.int64(padded.shift)) + left
+        begin = (y + 1 << np.int64(padded.shift)) + padded.left
         end = begin + padded.width
         reached[begin:end] = 0
         for p in range(begin, end):
@@ -81,17 +82,17 @@ def _flood(padded, left, num_cuts, following):
 
 
 @compiled
-def _sort(padded, left, num_cuts, order):
+def _sort(padded, num_cuts, order):
     """Fill in positions by falling value, equal ones in reading order. Returns where the pixels of each value end."""
     ends = np.zeros(num_cuts + 2, np.int64)
     for y in range(padded.height):
-        begin = (y + 1 << np.int64(padded.shift)) + left
+        begin = (y + 1 << np.int64(padded.shift)) + padded.left
         for value in padded.values[begin : begin + padded.width]:
             ends[num_cuts + 2 - value] += 1
     for i in range(1, num_cuts + 2):
         ends[i] += ends[i - 1]
     for y in range(padded.height):
-        begin = (y + 1 << np.int64(padded.shift)) + left
+        begin = (y + 1 << np.int64(padded.shift)) + padded.left
         for p in range(begin, begin + padded.width):
             i = num_cuts + 1 - padded.values[p]
             order[ends[i]] = p
@@ -100,14 +101,14 @@ def _sort(padded, left, num_cuts, order):
 
 
 @compiled
-def _sweep(padded, left, groups, members, gain, last_wins, order, ends, parent, total, begins, boxes, out):
+def _sweep(padded, groups, members, gain, last_wins, order, ends, parent, total, begins, boxes, out):
     """Add pixels, and fill in the box of the largest component at each cut."""
     earlier, labels, ring, stride, one = padded.earlier, padded.labels, padded.ring, U(1) << padded.shift, np.uint32(1)
     components, winner, most, tied, done = np.uint32(0), np.uint32(0), np.int64(-1), False, 0
     for k in range(len(out)):
         for i in range(done, ends[k]):
             p = U(order[i])
-            x, y = np.int32(p & (stride - U(1))) - np.int32(left), np.int32(p >> padded.shift) - np.int32(1)
+            x, y = np.int32(p & (stride - U(1))) - np.int32(padded.left), np.int32(p >> padded.shift) - np.int32(1)
             mask = earlier[p]
             if groups[mask] == 0:
                 root, components = components, components + one

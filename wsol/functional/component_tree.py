@@ -1,24 +1,16 @@
 """The connected components of a map at all thresholds, with their boxes, from one sweep over few of its pixels.
 
-**Order.** Sort the pixels of a map by falling value, equal ones in reading order. At a threshold, a first part of that
-order is the foreground. Add pixel after pixel: one without an earlier neighbour begins a component, any other one joins
-the component or components of its earlier neighbours. Union-find does that, and this is the *component tree* of the
-foreground (8-connected). Run backwards, the same order adds the background's pixels. With 4 neighbours, and everything
-beyond the frame as a component that is there from the start, all other components are the holes.
+Pixels are added in the order of `wsol.functional.padded_map`. One without an earlier neighbour begins a component, any
+other one joins the component or components of its earlier neighbours. Union-find does that, and this is the *component
+tree* of the foreground (8-connected). Run backwards, the same order adds the background's pixels. With 4 neighbours,
+and everything beyond the frame as a component that is there from the start, all other components are the holes.
 
-**Which pixels matter.** The earlier neighbours of a pixel form *groups* that are connected around it. A pixel is an
-*event* if there is no group (it begins a component) or several (it may join components); or if neither its left nor its
-right neighbour is earlier (a *row peak*), or neither the upper nor the lower one (a *column peak*). No other pixel can
-change a box: it joins one component only, which has a pixel beside it and one above or below it, so the box reaches
-its column and its row already. A smooth map of 224 x 224 has some 2,000 events among 50,176 pixels. They are found
-eight at a time; only they are sorted and swept.
+Only events are sorted and swept. To add one, the components of its earlier neighbours are wanted, which need not be
+events.
 
 **The component of a pixel that is no event.** One of its row neighbours is earlier. That one in turn, unless it is an
 event, has an earlier row neighbour, and as the pixel we come from is later, it lies further on. The walk ends at an
 event, at the row peak at the latest; all that is passed is earlier and connected. The same goes for columns.
-
-Values have 16 bits, of which thresholds look at the upper 8, the *level*. The order within a level is free. With the
-next 8 bits of the map in the lower ones, most plateaus, all of whose rows have peaks, disappear.
 
 The result is a list of *nodes*, one for each box that a component has had. Time counts cuts as a sweep passes them,
 downwards for the foreground and upwards for the background, and nodes are in the order of their birth.
@@ -34,11 +26,9 @@ from typing import NamedTuple
 import numpy as np
 
 from wsol.functional.compiled import Scratch, compiled, inlined
+from wsol.functional.padded_map import Padded
 
 U = np.uint64
-
-LEFT = 8
-"""Columns of padding on the left, so that each row begins with a 64-bit word of masks."""
 
 NODE = np.dtype(
     [
@@ -53,28 +43,6 @@ NODE = np.dtype(
     ]
 )
 """A component while its box stays the same."""
-
-
-class Padded(NamedTuple):
-    """A map in a frame of padding, `LEFT` columns on the left and at least one pixel elsewhere, flattened.
-
-    A row has ``1 << shift`` pixels: the *position* of a pixel is ``(y + 1 << shift) + x + LEFT``. Neighbours are
-    numbered counterclockwise from 0, east; even ones share a side with the pixel. A mask has a bit for each of them.
-    """
-
-    height: int
-    width: int
-    shift: np.uint64
-    ring: np.ndarray
-    """uint64 (8,): what to add to a position for each neighbour's."""
-    values: np.ndarray
-    """uint16: value + 1; 0 in the padding, which therefore is later than every pixel."""
-    earlier: np.ndarray
-    """uint8 mask: which neighbours come earlier in the order of falling values; 255 in the padding."""
-    events: np.ndarray
-    """uint8: bit 0, event of the foreground's tree; bit 1, of the background's, which all padding is."""
-    labels: np.ndarray
-    """uint32: component of each event that was swept; 0, all that is outside, in the padding."""
 
 
 class Side(NamedTuple):
@@ -146,25 +114,11 @@ NUMBER = np.array([mask.bit_count() for mask in range(256)], np.uint32)
 _scratch = Scratch()
 
 
-def pad(levels: np.ndarray) -> tuple[Padded, float]:
-    """Pad a map, compare each pixel with its neighbours, and mark the events of both trees.
-
-    Args:
-        levels: uint16 (H, W).
-
-    Returns:
-        The padded map, whose arrays are the thread's: its next call overwrites them. And which part of the pixels are
-        events of the foreground.
-    """
-    padded, _, _ = _arrays(*levels.shape)
-    return padded, _pad(levels, padded) / levels.size
-
-
 def grow(padded: Padded, rank: np.ndarray, num_cuts: int, holes: bool) -> tuple[np.ndarray, np.ndarray]:
     """The components of a map at all cuts.
 
     Args:
-        padded: the map, the last that the thread has padded.
+        padded: the map.
         rank: int32 (256,), above how many of the cuts the pixels of each level are.
         num_cuts: how many cuts there are.
         holes: whether the background's components are wanted.
@@ -173,101 +127,14 @@ def grow(padded: Padded, rank: np.ndarray, num_cuts: int, holes: bool) -> tuple[
         The foreground's nodes, `NODE`; and the holes' (none if not wanted), without the foreground pixels around
         them. They are the thread's: its next call overwrites them.
     """
-    _, work, nodes = _arrays(padded.height, padded.width)
-    num_above, num_below = _grow(padded, FOREGROUND, BACKGROUND, rank, num_cuts, holes, work, nodes)
-    return nodes[:num_above], nodes[num_above : num_above + num_below]
-
-
-def _arrays(height: int, width: int) -> tuple[Padded, Work, np.ndarray]:
-    """The thread's arrays for maps of a size; the last one is for nodes."""
-    if (height, width) not in _scratch.kept:
-        shift = (width + LEFT).bit_length()
-        size, room = (height + 2) << shift, height * width + 8
-        names = (("values", np.uint16), ("earlier", np.uint8), ("events", np.uint8), ("labels", np.uint32))
-        arrays = (_scratch.take(name, dtype, size) for name, dtype in names)
+    room = padded.height * padded.width + 8
+    if room not in _scratch.kept:
         dtypes = (np.uint32, np.uint32, U, U, np.uint32, np.uint32)
         work = (_scratch.take(name, dtype, room) for name, dtype in zip(Work._fields, dtypes, strict=True))
-        padded = Padded(height, width, U(shift), _ring(shift), *arrays)
-        _scratch.kept = {(height, width): (padded, Work(*work), _scratch.take("nodes", NODE, 2 * room))}
-    return _scratch.kept[height, width]
-
-
-def _ring(shift: int) -> np.ndarray:
-    stride = 1 << shift
-    offsets = (1, 1 - stride, -stride, -stride - 1, -1, stride - 1, stride, stride + 1)
-    return np.array(offsets, np.int64).astype(U)  # unsigned sums wrap around
-
-
-@compiled
-def _pad(levels, padded):
-    """Fill in all but the labels. Returns the number of the foreground's events."""
-    height, width = levels.shape
-    values, labels, stride = padded.values, padded.labels, np.int64(1 << padded.shift)
-    values[:stride] = values[(height + 1) * stride :] = 0
-    labels[:stride] = labels[(height + 1) * stride :] = 0
-    for y in range(height):
-        row = (y + 1) * stride
-        begin, end = row + LEFT, row + LEFT + width
-        values[row:begin] = values[end : row + stride] = 0
-        labels[row:begin] = labels[end : row + stride] = 0
-        inside = values[begin:end]
-        for x in range(width):
-            inside[x] = min(levels[y, x], 65534) + 1  # 65534 and 65535 are of one level
-    compare(padded)
-    return _mark_events(padded.earlier, padded.events)
-
-
-@compiled
-def compare(padded):
-    """Fill in `Padded.earlier`: neighbours of greater value, or of the same and before in reading order."""
-    values, earlier, width, stride = padded.values, padded.earlier, padded.width, np.int64(1 << padded.shift)
-    earlier[:] = 255
-    for y in range(padded.height):
-        begin = (y + 1) * stride + LEFT
-        above = values[begin - stride - 1 : begin - stride + width + 1]
-        here = values[begin - 1 : begin + width + 1]
-        below = values[begin + stride - 1 : begin + stride + width + 1]
-        inside = earlier[begin : begin + width]
-        for x in range(width):
-            value = here[x + 1]
-            inside[x] = (
-                np.uint8(here[x + 2] > value)
-                | np.uint8(above[x + 2] >= value) << np.uint8(1)
-                | np.uint8(above[x + 1] >= value) << np.uint8(2)
-                | np.uint8(above[x] >= value) << np.uint8(3)
-                | np.uint8(here[x] >= value) << np.uint8(4)
-                | np.uint8(below[x] > value) << np.uint8(5)
-                | np.uint8(below[x + 1] > value) << np.uint8(6)
-                | np.uint8(below[x + 2] > value) << np.uint8(7)
-            )
-
-
-@compiled
-def _mark_events(earlier, events):
-    """Fill in `Padded.events` from `Padded.earlier`, eight bytes at a time. Returns how many the foreground has."""
-    masks, marks, num = earlier.view(U), events.view(U), U(0)
-    for i in range(len(masks)):
-        above = _is_event(masks[i], True)
-        marks[i] = above | _is_event(~masks[i], False) << U(1)
-        num += above * U(0x0101010101010101) >> U(56)  # the sum of the bytes
-    return num
-
-
-@compiled
-def _is_event(mask, sides_touch):
-    """For each of eight masks of earlier neighbours: 1 if the pixel is an event, else 0."""
-    ones, sides = U(0x0101010101010101), U(0x5555555555555555)
-    next1 = mask >> U(1) & ~(ones << U(7)) | (mask & ones) << U(7)  # bit k is the neighbour after k
-    next2 = next1 >> U(1) & ~(ones << U(7)) | (next1 & ones) << U(7)
-    if sides_touch:  # a group begins where a side is absent and one of the next two is there
-        begins = ~mask & (next1 | next2) & sides
-    else:  # a group ends at a side that is there, unless both of the next two are
-        begins = mask & ~(next1 & next2) & sides
-    pairs = (begins & ones * U(17)) + (begins >> U(2) & ones * U(17))
-    number = (pairs & ones * U(15)) + (pairs >> U(4) & ones * U(15))
-    several = number >> U(1) | number >> U(2)
-    no_peak = mask | mask >> U(4) & ones * U(15)  # bit 0: east or west; bit 2: north or south
-    return (several | ~no_peak | ~no_peak >> U(2)) & ones
+        _scratch.kept = {room: (Work(*work), _scratch.take("nodes", NODE, 2 * room))}
+    work, nodes = _scratch.kept[room]
+    num_above, num_below = _grow(padded, FOREGROUND, BACKGROUND, rank, num_cuts, holes, work, nodes)
+    return nodes[:num_above], nodes[num_above : num_above + num_below]
 
 
 @compiled
@@ -294,11 +161,11 @@ def _collect(padded, flag, words, positions):
     flags = ones << bit
     found, num = U(0), U(0)
     for y in range(padded.height):
-        begin = U(y + 1 << padded.shift) + U(LEFT)
+        begin = U(y + 1 << padded.shift) + U(padded.left)
         for i in range(begin >> U(3), begin + U(padded.width + 7) >> U(3)):
             words[found] = i  # overwritten unless it counts
             found += U(marks[i] & flags != U(0))
-    in_row, end = (U(1) << padded.shift) - U(1), U(LEFT + padded.width)
+    in_row, end = (U(1) << padded.shift) - U(1), U(padded.left + padded.width)
     for i in words[:found]:
         begin = U(i) << U(3)
         mask = (marks[i] >> bit & ones) * U(0x0102040810204080) >> U(56)  # bit k: byte k
@@ -344,7 +211,7 @@ def _sweep(padded, side, times, num_cuts, keys, parent, current, nodes):
         p, now = key & U(0xFFFFFFFF), times[key >> U(40)]
         if now >= num_cuts:
             break
-        x, y = np.int32(p & (stride - U(1))) - np.int32(LEFT), np.int32(p >> padded.shift) - np.int32(1)
+        x, y = np.int32(p & (stride - U(1))) - np.int32(padded.left), np.int32(p >> padded.shift) - np.int32(1)
         mask = earlier[p] ^ flip
         if groups[mask] == 0:
             parent[components], current[components], labels[p] = components, num, components

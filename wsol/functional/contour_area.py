@@ -23,12 +23,12 @@ from typing import NamedTuple
 import numpy as np
 
 from wsol.functional.compiled import Scratch, compiled
-from wsol.functional.component_tree import Padded
+from wsol.functional.padded_map import Padded
 
 U = np.uint64
 
 DX, DY = np.array([1, 1, 0, -1, -1, -1, 0, 1]), np.array([0, -1, -1, -1, 0, 1, 1, 1])
-"""Steps to the eight neighbours, as numbered in `wsol.functional.component_tree.Padded`."""
+"""Steps to the eight neighbours, as numbered in `wsol.functional.padded_map.Padded`."""
 
 FARTHEST = 128
 """How many cuts ahead an area is looked at, at most."""
