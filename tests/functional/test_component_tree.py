@@ -6,7 +6,7 @@ from hypothesis.extra import numpy as hnp
 
 from tests.functional.reference_boxes import EIGHT, FOUR, box, regions
 from wsol.functional.component_tree import GROUPS_4, GROUPS_8, grow
-from wsol.functional.padded_map import LEFT, compare, pad
+from wsol.functional.padded_map import LEFT, pad
 
 RING = [(1, 0), (1, -1), (0, -1), (-1, -1), (-1, 0), (-1, 1), (0, 1), (1, 1)]
 """dx, dy of the neighbours 0 to 7."""
@@ -27,25 +27,6 @@ def test_groups_are_the_regions_around_a_pixel(tables, neighbours):
         chosen = [(1 + RING[bit][1], 1 + RING[bit][0]) for bit in members[:groups]]
         assert set(chosen) <= adjacent
         assert all(sum(place in region for place in chosen) == 1 for region in expected)
-
-
-@given(any_map)
-def test_masks_and_events_are_those_of_the_definition(levels):
-    padded, share = pad(levels)
-    height, width = levels.shape
-    order = sorted((-int(levels[y, x]), y, x) for y in range(height) for x in range(width))
-    rank = {(y, x): i for i, (_, y, x) in enumerate(order)}
-    marks = []
-    for (y, x), own in rank.items():
-        p = (y + 1 << int(padded.shift)) + x + LEFT
-        before = [rank.get((y + dy, x + dx), len(rank)) < own for dx, dy in RING]
-        assert padded.earlier[p] == sum(bit << i for i, bit in enumerate(before))
-        for flag, tables, there in ((1, GROUPS_8, before), (2, GROUPS_4, [not bit for bit in before])):
-            peak = not (there[0] or there[4]) or not (there[2] or there[6])
-            event = peak or tables[0][sum(bit << i for i, bit in enumerate(there))] != 1
-            assert bool(padded.events[p] & flag) == event
-            marks += [event] if flag == 1 else []
-    assert share == sum(marks) / len(rank)
 
 
 @given(any_map, st.integers(1, 6))
@@ -87,11 +68,3 @@ def test_a_node_is_followed_by_one_that_contains_it(levels):
             assert after["birth"] <= node["end"] <= after["end"]
             assert after["x0"] <= node["x0"] <= node["x1"] <= after["x1"]
             assert after["y0"] <= node["y0"] <= node["y1"] <= after["y1"]
-
-
-def test_comparing_twice_changes_nothing():
-    padded, _ = pad(np.random.default_rng(0).integers(0, 9, (13, 21)).astype(np.uint16))
-    before = padded.earlier.copy()
-    padded.earlier[:] = 0
-    compare(padded)
-    assert (padded.earlier == before).all()

@@ -101,4 +101,4 @@ def test_a_thousand_runs_are_collected_in_time(tmp_path: Path, config: dict) -> 
         (folder / "results.json").write_text(results)
     started = time.process_time()
     assert len(collect(tmp_path)) == 1000
-    assert time.process_time() - started < 4  # 0.9 s on an idle core; the aim is 2 s
+    assert time.process_time() - started < 4  # the aim is 2 s; the test machine may be busy
