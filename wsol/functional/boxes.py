@@ -225,32 +225,22 @@ def _search_largest(levels: np.ndarray, cuts: np.ndarray, rank: np.ndarray) -> n
 @compiled
 def _all_spans(foreground, holes, num_cuts):
     """The spans of all nodes that are there at some cut, holes with the pixels around them."""
-    empty = num_cuts - (foreground[0].birth if len(foreground) else num_cuts)  # the first cut without a pixel above
-    num = 1 if empty < num_cuts else 0
-    for nodes in (foreground, holes):
+    room = len(foreground) + len(holes) + 1
+    boxes, first, last = np.empty((room, 4), np.int64), np.empty(room, np.int64), np.empty(room, np.int64)
+    empty, num = num_cuts - foreground[0].birth if len(foreground) else 0, 0
+    if empty < num_cuts:  # from here on no pixel is above
+        boxes[0], first[0], last[0], num = 0, empty, num_cuts - 1, 1
+    for nodes, margin in ((foreground, 0), (holes, 1)):
         for i in range(len(nodes)):
-            num += nodes[i].birth < nodes[i].end
-    boxes, first, last = np.zeros((num, 4), np.int64), np.empty(num, np.int64), np.empty(num, np.int64)
-    row = 0
-    if empty < num_cuts:
-        first[0], last[0], row = empty, num_cuts - 1, 1
-    for i in range(len(foreground)):
-        node = foreground[i]
-        if node.birth < node.end:  # downwards
-            _write(boxes, row, node, 0)
-            first[row], last[row], row = num_cuts - node.end, num_cuts - 1 - node.birth, row + 1
-    for i in range(len(holes)):
-        node = holes[i]
-        if node.birth < node.end:  # upwards
-            _write(boxes, row, node, 1)
-            first[row], last[row], row = node.birth, node.end - 1, row + 1
-    return boxes, first, last
-
-
-@compiled
-def _write(boxes, row, node, margin):
-    boxes[row, 0], boxes[row, 1] = node.x0 - margin, node.y0 - margin
-    boxes[row, 2], boxes[row, 3] = node.x1 - node.x0 + 1 + 2 * margin, node.y1 - node.y0 + 1 + 2 * margin
+            node = nodes[i]
+            if node.birth < node.end:
+                boxes[num, 0], boxes[num, 1] = node.x0 - margin, node.y0 - margin
+                boxes[num, 2] = node.x1 - node.x0 + 1 + 2 * margin
+                boxes[num, 3] = node.y1 - node.y0 + 1 + 2 * margin
+                downwards = num_cuts - node.end, num_cuts - 1 - node.birth
+                first[num], last[num] = (node.birth, node.end - 1) if margin else downwards
+                num += 1
+    return boxes[:num], first[:num], last[:num]
 
 
 @compiled

@@ -175,13 +175,13 @@ def _trace(values, ring, pixel, lowest):
         if direction == U(10):  # all around
             return 0, pixel, steps
     direction &= seven
-    first, first_direction, x, y, area = pixel, direction, 0, 0, 0
+    first, first_direction, y, area = pixel, direction, 0, 0
     while True:
         dx, dy = DX[direction], DY[direction]
-        area += y * dx - x * dy
-        x, y, pixel, steps = x + dx, y + dy, pixel + ring[direction], steps + 1
+        area += (2 * y + dy) * dx
+        y, pixel, steps = y + dy, pixel + ring[direction], steps + 1
         first = min(first, pixel)
-        direction = direction + U(5) & seven
+        direction = direction + seven - (direction & U(1)) & seven  # what lies before is known to be lower
         while values[pixel + ring[direction]] < lowest:
             direction = direction + U(1) & seven
         if pixel == start and direction == first_direction:
