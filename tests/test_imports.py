@@ -39,7 +39,7 @@ ROOMS = [
 """From the top down."""
 
 BASES = {
-    "backbones": {"base", "weights"},
+    "backbones": {"base", "rescaled", "weights"},
     "heads": {"base", "branch"},
     "metrics": {"per_image", "box_accuracy", "localization_rows"},
     "callbacks": {"run_logger"},

@@ -13,7 +13,8 @@ import torch
 from torch import Tensor
 from torchvision.models import GoogLeNet as Torchvision
 
-from wsol.backbones.base import Backbone, Step, dense_pool, lower_strides
+from wsol.backbones.base import Step, dense_pool, lower_strides
+from wsol.backbones.rescaled import RescaledBackbone
 from wsol.errors import unknown
 from wsol.types import Preprocessing
 
@@ -27,7 +28,7 @@ CUTS = {"inception4e": "inception4e", "whole": "inception5b"}
 SHRINKING = ("conv1", "maxpool1", "maxpool2", "maxpool3", "maxpool4")
 
 
-class GoogLeNet(Backbone):
+class GoogLeNet(RescaledBackbone):
     """GoogLeNet up to inception 4e, or all of it; without its classifiers.
 
     Points have torchvision's names: ``conv1``, ``maxpool1``, ... ``inception5b``.
@@ -51,10 +52,6 @@ class GoogLeNet(Backbone):
     """
 
     min_size = 15
-    optional = ("scale", "shift")
-    scale: Tensor
-    shift: Tensor
-
     def __init__(
         self,
         cut: str = "inception4e",
@@ -81,17 +78,4 @@ class GoogLeNet(Backbone):
         self.declare(steps, aliases=("inception3b", "inception4d", CUTS[cut]))
         self.dropped = ("fc.", "aux1.", "aux2.", *(f"{name}." for name in rest))
         self.classifier = None if rest else "fc"
-        self.register_buffer("scale", torch.ones(1, 3, 1, 1))
-        self.register_buffer("shift", torch.zeros(1, 3, 1, 1))
-        official = self.load(weights, "googlenet", preprocessing)
-        if transform_input or (transform_input is None and official):
-            imagenet = Preprocessing()
-            self.scale.copy_(torch.tensor(imagenet.std).view(1, 3, 1, 1) / 0.5)
-            self.shift.copy_((torch.tensor(imagenet.mean).view(1, 3, 1, 1) - 0.5) / 0.5)
-        elif transform_input is False:
-            self.scale.fill_(1)
-            self.shift.zero_()
-
-    def prepare(self, images: Tensor) -> Tensor:
-        """Rescale images (N, 3, H, W) from ImageNet's mean and deviation to 0.5 and 0.5, if the weights want it."""
-        return images * self.scale + self.shift
+        self.load_rescaled(weights, "googlenet", transform_input, preprocessing)

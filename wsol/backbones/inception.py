@@ -17,7 +17,8 @@ from torch import Tensor, nn
 from torchvision.models import Inception3 as Torchvision
 from torchvision.models.inception import InceptionB, InceptionD
 
-from wsol.backbones.base import Backbone, Step, lower_strides
+from wsol.backbones.base import Step, lower_strides
+from wsol.backbones.rescaled import RescaledBackbone
 from wsol.errors import InputError, unknown
 from wsol.types import Preprocessing
 
@@ -32,7 +33,7 @@ CUTS = {"Mixed_6e": ("Mixed_5d", "Mixed_6d"), "whole": ("Mixed_5d", "Mixed_6e")}
 """What can be kept, and the points ``early`` and ``mid`` stand for."""
 
 
-class InceptionV3(Backbone):
+class InceptionV3(RescaledBackbone):
     """Inception-v3 up to Mixed_6e, or all of it; without its classifiers.
 
     Points have torchvision's names, ``Conv2d_1a_3x3``, ``maxpool1``, ... ``Mixed_7c``; besides ``maxpool3`` (before
@@ -60,9 +61,6 @@ class InceptionV3(Backbone):
         >>> InceptionV3(extra_convs=2).points["last"]
         Point(channels=1024, stride=16)
     """
-
-    scale: Tensor
-    shift: Tensor
 
     added = ("extra",)
 
@@ -108,22 +106,9 @@ class InceptionV3(Backbone):
         self.declare(steps, aliases=(*CUTS[cut], kept) if not extra_convs else (CUTS[cut][0], kept, steps[-1].name))
         self.dropped = ("fc.", "AuxLogits.", *(f"{name}." for name in names[end:]))
         self.classifier = "fc" if cut == "whole" and not extra_convs else None
-        self.optional = ("scale", "shift", *(key for key in self.state_dict() if key.startswith("extra")))
-        self.register_buffer("scale", torch.ones(1, 3, 1, 1))
-        self.register_buffer("shift", torch.zeros(1, 3, 1, 1))
+        self.optional = tuple(key for key in self.state_dict() if key.startswith("extra"))
         self.preprocessing = Preprocessing(size=299)
-        official = self.load(weights, "inception_v3", preprocessing)
-        if transform_input or (transform_input is None and official):
-            imagenet = Preprocessing()
-            self.scale.copy_(torch.tensor(imagenet.std).view(1, 3, 1, 1) / 0.5)
-            self.shift.copy_((torch.tensor(imagenet.mean).view(1, 3, 1, 1) - 0.5) / 0.5)
-        elif transform_input is False:
-            self.scale.fill_(1)
-            self.shift.zero_()
-
-    def prepare(self, images: Tensor) -> Tensor:
-        """Rescale images (N, 3, H, W) from ImageNet's mean and deviation to 0.5 and 0.5, if the weights want it."""
-        return images * self.scale + self.shift
+        self.load_rescaled(weights, "inception_v3", transform_input, preprocessing)
 
 
 class _Reduced6(InceptionB):
