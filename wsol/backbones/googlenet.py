@@ -9,14 +9,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-import torch
-from torch import Tensor
 from torchvision.models import GoogLeNet as Torchvision
 
 from wsol.backbones.base import Step, dense_pool, lower_strides
 from wsol.backbones.rescaled import RescaledBackbone
 from wsol.errors import unknown
-from wsol.types import Preprocessing
 
 CHANNELS = {
     "conv1": 64, "maxpool1": 64, "conv2": 64, "conv3": 192, "maxpool2": 192,
@@ -52,6 +49,7 @@ class GoogLeNet(RescaledBackbone):
     """
 
     min_size = 15
+
     def __init__(
         self,
         cut: str = "inception4e",
