@@ -7,6 +7,7 @@ from omegaconf import OmegaConf
 
 from wsol import build
 from wsol.cli.compose import compose, groups
+from wsol.errors import InputError
 
 NOT_OF_TRAIN = ("table", "sweep", "explainer", "model")
 """Groups of other verbs, which have tests of their own."""
@@ -31,3 +32,17 @@ def test_resolved_configs_are_plain(tmp_path) -> None:
     file = tmp_path / "config.yaml"
     file.write_text(OmegaConf.to_yaml(config, resolve=True))
     assert OmegaConf.to_container(OmegaConf.load(file)) == OmegaConf.to_container(config, resolve=True)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [["backbone.options={drop_path_rate: 0.1}"], ["backbone.options.drop_path_rate=0.1"]],
+    ids=["mapping", "key"],
+)
+def test_an_empty_mapping_takes_any_key(words: list[str]) -> None:
+    assert compose("train", ["backbone=timm", *words]).backbone.options == {"drop_path_rate": 0.1}
+
+
+def test_other_mappings_refuse_unknown_keys() -> None:
+    with pytest.raises(InputError, match=r"no config key 'backbone.option.depth'; did you mean 'backbone.options'"):
+        compose("train", ["backbone=timm", "backbone.option.depth=3"])

@@ -42,24 +42,38 @@ def compose(verb: str, overrides: Sequence[str], config_dirs: Sequence[str] = ()
         InputError: a misspelt group, choice or key (with near matches), a wrong type, an override that doesn't parse.
     """
     schema.register()
-    GlobalHydra.instance().clear()
     known = groups(config_dirs)
     overrides = _every_protocol(overrides, known)
     check_choices(overrides, known)
-    words = [*_transform_alone(verb, overrides), *search_path(config_dirs)]
-    with initialize_config_dir(str(config_root()), job_name="wsol", version_base="1.3"):
-        try:
-            composed = hydra_compose(verb, overrides=words, return_hydra_config=True)
-        except yaml.YAMLError as error:
-            raise InputError(f"a config file is no valid YAML: {' '.join(str(error).split())}") from error
-        except (HydraException, OmegaConfBaseException) as error:
+    words = _transform_alone(verb, overrides)
+    try:
+        composed = _composed(verb, words, config_dirs)
+    except yaml.YAMLError as error:
+        raise InputError(f"a config file is no valid YAML: {' '.join(str(error).split())}") from error
+    except (HydraException, OmegaConfBaseException) as error:
+        freed = _freed(verb, words, config_dirs)
+        if freed == words:
             raise _explain(verb, overrides, config_dirs, error) from error
+        return compose(verb, freed, config_dirs)
     choices = dict(composed.hydra.runtime.choices)
     config = OmegaConf.masked_copy(composed, [str(key) for key in composed if key != "hydra"])
     with open_dict(config):
         config.choices = {k: v for k, v in sorted(choices.items()) if not k.startswith(("hydra", "schema"))}
     OmegaConf.set_struct(config, True)
     return config
+
+
+def _composed(verb: str, words: Sequence[str], config_dirs: Sequence[str]) -> DictConfig:
+    """What Hydra makes of the words, its own part included."""
+    GlobalHydra.instance().clear()
+    with initialize_config_dir(str(config_root()), job_name="wsol", version_base="1.3"):
+        return hydra_compose(verb, overrides=[*words, *search_path(config_dirs)], return_hydra_config=True)
+
+
+def _freed(verb: str, words: Sequence[str], config_dirs: Sequence[str]) -> list[str]:
+    """The words, with ``++`` before those that set keys of an empty mapping, which takes any (``options: {}``)."""
+    free = [key for key, node in _nodes(verb, words, config_dirs) if node == {}]
+    return [f"++{word}" if any(re.match(rf"{re.escape(key)}[.=]", word) for key in free) else word for word in words]
 
 
 def search_path(config_dirs: Sequence[str]) -> list[str]:
@@ -143,22 +157,25 @@ def _near_keys(key: str, keys: Sequence[str]) -> str:
 
 def _keys(verb: str, overrides: Sequence[str], config_dirs: Sequence[str]) -> list[str]:
     """Dotted keys of the config under the overrides that choose groups, or under none where those fail."""
+    return [key for key, _ in _nodes(verb, overrides, config_dirs)]
+
+
+def _nodes(verb: str, overrides: Sequence[str], config_dirs: Sequence[str]) -> list[tuple[str, Any]]:
+    """`_keys` with what they hold."""
     known = groups(config_dirs)
     choosing = [word for word in overrides if word.partition("=")[0].lstrip("+") in known]
     for words in (choosing, []):
-        GlobalHydra.instance().clear()
         try:
-            with initialize_config_dir(str(config_root()), job_name="wsol", version_base="1.3"):
-                composed = hydra_compose(verb, overrides=[*words, *search_path(config_dirs)])
-                return list(_flatten(OmegaConf.to_container(composed)))
+            composed = _composed(verb, words, config_dirs)
         except ConfigCompositionException:
             continue
+        return [(key, node) for key, node in _flatten(OmegaConf.to_container(composed)) if not key.startswith("hydra")]
     return []
 
 
-def _flatten(node: Any, prefix: str = "") -> Iterator[str]:
+def _flatten(node: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
     for key, child in node.items():
-        yield f"{prefix}{key}"
+        yield f"{prefix}{key}", child
         if isinstance(child, dict):
             yield from _flatten(child, f"{prefix}{key}.")
 
