@@ -195,7 +195,7 @@ def build_transform(config: DictConfig, use: str, preprocessing: Preprocessing, 
 
     ``size`` and ``interpolation`` that it leaves null are those of ``preprocessing``.
     """
-    size = config.image_size or preprocessing.size
+    size = preprocessing.size if config.image_size is None else config.image_size
     fill = {"size": size, "resize": round(size * 8 / 7), "interpolation": preprocessing.interpolation}
     return instantiate(_filled(config.transform[use], **fill), f"transform.{use}", trust=trust)
 
@@ -315,7 +315,10 @@ def build_trainer(node: DictConfig, **arguments: Any) -> pl.Trainer:
         "inference_mode": True,
     }
     try:
-        return instantiate(plain, "trainer", **{**fixed, **arguments})
+        trainer = instantiate(plain, "trainer", **{**fixed, **arguments})
+        if place := getattr(trainer.strategy, "cluster_environment", None):  # SLURM's and torchrun's numbers
+            place.validate_settings(num_devices=trainer.num_devices, num_nodes=trainer.num_nodes)
+        return trainer
     except (MisconfigurationException, ValueError) as error:
         raise InputError(f"trainer: {first_line(error)}") from error
 

@@ -2,11 +2,13 @@
 
 A checkpoint is Lightning's, with one entry of ours, ``wsol``: the resolved config, the class names and the
 preprocessing, all plain data. It is read with ``weights_only``, and what its config may name is limited (see
-`wsol.build`), so a checkpoint from elsewhere cannot run code.
+`wsol.build`), so a checkpoint from elsewhere cannot run code. A .safetensors file with that entry is as good as one.
 """
 
 from __future__ import annotations
 
+import logging
+import os
 import pickle
 from collections.abc import Mapping
 from pathlib import Path
@@ -15,9 +17,13 @@ import torch
 from omegaconf import DictConfig, OmegaConf
 
 from wsol.build import build_localizer
-from wsol.errors import InputError, first_line
+from wsol.errors import InputError, first_line, unknown
+from wsol.interop import safetensors_file
+from wsol.interop.peers import OURS
 from wsol.localizer import Localizer
 from wsol.types import Preprocessing
+
+log = logging.getLogger("wsol")
 
 FORMAT = 1
 """Version of what `header` writes."""
@@ -40,13 +46,26 @@ def header(config: DictConfig, classes: tuple[str, ...], preprocessing: Preproce
 
 
 def read(path: Path) -> dict:
-    """Read a checkpoint written by `wsol train` onto the CPU; never runs code from it.
+    """Read a checkpoint (.ckpt) or an exported one (.safetensors) onto the CPU; never runs code from it.
 
     Raises:
         InputError: the file is missing, unreadable, or not a checkpoint of this program.
     """
     if not path.is_file():
         raise InputError(f"{path}: no such checkpoint; expected a .ckpt file written by `wsol train`")
+    content = _read_safetensors(path) if path.suffix == safetensors_file.SUFFIX else _read_pickled(path)
+    version = content["wsol"].get("format") if isinstance(content["wsol"], dict) else None
+    if version != FORMAT:
+        raise InputError(f"{path}: checkpoint format {version}, this version reads {FORMAT}")
+    return content
+
+
+def _read_safetensors(path: Path) -> dict:
+    state, header = safetensors_file.read(path)
+    return {"wsol": header, "state_dict": {f"{OURS}{name}": value for name, value in state.items()}}
+
+
+def _read_pickled(path: Path) -> dict:
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except (OSError, RuntimeError, EOFError, ValueError, KeyError, pickle.UnpicklingError) as error:
@@ -55,9 +74,45 @@ def read(path: Path) -> dict:
         raise InputError(
             f"{path}: not a checkpoint of `wsol train` (no 'wsol' entry); expected one from <run>/checkpoints"
         )
-    if content["wsol"].get("format") != FORMAT:
-        raise InputError(f"{path}: checkpoint format {content['wsol'].get('format')}, this version reads {FORMAT}")
     return content
+
+
+def write(checkpoint: Mapping, path: Path) -> None:
+    """Write a checkpoint whole or not at all; as .safetensors, if the file is called so, without the trainer's part."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        if path.suffix == safetensors_file.SUFFIX:
+            temporary.write_bytes(safetensors_file.to_bytes(own_state(checkpoint["state_dict"]), checkpoint["wsol"]))
+        else:
+            torch.save(dict(checkpoint), temporary)
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def find(run: Path, name: str = "best") -> Path:
+    """The checkpoint meant by a run folder and ``best``, ``last`` or a file name; ``best`` falls back to last.
+
+    Args:
+        run: a run folder, or already the file.
+        name: of the checkpoint.
+
+    Raises:
+        InputError: there is none.
+    """
+    if run.is_file():
+        return run
+    folder = run / "checkpoints"
+    if not folder.is_dir():
+        raise InputError(f"{run}: no run there (no checkpoints folder); expected a folder that `wsol train` made")
+    there = {file.stem: file for file in sorted(folder.glob("*.ckpt"))}
+    stem = Path(name).stem if name.endswith(".ckpt") else name
+    if stem == "best" and "best" not in there and "last" in there:
+        log.info("%s keeps no best checkpoint (nothing was monitored): taking the last one", run)
+        return there["last"]
+    if stem not in there:
+        raise unknown(f"checkpoint of {run}", name, there)
+    return there[stem]
 
 
 def load_localizer(checkpoint: dict, path: Path, *, trust: bool = False) -> tuple[Localizer, DictConfig]:
@@ -80,7 +135,7 @@ def load_state(localizer: Localizer, state: Mapping[str, torch.Tensor], path: Pa
         InputError: missing or unexpected keys, or other shapes.
     """
     own = localizer.state_dict()
-    given = {key.removeprefix("localizer."): value for key, value in state.items() if key.startswith("localizer.")}
+    given = own_state(state)
     missing, surplus = sorted(own.keys() - given.keys()), sorted(given.keys() - own.keys())
     shapes = [k for k in own.keys() & given.keys() if own[k].shape != given[k].shape]
     if missing or surplus or shapes:
@@ -93,3 +148,8 @@ def load_state(localizer: Localizer, state: Mapping[str, torch.Tensor], path: Pa
             f"{path}: its weights are of another architecture ({'; '.join(lines)}); use the config it was trained with"
         )
     localizer.load_state_dict(given)
+
+
+def own_state(state: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """Return the localizer's part of a Lightning state dict, under the localizer's own names."""
+    return {key.removeprefix(OURS): value for key, value in state.items() if key.startswith(OURS)}

@@ -8,6 +8,7 @@ from difflib import get_close_matches
 from typing import Any
 
 import timm
+import torch
 from timm.data import resolve_model_data_config
 from timm.layers import Format
 from torch import Tensor, nn
@@ -25,7 +26,8 @@ class Timm(Backbone):
 
     Points have the names timm gives its feature modules (``layer1`` ... ``layer4`` of a ResNet, ``stages.0`` ... of a
     ConvNeXt, ``blocks.9`` ... of a ViT); ``early``, ``mid`` and ``late`` are the last three. Final norms and
-    convolutions behind the last feature module are not part of it.
+    convolutions behind the last feature module are not part of it. Weights from a file have a classifier for
+    ``pretrained_classifier`` if the whole model's reads the mean of the last features (ResNets do, ConvNeXts do not).
 
     Args:
         name: timm's name of the model, with or without a tag (``convnext_tiny``, ``resnet50.a1_in1k``).
@@ -59,7 +61,9 @@ class Timm(Backbone):
         if output_stride is not None:
             arguments["output_stride"] = output_stride
         self.name = name
-        self.network = _build(name, arguments, weights)
+        given = None if weights in (None, "pretrained") else find_weights(weights, None).state
+        whole = None if given is None else _whole(name, arguments, given, str(weights))
+        self.network = _build(name, arguments, weights, whole)
         info: Any = self.network.feature_info
         found = zip(_unique(info.module_name()), info.channels(), info.reduction(), strict=True)
         steps = [Step(point, (), channels, stride) for point, channels, stride in found]
@@ -68,6 +72,9 @@ class Timm(Backbone):
         last = [step.name for step in steps[-3:]]
         self.declare(steps, aliases=[last[0]] * (3 - len(last)) + last)
         self.preprocessing = choose_preprocessing(_preprocessing(self.network, name), preprocessing)
+        if given is not None and whole is not None and (classifier := self._classifier(whole)) is not None:
+            layer = {key: given.get(f"{classifier}.{key}") for key in ("weight", "bias")}
+            self.classifier_state = {key: value for key, value in layer.items() if value is not None}
 
     def forward(
         self, images: Tensor, taps: Sequence[str] = (), edits: Mapping[str, nn.Module] | None = None
@@ -87,6 +94,21 @@ class Timm(Backbone):
         last = self.resolve("last")
         features[last] = at_end(features[last])
         return {"last": features[last]} | {name: features[step] for name, step in wanted.items()}
+
+    @torch.no_grad()
+    def _classifier(self, whole: nn.Module) -> str | None:
+        """Name of the linear layer that makes the whole model's scores of the mean of the last features; else None."""
+        name = next(iter(_heads(whole)), "")
+        layer = dict(whole.named_modules()).get(name)
+        if not isinstance(layer, nn.Linear) or layer.in_features != self.points["last"].channels:
+            return None
+        side = self.preprocessing.size
+        images = torch.rand(1, 3, side, side, generator=torch.Generator().manual_seed(0))
+        mode = self.training
+        features = self.eval()(images)["last"]
+        self.train(mode)
+        close = torch.allclose(layer(features.mean((2, 3))), whole.eval()(images), rtol=1e-3, atol=1e-4)
+        return name if close else None
 
     @contextmanager
     def _hooked(self, edits: Mapping[str, nn.Module]) -> Iterator[None]:
@@ -138,12 +160,12 @@ class Timm(Backbone):
         )
 
 
-def _build(name: str, arguments: dict[str, Any], weights: str | None) -> nn.Module:
-    """Make the feature network, with weights."""
+def _build(name: str, arguments: dict[str, Any], weights: str | None, whole: nn.Module | None) -> nn.Module:
+    """Make the feature network, with weights: those of the whole model, if it is given."""
     source: dict[str, Any] = {"pretrained": weights is not None}
     try:
-        if weights not in (None, "pretrained"):
-            source["pretrained_cfg_overlay"] = {"state_dict": _checked_state(name, arguments, weights)}
+        if whole is not None:
+            source["pretrained_cfg_overlay"] = {"state_dict": whole.state_dict()}
         return timm.create_model(name, features_only=True, **source, **arguments)
     except OSError as error:
         raise InputError(
@@ -152,24 +174,35 @@ def _build(name: str, arguments: dict[str, Any], weights: str | None) -> nn.Modu
     except InputError:
         raise
     except BUILD_ERRORS as error:
-        raise InputError(
-            f"timm cannot make a feature network of {name} with {arguments or 'its defaults'}: "
-            f"{error or 'not supported'}. Models without feature maps or without a choice of output_stride refuse so; "
-            "try output_stride=null or another model"
-        ) from error
+        raise _refusal(name, arguments, error) from error
 
 
-def _checked_state(name: str, arguments: dict[str, Any], path: str) -> dict[str, Tensor]:
-    """Read the state dict of a whole model, every key of which must fit (timm itself ignores those that do not)."""
-    found = find_weights(path, None)
-    whole = timm.create_model(name, **arguments)
+def _refusal(name: str, arguments: dict[str, Any], error: Exception) -> InputError:
+    return InputError(
+        f"timm cannot make a feature network of {name} with {arguments or 'its defaults'}: "
+        f"{error or 'not supported'}. Models without feature maps or without a choice of output_stride refuse so; "
+        "try output_stride=null or another model"
+    )
+
+
+def _whole(name: str, arguments: dict[str, Any], state: Mapping[str, Tensor], path: str) -> nn.Module:
+    """Make the whole model with a state dict, every key of which must fit but the classifier's."""
+    try:
+        whole = timm.create_model(name, **arguments)
+    except BUILD_ERRORS as error:
+        raise _refusal(name, arguments, error) from error
+    prefixes = tuple(f"{head}." for head in _heads(whole))
+    own = {key: value for key, value in whole.state_dict().items() if key.startswith(prefixes)}
+    trunk = {key: value for key, value in state.items() if not key.startswith(prefixes)}
+    load_strictly(whole, trunk | own, path)
+    return whole
+
+
+def _heads(whole: nn.Module) -> list[str]:
+    """Names of the classifiers."""
     config: Any = whole.pretrained_cfg
     heads = config.get("classifier") or ()
-    prefixes = [f"{head}." for head in ([heads] if isinstance(heads, str) else heads)]
-    own = {key: value for key, value in whole.state_dict().items() if key.startswith(tuple(prefixes))}
-    trunk = {key: value for key, value in found.state.items() if not key.startswith(tuple(prefixes))}
-    load_strictly(whole, trunk | own, path)
-    return whole.state_dict()
+    return [heads] if isinstance(heads, str) else list(heads)
 
 
 def _preprocessing(network: nn.Module, name: str) -> Preprocessing:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import textwrap
+from collections import Counter
 from collections.abc import Sequence
 
 from wsol.cli import schema
@@ -26,7 +27,7 @@ def overview() -> str:
     ]
     lines += [f"  {name:<{width}}  {verb.summary}" for name, verb in VERBS.items()]
     lines += ["", "groups and their choices:", *_choices_in_brief()]
-    lines += ["", "wsol VERB --help says more, `wsol train --cfg` prints the config that a command line gives."]
+    lines += ["", "wsol VERB --help lists all of them, `wsol train --cfg` prints the config that a command line gives."]
     return "\n".join(lines)
 
 
@@ -42,10 +43,10 @@ def verb(name: str, config_dirs: Sequence[str] = ()) -> str:
         "  -m, --multirun      run every combination of comma-separated values, such as seed=0,1,2",
         "  --config-dir DIR    add a folder of your own configs (may be repeated)",
         "  --cfg               print the composed config and stop",
-        "",
-        "groups (GROUP=CHOICE):",
     ]
-    for group in (g for g in known if g in keys or (g == "experiment" and this.config == "train")):
+    own = [group for group in known if group in keys or (group == "experiment" and this.config == "train")]
+    lines += ["", "groups (GROUP=CHOICE):"] if own else []
+    for group in own:
         lines.append(f"  {group}")
         width = max(map(len, known[group]))
         lines += [f"    {choice:<{width}}  {summary}".rstrip() for choice, summary in known[group].items()]
@@ -57,13 +58,25 @@ def _choices_in_brief() -> list[str]:
     lines = []
     for group, choices in groups().items():
         lines += textwrap.wrap(
-            f"{group:<11} {', '.join(choices)}",
+            f"{group:<11} {', '.join(_folded(list(choices)))}",
             WIDTH,
             initial_indent="  ",
             subsequent_indent=" " * 14,
             break_on_hyphens=False,
         )
     return lines
+
+
+def _folded(choices: Sequence[str]) -> list[str]:
+    """The choices, those of a folder with many as one entry that counts them."""
+    folders = Counter(choice.rpartition("/")[0] for choice in choices)
+    short = {
+        choice: f"{folder}/... ({folders[folder]})"
+        if (folder := choice.rpartition("/")[0]) and folders[folder] > 3
+        else choice
+        for choice in choices
+    }
+    return list(dict.fromkeys(short.values()))
 
 
 def _keys(node: type) -> list[str]:

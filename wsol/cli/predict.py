@@ -13,7 +13,6 @@ from typing import NamedTuple
 
 import cv2
 import numpy as np
-import torch
 from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 from rich.progress import Progress
@@ -21,17 +20,14 @@ from rich.progress import Progress
 from wsol import build, runs
 from wsol.cli import networks, show
 from wsol.cli.networks import Network
-from wsol.cli.overlays import overlay
 from wsol.cli.pictured import find_images, names_of
 from wsol.data.folder_boxes import by_path, read_boxes
 from wsol.data.images import BadImage, read_image
-from wsol.data.transforms import EvalTransform
 from wsol.errors import InputError, unknown
-from wsol.functional.geometry import Geometry
 from wsol.functional.iou import best_iou
-from wsol.functional.maps import merge, place
+from wsol.functional.overlay import overlay
 from wsol.interop.coco import Prediction, PredictionFiles
-from wsol.module import LocalizerModule
+from wsol.localization import Localization, Localizer
 from wsol.protocols import Protocol
 from wsol.types import Truth
 
@@ -92,47 +88,30 @@ class Predictor:
 
     def __init__(self, config: DictConfig, network: Network, files: Sequence[Path]) -> None:
         self.config, self.files = config, files
-        localizer = network.localizer
-        self.names, self.num_classes = localizer.classes, localizer.num_classes
+        if config.explainer is None and network.file is None:
+            raise InputError("model=... has no maps of its own: choose explainer=gradcam or another")
         settings = network.trained.copy()
         OmegaConf.set_struct(settings, False)
         settings.update({key: config[key] for key in ("transform", "image_size") if config[key] is not None})
-        self.transform: EvalTransform = build.build_transform(settings, "eval", localizer.preprocessing)
-        self.protocol = self._protocol()
-        self.device = torch.device(_device(config.device))
-        if config.explainer is None and network.file is None:
-            raise InputError("model=... has no maps of its own: choose explainer=gradcam or another")
-        module = LocalizerModule(localizer, channels_last=True, explainer=networks.explainer(config))
-        self.module = module.to(self.device).eval()
-        self.classes = self._classes()
+        self.localizer = Localizer(
+            network.localizer,
+            build.build_transform(settings, "eval", network.localizer.preprocessing),
+            protocol=self._protocol(),
+            threshold=config.threshold,
+            explainer=networks.explainer(config),
+            device=config.device,
+        )
+        self.classes = None if config.classes is None else [self._index(given) for given in config.classes]
         self.truths = self._truths()
 
     def _protocol(self) -> Protocol:
         protocols = list(build.build_protocols(self.config).values())
         if len(protocols) != 1:
             raise InputError(f"protocol: expected one, whose boxes are drawn, got {len(protocols)}")
-        protocol = protocols[0]
-        threshold = self.config.threshold
-        if threshold is not None and not 0 <= threshold < 1:
-            raise InputError(f"threshold: expected a number in [0, 1), got {threshold}")
-        if threshold is None and protocol.fixed_threshold is None and protocol.origins != ("fixed",):
-            raise InputError(f"protocol={protocol.name} has no fixed threshold: give threshold=..., such as 0.2")
-        return protocol
+        return protocols[0]
 
-    def _classes(self) -> list[int] | None:
-        """Indices of the classes that are asked for; None for the best ones of each image."""
-        if self.config.classes is None:
-            return None
-        index = {name: label for label, name in enumerate(self.names or ())}
-        found = []
-        for given in self.config.classes:
-            label = given if isinstance(given, int) else index.get(str(given))
-            if label is None:
-                raise unknown("class", str(given), index)
-            if not 0 <= label < self.num_classes:
-                raise InputError(f"class {label}: the network has the classes 0..{self.num_classes - 1}")
-            found.append(label)
-        return found
+    def _index(self, given: object) -> int:
+        return self.localizer.index(given if isinstance(given, int) else str(given))
 
     def _truths(self) -> dict[str, Truth]:
         """True boxes by name, where a file has them."""
@@ -150,14 +129,17 @@ class Predictor:
         bad: list[Faulty] = []
         shown = len(self.files) <= SHOWN
         bar = Progress(console=Console(stderr=True), transient=True)
-        with bar, PredictionFiles(folder, self.names, self.num_classes) as out, ThreadPoolExecutor() as pool:
+        names = self.localizer.names
+        with bar, PredictionFiles(folder, names, len(names)) as out, ThreadPoolExecutor() as pool:
             task = bar.add_task("predict", total=len(self.files))
             for loaded in self._batches(pool):
                 for one in (one for one in loaded if isinstance(one, Faulty)):
                     bad.append(one)
                     bar.console.print(f"wsol: bad image: {one.error}", style="red", soft_wrap=True, markup=False)
                 good = [one for one in loaded if isinstance(one, Picture)]
-                for predictions in pool.map(partial(self._finish, folder), *self._ask(good)) if good else ():
+                views = [picture.views for picture in good]
+                answers = self.localizer.ask(views, self.classes, self.config.top) if good else ((), (), ())
+                for predictions in pool.map(partial(self._finish, folder), good, *answers):
                     for prediction in predictions:
                         out.add(prediction)
                         if shown:
@@ -184,52 +166,36 @@ class Predictor:
             image = read_image(file)
         except BadImage as error:
             return Faulty(file, str(error).partition("; replace the file")[0])
-        return Picture(file, name, image, self.transform(image))
-
-    @torch.inference_mode()
-    def _ask(self, pictures: Sequence[Picture]) -> tuple[Sequence[Picture], np.ndarray, np.ndarray, np.ndarray]:
-        """Pictures, classes int64 (N, M), their probabilities (N, M), and maps float32 (N, V, M, h, w)."""
-        images = torch.from_numpy(np.stack([picture.views for picture in pictures])).to(self.device)
-        logits, maps = self.module.maps(images, self._choose)
-        chosen = self._choose(logits)
-        scores = logits.softmax(1).gather(1, chosen)
-        return pictures, chosen.cpu().numpy(), scores.cpu().numpy(), maps.cpu().numpy()
-
-    def _choose(self, logits: torch.Tensor) -> torch.Tensor:
-        if self.classes is None:
-            return logits.topk(min(self.config.top, self.num_classes)).indices
-        return torch.tensor(self.classes, device=logits.device).expand(len(logits), -1)
+        return Picture(file, name, image, self.localizer.transform(image))
 
     def _finish(
         self, folder: Path, picture: Picture, labels: np.ndarray, scores: np.ndarray, maps: np.ndarray
     ) -> list[Prediction]:
         """Boxes of one image at its own size; writes its maps and overlays."""
-        size = (picture.image.shape[1], picture.image.shape[0])
+        found = self.localizer.locate(picture.image, labels, scores, maps)
+        return [self._write(folder, picture, one, alone=len(found) == 1) for one in found]
+
+    def _write(self, folder: Path, picture: Picture, found: Localization, *, alone: bool) -> Prediction:
         truth = self.truths.get(picture.name)
-        found = []
-        for label, score, of_class in zip(labels.tolist(), scores.tolist(), maps.swapaxes(0, 1), strict=True):
-            score_map, view = merge(of_class, self.transform.views(size))
-            boxes = self.protocol.predict(score_map, view, self.config.threshold)
-            box = boxes[((boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])).argmax()]
-            true = np.zeros((0, 4)) if truth is None else truth.half_open
-            overlap = float(best_iou(box[None], true, plus_one=False)[0]) if len(true) else None
-            whole = place(score_map, view, Geometry.whole(size), scaling=self.protocol.scaling)
-            name = picture.name if len(labels) == 1 else f"{picture.name}.{label}"
-            self._write_map(folder / "maps", name, whole)
-            if self.config.overlays:
-                _write_image(folder / "overlays" / f"{name}.png", overlay(picture.image, whole, box, true, overlap))
-            found.append(Prediction(str(picture.file), size, label, score, box, overlap))
-        return found
+        true = np.zeros((0, 4)) if truth is None else truth.half_open
+        overlap = float(best_iou(found.box[None], true, plus_one=False)[0]) if len(true) else None
+        name = picture.name if alone else f"{picture.name}.{found.label}"
+        self._write_map(folder / "maps", name, found.map)
+        if self.config.overlays:
+            drawn = overlay(picture.image, found.map, found.box, true, overlap)
+            _write_image(folder / "overlays" / f"{name}.png", drawn)
+        size = picture.image.shape[1], picture.image.shape[0]
+        return Prediction(str(picture.file), size, found.label, found.score, found.box, overlap)
 
     def _write_map(self, folder: Path, name: str, score_map: np.ndarray) -> None:
         if self.config.maps == "png":
             _write_image(folder / f"{name}.png", np.rint(score_map * 65535).astype(np.uint16))
         elif self.config.maps == "npy":
             (file := folder / f"{name}.npy").parent.mkdir(parents=True, exist_ok=True)
-            np.save(file, score_map.astype(np.float32))
+            np.save(file, score_map)
 
     def _line(self, found: Prediction) -> str:
-        name = self.names[found.label] if self.names else str(found.label)
+        name = self.localizer.names[found.label]
         corners = " ".join(f"{value:.0f}" for value in found.box)
         return f"{found.image}: {name} {found.score:.3f}, box {corners}" + (
             "" if found.iou is None else f", IoU {found.iou:.2f}"
@@ -242,12 +208,6 @@ def _write_image(file: Path, pixels: np.ndarray) -> None:
     ahead = cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR) if pixels.ndim == 3 else pixels
     if not cv2.imwrite(str(file), ahead):
         raise InputError(f"{file}: cannot be written; choose another folder with out=...")
-
-
-def _device(name: str) -> str:
-    if name != "auto":
-        return name
-    return "cuda" if torch.cuda.is_available() else "cpu"
 
 
 def _output_folder(config: DictConfig, network: Network) -> Path:

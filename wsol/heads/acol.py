@@ -161,14 +161,25 @@ class AcolHead(Head):
         asked = classes.reshape(by.numel(), shape[1] // max(by.shape[1], 1))
         images = torch.arange(shape[0], device=classes.device).repeat_interleave(by.shape[1])
         h, w = state["features"].shape[2:]
+        if torch.compiler.is_exporting():  # the number of parts would depend on that of the images
+            return self._fused(state, images, by.flatten(), asked).reshape(*shape, h, w)
         size = max(shape[0], CELLS // (h * w), 1)
-        parts = []
-        for image, label, wanted in zip(images.split(size), by.flatten().split(size), asked.split(size), strict=True):
-            hidden = self._chain(state["features"][image], state["a"][image], label, upto=self.fused[-1])
-            planes = torch.stack([self._branch(name).planes(hidden[name], wanted) for name in self.fused])
-            scaled = SCALINGS[self.map_scaling](planes)
-            parts.append(scaled.amax(0) if self.fuse == "max" else scaled.mean(0))
-        return torch.cat(parts).reshape(*shape, h, w)
+        parts = zip(images.split(size), by.flatten().split(size), asked.split(size), strict=True)
+        return torch.cat([self._fused(state, *part) for part in parts]).reshape(*shape, h, w)
+
+    def _fused(self, state: Mapping[str, Tensor], images: Tensor, by: Tensor, asked: Tensor) -> Tensor:
+        """The fused maps (P, A, h, w) of some pairs of image and erasing class.
+
+        Args:
+            state: of `forward`.
+            images: int64 (P,) positions in the batch.
+            by: int64 (P,) classes whose planes erase.
+            asked: int64 (P, A) classes.
+        """
+        hidden = self._chain(state["features"][images], state["a"][images], by, upto=self.fused[-1])
+        planes = torch.stack([self._branch(name).planes(hidden[name], asked) for name in self.fused])
+        scaled = SCALINGS[self.map_scaling](planes)
+        return scaled.amax(0) if self.fuse == "max" else scaled.mean(0)
 
     def _branch(self, name: str) -> Branch:
         branch = self.branches[name]

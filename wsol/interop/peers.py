@@ -85,7 +85,10 @@ def recognise(state: Mapping[str, Tensor], source: str) -> tuple[Peer, dict[str,
         InputError: this project's own weights, or of no known network; the message says what was looked for.
     """
     if any(name.startswith(OURS) for name in state):
-        raise InputError(f"{source}: a checkpoint of `wsol train` already; judge it with wsol eval run={source}")
+        raise InputError(
+            f"{source}: a checkpoint of `wsol train` already; judge it with wsol eval run={source}, or make it "
+            "one file with out=<file>.safetensors"
+        )
     if state and all(name.startswith(PARALLEL) for name in state):
         state = {name.removeprefix(PARALLEL): value for name, value in state.items()}
     for peer in PEERS:
@@ -93,7 +96,10 @@ def recognise(state: Mapping[str, Tensor], source: str) -> tuple[Peer, dict[str,
             return peer, peer.translate(state)
     known = "; ".join(f"{peer.name} ({', '.join(peer.marks)})" for peer in PEERS)
     there = ", ".join(list(state)[:5]) or "nothing"
-    raise InputError(f"{source}: weights of no known network (it has {there}, ...). Looked for: {known}")
+    raise InputError(
+        f"{source}: weights of no known network (it has {there}, ...). Looked for: {known}. For a classifier "
+        "of torchvision or timm say which it is: backbone=resnet50, or backbone=timm backbone.name=resnet18"
+    )
 
 
 def num_classes(translated: Mapping[str, Tensor], source: str) -> int:

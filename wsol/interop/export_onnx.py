@@ -1,0 +1,93 @@
+"""Localizers as ONNX files (https://onnx.ai), which onnxruntime runs without PyTorch."""
+
+from __future__ import annotations
+
+import importlib.util
+import logging
+import warnings
+from collections.abc import Callable, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from wsol.errors import InputError, first_line
+from wsol.interop.export import INPUT, OUTPUTS, Answer, Portable, described, trace
+
+PACKAGES = ("onnx", "onnxscript", "onnxruntime")
+
+
+def require() -> None:
+    """Refuse where a package is missing.
+
+    Raises:
+        InputError: says how to install it.
+    """
+    if missing := [name for name in PACKAGES if importlib.util.find_spec(name) is None]:
+        raise InputError(f'format=onnx needs {", ".join(missing)}: pip install "wsol[export]"')
+
+
+def write(graph: Portable, file: Path, size: int, card: Mapping[str, Any], opset: int | None = None) -> None:
+    """Write a graph for any number of images.
+
+    Args:
+        graph: to write.
+        file: where to.
+        size: side of the input, pixels.
+        card: what the file says of itself: entries of its metadata, each as JSON.
+        opset: of ONNX; None for torch's choice.
+
+    Raises:
+        InputError: the network has something that ONNX has not.
+    """
+    require()
+    program = trace(graph, size)
+    try:
+        with _quiet():
+            onnx = torch.onnx.export(
+                program,
+                (torch.zeros(2, 3, size, size),),
+                dynamo=True,
+                input_names=[INPUT],
+                output_names=list(OUTPUTS),
+                opset_version=opset,
+                verbose=False,
+            )
+            assert onnx is not None
+            onnx.model.metadata_props.update(described(card))
+            onnx.save(str(file))
+    except Exception as error:  # torch.onnx promises no common class
+        raise InputError(
+            f"torch.onnx cannot export this network: {first_line(error)}; try opset=18, or another format"
+        ) from error
+
+
+def runner(file: Path) -> Callable[[Tensor], Answer]:
+    """Return what asks a written file by onnxruntime, on the CPU."""
+    require()
+    import onnxruntime
+
+    session = onnxruntime.InferenceSession(str(file), providers=["CPUExecutionProvider"])
+
+    def run(images: Tensor) -> Answer:
+        return Answer(*(torch.from_numpy(part) for part in session.run(list(OUTPUTS), {INPUT: images.numpy()})))
+
+    return run
+
+
+@contextmanager
+def _quiet():
+    """Keep torch.onnx's remarks on its own workings from the screen."""
+    loud = logging.getLogger("torch.onnx"), logging.getLogger("onnxscript"), logging.getLogger("onnx_ir")
+    levels = [logger.level for logger in loud]
+    try:
+        for logger in loud:
+            logger.setLevel(logging.ERROR)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        for logger, level in zip(loud, levels, strict=True):
+            logger.setLevel(level)
