@@ -1,7 +1,6 @@
 """Several processes (Lightning's ddp, gloo on the CPU): every image counts once, and no digit depends on their number.
 
-Importing torch is what takes time in a process, so few are started: three workers, forked from a server that has
-imported everything, are the ranks of all worlds; one run of the console script starts the processes itself.
+Few processes are started: three workers are the ranks of all worlds; one run of the console script starts its own.
 """
 
 from __future__ import annotations
@@ -9,54 +8,32 @@ from __future__ import annotations
 import contextlib
 import csv
 import json
-import multiprocessing
 import os
 import signal
-import socket
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
 import torch
 
 from tests.conftest import SMALL_RUN
-from tests.ddp_worker import COUNTS, DATA, eval_words, judge_maps, work
+from tests.ddp_worker import COUNTS, DATA, LIMIT, eval_words, free_port, functional_twins, judge_maps, together, work
 from wsol.cli import main
 
-LIMIT = 240
-"""Seconds after which processes are taken to wait for one another for ever."""
 SCRIPT = Path(sys.executable).with_name("wsol")
 WORLDS = (2, 3)
-
-
-def free_port() -> int:
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        return one.getsockname()[1]
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory, finished_run: Path) -> Path:
     """What three workers leave behind, and the same judged by this process alone."""
     made = tmp_path_factory.mktemp("ddp")
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["pytorch_lightning", "torch", "wsol.cli.eval"])
-    arguments = (made, finished_run, made / "data", {world: free_port() for world in WORLDS})
-    workers = [context.Process(target=work, args=(rank, *arguments)) for rank in range(max(WORLDS))]
-    for worker in workers:
-        worker.start()
+    ports = {world: free_port() for world in WORLDS}
+    wait = together(max(WORLDS), made, work, made, finished_run, made / "data", ports)
     for name in DATA:
         assert main(eval_words(finished_run, made / "1" / name, made / "alone", name, 1)) == 0
-    deadline = time.monotonic() + LIMIT
-    for worker in workers:
-        worker.join(max(0.0, deadline - time.monotonic()))
-    codes = [worker.exitcode for worker in workers]
-    for worker in workers:
-        worker.kill()
-    said = "\n".join(file.read_text(errors="replace")[-3000:] for file in sorted(made.glob("rank*.log")))
-    assert codes == [0] * len(workers), f"exit codes {codes} (None: still waiting after {LIMIT} s)\n{said}"
+    wait()
     return made
 
 
@@ -81,6 +58,11 @@ def test_the_same_maps_give_the_same_digits_in_every_process(folder: Path, count
     assert alone["curves"]["cam2016", "localizer"][0] == sum(i % 5 != 3 for i in range(count))
     for rank in range(world):
         assert torch.load(folder / f"{world}-{rank}.pt", weights_only=False)[count] == alone, rank
+
+
+@pytest.mark.parametrize("world", WORLDS)
+def test_functions_are_of_one_process(folder: Path, world: int) -> None:
+    assert torch.load(folder / f"{world}-0.pt", weights_only=False)["twins"] == functional_twins()
 
 
 def run_script(folder: Path, *words: str) -> None:

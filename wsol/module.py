@@ -114,8 +114,10 @@ class LocalizerModule(pl.LightningModule):
         # Logging the metric objects defers the reading of their values, so the step never waits for the device.
         self.log("train/loss", self.train_loss, prog_bar=True, on_step=False, on_epoch=True)
         self.log("train/top1_error", self.train_error, on_step=False, on_epoch=True)
+        size = len(batch.labels)
         for name, value in losses.items() if len(losses) > 1 else ():
-            self.log(f"train/loss_{name}", value.detach(), on_step=False, on_epoch=True, batch_size=len(batch.labels))
+            value = value.detach()
+            self.log(f"train/loss_{name}", value, on_step=False, on_epoch=True, batch_size=size, sync_dist=True)
         return loss
 
     def on_train_epoch_end(self) -> None:

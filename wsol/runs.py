@@ -45,8 +45,41 @@ RUN_DIR_VARIABLE = "WSOL_RUN_DIR"
 """Tells the other processes of a distributed run which folder the first one made."""
 
 
+def is_first_process() -> bool:
+    """Whether this is the first of the processes that Lightning, torchrun or srun started, by their variables."""
+    return not any(int(os.environ.get(name) or 0) for name in ("RANK", "LOCAL_RANK", "NODE_RANK", "SLURM_PROCID"))
+
+
+def started_from_outside() -> bool:
+    """Whether this is one of several processes of a run that torchrun, srun, or the user on each node, started."""
+    several = any(int(os.environ.get(name) or 1) > 1 for name in ("WORLD_SIZE", "SLURM_STEP_NUM_TASKS"))
+    return RUN_DIR_VARIABLE not in os.environ and (several or "NODE_RANK" in os.environ)
+
+
+def shared_folder(parent: Path) -> Path | None:
+    """The folder that all processes started by srun agree on, ``slurm-<job>-<step>``; None for a process of its own.
+
+    Raises:
+        InputError: nothing that torchrun tells its processes names a folder.
+    """
+    if not started_from_outside():
+        return None
+    if int(os.environ.get("SLURM_STEP_NUM_TASKS") or 1) > 1 and "TORCHELASTIC_RUN_ID" not in os.environ:
+        return parent / f"slurm-{os.environ['SLURM_JOB_ID']}-{os.environ['SLURM_STEP_ID']}"
+    raise InputError(
+        "processes started by torchrun, or on several nodes, must agree on a folder: give run_dir=... (wsol eval: "
+        "out=...), the same to all"
+    )
+
+
 def new_folder(runs_dir: Path, name: str) -> Path:
-    """Make and return ``<runs_dir>/<name>/<date>_<time>``, with a number behind it where that is taken."""
+    """Make and return ``<runs_dir>/<name>/<date>_<time>``, with a number behind it where that is taken.
+
+    Processes started by srun share one, see `shared_folder`.
+    """
+    if shared := shared_folder(runs_dir / name):
+        shared.mkdir(parents=True, exist_ok=True)
+        return shared
     stamp = datetime.datetime.now().strftime("%Y-%m-%d_%H-%M-%S")
     for suffix in ("", *(f"_{n}" for n in range(1, 1000))):
         folder = runs_dir / name / f"{stamp}{suffix}"
@@ -66,16 +99,16 @@ def open_folder(config: DictConfig) -> tuple[Path, bool]:
     """
     if given := os.environ.get(RUN_DIR_VARIABLE):
         return Path(given), config.resume is not False
-    _same_for_all_processes(config)
     if not isinstance(config.resume, bool):
         folder = Path(str(config.resume))
         _same_config(folder, config)
         return folder, True
     if config.run_dir:
         return _named_folder(Path(config.run_dir), config)
+    shared = shared_folder(Path(config.runs_dir) / config.name)
     if config.resume and (found := find_same(Path(config.runs_dir), config)):
         return found, True
-    return new_folder(Path(config.runs_dir), config.name), False
+    return _named_folder(shared, config) if shared else (new_folder(Path(config.runs_dir), config.name), False)
 
 
 @contextlib.contextmanager
@@ -95,18 +128,12 @@ def _named_folder(folder: Path, config: DictConfig) -> tuple[Path, bool]:
     if not (folder / "config.yaml").exists():
         folder.mkdir(parents=True, exist_ok=True)
         return folder, False
-    if int(os.environ.get("RANK", 0)) > 0:  # the first process of a torchrun made it
+    if not is_first_process():  # the first one made it
         return folder, config.resume is not False
     if not config.resume:
         raise InputError(f"{folder} holds a run already: choose another run_dir, or resume=true to go on with it")
     _same_config(folder, config)
     return folder, True
-
-
-def _same_for_all_processes(config: DictConfig) -> None:
-    """Refuse a folder named by the clock where several processes were started from outside (torchrun)."""
-    if int(os.environ.get("WORLD_SIZE", 1)) > 1 and not config.run_dir and isinstance(config.resume, bool):
-        raise InputError("processes started by torchrun must agree on a folder: give run_dir=...")
 
 
 def discard(folder: Path) -> None:

@@ -78,7 +78,7 @@ def _parser(name: str) -> argparse.ArgumentParser:
 
 
 def _compose_and_run(name: str, options: argparse.Namespace, overrides: list[str]) -> int:
-    from wsol.cli.compose import compose
+    from wsol.cli.compose import check_resolves, compose
 
     verb = VERBS[name]
     assert verb.config is not None
@@ -92,5 +92,6 @@ def _compose_and_run(name: str, options: argparse.Namespace, overrides: list[str
 
         print(OmegaConf.to_yaml(config), end="")
         return 0
+    check_resolves(config)
     print(f"wsol {name}: loading PyTorch ...", file=sys.stderr, flush=True)
     return verb.load()(config)

@@ -81,8 +81,8 @@ def check(config: DictConfig) -> None:
         raise InputError(f"threshold={config.threshold}: expected a share of the map's range, in (0, 1]")
     if max(config.topk, default=1) > KEPT_CLASSES:
         raise InputError(f"topk={list(config.topk)}: wsol ae knows the first {KEPT_CLASSES} classes of an image")
-    if runs.RUN_DIR_VARIABLE not in os.environ and int(os.environ.get("WORLD_SIZE", 1)) > 1:
-        raise InputError("wsol ae starts its processes itself: give trainer=ddp instead of using torchrun")
+    if runs.started_from_outside():
+        raise InputError("wsol ae starts its processes itself: give trainer=ddp instead of using torchrun or srun")
 
 
 def settings(config: DictConfig, folder: Path, number: int) -> DictConfig:
@@ -195,6 +195,7 @@ class Round:
             "skipped_images": {},
             "not_finite_maps": {name: found.not_finite for name, found in measured.items() if found.not_finite},
         }
+        judge.keep_verdicts(folder, measured, evaluations)
         judge.write(folder, config, self.module, self.data, self.trainer, results, threshold=config.threshold, **extra)
 
 

@@ -16,7 +16,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Sweep
 from hydra.errors import ConfigCompositionException, HydraException
 from omegaconf import DictConfig, OmegaConf, open_dict
-from omegaconf.errors import OmegaConfBaseException
+from omegaconf.errors import InterpolationResolutionError, OmegaConfBaseException
 
 from wsol.cli import schema
 from wsol.errors import InputError, near_matches
@@ -76,6 +76,17 @@ def _freed(verb: str, words: Sequence[str], config_dirs: Sequence[str]) -> list[
     return [f"++{word}" if any(re.match(rf"{re.escape(key)}[.=]", word) for key in free) else word for word in words]
 
 
+def check_resolves(config: DictConfig) -> None:
+    """Refuse a value that is to be taken from where it is not, such as a variable of SLURM's outside of it."""
+    try:
+        OmegaConf.to_container(config, resolve=True)
+    except InterpolationResolutionError as error:
+        found = re.search(r"Environment variable '[^']+'", str(error))
+        what = f"{found.group()} is not set here" if found else _first_lines(str(error))
+        key = error.full_key
+        raise InputError(f"{key}: {what}; start the program where it is, or give {key}=...") from error
+
+
 def search_path(config_dirs: Sequence[str]) -> list[str]:
     """Return the Hydra override that adds the user's config folders."""
     folders = [Path(folder).expanduser().resolve() for folder in config_dirs]
@@ -131,8 +142,8 @@ def _every_protocol(overrides: Sequence[str], known: Mapping[str, Mapping[str, s
 
 
 def _transform_alone(verb: str, overrides: Sequence[str]) -> list[str]:
-    """Let ``transform=...`` stand without ``data=...`` in `wsol eval`; elsewhere a dataset brings its transform."""
-    has_data = verb != "eval" or any(word.startswith("data=") for word in overrides)
+    """Let ``transform=...`` stand without ``data=...`` where a run brings both; elsewhere a dataset brings it."""
+    has_data = verb not in ("eval", "svm", "units") or any(word.startswith("data=") for word in overrides)
     return [word if has_data or not word.startswith("transform=") else f"+{word}" for word in overrides]
 
 

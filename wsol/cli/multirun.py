@@ -1,53 +1,92 @@
-"""`--multirun`: Hydra's sweepers and launchers start the jobs; each job is an ordinary single run."""
+"""`--multirun`: Hydra's sweepers and launchers start the jobs; each job is an ordinary single run.
+
+Jobs run one after the other in this process, or wherever a launcher plugin takes them (``hydra/launcher=...``).
+"""
 
 from __future__ import annotations
 
 import contextlib
 import os
+import subprocess
 import sys
 from collections.abc import Iterator, Sequence
+from importlib.util import find_spec
+from pathlib import Path
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
+from wsol import runs
 from wsol.cli import schema
 from wsol.cli.compose import check_choices, config_root, groups, search_path
 from wsol.cli.verbs import VERBS
 from wsol.errors import InputError
+
+EXIT_CODE = "exit_code_"
+"""Start of the name of the file in a job's folder below ``runs/.multirun`` that says how a process of the job ended."""
 
 
 def multirun(name: str, overrides: Sequence[str], config_dirs: Sequence[str]) -> int:
     """Run every combination of the comma-separated overrides of verb ``name``; returns the worst exit code.
 
     A job sees the command line that would run it alone, so that the processes it starts (ddp) are of this one job.
+
+    Raises:
+        InputError: no job, a launcher that is not installed, or several processes that would each run all jobs.
     """
     verb = VERBS[name]
     assert verb.config is not None
+    if runs.started_from_outside():
+        raise InputError(
+            "--multirun starts its jobs itself, and with trainer=ddp each job its processes: give it without torchrun "
+            "or srun; on a cluster with hydra/launcher=submitit_slurm"
+        )
     schema.register()
     check_choices(overrides, groups(config_dirs))
-    folders = [word for folder in config_dirs for word in ("--config-dir", folder)]
-    codes: list[int] = []
+    _check_launcher(overrides)
+    folders = [word for folder in config_dirs for word in ("--config-dir", str(Path(folder).expanduser().resolve()))]
+    here, sweep = os.getpid(), runs.new_folder(Path("runs"), ".multirun")
 
     def job(_: DictConfig) -> None:
-        from wsol.cli import main
-
         words = [*name.split(), *folders, *HydraConfig.get().overrides.task]
-        HydraConfig.instance().cfg = None  # else Lightning would start a job's processes as a whole multirun again
-        with command_line(words):
-            codes.append(main(words))
-        _end_process_group()
+        folder = Path(HydraConfig.get().runtime.output_dir)
+        if os.getpid() == here:
+            code = _run_here(words)
+        else:  # a launcher's process: ddp would repeat the launcher's command line instead of the job's
+            code = subprocess.run([sys.executable, "-m", "wsol.cli", *words], check=False).returncode
+        rank = os.environ.get("SLURM_PROCID", "0")
+        (folder / f"{EXIT_CODE}{rank}").write_text(str(code), encoding="utf-8")
 
     fixed = [
         "hydra.output_subdir=null",
         "hydra/job_logging=none",
-        "hydra.sweep.dir=runs/.multirun/${now:%Y-%m-%d_%H-%M-%S}",
+        f"hydra.job.name=wsol-{verb.config}",
+        f"hydra.sweep.dir={sweep}",
     ]
     with command_line(["--multirun", *overrides, *fixed, *search_path(config_dirs)]):
         hydra.main(version_base="1.3", config_path=str(config_root()), config_name=verb.config)(job)()
+    codes = [int(file.read_text(encoding="utf-8")) for file in sweep.glob(f"*/{EXIT_CODE}*")]
     if not codes:
         raise InputError(f"wsol {name} --multirun ran no job; check the overrides")
-    return max(codes)
+    return max(codes, key=abs)  # a process killed by a signal has a negative one
+
+
+def _check_launcher(overrides: Sequence[str]) -> None:
+    """Refuse a launcher whose package is missing."""
+    if any(word.startswith("hydra/launcher=submitit") for word in overrides) and find_spec("submitit") is None:
+        raise InputError("hydra/launcher=submitit_...: not installed; pip install wsol[slurm]")
+
+
+def _run_here(words: Sequence[str]) -> int:
+    """Run one job in this process."""
+    from wsol.cli import main
+
+    HydraConfig.instance().cfg = None  # else Lightning would start a job's processes as a whole multirun again
+    with command_line(words):
+        code = main(words)
+    _end_process_group()
+    return code
 
 
 @contextlib.contextmanager

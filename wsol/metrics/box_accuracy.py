@@ -261,7 +261,7 @@ def box_accuracy(
         ([[100.0, 50.0]], 50.0)
     """
     labels = kwargs.pop("labels", None)
-    metric = BoxAccuracy(thresholds, topk, **kwargs)
+    metric = BoxAccuracy(thresholds, topk, sync_on_compute=False, **kwargs)
     metric.update(hits, np.arange(len(hits)), ranks, labels)
     return metric.compute()
 

@@ -185,7 +185,7 @@ def localization_error(
         >>> localization_error(np.eye(8)[None], [np.array([[0, 0, 8, 8]])], protocol="choe2020", topk=[])
         {'gt_known_error': 0.0}
     """
-    metric = LocalizationError(protocol, kwargs.pop("topk", (1, 5)))
+    metric = LocalizationError(protocol, kwargs.pop("topk", (1, 5)), sync_on_compute=False)
     metric.update(score_maps, boxes, sizes, **kwargs)
     return metric.compute()
 
@@ -197,7 +197,7 @@ def max_box_acc(score_maps: Any, boxes: Any, sizes: Any = None, *, v2: bool = Fa
         >>> max_box_acc(np.eye(8)[None], [np.array([[0, 0, 8, 8]])], v2=True)
         100.0
     """
-    metric = MaxBoxAccV2() if v2 else MaxBoxAcc()
+    metric = (MaxBoxAccV2 if v2 else MaxBoxAcc)(sync_on_compute=False)
     metric.update(score_maps, boxes, sizes, inclusive=inclusive)
     return metric.compute()
 

@@ -110,6 +110,6 @@ def pxap(score_maps: Sequence[np.ndarray], masks: Sequence[np.ndarray], num_thre
         >>> pxap([np.array([[0.9, 0.4, 0.2]])], [np.array([[1, 0, 255]], np.uint8)])
         100.0
     """
-    metric = PxAP(num_thresholds)
+    metric = PxAP(num_thresholds, sync_on_compute=False)
     metric.update(score_maps, masks, torch.arange(len(score_maps)))
     return metric.compute()

@@ -1,0 +1,435 @@
+"""Runs on many devices and machines: torchrun, SLURM (a made-up one), Hydra's launchers, wandb's agents."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+from omegaconf import OmegaConf
+from pytorch_lightning.plugins.environments import SLURMEnvironment, TorchElasticEnvironment
+from pytorch_lightning.utilities.rank_zero import rank_zero_only
+from wandb.sdk.launch.sweeps.utils import create_sweep_command_args
+
+from tests.cli import fake_slurm
+from tests.conftest import SMALL_RUN
+from tests.ddp_worker import LIMIT, free_port
+from wsol import build, runs
+from wsol.cli import main, multirun
+from wsol.cli.compose import check_resolves, compose
+from wsol.cli.eval import output_folder
+from wsol.errors import InputError
+
+DOCS = (Path(__file__).parents[2] / "docs" / "scale-out.md").read_text(encoding="utf-8")
+GPUS = "CUDA_VISIBLE_DEVICES"
+SLURM = {
+    "SLURM_JOB_ID": "4242",
+    "SLURM_STEP_ID": "0",
+    "SLURM_STEP_NUM_TASKS": "8",
+    "SLURM_JOB_NUM_NODES": "2",
+    "SLURM_NNODES": "2",
+    "SLURM_NTASKS": "8",
+    "SLURM_NTASKS_PER_NODE": "4",
+    "SLURM_NODELIST": "gpu[07-08]",
+    "SLURM_PROCID": "5",
+    "SLURM_LOCALID": "1",
+    "SLURM_NODEID": "1",
+    "SLURM_JOB_NAME": "wsol",
+}
+"""What the sixth of eight tasks on two nodes sees."""
+TORCHRUN = {
+    "TORCHELASTIC_RUN_ID": "none",
+    "RANK": "5",
+    "LOCAL_RANK": "1",
+    "GROUP_RANK": "1",
+    "WORLD_SIZE": "8",
+    "LOCAL_WORLD_SIZE": "4",
+    "GROUP_WORLD_SIZE": "2",
+    "MASTER_ADDR": "gpu07",
+    "MASTER_PORT": "29400",
+}
+
+
+@pytest.fixture
+def placed(monkeypatch: pytest.MonkeyPatch):
+    """Set variables of a launcher; all that Lightning sets in answer is taken back."""
+    before = dict(os.environ)
+    monkeypatch.setattr(rank_zero_only, "rank", 0)
+
+    def place(variables: dict[str, str]) -> None:
+        os.environ.update(variables)
+
+    yield place
+    os.environ.clear()
+    os.environ.update(before)
+
+
+@pytest.fixture
+def environment(tmp_path: Path) -> dict[str, str]:
+    """Of a started program: nothing left of another run, wandb offline."""
+    mine = {name: value for name, value in os.environ.items() if not name.startswith(("SLURM", "WANDB"))}
+    here = str(Path(__file__).parents[2])
+    return {**mine, "OMP_NUM_THREADS": "1", "WANDB_MODE": "offline", "PYTHONPATH": here, "HOME": str(tmp_path)}
+
+
+def started(words: list[str], folder: Path, environment: dict[str, str]) -> str:
+    """Run a command to its end; returns what it said."""
+    done = subprocess.run(
+        words, cwd=folder, env=environment, capture_output=True, text=True, timeout=LIMIT, check=False
+    )
+    assert done.returncode == 0, (done.stdout + done.stderr)[-5000:]
+    return done.stdout + done.stderr
+
+
+def weights(run: Path) -> dict[str, torch.Tensor]:
+    return torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)["state_dict"]
+
+
+# -- who is who --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("choice", "variables", "kind"),
+    [("slurm", SLURM, SLURMEnvironment), ("torchrun", TORCHRUN, TorchElasticEnvironment)],
+)
+def test_the_trainer_takes_its_place_from_the_launcher(placed, choice: str, variables: dict, kind: type) -> None:
+    placed(variables)
+    config = compose("train", [f"trainer={choice}", "trainer.accelerator=cpu"])
+    assert (config.trainer.devices, config.trainer.num_nodes) == (4, 2)
+    trainer = build.build_trainer(config.trainer, logger=False)
+    found = trainer.strategy.cluster_environment
+    assert type(found) is kind
+    assert (trainer.world_size, trainer.global_rank, trainer.local_rank, trainer.node_rank) == (8, 5, 1, 1)
+    assert (found.main_address, found.creates_processes_externally) == ("gpu07", True)
+    assert not runs.is_first_process()
+
+
+@pytest.mark.parametrize(("choice", "variable"), [("slurm", "SLURM_NTASKS_PER_NODE"), ("torchrun", "LOCAL_WORLD_SIZE")])
+def test_outside_of_its_launcher_such_a_trainer_is_refused(wsol, capsys, choice: str, variable: str) -> None:
+    assert wsol("train", f"trainer={choice}", small=False) == 2
+    error = capsys.readouterr().err
+    assert f"trainer.devices: Environment variable '{variable}' is not set here" in error
+    assert not Path("runs").exists()
+    with pytest.raises(InputError, match=variable):
+        check_resolves(compose("train", [f"trainer={choice}"]))
+
+
+def test_other_numbers_than_slurms_are_refused(placed) -> None:
+    placed(SLURM)
+    config = compose("train", ["trainer=ddp", "trainer.devices=2", "trainer.num_nodes=2", "trainer.accelerator=cpu"])
+    with pytest.raises(InputError, match="ntasks-per-node"):
+        build.build_trainer(config.trainer, logger=False)
+
+
+# -- one folder for all ------------------------------------------------------------------------------------------------
+
+
+def train_config(folder: Path, *words: str):
+    return compose("train", ["name=shared", f"runs_dir={folder}", *words])
+
+
+def test_the_tasks_of_a_slurm_step_agree_on_a_folder(placed, tmp_path: Path) -> None:
+    found = []
+    for rank in (5, 0, 7):  # in any order
+        placed({**SLURM, "SLURM_PROCID": str(rank)})
+        folder, resuming = runs.open_folder(train_config(tmp_path))
+        if runs.is_first_process():
+            runs.write_config(folder, train_config(tmp_path))
+        found.append((folder, resuming))
+    assert set(found) == {(tmp_path / "shared" / "slurm-4242-0", False)}
+
+
+def test_the_tasks_of_a_step_that_judges_agree_too(placed, tmp_path: Path) -> None:
+    placed(SLURM)
+    assert output_folder(None, tmp_path) == tmp_path / "eval" / "slurm-4242-0"
+    placed(TORCHRUN)
+    with pytest.raises(InputError, match="out="):
+        output_folder(None, tmp_path)
+    assert output_folder(str(tmp_path / "mine"), tmp_path) == tmp_path / "mine"
+
+
+def test_a_requeued_slurm_job_resumes_only_if_asked(placed, tmp_path: Path) -> None:
+    placed({**SLURM, "SLURM_PROCID": "0"})
+    folder, _ = runs.open_folder(train_config(tmp_path))
+    runs.write_config(folder, train_config(tmp_path))
+    with pytest.raises(InputError, match="resume=true"):
+        runs.open_folder(train_config(tmp_path))
+    for rank in (0, 5):
+        placed({"SLURM_PROCID": str(rank), "SLURM_JOB_ID": "4243"})
+        again = train_config(tmp_path, "resume=true")
+        assert runs.open_folder(again) == (folder, True), "the same run, under another job"
+
+
+@pytest.mark.parametrize("variables", [TORCHRUN, {"NODE_RANK": "1", "MASTER_ADDR": "gpu07"}])
+def test_without_a_name_that_all_know_a_folder_must_be_given(placed, tmp_path: Path, variables: dict) -> None:
+    placed(variables)
+    for resume in ("false", "true"):
+        with pytest.raises(InputError, match=r"run_dir=.*out="):
+            runs.open_folder(train_config(tmp_path, f"resume={resume}"))
+    assert runs.open_folder(train_config(tmp_path, f"run_dir={tmp_path / 'mine'}")) == (tmp_path / "mine", False)
+
+
+def test_two_processes_of_torchrun_are_one_run(tmp_path: Path, data_dir: Path, environment: dict[str, str]) -> None:
+    launch = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2", f"--master-port={free_port()}"]
+    words = [*SMALL_RUN, f"data_dir={data_dir}", "trainer.max_epochs=1", "trainer=torchrun", "run_dir=out"]
+    said = started([*launch, "-m", "wsol.cli", "train", *words], tmp_path, environment)
+    assert said.count("run folder out") == said.count("written to out/results.json") == 1
+    config = OmegaConf.load(tmp_path / "out" / "config.yaml")
+    assert (config.trainer.devices, config.trainer.num_nodes) == (2, 1)
+    assert weights(tmp_path / "out")
+
+
+# -- multirun ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("variables", [SLURM, TORCHRUN])
+def test_multirun_is_refused_to_processes_that_would_each_run_all(wsol, placed, capsys, variables: dict) -> None:
+    placed(variables)
+    assert wsol("train", "-m", "seed=0,1") == 2
+    assert "hydra/launcher=submitit_slurm" in capsys.readouterr().err
+    assert not Path("runs").exists()
+
+
+def test_every_process_of_a_job_gets_the_jobs_own_command_line(wsol, monkeypatch: pytest.MonkeyPatch) -> None:
+    children = []
+
+    class Child:
+        def __init__(self, command: list[str], env: dict[str, str], cwd: str | None) -> None:
+            children.append((command[command.index("train") :], env["LOCAL_RANK"], env[runs.RUN_DIR_VARIABLE]))
+            raise InputError("enough")
+
+    monkeypatch.setattr("pytorch_lightning.strategies.launchers.subprocess_script.subprocess.Popen", Child)
+    mine = Path("mine/backbone")
+    mine.mkdir(parents=True)
+    (mine / "thin.yaml").write_text("# Thin.\n_target_: wsol.backbones.tiny.Tiny\nwidths: [4, 8, 8, 8]\n")
+    words = ["--config-dir", "mine", "-m", "backbone=thin", "seed=3,4", "trainer=ddp", "trainer.devices=2"]
+    assert wsol("train", *words) == 2
+    assert [(rank, "seed=3" in words, "seed=4" in words) for words, rank, _ in children] == [
+        ("1", True, False),
+        ("1", False, True),
+    ]
+    for words, _, folder in children:
+        assert not {"-m", "--multirun"} & set(words)
+        assert words[:3] == ["train", "--config-dir", str(Path("mine").resolve())]
+        assert not [word for word in words if word.startswith("hydra")]
+        assert Path(folder).parent.parent == Path("runs").resolve()
+    assert len({folder for *_, folder in children}) == 2
+    assert runs.RUN_DIR_VARIABLE not in os.environ
+
+
+def test_jobs_run_in_processes_of_a_launcher_and_their_exit_codes_come_back(wsol, data_dir: Path) -> None:
+    words = [f"data_dir={data_dir}", "data.size=32", "data.train_images=1", "data.val_images=1", "data.test_images=1,0"]
+    assert wsol("data", "verify", "-m", "hydra/launcher=submitit_local", *words, small=False) == 2
+    (sweep,) = Path("runs/.multirun").iterdir()
+    assert {file.parent.name: file.read_text() for file in sweep.glob("*/exit_code_*")} == {"0": "0", "1": "2"}
+    logs = "".join(file.read_text() for file in sweep.rglob("*_log.*"))
+    assert "numbers of images must be above 0" in logs, "what a job says is in its log"
+
+
+def test_a_launcher_that_is_not_installed_is_named(wsol, monkeypatch: pytest.MonkeyPatch, capsys) -> None:
+    monkeypatch.setattr(multirun, "find_spec", lambda name: None)
+    assert wsol("train", "-m", "hydra/launcher=submitit_slurm", "seed=0,1") == 2
+    assert "pip install wsol[slurm]" in capsys.readouterr().err
+
+
+def test_the_batch_file_asks_for_what_the_config_says(wsol, data_dir: Path, tmp_path: Path, monkeypatch) -> None:
+    (documented,) = re.findall(r"```yaml\n(# ours.yaml.*?)```", DOCS, flags=re.DOTALL)
+    folder = tmp_path / "mine" / "hydra" / "launcher"
+    folder.mkdir(parents=True)
+    (folder / "ours.yaml").write_text(documented)
+    monkeypatch.setenv("PATH", fake_slurm.install(tmp_path / "slurm"))
+    words = [f"data_dir={data_dir}", "data.size=32", "data.train_images=1", "data.val_images=1", "data.test_images=1,2"]
+    launcher = ["--config-dir", "mine", "hydra/launcher=ours", "hydra.launcher.array_parallelism=1"]
+    assert wsol("data", "verify", "-m", *launcher, *words, small=False) == 0
+    (file,) = (tmp_path / "slurm").glob("batch-*.sh")
+    options = set(re.findall(r"^#SBATCH --(\S+)", file.read_text(), flags=re.MULTILINE))
+    expected = {"nodes=1", "ntasks-per-node=1", "partition=gpu", "gpus-per-node=1", "cpus-per-task=8", "time=720"}
+    assert expected | {"array=0-1%1", "job-name=wsol-data_verify"} <= options
+    assert re.search(r"^srun .*submitit", file.read_text(), flags=re.MULTILINE)
+
+
+@pytest.mark.slow
+def test_jobs_of_several_slurm_tasks_are_ddp_runs_and_one_run_of_wandb_each(
+    tmp_path: Path, data_dir: Path, environment: dict[str, str]
+) -> None:
+    environment["PATH"] = fake_slurm.install(tmp_path / "slurm")
+    words = [*SMALL_RUN, f"data_dir={data_dir}", "trainer.max_epochs=1", "loader.batch_size=8"]
+    launcher = ["hydra/launcher=submitit_slurm", "hydra.launcher.nodes=2", "hydra.launcher.tasks_per_node=1"]
+    own = ["trainer=slurm", "logger=wandb", "seed=3,4"]
+    started([sys.executable, "-m", "wsol.cli", "train", "-m", *words, *launcher, *own], tmp_path, environment)
+    assert sorted(file.read_text() for file in tmp_path.glob("runs/.multirun/*/*/exit_code_*")) == ["0"] * 4
+    found = {}
+    for file in tmp_path.glob("runs/*/*/results.json"):
+        assert re.fullmatch(r"slurm-410[12]-0", file.parent.name)
+        (offline,) = (path for path in file.parent.rglob("offline-run-*") if path.is_dir())
+        assert offline.name.endswith((file.parent / "wandb_id.txt").read_text())
+        found[json.loads(file.read_text())["seed"]] = file.parent
+    assert found.keys() == {3, 4}
+    alone = ["train", *words, "trainer=ddp", "trainer.devices=2", "seed=3", "run_dir=alone"]
+    started([sys.executable, "-m", "wsol.cli", *alone], tmp_path, environment)
+    expected = weights(tmp_path / "alone")
+    assert all(torch.equal(value, expected[key]) for key, value in weights(found[3]).items())
+
+
+@pytest.mark.slow
+def test_jobs_of_several_processes_run_one_after_the_other(
+    tmp_path: Path, data_dir: Path, environment: dict[str, str]
+) -> None:
+    words = [*SMALL_RUN, f"data_dir={data_dir}", "trainer.max_epochs=1", "logger=wandb"]
+    own = ["trainer=ddp", "trainer.devices=2"]
+    for local in ([], ["hydra/launcher=submitit_local"]):
+        folder = tmp_path / ("local" if local else "here")
+        folder.mkdir()
+        command = [sys.executable, "-m", "wsol.cli", "train", "-m", *words, *own, *local, "seed=3,4"]
+        started(command, folder, environment)
+        assert len(list(folder.glob("runs/*/*/results.json"))) == 2
+        assert len([path for path in folder.rglob("offline-run-*") if path.is_dir()]) == 2
+    seeds: dict[int, list[Path]] = {}
+    for file in tmp_path.glob("*/runs/*/*/results.json"):
+        seeds.setdefault(json.loads(file.read_text())["seed"], []).append(file.parent)
+    for first, second in seeds.values():
+        expected = weights(first)
+        assert all(torch.equal(value, expected[key]) for key, value in weights(second).items())
+
+
+# -- searches ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("words", [["trainer=ddp"], ["trainer.devices=2"], ["trainer.num_nodes=2"]])
+def test_trials_of_several_devices_are_refused(wsol, capsys, words: list[str]) -> None:
+    assert wsol("sweep", *words, small=False) == 2
+    assert "one device" in capsys.readouterr().err
+    assert not Path("runs").exists()
+
+
+@pytest.mark.parametrize(
+    ("there", "seen", "given"), [(0, None, {None}), (1, None, {None}), (2, None, {"0", "1"}), (2, "3,5", {"3", "5"})]
+)
+def test_workers_are_dealt_out_to_gpus(monkeypatch, there: int, seen: str | None, given: set) -> None:
+    from wsol.cli import sweep
+
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: there)
+    monkeypatch.delenv(GPUS, raising=False)
+    if seen is not None:
+        monkeypatch.setenv(GPUS, seen)
+    started = []
+    for worker in range(4):
+        with sweep._one_gpu(worker):
+            started.append(os.environ.get(GPUS))
+    assert set(started) == given
+    assert started[:2] == started[2:]
+    assert os.environ.get(GPUS) == seen
+
+
+def test_the_test_split_is_judged_by_one_of_several_machines(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from filelock import FileLock, Timeout
+
+    from wsol.cli import eval as eval_verb
+    from wsol.cli import sweep
+
+    judged = []
+
+    def judge(config) -> int:
+        with pytest.raises(Timeout):  # what another machine would wait for
+            FileLock(tmp_path / "locks" / "test").acquire(timeout=0)
+        judged.append(config.run)
+        (tmp_path / "test").mkdir()
+        (tmp_path / "test" / "results.json").write_text("{}")
+        return 0
+
+    monkeypatch.setattr(eval_verb, "run", judge)
+    (tmp_path / "locks").mkdir()
+    for _ in range(2):
+        sweep._judge_once(tmp_path, tmp_path / "trials" / "0003")
+    assert judged == [str(tmp_path / "trials" / "0003")]
+
+
+@pytest.mark.slow
+def test_an_array_of_machines_shares_a_study(tmp_path: Path, data_dir: Path, environment: dict[str, str]) -> None:
+    (documented,) = (line.split() for line in DOCS.splitlines() if line.startswith("wsol sweep") and "folder=" in line)
+    kept = [word for word in documented[1:] if not re.match(r"experiment=|sweep=", word)]
+    own = [*SMALL_RUN, f"data_dir={data_dir}", "trainer.max_epochs=1", "sweep.trials=4", "sweep.test=true"]
+    words = [re.sub(r"folder=.*", f"folder={tmp_path / 'found'}", word) for word in kept]
+    command = [sys.executable, "-m", "wsol.cli", *words, *own]
+    tasks = []
+    for number in range(2):
+        place = {"SLURM_JOB_ID": str(71 + number), "SLURM_ARRAY_TASK_ID": str(number), "SLURM_NTASKS": "1"}
+        task = {**environment, **place, "SLURM_PROCID": "0", "SLURM_LOCALID": "0", "SLURM_NODEID": "0"}
+        log = (tmp_path / f"task{number}.log").open("w")
+        tasks.append(subprocess.Popen(command, cwd=tmp_path, env=task, stdout=log, stderr=log))
+    codes = [task.wait(LIMIT) for task in tasks]
+    said = [(tmp_path / f"task{number}.log").read_text() for number in range(2)]
+    assert codes == [0, 0], said
+    assert json.loads((tmp_path / "found" / "sweep.json").read_text())["trials"] == {"complete": 4}
+    ran = [re.findall(r"^trial (\d+): ", text, flags=re.MULTILINE) for text in said]
+    assert sorted(ran[0] + ran[1]) == ["0", "1", "2", "3"], "no trial is run by both"
+    assert sum("written to " + str(tmp_path / "found" / "test" / "results.json") in text for text in said) == 1
+
+
+def wandb_command(sweep: dict, drawn: dict) -> list[str]:
+    """The command that an agent of wandb runs for some drawn values."""
+    assert sweep["program"] == "wsol"
+    arguments = create_sweep_command_args({"args": {key: {"value": value} for key, value in drawn.items()}})
+    parts = [arguments.get(word.removeprefix("${").removesuffix("}"), [word]) for word in sweep["command"]]
+    return [word for part in parts for word in part]
+
+
+def drawn(parameters: dict) -> list[dict]:
+    """Two draws: the first and the last of everything."""
+    ends = (("min", 0), ("max", -1))
+    return [
+        {key: node["values"][at] if "values" in node else node[name] for key, node in parameters.items()}
+        for name, at in ends
+    ]
+
+
+def sweeps_of_wandb(capsys) -> list[dict]:
+    """The documented one, and one made by `wsol sweep --wandb`."""
+    (block,) = re.findall(r"```yaml\n# sweep.yaml\n(.*?)```", DOCS, flags=re.DOTALL)
+    assert main(["sweep", "sweep=tpe", "method=gmp", "trainer=ddp", "--wandb"]) == 0
+    return [yaml.safe_load(block), yaml.safe_load(capsys.readouterr().out)]
+
+
+def test_commands_of_wandbs_agents_compose_and_choose_on_val(capsys) -> None:
+    for sweep in sweeps_of_wandb(capsys):
+        for values in drawn(sweep["parameters"]):
+            words = wandb_command(sweep, values)
+            assert words[:2] == ["wsol", "train"]
+            config = compose("train", words[2:])
+            assert config.monitor == sweep["metric"]["name"]
+            assert config.monitor.startswith("val/")
+            assert config.choices.logger == "wandb"
+            for key, value in values.items():
+                assert OmegaConf.select(config, key) == value, key
+
+
+# -- the page ----------------------------------------------------------------------------------------------------------
+
+
+def commands() -> list[list[str]]:
+    """Every command of `wsol train` and its like on the page, without what starts it."""
+    joined = DOCS.replace("\\\n", " ")
+    blocks = "\n".join(re.findall(r"```(?:bash)?\n(.*?)```", joined, flags=re.DOTALL))
+    found = [line.partition(" #")[0] for line in blocks.splitlines() if re.search(r"(^|\s)(wsol|wsol\.cli) \w", line)]
+    return [shlex.split(re.split(r"(?:^|\s)(?:wsol|-m wsol\.cli) ", line, maxsplit=1)[1]) for line in found]
+
+
+def test_the_page_has_commands() -> None:
+    assert len(commands()) == 7
+
+
+@pytest.mark.parametrize("words", commands(), ids=" ".join)
+def test_commands_of_the_page_are_understood(words: list[str], capsys) -> None:
+    verb, *rest = words
+    if verb == "sweep":
+        assert main(["sweep", "--cfg", *(word for word in rest if not word.startswith("-"))]) == 0
+        return
+    rest = [word for word in rest if not word.startswith(("-", "hydra")) and not re.search(r"=[^\[]*,", word)]
+    assert compose(verb, rest)
