@@ -1,0 +1,1 @@
+"""Descriptions of images: a network's pooled features, of whole images and of crops, and linear SVMs on them."""
