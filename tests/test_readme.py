@@ -3,34 +3,20 @@
 from __future__ import annotations
 
 import re
-import shlex
-from pathlib import Path
 
 import pytest
 
-from wsol.cli import help_text
-from wsol.cli.compose import compose
-from wsol.cli.verbs import VERBS
+from tests.pages import ROOT, blocks, check_command, commands
 
-README = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
-BLOCKS = re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL)
-COMMANDS = [line.partition(" #")[0].strip() for line in README.splitlines() if line.startswith("wsol ")]
+PAGE = ROOT / "README.md"
 
 
-@pytest.mark.parametrize("block", BLOCKS)
+@pytest.mark.parametrize("block", [block.text for block in blocks(PAGE) if block.language == "python"])
 def test_python_runs(block: str, capsys) -> None:
     exec(compile(block, "README.md", "exec"), {})
     assert re.fullmatch(r"\d+\.\d %\n", capsys.readouterr().out)
 
 
-@pytest.mark.parametrize("command", COMMANDS)
+@pytest.mark.parametrize("command", commands(PAGE.read_text(encoding="utf-8")))
 def test_commands_are_understood(command: str) -> None:
-    words = shlex.split(re.sub(r"<[^>]*>", "x", command))[1:]
-    if words == ["--help"]:
-        assert all(verb in help_text.overview() for verb in VERBS)
-        return
-    verb = next(name for name in (" ".join(words[:2]), words[0]) if name in VERBS)
-    swept = [word for word in words if word == "-m" or "," in word.partition("[")[0]]
-    rest = [word for word in words[len(verb.split()) :] if word not in swept]
-    if (config := VERBS[verb].config) is not None:
-        compose(config, rest)
+    check_command(command)

@@ -3,18 +3,31 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 from wsol.evaluation import Picture
 
 
+class Chart(NamedTuple):
+    """A table for people, plotted where it is one of lines."""
+
+    title: str
+    columns: tuple[str, ...]
+    """Of a plot: the line's name, x, y."""
+    rows: list[tuple]
+    plotted: bool
+
+
 class RunLogger(ABC):
-    """A logger that also wants pictures and the end of the run."""
+    """A logger that also wants what was seen on the judged split, and the end of the run."""
 
     @abstractmethod
-    def log_pictures(self, pictures: Sequence[Picture], classes: Sequence[str]) -> None:
-        """Take judged images with their boxes; ``classes`` are the names by label."""
+    def log_judged(
+        self, split: str, pictures: Sequence[Picture], charts: Mapping[str, Chart], classes: Sequence[str]
+    ) -> None:
+        """Take judged images with their boxes, and charts by name; ``classes`` are the names by label."""
 
     @abstractmethod
     def finish_run(self, folder: Path) -> None:

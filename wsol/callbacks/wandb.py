@@ -5,7 +5,7 @@ from __future__ import annotations
 import netrc
 import os
 import secrets
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,16 +15,18 @@ from omegaconf import DictConfig, OmegaConf
 from pytorch_lightning.loggers import WandbLogger
 from pytorch_lightning.utilities.rank_zero import rank_zero_only
 
-from wsol.callbacks.run_logger import RunLogger
+from wsol.callbacks.run_logger import Chart, RunLogger
 from wsol.errors import InputError
 from wsol.evaluation import Picture
+from wsol.functional.error_kinds import error_kind
+from wsol.runs import is_first_process
 
 ID_FILE = "wandb_id.txt"
 HOST = "api.wandb.ai"
 
 
 class PictureLogger(WandbLogger, RunLogger):
-    """Lightning's wandb logger that also takes pictures and results.json, and ends the wandb run with ours.
+    """Lightning's wandb logger that also takes pictures, curves and results.json, and ends the wandb run with ours.
 
     Args:
         images: how many judged images to show with their true and predicted boxes.
@@ -36,11 +38,24 @@ class PictureLogger(WandbLogger, RunLogger):
         self.images = images
 
     @rank_zero_only
-    def log_pictures(self, pictures: Sequence[Picture], classes: Sequence[str]) -> None:
-        """Show judged images with boxes; the caption names both classes and the overlap."""
-        shown = [_image(picture, classes) for picture in pictures[: self.images]]
+    def log_judged(
+        self, split: str, pictures: Sequence[Picture], charts: Mapping[str, Chart], classes: Sequence[str]
+    ) -> None:
+        """Show judged images with boxes, and charts as tables, plotted where they are lines."""
+        shown: dict[str, Any] = {}
+        if pictures and self.images:
+            step = max(len(pictures) / self.images, 1)  # spread over the split, as the pictures are
+            chosen = [pictures[int(i * step)] for i in range(min(self.images, len(pictures)))]
+            shown[f"{split}/localization"] = [_image(picture, classes) for picture in chosen]
+        for name, chart in charts.items():
+            table = wandb.Table(columns=list(chart.columns), data=[list(row) for row in chart.rows])
+            if chart.plotted:
+                line, x, y = chart.columns
+                shown[f"{split}/{name}"] = wandb.plot.line(table, x, y, stroke=line, title=chart.title)
+            else:
+                shown[f"{split}/{name}"] = table
         if shown:
-            self.experiment.log({"test/localization": shown})
+            self.experiment.log(shown)
 
     @rank_zero_only
     def finish_run(self, folder: Path) -> None:
@@ -71,15 +86,17 @@ def logger(
         raise InputError(
             "logger=wandb: no account is set up; run `wandb login`, or keep it local with logger.offline=true"
         )
+    if wandb.run is not None:
+        wandb.finish(exit_code=1)  # of an earlier job of this process, which failed; it would be gone on with
     file = folder / ID_FILE
-    if not file.exists():
+    if not file.exists() and is_first_process():  # the one that talks to wandb
         file.write_text(secrets.token_hex(4), encoding="utf-8")
     return PictureLogger(
         images,
         project=project,
         entity=entity,
         name=f"{config.name}-seed{config.seed}",
-        id=file.read_text(encoding="utf-8").strip(),
+        id=file.read_text(encoding="utf-8").strip() if file.exists() else None,
         offline=offline,
         save_dir=str(folder),
         tags=list(tags),
@@ -102,12 +119,17 @@ def _image(picture: Picture, classes: Sequence[str]) -> wandb.Image:
         corners = {name: float(value) for name, value in zip(("minX", "minY", "maxX", "maxY"), box, strict=True)}
         return {"position": corners, "domain": "pixel", "class_id": kind, "box_caption": caption}
 
-    names = {0: "true", 1: "predicted"}
-    predicted_name = classes[picture.predicted_label]
-    true = [entry(box, 0, classes[picture.label]) for box in picture.true_boxes]
-    predicted = [entry(picture.predicted_box, 1, predicted_name)]
+    label, guess = classes[picture.label], classes[picture.predicted_label]
+    true = [entry(box, 0, label) for box in picture.true_boxes]
+    predicted = entry(picture.predicted_box, 1, f"{guess}, IoU {picture.iou:.2f}")
+    verdict = error_kind(
+        picture.predicted_box,
+        picture.true_boxes,
+        box_right=picture.iou >= 0.5,
+        class_right=picture.label == picture.predicted_label,
+    )
     return wandb.Image(
         picture.image,
-        caption=f"{picture.image_id}: {classes[picture.label]}, predicted {predicted_name}, IoU {picture.iou:.2f}",
-        boxes={"boxes": {"box_data": [*true, *predicted], "class_labels": names}},
+        caption=f"{verdict}: {label}, predicted {guess}, IoU {picture.iou:.2f} ({picture.image_id})",
+        boxes={"boxes": {"box_data": [*true, predicted], "class_labels": {0: "true", 1: "predicted"}}},
     )

@@ -15,8 +15,7 @@ from pytorch_lightning.callbacks import ModelCheckpoint
 from wsol import build, checkpoints, runs
 from wsol.callbacks.metrics_csv import MetricsCsv
 from wsol.callbacks.progress import EpochLines
-from wsol.callbacks.run_logger import RunLogger
-from wsol.cli import judge, show
+from wsol.cli import judge, logged, show
 from wsol.data.module import LocalizationData
 from wsol.errors import InputError
 from wsol.evaluation import SplitEvaluation, gathered
@@ -40,7 +39,8 @@ def run(config: DictConfig, *, callbacks: Sequence[pl.Callback] = (), splits: Se
         log.info("%s is finished; its results:", folder)
         show.results(folder / "results.json")
         return 0
-    runs.write_config(folder, config)
+    if runs.is_first_process():  # another one's would look like an earlier run to the first
+        runs.write_config(folder, config)
     handler = runs.start_log(folder)
     try:
         with runs.announced(folder):
@@ -118,18 +118,17 @@ def train(
     trained = time.perf_counter() - started
     best = _best(trainer, folder)
     checkpoints.load_state(module.localizer, checkpoints.read(best)["state_dict"], best)
+    seen = logged.watch(trainer, evaluations)
     results = judge.judge(trainer, module, data, evaluations)
     results["skipped_images"]["train"] = sorted(data.split("train").ids[i] for i in gathered(module.train_skipped))
     seconds = {"training": round(trained, 1), "judging": round(time.perf_counter() - started - trained, 1)}
     if trainer.is_global_zero:
         chosen = {"file": f"checkpoints/{best.name}", "monitor": config.monitor if has_val else None}
         extra = {"checkpoint": chosen, "epochs": trainer.current_epoch, "seconds": seconds}
+        judge.keep_verdicts(folder, module.measured, evaluations)
         judge.write(folder, config, module, data, trainer, results, **extra)
         show.results(folder / "results.json")
-    for logger in trainer.loggers:
-        if isinstance(logger, RunLogger):
-            logger.log_pictures(judge.shown(module), source.classes)
-            logger.finish_run(folder)
+    logged.tell(trainer, module, seen, source.classes, folder)
 
 
 def train_size(data: LocalizationData) -> int | None:

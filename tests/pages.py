@@ -1,0 +1,50 @@
+"""What pages show, as a reader would use it: Python blocks, files to write, lines for the shell."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from pathlib import Path
+from typing import NamedTuple
+
+from wsol.cli import help_text
+from wsol.cli.compose import compose
+from wsol.cli.verbs import VERBS
+
+ROOT = Path(__file__).parents[1]
+
+
+class Block(NamedTuple):
+    """A fenced block of a page."""
+
+    language: str
+    title: str | None
+    """The file that it is to be written to."""
+    text: str
+
+
+def blocks(page: Path) -> list[Block]:
+    """The fenced blocks of a page, in order."""
+    found = re.findall(r"^```(\w*)(?: title=\"([^\"]+)\")?\n(.*?)^```$", page.read_text(encoding="utf-8"), re.M | re.S)
+    return [Block(language, title or None, text) for language, title, text in found]
+
+
+def commands(text: str) -> list[str]:
+    """The lines that begin with ``wsol``, those continued in one piece, without comments."""
+    lines = re.sub(r"\\\n\s*", "", text).splitlines()
+    return [line.partition(" #")[0].strip() for line in lines if line.startswith("wsol ")]
+
+
+def check_command(command: str) -> None:
+    """Hold a line against the verb's config: names in angle brackets, and dots, stand for anything."""
+    line = re.sub(r"<[^>]*>", "x", command).partition(" > ")[0].replace("...", "x")
+    words = shlex.split(line)[1:]
+    if words == ["--help"]:
+        assert all(verb in help_text.overview() for verb in VERBS)
+        return
+    verb = next(name for name in (" ".join(words[:2]), words[0]) if name in VERBS)
+    swept = [word for word in words if word == "-m" or "," in word.partition("[")[0]]
+    ours = [word for word in words[len(verb.split()) :] if not word.startswith(("--", "hydra"))]
+    rest = [word for word in ours if word not in swept]
+    if (config := VERBS[verb].config) is not None:
+        compose(config, rest)
