@@ -47,6 +47,8 @@ def test_wsol_eval_gives_the_same_digits_with_any_number_of_processes(folder: Pa
     alone, shared = results(folder / "1" / name), results(folder / str(world) / name)
     for part in ("localization", "classification", "pixels", "skipped_images"):
         assert shared[part] == alone[part], part
+    pictures = [folder / str(number) / name / "pictures.png" for number in (1, world)]
+    assert pictures[1].read_bytes() == pictures[0].read_bytes()
     assert {row["images"] for row in shared["localization"] if row["split"] == "val"} == {DATA[name][0]}
     assert {row["images"] for row in shared["localization"] if row["split"] == "test"} == {DATA[name][1]}
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 from typing import Protocol as TypingProtocol
 
 import cv2
@@ -39,6 +39,8 @@ from wsol.metrics import (
 )
 from wsol.protocols import Protocol
 from wsol.types import Batch
+
+T = TypeVar("T")
 
 PIXEL_THRESHOLD = 0.2
 """Of min-max scaled maps, where precision and coverage of the true masks are given: they tell why boxes are wrong."""
@@ -87,6 +89,17 @@ class Measured(NamedTuple):
     """``PxAP``, and precision and coverage at a threshold, percent, where the split has masks."""
     not_finite: list[str]
     """Ids of the images whose map had a value that is not finite; such a map counts as all zeros."""
+    ranks: tuple[np.ndarray, np.ndarray]
+    """int64 (N,) positions of the images whose classes were looked at, ascending; int32 (N,) ranks of the true ones."""
+
+
+class Elsewhere(NamedTuple):
+    """Predicted classes of all images of a split that come from another classifier."""
+
+    ranks: np.ndarray
+    """int (N,) rank of each true class, 0 for the best."""
+    first: np.ndarray
+    """int (N,) the best class; -1 where nothing is predicted."""
 
 
 class MapWriter(TypingProtocol):
@@ -112,6 +125,9 @@ class SplitEvaluation(nn.Module):
         baselines: whether the predictions that need no network are judged too.
         pictures: how many judged images to keep for people to look at, spread evenly over the split.
         writer: keeps every map on disk.
+        elsewhere: classes in place of the network's own, in every top-k error. The maps stay the network's: a top-k
+            localization is right where one of those k classes is the true one and the box of the map of *that* class is
+            right, hence where the true class's map is.
     """
 
     def __init__(
@@ -125,9 +141,10 @@ class SplitEvaluation(nn.Module):
         baselines: bool = False,
         pictures: int = 0,
         writer: MapWriter | None = None,
+        elsewhere: Elsewhere | None = None,
     ) -> None:
         super().__init__()
-        self.split, self.views, self.writer = split, views, writer
+        self.split, self.views, self.writer, self.elsewhere = split, views, writer, elsewhere
         self.protocols = dict(protocols) if split.has_boxes else {}
         self.baselines = {name: Baselines(protocol) for name, protocol in self.protocols.items()} if baselines else {}
         self.topk = check_topk(topk, num_classes)
@@ -160,16 +177,21 @@ class SplitEvaluation(nn.Module):
             logits: float (N, K).
             maps: float32 (N, V, h, w) map of each image's true class in each of its V views, not scaled.
         """
-        self.classes.update(logits, batch.labels, batch.positions)
         positions = batch.positions.tolist()
+        if self.elsewhere is None:
+            self.classes.update(logits, batch.labels, batch.positions)
+            ranks, first = true_class_ranks(logits, batch.labels).cpu().numpy(), logits.argmax(1).cpu().numpy()
+        else:
+            ranks, first = (values[positions] for values in self.elsewhere)
+            self.classify(positions, ranks)
         views = [self.views((int(w), int(h))) for w, h in batch.sizes.tolist()]
         if self.writer is not None:
             scores = logits.float().cpu().numpy()
             for position, of_image, geometries, of_classes in zip(positions, maps, views, scores, strict=True):
                 self.writer.add(self.split.ids[position], of_image, geometries, of_classes)
         merged = list(self._pool.map(merge, maps, views))
-        self._keep(positions, merged, logits.argmax(1).tolist())
-        self.judge(positions, merged, true_class_ranks(logits, batch.labels).cpu().numpy())
+        self._keep(positions, merged, first.tolist())
+        self.judge(positions, merged, ranks)
 
     def judge(self, positions: Sequence[int], merged: Sequence[Merged | None], ranks: np.ndarray | None) -> None:
         """Judge maps, wherever they come from.
@@ -269,6 +291,8 @@ class SplitEvaluation(nn.Module):
             raise InputError(
                 f"{self.split.name}: none of its {len(self.split)} images could be read; on_bad_image=stop says why"
             )
+        if self._wanted:
+            self._kept = {k: v for part in _of_all_processes(self._kept) for k, v in part.items()}
         curves = {name: {LOCALIZER: self._metric(self.boxes, name).compute()} for name in self.protocols}
         for name, metrics in self.blind.items():
             assert isinstance(metrics, nn.ModuleDict)
@@ -276,7 +300,9 @@ class SplitEvaluation(nn.Module):
         pixels = _of_pixels(self.pixels.compute()) if self.pixels is not None else {}
         not_finite = sorted(self.split.ids[position] for position in gathered(self._not_finite))
         classification = self.classes.compute() if self.topk else {}
-        return Measured(classification, curves, pixels, not_finite)
+        with self.classes.sync_context():
+            rows = self.classes.rows()
+        return Measured(classification, curves, pixels, not_finite, (rows["index"], rows["ranks"]))
 
     def scalars(self) -> dict[str, float]:
         """The values to log while training, by the names of `names`; thresholds not fixed are chosen on this split."""
@@ -353,11 +379,16 @@ def _of_pixels(histograms: np.ndarray) -> dict[str, float]:
 
 def gathered(positions: set[int]) -> set[int]:
     """The union of a set over all processes."""
+    return set().union(*_of_all_processes(positions))
+
+
+def _of_all_processes(value: T) -> list[T]:
+    """What each process has."""
     if not (torch.distributed.is_available() and torch.distributed.is_initialized()):
-        return positions
-    parts: list[set[int]] = [set()] * torch.distributed.get_world_size()
-    torch.distributed.all_gather_object(parts, positions)
-    return set().union(*parts)
+        return [value]
+    parts = [value] * torch.distributed.get_world_size()
+    torch.distributed.all_gather_object(parts, value)
+    return parts
 
 
 def framed_mask(mask: np.ndarray, geometry: Geometry) -> np.ndarray:
