@@ -110,3 +110,17 @@ def test_methods(printed) -> None:
     rows = {line.split()[0]: numbers(line) for line in out.splitlines() if line.startswith(("cam ", "acol_1x1 "))}
     assert rows["cam"][-3:] == [1, 1, 1]
     assert all(0 < value < math.inf for value in rows["acol_1x1"][-3:])
+
+
+def test_tables(printed) -> None:
+    out = printed("tables", "--runs", "6", "--experiments", "2", "--table", "acol2018")
+    assert "collecting 6 run folders: " in out
+    assert re.search(r"wsol table acol2018 over them, 25 cells of 3 experiments: \d+\.\d\d s", out)
+
+
+def test_sweeps(printed) -> None:
+    out = printed("sweeps", "--trials", "2")
+    assert "2 trials (2 complete, 0 pruned)" in out
+    seconds = [float(number) for number in re.findall(r"(\d+\.\d\d) s a trial", out)]
+    assert len(seconds) == 2
+    assert all(number > 0 for number in seconds)

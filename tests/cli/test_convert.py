@@ -7,14 +7,16 @@ from collections import OrderedDict
 from pathlib import Path
 
 import pytest
+import timm
 import torch
 from torch import nn
-from torchvision.models import vgg16
+from torchvision.models import resnet18, vgg16
 
 from tests.conftest import SMALL_RUN
 from wsol import checkpoints
 from wsol.cli import convert, main
 from wsol.cli.compose import compose
+from wsol.interop import safetensors_file
 from wsol.interop.peers import PEERS
 
 DATA = ["data=creatures", *(word for word in SMALL_RUN if word.startswith("data."))]
@@ -141,3 +143,85 @@ def test_pickled_objects_are_not_loaded(tmp_path: Path, capsys) -> None:
     torch.save({"state_dict": {"fc.weight": torch.zeros(2, 2)}, "hook": Path}, tmp_path / "objects.pth")
     message = refused(capsys, f"weights={tmp_path / 'objects.pth'}", f"out={tmp_path / 'out'}")
     assert "holds pickled objects" in message
+
+
+def classifier(kind: str, tmp_path: Path) -> tuple[nn.Module, list[str]]:
+    """A classifier of five classes saved as its library saves it, and the words that convert it."""
+    torch.manual_seed(0)
+    network: nn.Module
+    if kind == "torchvision":
+        network, words = resnet18(num_classes=5), ["backbone=resnet18", "output_stride=32"]
+    else:
+        network, words = timm.create_model(kind, num_classes=5), ["backbone=timm", f"backbone.name={kind}"]
+    torch.save(network.state_dict(), tmp_path / "net.pth")
+    return network.eval(), [f"weights={tmp_path / 'net.pth'}", *words]
+
+
+@pytest.mark.parametrize("kind", ["torchvision", "resnet10t", "test_byobnet"])
+@torch.no_grad()
+def test_classifiers_of_libraries_have_maps_without_training(kind: str, tmp_path: Path, capsys) -> None:
+    """Same scores as the library's network, and maps whose means plus biases are the scores."""
+    network, words = classifier(kind, tmp_path)
+    assert main(["convert", *words, f"out={tmp_path / 'out'}"]) == 0
+    assert "output stride 32, 5 classes" in capsys.readouterr().out
+    file = tmp_path / "out" / "checkpoints" / "last.ckpt"
+    localizer, config = checkpoints.load_localizer(checkpoints.read(file), file)
+    assert (config.backbone.weights, config.method.pretrained_classifier) == (None, False)
+    images = torch.rand(2, 3, 96, 96)
+    output = localizer.eval()(images)
+    torch.testing.assert_close(output.logits, network(images), rtol=1e-4, atol=1e-5)
+    maps = localizer.maps(output, torch.arange(5).expand(2, -1))
+    bias = localizer.head.get_submodule("classifier").bias
+    torch.testing.assert_close(maps.mean((2, 3)) + bias, output.logits, rtol=1e-4, atol=1e-5)
+
+
+def test_a_classifier_with_its_dataset_and_method(tmp_path: Path, data_dir: Path) -> None:
+    torch.save(resnet18(num_classes=8).state_dict(), tmp_path / "net.pth")
+    words = [f"weights={tmp_path / 'net.pth'}", "backbone=resnet18", "method=adl", f"data_dir={data_dir}", *DATA]
+    assert main(["convert", *words, f"out={tmp_path / 'out.safetensors'}"]) == 0
+    localizer, config = checkpoints.load_localizer(checkpoints.read(tmp_path / "out.safetensors"), tmp_path)
+    assert (len(localizer.edits), config.choices.method, config.choices.data) == (3, "adl", "creatures")
+    assert len(set(localizer.classes or ())) == 8
+
+
+@pytest.mark.parametrize("kind", ["test_convnext", "test_efficientnet", "test_vit"])
+def test_classifiers_that_have_no_such_maps_are_refused(kind: str, tmp_path: Path, capsys) -> None:
+    """Behind the mean a ConvNeXt normalises, an EfficientNet has a convolution before it, a ViT reads a token."""
+    _, words = classifier(kind, tmp_path)
+    message = refused(capsys, *words, f"out={tmp_path / 'out'}")
+    assert "no linear classifier on the mean of the last features of backbone=timm" in message
+    assert "explainer=gradcam" in message
+
+
+def test_from_and_to_one_file(weights: Path, finished_run: Path, tmp_path: Path, capsys) -> None:
+    """A peer's weights, or a checkpoint, to one file; that to a run folder; the tensors stay what they are."""
+    one, two, again = tmp_path / "one.safetensors", tmp_path / "two.safetensors", tmp_path / "again"
+    assert main(["convert", f"weights={weights}", f"out={one}"]) == 0
+    fc = checkpoints.read(one)["state_dict"]["localizer.head.classifier.weight"]
+    assert torch.equal(fc, tensors(weights)["fc.weight"])
+    ckpt = finished_run / "checkpoints" / "best.ckpt"
+    assert main(["convert", f"weights={ckpt}", f"out={two}"]) == 0
+    assert main(["convert", f"weights={two}", f"out={again}"]) == 0
+    ours, theirs = checkpoints.read(ckpt), checkpoints.read(again / "checkpoints" / "last.ckpt")
+    assert theirs["wsol"] == ours["wsol"] == safetensors_file.read_header(two)
+    wanted, given = (checkpoints.own_state(content["state_dict"]) for content in (ours, theirs))
+    assert wanted.keys() == given.keys()
+    assert all(torch.equal(value, given[name]) for name, value in wanted.items())
+    assert (again / "config.yaml").read_text() == (finished_run / "config.yaml").read_text()
+    capsys.readouterr()
+    assert "is there already" in refused(capsys, f"weights={ckpt}", f"out={two}")
+    assert "brings its own; leave data out" in refused(capsys, f"weights={two}", f"out={tmp_path / 'x'}", "data=cub")
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["method=acol"], "method=...: the tensors tell it"),
+        (["backbone=resnet50", "delta=0.6"], "goes with weights of ACoL"),
+        (["backbone=vgg16"], "weights"),
+        (["backbone=resnte50"], "did you mean 'resnet50'"),
+    ],
+)
+def test_words_that_do_not_go_together(words: list[str], message: str, weights: Path, tmp_path: Path, capsys) -> None:
+    assert message in refused(capsys, f"weights={weights}", f"out={tmp_path / 'out'}", *words)
+    assert not (tmp_path / "out").exists()

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
@@ -13,6 +15,7 @@ from pathlib import Path
 import optuna
 import pytest
 import yaml
+from filelock import FileLock
 from hypothesis import given
 from hypothesis import strategies as st
 from omegaconf import OmegaConf
@@ -208,7 +211,8 @@ def test_a_study_whose_space_changed_is_refused_and_left_alone(tmp_path: Path) -
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"storage": "sqlite:////nowhere/at/all/study.db"}, "cannot be used"),
+        ({"storage": "sqlite:///{tmp}/no/such/folder/study.db"}, "cannot be used"),
+        ({"storage": "postgresql://nobody@127.0.0.1:1/none"}, "Nothing is lost: the same command goes on"),
         ({"storage": "memory"}, "expected sqlite, journal, or the URL"),
         ({"sampler": "grid"}, "unknown sweep.sampler 'grid'"),
         ({"pruner": "median_"}, "did you mean 'median'"),
@@ -216,8 +220,29 @@ def test_a_study_whose_space_changed_is_refused_and_left_alone(tmp_path: Path) -
 )
 def test_storage_out_of_reach_and_unknown_names_are_refused(tmp_path: Path, changes: dict, message: str) -> None:
     with pytest.raises(InputError) as caught:
-        study(tmp_path / "s", **changes)
+        study(tmp_path / "s", **{key: value.format(tmp=tmp_path) for key, value in changes.items()})
     assert message in str(caught.value)
+
+
+def test_a_locked_database_is_one_message_and_left_as_it_is(tmp_path: Path) -> None:
+    storage = f"sqlite:///{tmp_path / 'study.db'}?timeout=0.1"
+    made = study(tmp_path / "s", storage=storage)
+    made.fill(2)
+    with contextlib.closing(sqlite3.connect(tmp_path / "study.db")) as other:
+        other.execute("BEGIN EXCLUSIVE")
+        for do in (lambda: study(tmp_path / "s", storage=storage), made.trials, made.claim, lambda: made.fill(5)):
+            with pytest.raises(InputError, match=r"cannot be used \(.*database is locked"):
+                do()
+    assert [trial.state for trial in made.trials()] == [TrialState.WAITING] * 2
+
+
+def test_a_study_that_another_worker_does_not_let_go_of_is_one_message(tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setattr("wsol.cli.sweep_study.PATIENCE", 0.1)
+    made = study(tmp_path / "s")
+    made.fill(1)
+    with FileLock(tmp_path / "s" / "locks" / "study"), pytest.raises(InputError, match="Is it locked by another"):
+        study(tmp_path / "s").claim()
+    assert made.claim().trial.number == 0
 
 
 def test_a_corrupt_database_is_one_message(tmp_path: Path) -> None:

@@ -15,6 +15,8 @@ import pytest
 from tests.conftest import SMALL_RUN
 from tests.tables.runs_made_up import make_run, recorded
 from wsol.cli import main
+from wsol.cli.pinned import pinned
+from wsol.tables.collect import comparable
 
 SMALL = [word for word in SMALL_RUN if not word.startswith("trainer.max_epochs")]
 
@@ -43,6 +45,34 @@ def test_measured_stands_beside_published_and_missing_rows_name_their_command(
     assert "+2.80" in out
 
 
+def test_rows_with_the_classes_of_others_are_filled_by_their_evaluations(tmp_path: Path, capsys, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    config = recorded(["experiment=ilsvrc/acol_vgg16"])
+    run = make_run(Path("runs/any"), config, protocol="acol2018", error=37.04)
+    assert main(["table", "acol2018"]) == 0
+    assert "wsol eval run=runs/any classes=<the classes of dpn131, such as dpn131.csv>" in capsys.readouterr().out
+    evaluation = make_run(run / "eval" / "now", config, protocol="acol2018", error=26.06, classification=19.0)
+    (evaluation / "checkpoints").rmdir()
+    results = json.loads((evaluation / "results.json").read_text())
+    (evaluation / "results.json").write_text(json.dumps({**results, "classes": {"name": "dpn131"}}))
+    assert main(["table", "acol2018", "--format", "json"]) == 0
+    found = cells(capsys.readouterr().out)
+    own, others, ensemble = (
+        {column: cell for (row, column), cell in found.items() if row == label}
+        for label in (
+            "VGGnet-ACoL, ILSVRC",
+            "VGGnet-ACoL with DPN-131's classes, ILSVRC",
+            "VGGnet-ACoL with a DPN ensemble's classes, ILSVRC",
+        )
+    )
+    assert own["top-1 loc"]["measured"] == pytest.approx(57.04)
+    assert own["top-1 cls"]["measured"] == 25.0
+    assert others["top-1 loc"]["measured"] == pytest.approx(46.06)
+    assert others["top-1 loc"]["difference"] == pytest.approx(0.0)
+    assert others["top-1 cls"]["measured"] == 19.0
+    assert ensemble["top-1 loc"]["measured"] is None
+
+
 def test_the_suffix_of_out_says_the_form(tmp_path: Path, capsys) -> None:
     for suffix, word in ((".md", "| row |"), (".tex", r"\toprule"), (".csv", "row,column"), (".json", '"cells"')):
         file = tmp_path / "new" / f"table{suffix}"
@@ -54,6 +84,7 @@ def test_the_suffix_of_out_says_the_form(tmp_path: Path, capsys) -> None:
 BAD = [
     (["cam2061-2"], "did you mean 'cam2016-2'"),
     (["/nowhere.yaml"], "no such file"),
+    (["creatures", "--out", "dir.md"], "that is no file"),
     (["creatures", "--rnu"], "unknown option '--rnu'"),
     (["creatures", "loader.batchsize=3"], "did you mean 'loader.batch_size'"),
     (["mine.yaml"], "unknown experiment of row 'r': 'no/such'|unknown experiment of row 'r' 'no/such'"),
@@ -64,6 +95,7 @@ BAD = [
 def test_bad_input_is_one_message(tmp_path: Path, capsys, monkeypatch, words: list[str], message: str) -> None:
     monkeypatch.chdir(tmp_path)
     make_run(Path("runs/any"), recorded(["experiment=demo"]))
+    Path("dir.md").mkdir()
     Path("mine.yaml").write_text(
         "title: t\nsource: s\ncolumns: {a: {metric: m, of: pixels}}\nrows: [{label: r, experiment: no/such}]\n"
     )
@@ -130,3 +162,77 @@ def test_three_methods_and_two_seeds_survive_kill_9(tmp_path: Path, data_dir: Pa
     assert all(len(cell["seeds"]) == 2 and not cell["missing"] for cell in cells(done.stdout).values())
     assert len(list(tmp_path.rglob("config.yaml"))) == 6
     assert all(file.stat().st_mtime_ns == when for file, when in before.items())
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (lambda run: (run / "results.json").write_text("{"), "results.json: corrupt"),
+        (lambda run: (run / "config.yaml").write_text("a: ["), "config.yaml: unreadable"),
+        (
+            lambda run: make_run(run.parent / "other", recorded(["experiment=demo"]), seed=1, fingerprint="0" * 64),
+            "are not the same data",
+        ),
+    ],
+    ids=["corrupt results", "corrupt config", "other data"],
+)
+@pytest.mark.parametrize("words", [[], ["--run"]], ids=["print", "run"])
+def test_runs_that_cannot_be_trusted_stop_the_table_and_nothing_is_written(
+    tmp_path: Path, capsys, monkeypatch, damage, message: str, words: list[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    damage(make_run(Path("runs/any"), recorded(["experiment=demo"])))
+    Path("table.md").write_text("of yesterday")
+    before = {file: file.read_bytes() for file in tmp_path.rglob("*") if file.is_file()}
+    assert main(["table", "creatures", "--out", "table.md", *words]) == 2
+    error = capsys.readouterr().err
+    assert message in error
+    assert "Traceback" not in error
+    assert {file: file.read_bytes() for file in tmp_path.rglob("*") if file.is_file()} == before
+
+
+def test_a_row_without_runs_is_missing_and_says_how_to_make_them(tmp_path: Path, capsys, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main(["table", "creatures"]) == 0
+    out = capsys.readouterr().out
+    assert out.count("missing") >= 9
+    assert "wsol train experiment=demo_acol seed=1 resume=true" in out
+    assert list(tmp_path.iterdir()) == []
+
+
+PINNED = ["demo_acol", "cub/acol_vgg16", "choe2020/cub/cam_vgg16", "choe2020/openimages/adl_resnet50"]
+
+
+@pytest.mark.parametrize("experiment", PINNED)
+@pytest.mark.parametrize("words", [[], ["trainer.max_epochs=3", "optim=adamw", "method=cam"]], ids=["", "overridden"])
+def test_what_an_experiment_pins_is_in_the_config_of_its_runs(experiment: str, words: list[str]) -> None:
+    config = comparable(recorded([f"experiment={experiment}", *words]))
+    found = pinned(experiment, words)
+    assert {key: config[key] for key in found} == found
+    assert found
+    assert "trainer.max_epochs" not in found or not words
+
+
+def test_nothing_is_taken_for_pinned_that_might_not_be(tmp_path: Path) -> None:
+    (tmp_path / "experiment").mkdir()
+
+    def found(text: str, words: tuple[str, ...] = ()) -> dict:
+        (tmp_path / "experiment" / "mine.yaml").write_text(text)
+        return pinned("mine", words, [str(tmp_path)])
+
+    head = "# @package _global_\n"
+    assert found(head + "seed: 3\ntopk: [1]\nlabel_smoothing: 0.1\noptim: {optimizer: {lr: 1e-4}}\n") == {
+        "label_smoothing": 0.1
+    }, "a list, a text that Hydra reads as a number, and the seed are not"
+    assert found("label_smoothing: 0.1\n") == {}, "it lies in another package"
+    assert found(head + "defaults: [_self_, {override /data: cub}]\nlabel_smoothing: 0.1\n") == {}
+    assert found(head + "label_smoothing: 0.1\n", ("+extra=cub",)) == {}
+    assert found(head + "label_smoothing: [") == {}
+    below = head + "defaults: [/experiment/choe2020/cub/acol_vgg16, _self_]\noptim: {optimizer: null}\n"
+    assert "optim.optimizer.lr" not in found(below)
+    assert found(below)["trainer.max_epochs"] == 50
+    between = head + "defaults: [/experiment/choe2020/cub/acol_vgg16, {/trainer: default}, _self_]\nimage_size: 32\n"
+    assert found(between) == {"image_size": 32}
+    two = head + "defaults: [/experiment/choe2020/cub/acol_vgg16, /experiment/cub/acol_vgg16]\n"
+    assert found(two)["trainer.max_epochs"] == 60, "the later one counts"
+    assert pinned("no/such") == {}

@@ -7,6 +7,8 @@ import time
 from pathlib import Path
 
 import pytest
+import yaml
+from omegaconf import OmegaConf
 
 from tests.tables.runs_made_up import make_run, recorded
 from wsol.errors import InputError
@@ -82,6 +84,47 @@ def test_a_corrupt_file_is_named(tmp_path: Path, config: dict) -> None:
         collect(tmp_path)
 
 
+TEXTS = {
+    "as recorded": lambda config: OmegaConf.to_yaml(OmegaConf.create(config)),
+    "by another hand": lambda config: "# by hand\n\n" + yaml.safe_dump(config, indent=4) + "# end\n",
+    "one line": lambda config: json.dumps(config),
+}
+
+
+@pytest.mark.parametrize("how", TEXTS)
+def test_a_config_read_in_parts_is_the_config(tmp_path: Path, config: dict, how: str) -> None:
+    odd = {**config, "seed": 7, "note": "a: b\n\n- c\n# d", "data": {**config["data"], "list": [{"a": 1}, [2]]}}
+    run = make_run(tmp_path / "run", odd)
+    (run / "config.yaml").write_text(TEXTS[how](odd))
+    (found,) = collect(tmp_path)
+    assert found.config == comparable(odd)
+    assert found.seed == 7
+    assert found.experiment == (None if how == "one line" else "tiny_imagenet50/cam_resnet18")
+
+
+@pytest.mark.parametrize("text", ["", "- 1\n- 2\n", "seed\n"])
+def test_a_config_that_is_no_mapping_is_refused(tmp_path: Path, config: dict, text: str) -> None:
+    (make_run(tmp_path / "run", config) / "config.yaml").write_text(text)
+    with pytest.raises(InputError, match=r"run/config.yaml: expected a mapping"):
+        collect(tmp_path)
+
+
+def test_evaluations_by_another_map_maker_or_with_other_classes_are_not_the_runs_own(tmp_path, config: dict) -> None:
+    run = make_run(tmp_path / "run", config)
+    explained = {**config, "choices": {**config["choices"], "explainer": "gradcam"}}
+    make_run(run / "eval" / "1", explained, protocol="choe2020", error=33)
+    by_others = make_run(run / "eval" / "2", config, protocol="choe2020", error=34)
+    results = json.loads((by_others / "results.json").read_text())
+    (by_others / "results.json").write_text(json.dumps({**results, "classes": {"name": "dpn131"}}))
+    (found,) = collect(tmp_path)
+    assert {row["protocol"] for row in found.results()["localization"]} == {"cam2016"}
+    (row,) = (
+        row for row in found.results("dpn131")["localization"] if (row["maps"], row["split"]) == ("localizer", "test")
+    )
+    assert (row["protocol"], row["gt_known_error"]) == ("choe2020", 34)
+    assert found.results("dpn92")["localization"] == []
+
+
 def test_what_is_nearly_the_run_is_offered(tmp_path: Path, config: dict) -> None:
     make_run(tmp_path / "far", recorded(["experiment=demo"]))
     assert nearest(collect(tmp_path), comparable(config)) is None
@@ -101,4 +144,4 @@ def test_a_thousand_runs_are_collected_in_time(tmp_path: Path, config: dict) -> 
         (folder / "results.json").write_text(results)
     started = time.process_time()
     assert len(collect(tmp_path)) == 1000
-    assert time.process_time() - started < 4  # the aim is 2 s; the test machine may be busy
+    assert time.process_time() - started < 2

@@ -14,8 +14,9 @@ import pytorch_lightning as pl
 from omegaconf import DictConfig, OmegaConf
 
 from wsol import build, runs, scoring
-from wsol.cli import judge, networks, show
+from wsol.cli import judge, logged, networks, show
 from wsol.cli.networks import Network
+from wsol.cli.other_classes import OtherClasses
 from wsol.data.module import LocalizationData
 from wsol.data.source import Source
 from wsol.errors import InputError, unknown
@@ -34,6 +35,8 @@ def run(config: DictConfig) -> int:
         raise unknown("split", config.split, ("test", "val"))
     if config.recognize not in (None, *WAYS):
         raise unknown("recognize", config.recognize, WAYS)
+    if config.recognize is not None and config.classes is not None:
+        raise InputError("recognize=... looks again with the network's own classes: leave classes=... out")
     network = networks.find(config, "wsol eval run=<run folder>")
     settings = merged(network.trained, config)
     if config.explainer is None and network.file is None:
@@ -65,16 +68,22 @@ def check_classes(network: Network, source: Source) -> None:
 def evaluate(settings: DictConfig, config: DictConfig, network: Network, data: LocalizationData) -> None:
     """Judge, write results.json and print the table."""
     splits = [config.split] if config.split == "val" else ["val", "test"]
-    evaluations = judge.evaluations(settings, data, splits, baselines=True, keep=judge.PICTURES)
-    if config.split not in evaluations:
+    if config.split not in data.splits:
         raise InputError(f"split={config.split}: the dataset has {', '.join(data.splits)} only")
+    other = OtherClasses(config, settings, data) if config.classes is not None else None
+    for_thresholds = settings.copy()
+    if other is not None:  # which are chosen without looking at classes
+        for_thresholds.topk = []
+    made = partial(judge.evaluations, data=data, baselines=True, keep=judge.PICTURES)
+    evaluations = {**made(for_thresholds, splits=splits[:-1]), **made(settings, splits=splits[-1:])}
     folder = output_folder(config.out, network.folder)
     trainer: pl.Trainer = build.build_trainer(
-        settings.trainer, logger=False, callbacks=[], default_root_dir=str(folder)
+        settings.trainer, logger=logger(settings, folder), callbacks=[], default_root_dir=str(folder)
     )
+    channels_last = build.resolve_layout(settings.memory_format)
     module = LocalizerModule(
         network.localizer,
-        channels_last=build.resolve_layout(settings.memory_format),
+        channels_last=channels_last,
         explainer=networks.explainer(config),
     )
     again = recognitions(config, evaluations, data, module)
@@ -85,14 +94,30 @@ def evaluate(settings: DictConfig, config: DictConfig, network: Network, data: L
                     evaluations, data, folder, config, network, trainer.global_rank
                 ).items():
                     evaluations[name].writer = writers.enter_context(writer)
+            if other is not None:
+                evaluations[config.split].elsewhere = other.find(trainer, channels_last)
+            seen = logged.watch(trainer, evaluations)
             results = judge.judge(trainer, module, data, evaluations, again)
         trainer.strategy.barrier()  # all maps are written
     if trainer.is_global_zero:
         runs.write_config(folder, settings)
         extra: dict[str, Any] = {"checkpoint": {"file": network.title}}
+        if other is not None:
+            extra["classes"] = other.about
         if config.save_maps:
             extra["error_kinds"] = look(evaluations, module, folder)
+        judge.keep_verdicts(folder, module.measured, evaluations)
         show.results(judge.write(folder, settings, module, data, trainer, results, **extra))
+    logged.tell(trainer, module, seen, data.source.classes, folder)
+
+
+def logger(settings: DictConfig, folder: Path) -> list[Any]:
+    """The logger that is asked for, if any, under the run's name with ``-eval`` behind it."""
+    if not settings.logger:
+        return []
+    named = settings.copy()
+    named.name = f"{settings.name}-eval"
+    return [build.instantiate(settings.logger, "logger", **build.logger_arguments(named, folder))]
 
 
 def recognitions(
@@ -134,9 +159,8 @@ def look(evaluations: Mapping[str, SplitEvaluation], module: LocalizerModule, fo
     *_, (name, evaluation) = evaluations.items()
     maps = open_maps(folder / "maps" / name)
     classes = sorted((folder / "maps" / name).glob("classes-*.csv"))
-    ranks = ranks_of(
-        evaluation.split.labels, read_predictions(classes, evaluation.split, module.localizer.classes or ())
-    )
+    own = read_predictions(classes, evaluation.split, module.localizer.classes or ())
+    ranks = evaluation.elsewhere.ranks if evaluation.elsewhere else ranks_of(evaluation.split.labels, own)
     val = module.measured.get("val") if name != "val" else None
     rows = scoring.look(evaluation, module.measured[name], maps, ranks, val)
     return scoring.write_looked(folder / "per_image.csv", rows)
@@ -181,7 +205,7 @@ def merged(trained: DictConfig, config: DictConfig) -> DictConfig:
     ):
         if config[key] is not None:
             settings.loader[name] = config[key]
-    settings.trainer = config.trainer
+    settings.trainer, settings.logger = config.trainer, config.logger
     settings.name = f"{trained.name}"
     return settings
 

@@ -7,13 +7,15 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytorch_lightning as pl
 from omegaconf import DictConfig, OmegaConf
 
-from wsol import build, runs
+from wsol import build, runs, verdicts
 from wsol.cli import pictures
 from wsol.data.module import LocalizationData
-from wsol.evaluation import Picture, SplitEvaluation, localization_table
+from wsol.evaluation import LOCALIZER, Measured, Picture, SplitEvaluation, localization_table
+from wsol.metrics import chosen
 from wsol.module import LocalizerModule
 from wsol.recognition import Recognition
 
@@ -103,6 +105,40 @@ def write(
             "parameters": sum(p.numel() for p in module.localizer.parameters()),
         },
     )
+
+
+def keep_verdicts(folder: Path, measured: Mapping[str, Measured], evaluations: Mapping[str, SplitEvaluation]) -> None:
+    """Write what was found of each image, for comparisons paired by image; see `wsol.verdicts`."""
+    arrays: dict[str, np.ndarray] = {}
+    for split, found in measured.items():
+        evaluation = evaluations[split]
+        images = len(evaluation.split)
+        arrays |= verdicts.arrays_of(split, list(evaluation.split.ids), evaluation.split.labels)
+        positions, ranks = found.ranks
+        if evaluation.topk:
+            arrays[f"{split}/ranks"] = verdicts.pack(ranks, positions, images, np.uint16)
+        for name, at in _thresholds(evaluation, found, measured.get("val") if split != "val" else None).items():
+            curves = found.curves[name][LOCALIZER]
+            arrays[f"{split}/{name}"] = np.array([len(curves.ious), curves.labels is not None], np.uint8)
+            for origin, columns in at.items():
+                for error in curves.names():
+                    right = np.rint(curves.right(error, columns) * len(curves.ious))
+                    packed = verdicts.pack(right, curves.positions, images, np.uint8)
+                    arrays[f"{split}/{name}/{origin}/{error}_error"] = packed
+    if arrays:
+        verdicts.write(folder, arrays)
+
+
+def _thresholds(
+    evaluation: SplitEvaluation, measured: Measured, val: Measured | None
+) -> dict[str, dict[str, np.ndarray]]:
+    """Positions of the reported thresholds by protocol and origin, those of `localization_table`."""
+    found = {}
+    for name, protocol in evaluation.protocols.items():
+        fullsup = val.curves.get(name, {}).get(LOCALIZER) if val else None
+        curves = measured.curves[name][LOCALIZER]
+        found[name] = chosen(protocol, curves, fullsup if fullsup and fullsup.images else None)
+    return found
 
 
 def shown(module: LocalizerModule) -> list[Picture]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
@@ -11,11 +10,11 @@ from omegaconf import DictConfig, OmegaConf
 
 from wsol import build, checkpoints
 from wsol.cli.compose import compose
-from wsol.errors import InputError, unknown
+from wsol.errors import InputError
 from wsol.explain.base import Explainer
 from wsol.localizer import Localizer
 
-log = logging.getLogger("wsol")
+checkpoint_file = checkpoints.find
 
 
 @dataclass(frozen=True)
@@ -53,11 +52,12 @@ def find(config: DictConfig, example: str) -> Network:
             raise InputError(f"{key}={config[key]}: goes with model=torchvision or model=timm; a run has its own")
     if config.run is None:
         raise InputError(f"which run? {example}, or model=torchvision name=resnet50 weights=DEFAULT")
-    file = checkpoint_file(Path(config.run), config.checkpoint)
+    file = checkpoints.find(Path(config.run), config.checkpoint)
     checkpoint = checkpoints.read(file)
     localizer, trained = checkpoints.load_localizer(checkpoint, file, trust=config.trust)
     guard(trained, config)
-    return Network(localizer, trained, str(file), file.parent.parent, file)
+    folder = file.parent.parent if file.parent.name == "checkpoints" else file.with_suffix("")
+    return Network(localizer, trained, str(file), folder, file)
 
 
 def _plain(config: DictConfig) -> Network:
@@ -82,24 +82,3 @@ def guard(trained: DictConfig, config: DictConfig) -> None:
     for key in ("data", "transform", "loader", "protocol"):
         if config.get(key) is None:
             build.check(trained[key], key, trust=config.trust)
-
-
-def checkpoint_file(run: Path, name: str) -> Path:
-    """The checkpoint meant by a run folder and ``best``, ``last`` or a file name; ``best`` falls back to last.
-
-    Raises:
-        InputError: there is none.
-    """
-    if run.is_file():
-        return run
-    folder = run / "checkpoints"
-    if not folder.is_dir():
-        raise InputError(f"{run}: no run there (no checkpoints folder); expected a folder that `wsol train` made")
-    there = {file.stem: file for file in sorted(folder.glob("*.ckpt"))}
-    stem = Path(name).stem if name.endswith(".ckpt") else name
-    if stem == "best" and "best" not in there and "last" in there:
-        log.info("%s keeps no best checkpoint (nothing was monitored): judging the last one", run)
-        return there["last"]
-    if stem not in there:
-        raise unknown(f"checkpoint of {run}", name, there)
-    return there[stem]

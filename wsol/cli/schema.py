@@ -74,6 +74,7 @@ class Eval:
     on_bad_image: str | None = _key(None, "stop or skip; default as in the run")
     save_maps: bool = _key(False, "keep the maps of all judged images in <out>/maps, for `wsol score`")
     maps_dtype: str = _key("auto", "of kept maps: float32, float16, uint8; auto is float32 up to 64 x 64, else uint8")
+    classes: Any = _key(None, "in place of the run's own: CSV (image_id,class,score), a second run or its checkpoint")
     recognize: str | None = _key(None, "classify again by the maps, too: crop (CAM's box) or weighted (pixel by pixel)")
     name: str | None = _key(None, "of the network of model=torchvision or model=timm")
     weights: str | None = _key(None, "of that network: DEFAULT (torchvision), pretrained (timm), a path; null: random")
@@ -85,6 +86,7 @@ class Eval:
     explainer: Any = _group()
     model: Any = _group()
     trainer: Any = _group()
+    logger: Any = _group()
 
 
 @dataclass
@@ -140,6 +142,23 @@ class Score:
 
 
 @dataclass
+class Report:
+    """`wsol report`."""
+
+    split: str = _key("test", "the split to show: test or val")
+    limit: int | None = _key(None, "show only so many images, spread evenly over the split")
+    picture_side: int = _key(320, "longer side of the pictures, pixels")
+    out: str | None = _key(None, "folder to write; default <first run>/report/<date and time>")
+    force: bool = _key(False, "replace an earlier report there; --force is the same")
+    data_dir: str | None = _key(None, "where datasets lie; default as in the runs")
+    batch_size: int | None = _key(None, "of the network where maps are to be made; default as in the run")
+    num_workers: int | None = _key(None, "likewise")
+    trust: bool = _key(False, "build objects of any package that a run's config names")
+    choices: dict[str, Any] = field(default_factory=dict)
+    protocol: Any = _group()
+
+
+@dataclass
 class Convert:
     """`wsol convert`."""
 
@@ -148,10 +167,30 @@ class Convert:
     delta: float | None = _key(None, "threshold of ACoL's erasing, as it was trained; default the other program's")
     data_dir: str = _key("data", "where datasets lie")
     runs_dir: str = _key("runs", "where run folders go")
-    out: str | None = _key(None, "the new run folder; default <runs_dir>/convert-<name of the file>/<date and time>")
+    out: str | None = _key(None, "run folder, or .safetensors file; default <runs_dir>/convert-<name>/<date and time>")
     choices: dict[str, Any] = field(default_factory=dict)
     data: Any = _group()
     transform: Any = _group()
+    backbone: Any = _group()
+    method: Any = _group()
+
+
+@dataclass
+class Export:
+    """`wsol export`."""
+
+    run: str | None = _key(None, "run folder of `wsol train`, or a checkpoint file")
+    checkpoint: str = _key("best", "best, last, or the name of a file in the run's checkpoints")
+    format: str = _key("onnx", "onnx, torch_export or safetensors (reloadable by this program)")
+    out: str | None = _key(None, "file to write; default <run folder>/export/model.onnx, .pt2 or .safetensors")
+    force: bool = _key(False, "overwrite the file")
+    top: int | None = _key(None, "maps of the so many best classes come out; default 5, or all if there are fewer")
+    normalise: bool | None = _key(None, "false: take images already normalised; default true: take RGB in [0, 1]")
+    image_size: int | None = _key(None, "side of the network's input, pixels; default as in the run")
+    opset: int | None = _key(None, "of ONNX; default torch's choice")
+    check: bool | None = _key(None, "false: do not compare what was written with the network; default true")
+    trust: bool = _key(False, "build objects of any package that the checkpoint's config names")
+    choices: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass
@@ -203,13 +242,81 @@ class DataVerify:
     transform: Any = _group()
 
 
+@dataclass
+class Features:
+    """What the verbs on features share."""
+
+    run: str | None = _key(None, "run folder of `wsol train`, or a checkpoint file")
+    checkpoint: str = _key("best", "best, last, or the name of a file in the run's checkpoints")
+    out: str | None = _key(None, "folder to write; default <run folder>/<verb>/<date and time>")
+    batch_size: int = _key(32, "images at once")
+    num_workers: Any = _key("auto", "loading processes, or auto")
+    image_size: int | None = _key(None, "side of the network's input, pixels; default as in the run")
+    device: str = _key("auto", "auto, cpu, cuda")
+    data_dir: str = _key("data", "where datasets lie")
+    trust: bool = _key(False, "build objects of any package that the checkpoint's config names")
+    choices: dict[str, Any] = field(default_factory=dict)
+    transform: Any = _group()
+
+
+@dataclass
+class Svm(Features):
+    """`wsol svm`."""
+
+    runs_dir: str = _key("runs", "where the results of a bare backbone go")
+    point: str | None = _key(None, "where features are read: point or module; default what the head's pooling reads")
+    crops: Any = _key(["whole"], "of train and test images: some of whole, map (a class map's box), box (the true one)")
+    maps: str | None = _key(None, "for crops=map: the localizer's or the svm's; default localizer for a run, else svm")
+    train_on: str = _key("same", "the SVM learns from images cut the same way, or from whole ones: same or whole")
+    threshold: float | None = _key(None, "of the map's box, part of its maximum; default the protocol's fixed one")
+    C: Any = _key(1.0, "cost of the SVM; a list: the best in cross-validation on the training images")
+    l2: bool = _key(True, "scale the features of each image to length 1")
+    seed: int = _key(0, "of the SVM's solver and of cross-validation")
+    data: Any = _group()
+    backbone: Any = _group()
+    protocol: Any = _group()
+
+
+@dataclass
+class Units(Features):
+    """`wsol units`."""
+
+    split: str = _key("test", "whose images are looked at")
+    classes: list[Any] | None = _key(None, "these classes, by name or index; default all")
+    units: int = _key(5, "of each class the so many with the greatest weights")
+    images: int = _key(6, "of each unit the so many images that activate it most")
+    threshold: float = _key(0.5, "of the region shown, part of the unit's maximum in the image")
+    data: Any = _group()
+
+
+@dataclass
+class Concept(Features):
+    """`wsol concept`."""
+
+    positives: Any = _key(None, "images that show it: a folder, a file, a glob in quotes, or a list of these")
+    negatives: Any = _key(None, "images that do not")
+    images: Any = _key(None, "images to draw maps of; default those held out")
+    runs_dir: str = _key("runs", "where the results of a bare backbone go")
+    point: str | None = _key(None, "where features are read: point or module; default what the head's pooling reads")
+    held_out: float = _key(0.25, "share of the positives and of the negatives that the SVM does not learn from")
+    C: Any = _key(1.0, "cost of the SVM; a list: the best in cross-validation on what it learns from")
+    l2: bool = _key(True, "scale the features of each image to length 1")
+    seed: int = _key(0, "of what is held out and of the SVM")
+    backbone: Any = _group()
+
+
 VERBS = {
     "train": Train,
     "ae": Ae,
     "eval": Eval,
     "predict": Predict,
     "score": Score,
+    "report": Report,
+    "svm": Svm,
+    "units": Units,
+    "concept": Concept,
     "convert": Convert,
+    "export": Export,
     "kit": Kit,
     "data_verify": DataVerify,
     "sweep": Sweep,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 import sys
 import warnings
 from collections.abc import Mapping, Sequence
@@ -16,6 +15,7 @@ from omegaconf import DictConfig
 from rich.console import Console
 from rich.table import Table
 
+from wsol import runs
 from wsol.data.module import LocalizationData
 from wsol.evaluation import LOCALIZER
 from wsol.localizer import Localizer
@@ -44,7 +44,7 @@ NOISE = (
 def start_logging() -> None:
     """Say what the package says on standard error; of Lightning only warnings."""
     logger = logging.getLogger("wsol")
-    logger.setLevel(logging.WARNING if int(os.environ.get("LOCAL_RANK", 0)) > 0 else logging.INFO)
+    logger.setLevel(logging.INFO if runs.is_first_process() else logging.WARNING)
     for old in [handler for handler in logger.handlers if type(handler) is logging.StreamHandler]:
         logger.removeHandler(old)  # it writes to the standard error of an earlier call
     handler = logging.StreamHandler(sys.stderr)
@@ -75,7 +75,8 @@ def results(file: Path) -> None:
     judged = next(reversed(content["classification"]), "train")
     images = content["data"]["splits"][judged]["images"]
     seed = "" if content["seed"] is None else f", seed {content['seed']}"
-    console.print(f"\n[bold]{content['name']}[/bold]{seed}, {judged} split ({images:,} images)")
+    classes = f", classes of {content['classes']['name']}" if "classes" in content else ""
+    console.print(f"\n[bold]{content['name']}[/bold]{seed}, {judged} split ({images:,} images){classes}")
     rows = [row for row in content["localization"] if row["split"] == judged]
     if rows:
         console.print(localization_table(rows))
@@ -87,7 +88,7 @@ def results(file: Path) -> None:
         console.print(differences(content["against"]["differences"]))
     for split, values in content["classification"].items():
         if values:
-            console.print(f"classification error, {split}: {_percent(values)}")
+            console.print(f"classification error, {split}{classes}: {_percent(values)}")
     for split, found in content.get("recognition", {}).items():
         values = ", ".join(f"{_label(k)} {found[k]:.2f} % (gain {gain:+.2f})" for k, gain in found["gain"].items())
         console.print(f"classification error by {found['how']}, {split}: {values}")

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import multiprocessing
 import os
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import yaml
-from omegaconf import DictConfig, OmegaConf
+from filelock import FileLock
+from omegaconf import DictConfig, ListConfig, OmegaConf
 
-from wsol.cli.compose import compose, groups
+from wsol.cli.compose import check_resolves, compose, groups
 from wsol.errors import InputError
 
 OPTIONS = (
@@ -131,12 +133,26 @@ def _check(settings: Mapping[str, Any], base: Sequence[str], config_dirs: Sequen
     return compose("train", base, config_dirs)
 
 
+def _check_devices(config: DictConfig) -> None:
+    """Refuse trials of several processes: they could not be pruned, nor taken over, as one."""
+    check_resolves(config)
+    devices = config.trainer.devices
+    single = len(devices) == 1 if isinstance(devices, ListConfig) else str(devices) == "1"
+    if config.trainer.num_nodes != 1 or not single:
+        raise InputError(
+            "a trial of wsol sweep runs on one device: set trainer.devices=1. Several devices are used by "
+            "sweep.workers=..., several machines by the same command on each; trials of several devices need "
+            "wsol sweep --wandb"
+        )
+
+
 def wandb_sweep(settings: Mapping[str, Any], base: Sequence[str], mode: str) -> dict[str, Any]:
     """The same search as a config for `wandb sweep`: each agent runs `wsol train` with logger=wandb."""
     from wsol.cli.search_space import read_space
 
     stop = {"early_terminate": {"type": "hyperband", "min_iter": max(1, settings["warmup_epochs"])}}
     return {
+        "program": "wsol",
         "method": "random" if settings["sampler"] == "random" else "bayes",
         "metric": {"name": settings["metric"], "goal": {"min": "minimize", "max": "maximize"}[mode]},
         "run_cap": settings["trials"],
@@ -151,6 +167,7 @@ def _search(settings: Mapping[str, Any], base: Sequence[str], config_dirs: Seque
     from wsol.cli.sweep_worker import Sweep, work
     from wsol.tables.collect import comparable
 
+    _check_devices(config)
     folder = Path(settings["folder"] or Path(config.runs_dir) / _name(config, settings)).resolve()
     mode = _mode(settings["metric"])
     sweep = Sweep(str(folder), settings, tuple(base), tuple(config_dirs), mode, config.trainer.max_epochs)
@@ -195,8 +212,9 @@ def _in_processes(sweep: Any, workers: int) -> bool:
     context = multiprocessing.get_context("spawn")
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     started = [context.Process(target=process, args=(sweep, max(1, cores // workers))) for _ in range(workers)]
-    for worker in started:
-        worker.start()
+    for number, worker in enumerate(started):
+        with _one_gpu(number):
+            worker.start()
     try:
         for worker in started:
             worker.join()
@@ -207,13 +225,32 @@ def _in_processes(sweep: Any, workers: int) -> bool:
     return all(worker.exitcode == 0 for worker in started)
 
 
+@contextlib.contextmanager
+def _one_gpu(worker: int) -> Iterator[None]:
+    """Let a process that is started meanwhile see one GPU alone: workers are dealt out to those there are."""
+    import torch
+
+    name, before = "CUDA_VISIBLE_DEVICES", os.environ.get("CUDA_VISIBLE_DEVICES")
+    count = torch.cuda.device_count()
+    if count > 1:
+        os.environ[name] = (before.split(",") if before else [str(i) for i in range(count)])[worker % count]
+    try:
+        yield
+    finally:
+        if count > 1:
+            os.environ.pop(name)
+        if before is not None:
+            os.environ[name] = before
+
+
 def _judge_once(folder: Path, run: Path) -> None:
     """Judge the best trial on the test split, unless that was done."""
     from wsol.cli import eval as eval_verb
 
     out = folder / "test"
-    if not (out / "results.json").exists():
-        eval_verb.run(compose("eval", [f"run={run}", f"out={out}"]))
+    with FileLock(folder / "locks" / "test"):  # another machine's worker may have come to its end, too
+        if not (out / "results.json").exists():
+            eval_verb.run(compose("eval", [f"run={run}", f"out={out}"]))
 
 
 def _say(content: Mapping[str, Any], folder: Path) -> None:

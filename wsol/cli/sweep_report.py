@@ -12,6 +12,7 @@ from typing import Any
 
 import optuna
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 from optuna.importance import PedAnovaImportanceEvaluator, get_param_importances
 from optuna.trial import FrozenTrial, TrialState
 
@@ -95,7 +96,8 @@ def history(study: SweepStudy, metric: str) -> Figure:
     numbers, values = zip(*complete, strict=True)
     choose = min if study.mode == "min" else max
     axes.plot(numbers, values, "o", label="complete")
-    axes.plot(numbers, [choose(values[: i + 1]) for i in range(len(values))], "-", label="best so far")
+    best = [choose(values[: i + 1]) for i in range(len(values))]
+    axes.plot(numbers, best, "-", drawstyle="steps-post", label="best so far")
     pruned = [
         (trial.number, trial.intermediate_values[max(trial.intermediate_values)])
         for trial in study.trials(TrialState.PRUNED)
@@ -104,6 +106,7 @@ def history(study: SweepStudy, metric: str) -> Figure:
     if pruned:
         axes.plot(*zip(*pruned, strict=True), "x", label="pruned", color="grey")
     axes.set(xlabel="trial", ylabel=metric)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.legend()
     return figure
 
@@ -113,7 +116,7 @@ def bars(shares: Mapping[str, float]) -> Figure:
     figure = Figure(figsize=(7, 1 + 0.4 * len(shares)), layout="constrained")
     axes = figure.subplots()
     axes.barh(list(shares)[::-1], list(shares.values())[::-1])
-    axes.set(xlabel="importance (PED-ANOVA)", xlim=(0, None))
+    axes.set(xlabel="importance (PED-ANOVA)", xlim=(0, 1))
     return figure
 
 

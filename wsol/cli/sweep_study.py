@@ -27,6 +27,8 @@ from wsol.errors import InputError, first_line, unknown
 
 SAMPLERS = ("random", "tpe")
 PRUNERS = ("none", "median", "hyperband")
+PATIENCE = 120.0
+"""Seconds that a worker waits for another to let go of the study."""
 IDENTITY = "wsol"
 """Name of the study's attribute that says what is searched."""
 
@@ -139,7 +141,7 @@ class SweepStudy:
 
     @contextlib.contextmanager
     def _exclusive(self) -> Iterator[None]:
-        with FileLock(self.folder / "locks" / "study"), reachable(self.settings["storage"]):
+        with reachable(self.settings["storage"]), FileLock(self.folder / "locks" / "study", timeout=PATIENCE):
             yield
 
 

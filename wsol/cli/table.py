@@ -15,10 +15,12 @@ from omegaconf import OmegaConf
 
 from wsol import runs as run_folders
 from wsol.cli.compose import compose, config_root, groups
+from wsol.cli.pinned import pinned
 from wsol.errors import InputError, unknown
 from wsol.tables import collect, render
 from wsol.tables.compare import Value, compare
 from wsol.tables.layout import Cell, Layout, read_layout
+from wsol.tables.paired import against_baseline
 
 
 def run(words: Sequence[str]) -> int:
@@ -100,6 +102,7 @@ class _Table:
         self.overrides = list(overrides)
         self._known = groups(self.config_dirs).get("experiment", {})
         self._wanted: dict[tuple[str, ...], Mapping[str, Any]] = {}
+        self._pinned: dict[tuple[str, ...], Mapping[str, Any]] = {}
 
     def words(self, cell: Cell) -> tuple[str, ...]:
         """What `wsol train` is told for a cell, without the seed."""
@@ -126,7 +129,7 @@ class _Table:
     def values(self) -> list[Value]:
         """Every cell, measured by the runs at hand."""
         found = collect.collect(self.runs_dir) if self.runs_dir.is_dir() else []
-        return [self._value(cell, found) for cell in self.layout.cells]
+        return against_baseline(self.layout, [self._value(cell, found) for cell in self.layout.cells])
 
     def _value(self, cell: Cell, found: Sequence[collect.Run]) -> Value:
         if cell.experiment is None:
@@ -134,12 +137,27 @@ class _Table:
         commands = {seed: shlex.join(["wsol", *self.command(cell, seed)]) for seed in self.layout.seeds}
         if cell.experiment not in self._known:
             raise unknown(f"experiment of row {cell.row!r}", cell.experiment, self._known)
-        if not found:
+        close = self._close(cell, found)
+        if not close:
             return compare(cell, {}, commands)
-        runs = collect.matching(found, self.wanted(cell))
-        near = None if runs else collect.nearest(found, self.wanted(cell))
+        runs = collect.matching(close, self.wanted(cell))
+        near = None if runs else collect.nearest(close, self.wanted(cell))
         text = f"{near[0].folder} is nearly it, but differs in {', '.join(near[1])}" if near else None
         return compare(cell, runs, commands, text)
+
+    def _close(self, cell: Cell, found: Sequence[collect.Run]) -> list[collect.Run]:
+        """The runs that may be a cell's, or nearly so: only for them it is composed what its config must be like."""
+        assert cell.experiment is not None
+        words = self.words(cell)
+        if words not in self._pinned:
+            self._pinned[words] = pinned(cell.experiment, words, self.config_dirs)
+        known = self._pinned[words]
+        return [
+            run
+            for run in found
+            if run.experiment == cell.experiment
+            or all(key in run.config and run.config[key] == value for key, value in known.items())
+        ]
 
     def make_missing(self) -> int:
         """Make the missing runs one after another; returns the worst exit code; a failed one stops no other."""
@@ -149,7 +167,8 @@ class _Table:
         todo = [
             self.command(cell, seed)
             for cell in cells.values()
-            for runs in [collect.matching(found, self.wanted(cell))]
+            for close in [self._close(cell, found)]
+            for runs in [collect.matching(close, self.wanted(cell)) if close else {}]
             for seed in self.layout.seeds
             if seed not in runs
         ]

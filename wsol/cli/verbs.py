@@ -50,11 +50,41 @@ VERBS = {
         "score",
         "wsol score maps=maps data=cub_lists protocol=all",
     ),
+    "report": Verb(
+        "write a page to look at: where one or several runs are right and wrong, at any threshold",
+        "wsol.cli.report",
+        None,
+        "wsol report runs/demo-cam/2026-01-31_12-00-00 runs/demo-acol/2026-01-31_12-05-00",
+    ),
+    "svm": Verb(
+        "classify any images by a linear SVM on a network's features, whole or cropped",
+        "wsol.cli.svm",
+        "svm",
+        "wsol svm run=runs/demo-cam/2026-01-31_12-00-00 crops=[whole,map,box] data=cub",
+    ),
+    "units": Verb(
+        "show the units that speak for each class, and where images activate them",
+        "wsol.cli.units",
+        "units",
+        "wsol units run=runs/demo-cam/2026-01-31_12-00-00",
+    ),
+    "concept": Verb(
+        "learn a concept from two folders of images, and show where pictures have it",
+        "wsol.cli.concept",
+        "concept",
+        "wsol concept run=runs/demo-cam/2026-01-31_12-00-00 positives=with negatives=without",
+    ),
     "convert": Verb(
         "turn weights of another program into a checkpoint",
         "wsol.cli.convert",
         "convert",
         "wsol convert weights=last_checkpoint.pth.tar output_stride=16 data=cub_lists",
+    ),
+    "export": Verb(
+        "take a network elsewhere: ONNX, torch.export, safetensors",
+        "wsol.cli.export",
+        "export",
+        "wsol export run=runs/demo-cam/2026-01-31_12-00-00 format=onnx",
     ),
     "table": Verb(
         "print the numbers of a paper beside those of the runs at hand, and make the runs that are missing",

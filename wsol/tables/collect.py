@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any
 
 import yaml
 
+from wsol import verdicts
 from wsol.errors import InputError, first_line
 
 UNCOMPARED = frozenset(
@@ -59,30 +62,61 @@ class Run:
     finished: float
     """Time of its results, seconds."""
 
-    def results(self) -> dict[str, Any]:
+    experiment: str | None = None
+    """The one it was started by, if any."""
+
+    @cached_property
+    def _judged(self) -> list[tuple[Path, Mapping[str, Any]]]:
+        """The folders that hold results of this network on these images, the run's own first, and what they say."""
+        own = read_results(self.folder / "results.json")
+        files = sorted(self.folder.glob("eval/*/results.json"))
+        others = [(file.parent, read_results(file)) for file in files]
+        return [(self.folder, own), *((folder, other) for folder, other in others if _same(own, other))]
+
+    def results(self, classes: str | None = None) -> dict[str, Any]:
         """What it measured, `wsol eval` of the same checkpoint and the same data included.
+
+        Args:
+            classes: name of the classifier whose classes replaced its own (`wsol eval classes=...`).
 
         Raises:
             InputError: results.json is corrupt.
         """
-        own = read_results(self.folder / "results.json")
-        for file in sorted(self.folder.glob("eval/*/results.json")):
-            _add(own, read_results(file))
-        return own
+        parts = [part for _, part in self._judged if part.get("classes", {}).get("name") == classes]
+        if not parts:
+            return {**self._judged[0][1], "localization": [], "classification": {}, "pixels": {}}
+        rows: dict[tuple[str, str], list[Any]] = {}
+        for part in parts:
+            new: dict[tuple[str, str], list[Any]] = {}
+            for row in part["localization"]:
+                new.setdefault((row["protocol"], row["split"]), []).append(row)
+            rows = {**rows, **{key: of_one for key, of_one in new.items() if key not in rows}}
+        return {**parts[0], "localization": [row for of_one in rows.values() for row in of_one]}
+
+    def wrong(
+        self, split: str, name: str, protocol: str | None, origin: str | None, classes: str | None = None
+    ) -> verdicts.Wrong | None:
+        """How wrong each image is, see `wsol.verdicts.read`; from the first folder that says so."""
+        for folder, part in self._judged:
+            if part.get("classes", {}).get("name") == classes:
+                found = verdicts.read(folder, split, name, protocol, origin)
+                if found is not None:
+                    return found
+        return None
 
 
 def collect(runs_dir: Path) -> list[Run]:
-    """All finished runs of `wsol train` below a folder, oldest first; 1,000 of them in about a second.
+    """All finished runs of `wsol train` below a folder, oldest first; 1,000 of them in less than a second.
 
     Raises:
         InputError: a config.yaml that is no YAML.
     """
     found = []
     for folder in _folders(runs_dir):
-        config = _read_config(folder / "config.yaml")
-        if isinstance(config.get("seed"), int):
+        config, seed, experiment = _read_config(folder / "config.yaml")
+        if seed is not None:
             finished = (folder / "results.json").stat().st_mtime
-            found.append(Run(folder, comparable(config), config["seed"], finished))
+            found.append(Run(folder, config, seed, finished, experiment))
     return sorted(found, key=lambda run: (run.finished, str(run.folder)))
 
 
@@ -180,37 +214,63 @@ def read_results(file: Path) -> dict[str, Any]:
     return content
 
 
-def _add(own: dict[str, Any], other: Mapping[str, Any]) -> None:
-    """Take over localizations that an evaluation of the same checkpoint, images and transforms adds."""
-    same = (
-        Path(other.get("checkpoint", {}).get("file", "")).name == Path(own.get("checkpoint", {}).get("file", "")).name
-        and other["data"].get("splits", {}).get("test", {}).get("fingerprint")
-        == own["data"].get("splits", {}).get("test", {}).get("fingerprint")
-        and other.get("choices", {}).get("transform") == own.get("choices", {}).get("transform")
-    )
-    known = {(row["protocol"], row["split"]) for row in own["localization"]}
-    if same:
-        added = [row for row in other["localization"] if (row["protocol"], row["split"]) not in known]
-        own["localization"] = [*own["localization"], *added]
+def _same(own: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
+    """Whether an evaluation is of the run's checkpoint, on its images, through its transform, by its own maps."""
+
+    def about(results: Mapping[str, Any]) -> tuple[Any, ...]:
+        chosen = results.get("choices") or {}
+        test = results["data"].get("splits", {}).get("test", {}).get("fingerprint")
+        file = Path(results.get("checkpoint", {}).get("file", "")).name
+        return file, test, chosen.get("transform"), chosen.get("explainer"), chosen.get("model")
+
+    return about(own) == about(other)
 
 
-def _read_config(file: Path) -> Mapping[str, Any]:
-    """The parts of a config.yaml that are compared."""
-    kept, skipping = [], False
+def _read_config(file: Path) -> tuple[dict[str, Any], int | None, str | None]:
+    """What of a config.yaml is compared, the seed, and the experiment that was chosen."""
     try:
-        for line in file.read_text(encoding="utf-8").splitlines():
-            if line[:1] not in (" ", "-"):
-                skipping = line.startswith(NOT_PARSED)
-            if not skipping:
-                kept.append(line)
-        content = yaml.load("\n".join(kept), Loader=LOADER)
+        text = file.read_text(encoding="utf-8")
+        try:
+            parts = [_parsed(section) for section in _sections(text)]
+        except yaml.YAMLError:  # written by another hand; or the message is that of the whole
+            parts = [_parsed(text)]
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise InputError(
             f"{file}: unreadable ({first_line(error)}); move that folder out of the runs folder"
         ) from error
-    if not isinstance(content, Mapping):
+    if not parts or None in parts:
         raise InputError(f"{file}: expected a mapping; move that folder out of the runs folder")
-    return content
+    config: dict[str, Any] = {}
+    seed = None
+    for compared, found in (part for part in parts if part is not None):
+        config.update(compared)
+        seed = found if seed is None else seed
+    chosen = re.search(r"^choices:\n(?: .*\n)*? +experiment: (.+)$", text, re.MULTILINE)
+    return config, seed, chosen and chosen[1]
+
+
+def _sections(text: str) -> Iterator[str]:
+    """The top-level sections that are compared, as texts."""
+    section: list[str] = []
+    for line in [*text.splitlines(), "end:"]:
+        if line[:1] not in ("", " ", "-", "#"):
+            if section and not section[0].startswith(NOT_PARSED):
+                yield "\n".join(section)
+            section = []
+        section.append(line)
+
+
+@lru_cache(maxsize=10_000)
+def _parsed(text: str) -> tuple[dict[str, Any], int | None] | None:
+    """What is compared of a section and the seed if it has one; None if it is no mapping.
+
+    Runs have most sections in common, and reading YAML is what takes time.
+    """
+    content = yaml.load(text, Loader=LOADER) or {}
+    if not isinstance(content, Mapping):
+        return None
+    seed = content.get("seed")
+    return comparable(content), seed if isinstance(seed, int) else None
 
 
 LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)

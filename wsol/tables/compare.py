@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,6 +17,23 @@ OWN_MAPS = "localizer"
 
 STUDENT = (12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228, 2.201, 2.179, 2.160, 2.145, 2.131)
 """0.975 quantiles of Student's t for 1, 2, ... degrees of freedom; beyond them the table goes on with 2.13."""
+
+
+@dataclass(frozen=True)
+class Versus:
+    """What a cell's value is above the baseline row's, percent."""
+
+    baseline: str
+    difference: float
+    low: float
+    high: float
+    over: str
+    """``images`` (paired by image) or ``seeds`` (paired by seed): what the 95 % interval is over."""
+
+    @property
+    def excludes_zero(self) -> bool:
+        """Whether the interval does not reach zero."""
+        return self.low > 0 or self.high < 0
 
 
 @dataclass(frozen=True)
@@ -36,11 +52,16 @@ class Value:
     """That the value was measured under."""
     threshold: str | None = None
     """Its threshold's origin."""
-    folders: tuple[str, ...] = ()
+    runs: tuple[Run, ...] = ()
+    """One for each of ``seeds``."""
+    parts: tuple[float, ...] = ()
+    """What each of them measured."""
     missing: tuple[str, ...] = ()
     """Commands that make the runs that are not there."""
     near: str | None = None
     """A run that is nearly the one looked for."""
+    versus: Versus | None = None
+    """How much it differs from the baseline row."""
 
     @property
     def marks(self) -> list[str]:
@@ -77,16 +98,17 @@ def compare(cell: Cell, runs: Mapping[int, Run], commands: Mapping[int, str], ne
         near: what is nearly the run looked for, where there are none.
     """
     missing = tuple(command for seed, command in commands.items() if seed not in runs)
-    found = {seed: part for seed, run in runs.items() if (part := _part(run.results(), cell.column)) is not None}
+    measured = {seed: _part(run.results(cell.classes), cell.column) for seed, run in runs.items()}
+    found = {seed: part for seed, part in measured.items() if part is not None}
     if len({(part.protocol, part.threshold) for part in found.values()}) > 1:  # some were judged as published, some not
         asked = (cell.column.protocol, cell.column.threshold)
         found = {seed: part for seed, part in found.items() if (part.protocol, part.threshold) == asked}
     if not found:
-        lacking = f"{next(iter(runs.values())).folder} has no {cell.column.metric} of this kind" if runs else near
+        lacking = _lacking(cell, next(iter(runs.values()))) if runs else near
         return Value(cell, missing=missing, near=lacking)
     parts = list(found.values())
     values = [part.value for part in parts]
-    bounds, over = (parts[0].interval, "images") if len(parts) == 1 else (_over_seeds(values), "seeds")
+    bounds, over = (parts[0].interval, "images") if len(parts) == 1 else (over_seeds(values), "seeds")
     return Value(
         cell,
         measured=sum(values) / len(values),
@@ -95,9 +117,17 @@ def compare(cell: Cell, runs: Mapping[int, Run], commands: Mapping[int, str], ne
         seeds=tuple(found),
         protocol=parts[0].protocol,
         threshold=parts[0].threshold,
-        folders=tuple(str(Path(runs[seed].folder)) for seed in found),
+        runs=tuple(runs[seed] for seed in found),
+        parts=tuple(values),
         missing=missing,
     )
+
+
+def _lacking(cell: Cell, run: Run) -> str:
+    """What to do about a run that does not say what the cell shows."""
+    if cell.classes is not None:
+        return f"wsol eval run={run.folder} classes=<the classes of {cell.classes}, such as {cell.classes}.csv>"
+    return f"{run.folder} has no {cell.column.metric} of this kind"
 
 
 @dataclass(frozen=True)
@@ -150,15 +180,15 @@ def _of_share(percent: float, images: int) -> tuple[float, float]:
     return float(low), float(high)
 
 
-def _over_seeds(values: Sequence[float]) -> tuple[float, float]:
-    """The 95 % interval of the mean by Student's t, within 0 and 100.
+def over_seeds(values: Sequence[float], low: float = 0.0, high: float = 100.0) -> tuple[float, float]:
+    """The 95 % interval of the mean by Student's t, within two ends.
 
     Example:
-        >>> [round(bound, 2) for bound in _over_seeds([10.0, 12.0, 14.0])]
+        >>> [round(bound, 2) for bound in over_seeds([10.0, 12.0, 14.0])]
         [7.03, 16.97]
     """
     count = len(values)
     mean = sum(values) / count
     deviation = math.sqrt(sum((value - mean) ** 2 for value in values) / (count - 1))
     half = STUDENT[min(count - 1, len(STUDENT)) - 1] * deviation / math.sqrt(count)
-    return max(mean - half, 0.0), min(mean + half, 100.0)
+    return max(mean - half, low), min(mean + half, high)

@@ -6,6 +6,7 @@
     title: ...
     source: Zhou et al., CVPR 2016 (arXiv 1512.04150), Table 2
     seeds: [0]                          # which runs are wanted; runs of other seeds count too
+    baseline: VGGnet-GAP                # the row that the others are compared with, image by image; default the first
     columns:
       top-1 loc: {metric: top1_error, protocol: cam2016, threshold: fixed}
       top-1 cls: {metric: top1_error, of: classification}
@@ -16,6 +17,7 @@
         published: cam2016/ilsvrc_val_localization_error/VGGnet-GAP      # one number a column, or by column:
         # published: {top-1 loc: cam2016/..., top-1 cls: [path, path]}   # several paths are summed
         differs: null                   # why measured and published cannot be compared, if they cannot
+        classes: dpn131                 # judged with the classes of this classifier: `wsol eval classes=dpn131.csv`
 
 A column may have an ``experiment`` of its own, in which ``{name}`` stands for a row's field ``name`` (see choe2020).
 """
@@ -66,6 +68,8 @@ class Cell:
     overrides: tuple[str, ...]
     published: Published | None
     differs: str | None
+    classes: str | None = None
+    """Name of the classifier whose classes replace the network's own."""
 
 
 @dataclass(frozen=True)
@@ -79,6 +83,8 @@ class Layout:
     """Row by row."""
     seeds: tuple[int, ...] = (0,)
     notes: tuple[str, ...] = field(default=())
+    baseline: str | None = None
+    """Label of the row that others are compared with; None: the first."""
 
     @property
     def rows(self) -> list[str]:
@@ -105,7 +111,7 @@ def read_layout(file: Path) -> Layout:
 
 
 def _layout(content: Any) -> Layout:
-    _check(content, {"title", "source", "columns", "rows"}, {"seeds", "notes"}, "the table")
+    _check(content, {"title", "source", "columns", "rows"}, {"seeds", "notes", "baseline"}, "the table")
     columns = {str(name): _column(str(name), node) for name, node in content["columns"].items()}
     cells = [cell for row in content["rows"] for cell in _cells(row, columns)]
     labels = [row["label"] for row in content["rows"]]
@@ -115,7 +121,10 @@ def _layout(content: Any) -> Layout:
     if not seeds:
         raise InputError("seeds: expected at least one, such as [0]")
     notes = tuple(map(str, content.get("notes", ())))
-    return Layout(str(content["title"]), str(content["source"]), columns, tuple(cells), seeds, notes)
+    baseline = content.get("baseline")
+    if baseline is not None and baseline not in labels:
+        raise unknown("baseline", str(baseline), map(str, labels))
+    return Layout(str(content["title"]), str(content["source"]), columns, tuple(cells), seeds, notes, baseline)
 
 
 def _column(name: str, node: Mapping[str, Any]) -> Column:
@@ -130,7 +139,7 @@ def _column(name: str, node: Mapping[str, Any]) -> Column:
 
 def _cells(row: Mapping[str, Any], columns: Mapping[str, Column]) -> list[Cell]:
     where = f"row {row.get('label')!r}"
-    own = {"experiment", "overrides", "published", "differs"}
+    own = {"experiment", "overrides", "published", "differs", "classes"}
     templates = [column.experiment for column in columns.values() if column.experiment]
     extra = {key for key in row if any(f"{{{key}}}" in template for template in templates)}
     _check(row, {"label"}, own | extra, where)
@@ -141,7 +150,8 @@ def _cells(row: Mapping[str, Any], columns: Mapping[str, Column]) -> list[Cell]:
         if column.experiment and extra:
             experiment = column.experiment.format(**{key: row[key] for key in extra})
         words = tuple(map(str, row.get("overrides", ())))
-        made.append(Cell(str(row["label"]), name, column, experiment, words, numbers[name], row.get("differs")))
+        rest = numbers[name], row.get("differs"), row.get("classes")
+        made.append(Cell(str(row["label"]), name, column, experiment, words, *rest))
     return made
 
 

@@ -1,4 +1,7 @@
-"""A table as text: for the terminal, Markdown, LaTeX, CSV and JSON. Every form has a line for each cell."""
+"""A table as text: for the terminal, Markdown, LaTeX, CSV and JSON. Every form has a line for each cell.
+
+The forms for people leave out what no row has: published numbers, differences to them and to the baseline row.
+"""
 
 from __future__ import annotations
 
@@ -6,26 +9,39 @@ import csv
 import io
 import json
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, Literal
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
-from wsol.tables.compare import Value
+from wsol.tables.compare import Value, Versus
 from wsol.tables.layout import Layout
 
-HEADER = ("row", "column", "published", "measured (95 % interval)", "difference", "protocol", "threshold", "seeds")
-NUMBERS = range(2, 5)
-"""Positions of the columns that are set flush right."""
+HEADER = (
+    "row",
+    "column",
+    "published",
+    "measured (95 % interval)",
+    "difference",
+    "against {baseline} (95 %)",
+    "protocol",
+    "threshold",
+    "seeds",
+)
+NUMBERS = HEADER[2:6]
+"""The columns that are set flush right."""
+OPTIONAL = (2, 4, 5)
+"""Positions of the columns that are left out where they would be empty."""
+EXCLUDES = "(*) the 95 % interval of the difference does not reach zero"
 
 
 def terminal(layout: Layout, values: Sequence[Value], width: int = 160) -> str:
     """With lines drawn, fit for ``width`` columns; the commands of missing runs below."""
-    lines, notes = _lines(values)
+    header, aligned, lines, notes = _lines(values)
     table = Table(box=SIMPLE_HEAD, title=layout.title, title_justify="left", title_style="bold")
-    for i, name in enumerate(HEADER):
-        table.add_column(name, justify="right" if i in NUMBERS else "left", no_wrap=i > 0)
+    for i, name in enumerate(header):
+        table.add_column(name, justify=aligned[i], no_wrap=i > 0)
     for before, line in zip([None, *lines[:-1]], lines, strict=True):
         repeated = before is not None and before[0] == line[0]
         table.add_row("" if repeated else line[0], *line[1:])
@@ -37,19 +53,19 @@ def terminal(layout: Layout, values: Sequence[Value], width: int = 160) -> str:
 
 def markdown(layout: Layout, values: Sequence[Value]) -> str:
     """A table of GitHub's Markdown."""
-    lines, notes = _lines(values)
-    rule = ["---:" if i in NUMBERS else "---" for i in range(len(HEADER))]
-    rows = [f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in line)} |" for line in (HEADER, rule, *lines)]
+    header, aligned, lines, notes = _lines(values)
+    rule = ["---:" if side == "right" else "---" for side in aligned]
+    rows = [f"| {' | '.join(map(_piped, line))} |" for line in (header, rule, *lines)]
     foot = [f"{line}  " for line in _foot(layout, notes)]
     return "\n".join([f"**{layout.title}**", "", *rows, "", f"{layout.source}  ", *foot, *_missing(values, "    "), ""])
 
 
 def latex(layout: Layout, values: Sequence[Value]) -> str:
     """A tabular with booktabs' rules."""
-    lines, notes = _lines(values)
-    align = "".join("r" if i in NUMBERS else "l" for i in range(len(HEADER)))
+    header, aligned, lines, notes = _lines(values)
+    align = "".join(side[0] for side in aligned)
     rows = [" & ".join(map(_escaped, line)) + r" \\" for line in lines]
-    head = " & ".join(map(_escaped, HEADER)) + r" \\"
+    head = " & ".join(map(_escaped, header)) + r" \\"
     foot = [f"% {line}" for line in (layout.title, layout.source, *_foot(layout, notes))]
     body = [r"\toprule", head, r"\midrule", *rows, r"\bottomrule"]
     return "\n".join([*foot, rf"\begin{{tabular}}{{{align}}}", *body, r"\end{tabular}", ""])
@@ -82,8 +98,11 @@ FORMATS: dict[str, Callable[[Layout, Sequence[Value]], str]] = {
 }
 
 
-def _lines(values: Sequence[Value]) -> tuple[list[tuple[str, ...]], list[str]]:
-    """The cells of the lines, and the notes that [1], [2], ... in them stand for."""
+Side = Literal["left", "right"]
+
+
+def _lines(values: Sequence[Value]) -> tuple[list[str], list[Side], list[list[str]], list[str]]:
+    """The header, its alignment, the cells of the lines, and the notes that [1], [2], ... in them stand for."""
     notes: list[str] = []
     lines: list[tuple[str, ...]] = []
     for value in values:
@@ -101,12 +120,27 @@ def _lines(values: Sequence[Value]) -> tuple[list[tuple[str, ...]], list[str]]:
                 f"{shown}{sure}",
                 _measured(value) + (signs if value.measured is not None else ""),
                 "-" if value.difference is None else f"{value.difference:+.2f}",
+                _against(value.versus),
                 value.protocol or value.cell.column.protocol or "-",
                 value.threshold or value.cell.column.threshold or "-",
                 _seeds(value.seeds),
             )
         )
-    return lines, notes
+    if any(value.versus and value.versus.excludes_zero for value in values):
+        notes.append(EXCLUDES)
+    kept = [i for i in range(len(HEADER)) if i not in OPTIONAL or any(line[i] != "-" for line in lines)]
+    baseline = next((value.versus.baseline for value in values if value.versus), None)
+    header = [HEADER[i].format(baseline=baseline) for i in kept]
+    aligned: list[Side] = ["right" if HEADER[i] in NUMBERS else "left" for i in kept]
+    return header, aligned, [[line[i] for i in kept] for line in lines], notes
+
+
+def _against(versus: Versus | None) -> str:
+    """The difference to the baseline; a star says that its interval excludes zero."""
+    if versus is None:
+        return "-"
+    star = " (*)" if versus.excludes_zero else ""
+    return f"{versus.difference:+.2f} ({versus.low:+.1f} to {versus.high:+.1f}, {versus.over}){star}"
 
 
 def _measured(value: Value) -> str:
@@ -123,7 +157,7 @@ def _seeds(seeds: Sequence[int]) -> str:
 
 
 def _foot(layout: Layout, notes: Sequence[str]) -> list[str]:
-    numbered = [f"[{i}] {note}" for i, note in enumerate(notes, 1)]
+    numbered = [note if note == EXCLUDES else f"[{i}] {note}" for i, note in enumerate(notes, 1)]
     return [*numbered, *layout.notes]
 
 
@@ -157,9 +191,26 @@ def _record(value: Value) -> dict[str, Any]:
         "seeds": list(value.seeds),
         "marks": value.marks,
         "experiment": value.cell.experiment,
-        "runs": list(value.folders),
+        **_versus_record(value.versus),
+        "runs": [str(run.folder) for run in value.runs],
         "missing": list(value.missing),
     }
+
+
+def _versus_record(versus: Versus | None) -> dict[str, Any]:
+    return {
+        "baseline": versus and versus.baseline,
+        "against": versus and versus.difference,
+        "against_low": versus and versus.low,
+        "against_high": versus and versus.high,
+        "against_over": versus and versus.over,
+        "excludes_zero": versus and versus.excludes_zero,
+    }
+
+
+def _piped(text: str) -> str:
+    """Markdown's bar, escaped."""
+    return text.replace("|", r"\|")
 
 
 def _escaped(text: str) -> str:

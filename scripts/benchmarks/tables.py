@@ -1,0 +1,80 @@
+"""Seconds to collect many run folders, and to print a table of many rows over them.
+
+    python scripts/benchmarks/tables.py [--runs 1000] [--table choe2020]
+
+The run folders are made up first: configs as `wsol train` records them, of some of the table's experiments and of the
+demo, with seeds 0, 1, 2, ... and few results. Wall and processor time differ by what else the machine does.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import io
+import itertools
+import json
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from measuring import machine, positive
+from omegaconf import OmegaConf
+
+from wsol.cli import main as command_line
+from wsol.cli.compose import compose
+from wsol.cli.table import find
+from wsol.tables.collect import collect
+from wsol.tables.layout import read_layout
+
+
+def make_runs(folder: Path, runs: int, experiments: list[str]) -> None:
+    """Write finished runs of the experiments in turn."""
+    texts = {}
+    for name in experiments:
+        config = compose("train", [f"experiment={name}"])
+        if OmegaConf.is_missing(config.data, "root"):
+            config.data.root = "data"
+        texts[name] = OmegaConf.to_yaml(config, resolve=True).replace("\nseed: 0\n", "\nseed: {seed}\n", 1)
+    about = {"splits": {"test": {"images": 5794, "fingerprint": "0" * 64}}}
+    results = json.dumps({"localization": [], "classification": {"test": {}}, "pixels": {}, "data": about}, indent=2)
+    for i, name in zip(range(runs), itertools.cycle(experiments)):
+        run = folder / name.replace("/", "-") / f"{i:05d}"
+        (run / "checkpoints").mkdir(parents=True)
+        (run / "config.yaml").write_text(texts[name].replace("{seed}", str(i // len(experiments)), 1))
+        (run / "results.json").write_text(results)
+
+
+def timed(do: Callable[[], Any]) -> tuple[Any, str]:
+    """Do it once; returns its result and how long it took."""
+    wall, processor = time.perf_counter(), time.process_time()
+    result = do()
+    return result, f"{time.perf_counter() - wall:.2f} s, of the processor {time.process_time() - processor:.2f} s"
+
+
+def main() -> None:
+    """Make the folders, collect them, print the table into nothing."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--runs", type=positive, default=1000)
+    parser.add_argument("--table", default="choe2020")
+    parser.add_argument("--experiments", type=positive, default=4, help="of the table, that have runs")
+    options = parser.parse_args()
+    layout = read_layout(find(options.table))
+    named = sorted({cell.experiment for cell in layout.cells if cell.experiment})
+    print(machine("cpu"))
+    with tempfile.TemporaryDirectory() as folder:
+        make_runs(Path(folder), options.runs, [*named[: options.experiments], "demo"])
+        found, took = timed(lambda: collect(Path(folder)))
+        print(f"collecting {len(found)} run folders: {took}")
+        words = ["table", options.table, "--runs-dir", folder, "--format", "json"]
+        with contextlib.redirect_stdout(io.StringIO()) as said:
+            code, took = timed(lambda: command_line(words))
+    if code:
+        raise SystemExit(code)
+    cells = json.loads(said.getvalue())["cells"]
+    print(f"wsol table {options.table} over them, {len(cells)} cells of {len(named)} experiments: {took}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,120 @@
+"""What was found of each image of a split, kept beside results.json: what a paired comparison of two runs needs.
+
+``verdicts.npz`` holds plain arrays, no pickles; ``<split>/`` is before each name:
+
+=============================  ====================================================================================
+``ids``                        str (N,) the images of the split
+``labels``                     int32 (N,) true classes
+``ranks``                      uint16 (N,) rank of the true class, 0 the best; the greatest number where none is known
+``<protocol>/<origin>/<name>`` uint8 (N,) at how many of the protocol's overlaps the image is right, each at its
+                               threshold of that origin; the greatest number where it is not judged
+``<protocol>``                 uint8 (2,) how many overlaps there are; 1 where accuracy is the mean over classes
+=============================  ====================================================================================
+"""
+
+from __future__ import annotations
+
+import os
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from wsol.errors import InputError, first_line
+
+FILE = "verdicts.npz"
+
+
+class Wrong(NamedTuple):
+    """How wrong each image is, percent."""
+
+    ids: np.ndarray
+    """str (N,) the judged images alone."""
+    values: np.ndarray
+    """float64 (N,) 0 to 100; their mean is the error."""
+    labels: np.ndarray | None
+    """int (N,) where the error is the mean over classes."""
+
+
+def not_judged(dtype: np.dtype | type) -> int:
+    """The greatest value of an integer type, which stands for an image that was not judged."""
+    return int(np.iinfo(dtype).max)
+
+
+def write(folder: Path, arrays: Mapping[str, np.ndarray]) -> None:
+    """Write the file whole or not at all."""
+    temporary = folder / f".{FILE}.{os.getpid()}"
+    with temporary.open("wb") as stream:
+        np.savez_compressed(stream, **arrays)  # type: ignore[arg-type]
+    os.replace(temporary, folder / FILE)
+
+
+def pack(values: np.ndarray, positions: np.ndarray, images: int, dtype: type[np.unsignedinteger]) -> np.ndarray:
+    """Spread the values of some images over all of them.
+
+    Args:
+        values: whole numbers (n,); greater ones than the type holds become the greatest it does, less one.
+        positions: integer (n,) of the images in their split.
+        images: N.
+        dtype: of the result.
+
+    Example:
+        >>> pack(np.array([3, 700]), np.array([0, 2]), 3, np.uint8).tolist()
+        [3, 255, 254]
+    """
+    out = np.full(images, not_judged(dtype), dtype)
+    out[positions] = np.minimum(values, not_judged(dtype) - 1)
+    return out
+
+
+def read(folder: Path, split: str, name: str, protocol: str | None = None, origin: str | None = None) -> Wrong | None:
+    """Read how wrong each image is.
+
+    Args:
+        folder: with ``verdicts.npz``.
+        split: such as ``test``.
+        name: ``top5_error`` of the classes, or with a protocol ``gt_known_error``, ``top1_error``, ... of its boxes.
+        protocol: None for the classes.
+        origin: of the threshold.
+
+    Returns:
+        None where the file has no such thing, or there is no file.
+
+    Raises:
+        InputError: the file is corrupt.
+    """
+    if not (folder / FILE).is_file():
+        return None
+    try:
+        with np.load(folder / FILE, allow_pickle=False) as file:
+            return _of_boxes(file, split, name, protocol, origin) if protocol else _of_classes(file, split, name)
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+        raise InputError(
+            f"{folder / FILE}: corrupt ({first_line(error)}); remove it, and `wsol eval run={folder}` writes another"
+        ) from error
+
+
+def _of_classes(file: Mapping[str, np.ndarray], split: str, name: str) -> Wrong | None:
+    number = name.removeprefix("top").removesuffix("_error")
+    if f"{split}/ranks" not in file or not number.isdigit():
+        return None
+    ranks = file[f"{split}/ranks"]
+    seen = ranks != not_judged(ranks.dtype)
+    return Wrong(file[f"{split}/ids"][seen], 100.0 * (ranks[seen] >= int(number)), None)
+
+
+def _of_boxes(file: Mapping[str, np.ndarray], split: str, name: str, protocol: str, origin: str | None) -> Wrong | None:
+    key = f"{split}/{protocol}/{origin}/{name}"
+    if key not in file:
+        return None
+    right, (overlaps, by_class) = file[key], file[f"{split}/{protocol}"].tolist()
+    seen = right != not_judged(right.dtype)
+    labels = file[f"{split}/labels"][seen] if by_class else None
+    return Wrong(file[f"{split}/ids"][seen], 100.0 * (1.0 - right[seen] / overlaps), labels)
+
+
+def arrays_of(split: str, ids: list[str], labels: np.ndarray) -> dict[str, np.ndarray]:
+    """The arrays that every split has."""
+    return {f"{split}/ids": np.array(ids, dtype=np.str_), f"{split}/labels": labels.astype(np.int32)}
