@@ -14,8 +14,6 @@ from wsol.errors import InputError
 from wsol.explain.base import Explainer
 from wsol.localizer import Localizer
 
-checkpoint_file = checkpoints.find
-
 
 @dataclass(frozen=True)
 class Network:

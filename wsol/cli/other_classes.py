@@ -17,7 +17,6 @@ import torch
 from omegaconf import DictConfig, ListConfig
 
 from wsol import build, checkpoints
-from wsol.cli import networks
 from wsol.data.module import LocalizationData
 from wsol.errors import InputError
 from wsol.evaluation import Elsewhere
@@ -51,7 +50,7 @@ class OtherClasses:
         if all(tables):
             self._found = _read(files, data, config.split, max(settings.topk, default=1))
         elif len(paths) == 1:
-            files = [networks.checkpoint_file(paths[0], "best")]
+            files = [checkpoints.find(paths[0], "best")]
             self._network = _Network(files[0], config, settings, data)
         else:
             raise InputError(f"classes={config.classes}: expected CSV files, or one run folder or checkpoint")
