@@ -71,6 +71,14 @@ def test_an_evaluation_adds_protocols_of_the_same_checkpoint_and_data_alone(tmp_
     assert own == {"cam2016": 40.0, "choe2020": 33}
 
 
+def test_an_evaluation_at_another_image_size_is_another_thing(tmp_path: Path, config: dict) -> None:
+    run = make_run(tmp_path / "run", config)
+    for folder, size in ((run, 64), (make_run(run / "eval" / "1", config, protocol="choe2020", error=33), 96)):
+        content = json.loads((folder / "results.json").read_text())
+        (folder / "results.json").write_text(json.dumps({**content, "image_size": size}))
+    assert {row["protocol"] for row in collect(tmp_path)[0].results()["localization"]} == {"cam2016"}
+
+
 def test_a_corrupt_file_is_named(tmp_path: Path, config: dict) -> None:
     run = make_run(tmp_path / "run", config)
     (run / "results.json").write_text('{"localization": [')

@@ -84,6 +84,7 @@ def write(
     """Write results.json, the values and all that they depend on, and pictures.png."""
     if found := shown(module):
         pictures.write(folder / "pictures.png", found)
+    preprocessing = module.localizer.preprocessing
     return runs.write_results(
         folder,
         {
@@ -100,7 +101,8 @@ def write(
                 "splits": {name: describe_split(data, name) for name in data.splits},
                 "classes": len(module.localizer.classes or ()),
             },
-            "preprocessing": dataclasses.asdict(module.localizer.preprocessing),
+            "preprocessing": dataclasses.asdict(preprocessing),
+            "image_size": preprocessing.size if config.image_size is None else config.image_size,
             "precision": str(trainer.precision),
             "parameters": sum(p.numel() for p in module.localizer.parameters()),
         },

@@ -216,6 +216,8 @@ def read_results(file: Path) -> dict[str, Any]:
 
 def _same(own: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
     """Whether an evaluation is of the run's checkpoint, on its images, through its transform, by its own maps."""
+    if len({results["image_size"] for results in (own, other) if "image_size" in results}) > 1:
+        return False
 
     def about(results: Mapping[str, Any]) -> tuple[Any, ...]:
         chosen = results.get("choices") or {}

@@ -1,0 +1,459 @@
+"""The page in a real browser: verdicts are Python's, and slider, filters, sort and keys do what they say."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from tests.report.made_up import BLACKLISTED, CLASSES, IMAGES, NO_MAP, NO_TRUTH, UNREADABLE, MadeUp, made_up_run
+from wsol.cli.compose import groups
+from wsol.functional.error_kinds import KINDS, error_kind
+from wsol.functional.iou import iou
+from wsol.functional.maps import merge
+from wsol.protocols import Protocol, protocol
+from wsol.report.judging import at_all_thresholds
+from wsol.report.site import Shown, write
+from wsol.report.steps import steps
+
+PLACES = (0, 3, 57, 200, 201, 333, 498, 650, 777, 998, 999)
+OVERLAPS = (0.3, 0.5, 0.7)
+
+FIRST_RUN = "return [[...WSOL.state.kinds[0]], [...WSOL.state.iou[0]]]"
+LEFT_EDGES = "return new Set([...document.querySelectorAll('.card')].map((c) => c.getBoundingClientRect().left)).size"
+LAST_IS_DRAWN = """
+return [...document.querySelectorAll(".card")].some((card) => card.dataset.image === "399" &&
+  !card.querySelector(".picture").hidden && card.querySelector(".map").width > 1);
+"""
+FOUND_BOX = """
+const box = document.querySelector(".card .found:not([hidden])").getBoundingClientRect();
+return [box.left, box.top, box.right, box.bottom];
+"""
+
+
+@pytest.fixture(scope="module")
+def split() -> MadeUp:
+    return MadeUp()
+
+
+@pytest.fixture(scope="module")
+def runs(split: MadeUp, tmp_path_factory: pytest.TempPathFactory) -> list[Shown]:
+    folder = tmp_path_factory.mktemp("maps")
+    return [made_up_run(folder, split, "cam", 1), made_up_run(folder, split, "acol & <i>kin</i>", 2)]
+
+
+def mine(name: str, **changes) -> Protocol:
+    return dataclasses.replace(protocol(name), name="mine", **changes)
+
+
+@pytest.fixture(scope="module")
+def folder(split: MadeUp, runs: list[Shown], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A report of two runs, judged with a fixed threshold of 0.3."""
+    out = tmp_path_factory.mktemp("report")
+    write(out, "two <b>runs</b>", split, CLASSES, mine("cam2016", fixed_threshold=0.3), runs)
+    return out
+
+
+def judged_in_page(page, at: int, overlap: float) -> list[list]:
+    """By run: kinds, overlaps, boxes of all images and the accuracy, after the slider and the overlap were moved."""
+    return page.execute_script(
+        """
+        const [at, overlap] = arguments, S = WSOL.state, N = S.steps[0].length;
+        document.getElementById("overlap").value = overlap;
+        document.getElementById("overlap").dispatchEvent(new Event("change"));
+        const slider = document.getElementById("slider");
+        slider.value = at;
+        slider.dispatchEvent(new Event("input"));
+        const box = (r, i, at) => at < 0 ? null : [...WSOL.data.part(r, i).boxes.slice(4 * at, 4 * at + 4)];
+        return S.kinds.map((kinds, r) => [[...kinds], [...S.iou[r]],
+          [...Array(N).keys()].map((i) => box(r, i, S.steps[r][i])), S.accuracies(r, [overlap])[0]]);
+        """,
+        at,
+        overlap,
+    )
+
+
+@pytest.mark.parametrize("name", groups()["protocol"])
+def test_verdicts_are_pythons_for_every_image_threshold_and_overlap(
+    name: str, split: MadeUp, runs: list[Shown], tmp_path: Path, opened
+) -> None:
+    own = protocol(name)
+    wide = dataclasses.replace(at_all_thresholds(own), iou_thresholds=OVERLAPS)
+    write(tmp_path, name, split, CLASSES, own, runs)
+    page = opened(tmp_path)
+    places = sorted({min(at, wide.num_columns - 1) for at in PLACES} if len(wide.thresholds) else {0})
+    left_out = {NO_TRUTH, NO_MAP, *([BLACKLISTED] if own.blacklist else [])}
+    hits: dict[tuple[int, int], np.ndarray] = {}
+    found = {}
+    for r, run in enumerate(runs):
+        for i in sorted(set(range(IMAGES)) - left_out):
+            score_map, view = merge(*run.maps.read(split.ids[i], split.size(i)))
+            hits[r, i] = wide.judge(score_map, view, split.truth(i))
+            found[r, i] = steps(wide, wide.find(score_map, view), view, split.truth(i))
+    for at in places:
+        for k, overlap in enumerate(OVERLAPS):
+            answers = judged_in_page(page, at, overlap)
+            for r, (kinds, overlaps, boxes, accuracy) in enumerate(answers):
+                right = [bool(hits[r, i][k, at]) for i in sorted(set(range(IMAGES)) - left_out)]
+                labels = split.labels[sorted(set(range(IMAGES)) - left_out)]
+                by_class = [np.mean(np.array(right)[labels == label]) for label in np.unique(labels)]
+                assert accuracy == pytest.approx(100 * np.mean(by_class if own.average == "class" else right), abs=1e-9)
+                for i in range(IMAGES):
+                    if i in left_out:
+                        assert kinds[i] == 255
+                        continue
+                    step = np.searchsorted(found[r, i].first, at, side="right") - 1
+                    assert (boxes[i] is None) == (step < 0)
+                    box = np.zeros(4) if step < 0 else found[r, i].boxes[step]
+                    if step >= 0:
+                        assert boxes[i] == box.tolist()
+                        corners = wide._ends(box[None].astype(float), found[r, i].frame)
+                        expected = iou(corners, found[r, i].true_corners, plus_one=wide.plus_one).max()
+                        assert overlaps[i] == expected, "the same double, to the last bit"
+                    in_image = found[r, i].frame.to_image(box[None]).clip(0, np.tile(split.size(i), 2))[0]
+                    truth = split.truth(i)
+                    assert truth is not None
+                    kind = error_kind(
+                        in_image if step >= 0 else np.zeros(4),
+                        truth.half_open,
+                        box_right=bool(hits[r, i][k, at]),
+                        class_right=bool(runs[r].ranks[i] == 0),
+                    )
+                    assert KINDS[kinds[i]] == kind, f"image {i} of run {r} at position {at}"
+
+
+@pytest.mark.parametrize("boundary", [">=", ">"])
+def test_an_overlap_of_exactly_the_one_asked_for(boundary: str, split: MadeUp, runs, tmp_path: Path, opened) -> None:
+    own = mine("cam2016", boundary=boundary)
+    write(tmp_path, "ties", split, CLASSES, own, runs[:1])
+    page = opened(tmp_path)
+    ((_, overlaps, _, _),) = judged_in_page(page, 200, 0.5)
+    i = int(np.argmax(overlaps))
+    exact = overlaps[i]
+    assert 0 < exact < 1
+    ((kinds, _, _, _),) = judged_in_page(page, 200, exact)
+    score_map, view = merge(*runs[0].maps.read(split.ids[i]))
+    asked = dataclasses.replace(at_all_thresholds(own), iou_thresholds=(exact,))
+    assert (kinds[i] < 2) == asked.judge(score_map, view, split.truth(i))[0, 200] == (boundary == ">=")
+
+
+def texts(page, selector: str) -> list[str]:
+    return page.execute_script("return [...document.querySelectorAll(arguments[0])].map((e) => e.innerText)", selector)
+
+
+def order(page) -> list[int]:
+    return page.execute_script("return WSOL.state.order")
+
+
+def choose(page, element: str, value: str) -> None:
+    page.execute_script(
+        "const e = document.getElementById(arguments[0]); e.value = arguments[1];"
+        "e.dispatchEvent(new Event('input')); e.dispatchEvent(new Event('change'));",
+        element,
+        value,
+    )
+
+
+def press(page, *keys: str) -> None:
+    from selenium.webdriver.common.action_chains import ActionChains
+
+    ActionChains(page).send_keys(*keys).perform()
+
+
+def in_view(page) -> dict[int, dict]:
+    """What each card shows of the first run: verdict, text of the overlap, box in percent of the picture."""
+    found = page.execute_script(
+        """
+        return [...document.querySelectorAll(".card")].map((card) => {
+          const figure = card.querySelector("figure"), found = figure.querySelector(".found");
+          return [card.dataset.image, {
+            verdict: figure.querySelector(".verdict").textContent, iou: figure.querySelector(".iou").textContent,
+            box: ["left", "top", "width", "height"].map((side) => parseFloat(found.style[side])),
+            true: figure.querySelectorAll(".true").length, hidden: found.hidden}];
+        });
+        """
+    )
+    return {int(image): shown for image, shown in found}
+
+
+def test_the_slider_moves_box_overlap_and_verdict_of_every_visible_picture(folder, split, runs, opened) -> None:
+    page = opened(folder, "gallery")
+    wide = at_all_thresholds(mine("cam2016", fixed_threshold=0.3))
+    before = in_view(page)
+    assert len(before) >= 9
+    for at in (150, 620):
+        judged_in_page(page, at, 0.5)
+        now = in_view(page)
+        assert now.keys() == before.keys(), "cards stay where they are while the slider moves"
+        for i, shown in now.items():
+            if i in (NO_MAP, NO_TRUTH, BLACKLISTED):
+                assert shown["verdict"] == "not judged"
+                continue
+            (box,) = wide.predict(*merge(*runs[0].maps.read(split.ids[i])), float(wide.thresholds[at]))
+            width, height = split.size(i)
+            expected = [box[0] / width, box[1] / height, (box[2] - box[0]) / width, (box[3] - box[1]) / height]
+            assert shown["hidden"] == (box[2] == box[0])
+            np.testing.assert_allclose(shown["box"], 100 * np.array(expected), atol=1e-3)
+            right = wide.judge(*merge(*runs[0].maps.read(split.ids[i])), split.truth(i))[1, at]
+            assert (shown["verdict"] in ("right", "box right")) == right
+            assert shown["true"] == len(split.truth(i).boxes)
+    assert {i: shown["iou"] for i, shown in now.items()} != {i: shown["iou"] for i, shown in before.items()}
+    assert texts(page, "#at") == [f"{wide.thresholds[620]:g}"]
+
+
+def test_the_page_begins_at_the_reported_threshold_and_goes_back_to_it(folder, opened) -> None:
+    page = opened(folder)
+    assert texts(page, "#at") == ["0.3"]
+    judged_in_page(page, 700, 0.5)
+    assert texts(page, "#at") == ["0.7"]
+    button = page.find_element("css selector", "#origins button[value=fixed]")
+    assert button.get_attribute("aria-pressed") == "false"
+    button.click()
+    assert texts(page, "#at") == ["0.3"]
+    assert button.get_attribute("aria-pressed") == "true"
+
+
+def test_filters_by_class_kind_overlap_and_words(folder, split, runs, opened) -> None:
+    page = opened(folder, "gallery")
+    kinds, overlaps = page.execute_script(FIRST_RUN)
+    assert order(page) == list(range(IMAGES))
+    choose(page, "class", "1")
+    assert order(page) == np.flatnonzero(split.labels == 1).tolist()
+    choose(page, "class", "-1")
+    common = max(set(kinds) - {255}, key=kinds.count)
+    page.find_elements("css selector", "#chips button")[common].click()
+    assert order(page) == [i for i in range(IMAGES) if kinds[i] == common]
+    page.find_elements("css selector", "#chips button")[common].click()
+    choose(page, "low", "0.2")
+    choose(page, "high", "0.6")
+    assert order(page) == [i for i in range(IMAGES) if 0.2 <= overlaps[i] <= 0.6]
+    choose(page, "low", "0")
+    choose(page, "high", "1")
+    choose(page, "search", "AUK 1")
+    assert order(page) == [i for i in range(IMAGES) if CLASSES[split.labels[i]] == "auk" and "1" in split.ids[i]]
+    assert texts(page, "#count") == [f"{len(order(page))} of {IMAGES} images"]
+    choose(page, "search", "no such thing")
+    assert order(page) == []
+    assert page.find_element("id", "nothing").is_displayed()
+    page.find_element("id", "clear").click()
+    assert order(page) == list(range(IMAGES))
+    assert page.find_element("id", "search").get_attribute("value") == ""
+
+
+def test_sorting_and_whose_verdicts_count(folder, split, opened) -> None:
+    page = opened(folder, "gallery")
+    first, second = np.array(page.execute_script("return WSOL.state.iou.map((of) => [...of])"))
+    for word, keys in {
+        "worst": first,
+        "best": -first,
+        "class": split.labels,
+        "apart": -np.abs(first - second),
+        "order": np.arange(IMAGES),
+    }.items():
+        choose(page, "sort", word)
+        assert order(page) == np.argsort(keys, kind="stable").tolist(), word
+    choose(page, "sort", "best")
+    choose(page, "by", "1")
+    assert order(page) == np.argsort(-second, kind="stable").tolist()
+    shown = list(in_view(page))
+    assert set(shown[:3]) <= set(order(page)[:30])
+
+
+def test_a_new_threshold_is_sorted_by_once_the_slider_rests(folder, opened) -> None:
+    from selenium.webdriver.support.ui import WebDriverWait
+
+    page = opened(folder, "gallery")
+    choose(page, "sort", "best")
+    before = order(page)
+    judged_in_page(page, 700, 0.5)
+    assert order(page) == before
+    now = np.array(page.execute_script("return [...WSOL.state.iou[0]]"))
+    expected = np.argsort(-now, kind="stable").tolist()
+    assert expected != before
+    WebDriverWait(page, 10, 0.05).until(lambda _: order(page) == expected)
+
+
+def test_keys(folder, opened) -> None:
+    from selenium.webdriver.common.keys import Keys
+
+    page = opened(folder, "overview")
+    press(page, "2")
+    assert page.find_element("id", "view-gallery").is_displayed()
+    press(page, "j", "j", Keys.ARROW_RIGHT, "k")
+    assert page.execute_script("return WSOL.gallery.chosen()") == 1
+    columns = page.execute_script(LEFT_EDGES)
+    press(page, Keys.ARROW_DOWN)
+    assert page.execute_script("return WSOL.gallery.chosen()") == 1 + columns
+    press(page, Keys.ARROW_UP)
+    assert page.find_element("css selector", ".card.chosen").get_attribute("data-image") == "1"
+    press(page, Keys.ENTER)
+    assert page.find_element("id", "detail").is_displayed()
+    assert "dir/01.jpg" in page.find_element("id", "detail").text
+    press(page, Keys.ARROW_RIGHT)
+    assert "dir/02.jpg" in page.find_element("id", "detail").text
+    press(page, Keys.ESCAPE)
+    assert not page.find_element("id", "detail").is_displayed()
+    press(page, "]")
+    assert texts(page, "#at") == ["0.31"]
+    press(page, "[", "[")
+    assert texts(page, "#at") == ["0.29"]
+    press(page, "/", "gull", "3")  # what is typed is searched for, not obeyed
+    assert page.find_element("id", "search").get_attribute("value") == "gull3"
+    assert page.find_element("id", "view-gallery").is_displayed()
+    press(page, Keys.ESCAPE, "4")
+    assert page.find_element("id", "view-confusion").is_displayed()
+    press(page, "?")
+    assert page.find_element("id", "keys").is_displayed()
+
+
+def test_overview_shows_metrics_kinds_and_curves(folder, opened) -> None:
+    page = opened(folder)
+    assert page.find_element("id", "title").text == "two <b>runs</b>", "names are text, never HTML"
+    assert texts(page, "#subtitle") == [f"test split, {IMAGES} images, judged by mine"]
+    table = page.find_element("id", "metrics").text
+    assert "acol & <i>kin</i>" in table
+    assert table.count("50.00") == 2
+    assert table.count("12.50") == 2
+    counts = page.execute_script("return WSOL.report && [0, 1].map((r) => WSOL.state.tally(r))")
+    assert [sum(of) for of in counts] == [IMAGES - 3, IMAGES - 3]
+    lines = page.find_elements("css selector", "#by-threshold path.line")
+    assert len(lines) == 2 * 6, "two runs at three overlaps, each with a key"
+    plot = page.find_element("css selector", "#by-threshold .plot > svg")
+    from selenium.webdriver.common.action_chains import ActionChains
+
+    ActionChains(page).move_to_element(plot).perform()
+    readout = page.find_element("css selector", "#by-threshold .readout")
+    assert readout.is_displayed()
+    shown = float(readout.text.split()[1])
+    ActionChains(page).click().perform()
+    assert texts(page, "#at") == [f"{shown:g}"], "a click sets the slider"
+    content = json.loads((folder / "data" / "report.js").read_text().partition("(")[2].rpartition(")")[0])
+    at = content["protocol"]["thresholds"].index(shown)
+    for r in (0, 1):
+        curve = content["runs"][r]["curves"]["gt_known"][content["protocol"]["ious"].index(0.5)]
+        live = page.execute_script("return WSOL.state.accuracies(arguments[0], [0.5])[0]", r)
+        assert curve[at] == pytest.approx(live, abs=1e-4)
+    page.find_element("css selector", "#by-overlap .plot > svg").click()
+    assert page.execute_script("return WSOL.state.overlap") != 0.5
+
+
+def test_a_kind_a_class_and_a_confused_pair_lead_to_their_pictures(folder, split, runs, opened) -> None:
+    page = opened(folder)
+    kinds = page.execute_script("return [...WSOL.state.kinds[1]]")
+    part = page.find_elements("css selector", ".split")[1].find_elements("css selector", "button:not([hidden])")[-1]
+    kind = int(part.get_attribute("class").removeprefix("kind-"))
+    part.click()
+    assert order(page) == [i for i in range(IMAGES) if kinds[i] == kind]
+    press(page, "3")
+    rows = texts(page, "#per-class tbody tr")
+    assert len(rows) == len(CLASSES)
+    page.find_elements("css selector", "#per-class thead tr:last-child button")[1].click()
+    counts = [int(text.split("\t")[1]) for text in texts(page, "#per-class tbody tr")]
+    assert counts == sorted(counts, reverse=True)
+    page.find_element("css selector", "#per-class tbody button").click()
+    assert len(order(page)) == counts[0]
+    press(page, "4")
+    page.find_element("css selector", ".confused .matrix td:not(.same) button").click()
+    chosen = order(page)
+    assert chosen
+    predicted = runs[0].ranked[:, 0]
+    assert len({(int(split.labels[i]), int(predicted[i])) for i in chosen}) == 1
+    assert all(split.labels[i] != predicted[i] for i in chosen)
+
+
+def test_per_class_numbers_are_the_verdicts(folder, split, opened) -> None:
+    page = opened(folder, "classes")
+    kinds, overlaps = map(np.array, page.execute_script(FIRST_RUN))
+    for text in texts(page, "#per-class tbody tr"):
+        name, images, right, mean, *_ = text.split("\t")
+        of = split.labels == CLASSES.index(name)
+        judged = of & (kinds != 255)
+        assert int(images) == of.sum()
+        assert float(right) == pytest.approx(100 * (kinds[judged] < 2).mean(), abs=0.05)
+        assert float(mean) == pytest.approx(overlaps[judged].mean(), abs=5e-4)
+
+
+def test_nothing_comes_from_the_network_and_pictures_as_they_come_into_view(split, runs, tmp_path, opened) -> None:
+    many = MadeUp(400)
+    write(tmp_path, "many", many, CLASSES, mine("cam2016"), [made_up_run(tmp_path / "maps", many, "run")])
+    page = opened(tmp_path, "gallery", 1000, 700)
+    said = [json.loads(line["message"])["message"] for line in page.get_log("performance")]
+    asked = [event["params"]["request"]["url"] for event in said if event["method"] == "Network.requestWillBeSent"]
+    names = [name for name in asked if name != "about:blank"]
+    assert sum(name.endswith(".jpg") for name in names) < 80
+    assert any(name.endswith("boxes-0-0.js") for name in names)
+    assert all(name.startswith((tmp_path.resolve().as_uri(), "data:")) for name in names)
+    assert page.execute_script("return document.querySelectorAll('.card').length") < 80
+    page.execute_script("scrollTo(0, document.documentElement.scrollHeight)")
+    from selenium.webdriver.support.ui import WebDriverWait
+
+    WebDriverWait(page, 20, 0.05).until(lambda _: page.execute_script(LAST_IS_DRAWN))
+    assert page.execute_script("return document.querySelectorAll('.card').length") < 80
+
+
+def test_a_missing_picture_or_map_is_said(folder, opened) -> None:
+    page = opened(folder, "gallery")
+    press(page, *"j" * (UNREADABLE + 1))
+    assert "no picture" in page.find_element("css selector", ".card.chosen").text
+    press(page, *"k" * (UNREADABLE - NO_MAP))
+    assert "not judged" in page.find_element("css selector", ".card.chosen").text
+
+
+def test_without_classes_the_report_says_so(split, tmp_path, opened) -> None:
+    run = made_up_run(tmp_path / "maps", split, "run", classes=False)
+    write(tmp_path / "out", "no classes", split, CLASSES, mine("cam2016"), [run])
+    page = opened(tmp_path / "out", "confusion")
+    assert "No predicted classes" in page.find_element("id", "view-confusion").text
+    press(page, "3")
+    assert "–" in texts(page, "#per-class tbody tr")[0]
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+@pytest.mark.parametrize(("width", "height"), [(1400, 900), (400, 800)])
+def test_a_screenshot_shows_pictures_and_boxes_and_nothing_sticks_out(
+    folder, tmp_path, opened, theme, width, height
+) -> None:
+    page = opened(folder, "gallery", width, height)
+    page.execute_script("document.documentElement.dataset.theme = arguments[0]", theme)
+    from selenium.webdriver.support.ui import WebDriverWait
+
+    drawn = "return [...document.querySelectorAll('.card .picture')].filter((canvas) => !canvas.hidden).length > 3"
+    WebDriverWait(page, 20, 0.05).until(lambda _: page.execute_script(drawn))
+    assert page.execute_script("return document.documentElement.scrollWidth") == width
+    page.save_screenshot(str(tmp_path / "page.png"))
+    shot = cv2.imread(str(tmp_path / "page.png"))
+    assert shot.shape == (height, width, 3)
+    assert (shot[-1, 1].mean() < 60) == (theme == "dark")
+    assert len(np.unique(shot.reshape(-1, 3), axis=0)) > 500
+    box = page.execute_script(FOUND_BOX)
+    left, top, right, bottom = (int(value) for value in box)
+    edge = shot[(top + bottom) // 2, left + 1 : left + 2].astype(int)
+    assert edge.max() - edge.min() > 90, f"a coloured frame, got {edge} at {left, top, right, bottom}"
+
+
+def test_an_interrupted_report_has_no_page_and_a_second_one_replaces_it(split, runs, tmp_path, monkeypatch) -> None:
+    from wsol.report import site
+
+    write(tmp_path, "first", split, CLASSES, mine("cam2016"), runs)
+    (tmp_path / "pictures" / "99.jpg").write_bytes(b"left over")
+    (tmp_path / "notes.txt").write_text("the user's")
+
+    def stop(*_) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(site, "_run", stop)
+        with pytest.raises(KeyboardInterrupt):
+            write(tmp_path, "second", split, CLASSES, mine("cam2016"), runs[:1])
+    assert not (tmp_path / "index.html").exists()
+    assert site.is_report(tmp_path)
+    write(tmp_path, "third", split, CLASSES, mine("cam2016"), runs[:1])
+    assert (tmp_path / "index.html").exists()
+    assert not (tmp_path / "pictures" / "99.jpg").exists()
+    assert not list((tmp_path / "data").glob("*-1-*.js"))
+    assert not list((tmp_path / "data").glob("*.part"))
+    assert (tmp_path / "notes.txt").read_text() == "the user's"

@@ -1,0 +1,110 @@
+"""One run's saved maps, judged for the page at every threshold, a few hundred images at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Executor
+from dataclasses import replace
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from wsol.data.source import Split
+from wsol.functional.maps import merge
+from wsol.interop.maps import Maps
+from wsol.metrics import BoxAccuracy, Curves
+from wsol.protocols import MAX_LEVELS, RANKED, Protocol
+from wsol.report.pictures import small_map
+from wsol.report.steps import Steps, steps
+
+OVERLAPS = (0.3, 0.5, 0.7)
+"""Overlaps that every report has curves of."""
+
+
+class Judged(NamedTuple):
+    """One image's map."""
+
+    steps: Steps
+    small: np.ndarray
+    """uint8 (h, w), see `wsol.report.pictures.small_map`."""
+    hits: np.ndarray
+    """bool (I, G), see `Protocol.judge`; all False without a true box."""
+
+
+def at_all_thresholds(protocol: Protocol) -> Protocol:
+    """The protocol with a threshold for every place of the slider, and judged at all `OVERLAPS` besides its own.
+
+    What it says at one of its own thresholds stays the same. Ranked boxes keep having no threshold.
+
+    Example:
+        >>> from wsol.protocols import protocol
+        >>> len(protocol("cam2016").thresholds), len(at_all_thresholds(protocol("cam2016")).thresholds)
+        (1, 1000)
+    """
+    changes: dict[str, Any] = {"iou_thresholds": tuple(sorted({*protocol.iou_thresholds, *OVERLAPS}))}
+    if protocol.components != RANKED:
+        changes["origins"] = (*protocol.origins, *({"oracle"} - set(protocol.origins)))
+        if not {"fullsup", "oracle"} & set(protocol.origins) and protocol.threshold_of == "one":
+            changes["threshold_step"] = max(protocol.threshold_step, 1 / (MAX_LEVELS - 5))
+    return replace(protocol, **changes)
+
+
+def judge(
+    split: Split, maps: Maps, protocol: Protocol, pool: Executor, chunk: int
+) -> Iterator[tuple[range, list[Judged | None]]]:
+    """Positions of some images and what was found in their maps, None where there is no map.
+
+    Args:
+        split: that is judged.
+        maps: of its images; others may be there too.
+        protocol: from `at_all_thresholds`.
+        pool: of threads.
+        chunk: images at a time.
+    """
+    there = frozenset(maps.ids)
+
+    def one(position: int) -> Judged | None:
+        name, truth = split.ids[position], split.truth(position)
+        if name not in there:
+            return None
+        score_map, view = merge(*maps.read(name, split.size(position)))
+        found = protocol.find(score_map, view)
+        hits = np.zeros((len(protocol.iou_thresholds), protocol.num_columns), dtype=bool)
+        if truth is not None and len(found.spans.boxes):
+            hits = protocol.judge_found(found, view, truth)
+        return Judged(steps(protocol, found, view, truth), small_map(score_map, view, protocol), hits)
+
+    for start in range(0, len(split), chunk):
+        positions = range(start, min(start + chunk, len(split)))
+        yield positions, list(pool.map(one, positions))
+
+
+class Accuracy:
+    """Gathers the curves of a run; only what a protocol judges counts.
+
+    Args:
+        split: that is judged.
+        protocol: from `at_all_thresholds`.
+        ranks: int (N,) rank of each true class; None if no classes are known.
+    """
+
+    def __init__(self, split: Split, protocol: Protocol, ranks: np.ndarray | None) -> None:
+        self.split, self.ranks = split, ranks
+        marked = np.array([split.truth(i) is not None for i in range(len(split))])
+        left_out = split.blacklist if protocol.blacklist and split.blacklist is not None else np.zeros_like(marked)
+        self.counts = marked & ~left_out
+        """bool (N,) which images the protocol judges, a map given."""
+        self._metric = BoxAccuracy.of(protocol, () if ranks is None else (1,))
+
+    def add(self, positions: Sequence[int], judged: Sequence[Judged | None]) -> None:
+        """Take some images; one without a map is not judged."""
+        found = {at: one for at, one in zip(positions, judged, strict=True) if one is not None}
+        self.counts[[at for at in positions if at not in found]] = False
+        at = np.array([i for i in found if self.counts[i]], dtype=np.int64)
+        if len(at):
+            hits = np.stack([found[i].hits for i in at.tolist()])
+            self._metric.update(hits, at, None if self.ranks is None else self.ranks[at], self.split.labels[at])
+
+    def curves(self) -> Curves:
+        """Accuracy at every threshold and overlap."""
+        return self._metric.compute()

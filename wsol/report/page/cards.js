@@ -1,0 +1,164 @@
+"use strict";
+// Pictures with map, boxes and verdict of each run: what a card of the gallery and the enlarged picture are made of.
+WSOL.cards = (() => {
+  const { make, dot } = WSOL.dom,
+    { state, data, judge } = WSOL;
+  const HEAT = [
+    [0, 0, 4],
+    [40, 11, 84],
+    [101, 21, 110],
+    [159, 42, 99],
+    [212, 72, 66],
+    [245, 125, 21],
+    [250, 193, 39],
+    [252, 255, 164],
+  ];
+  const palette = Uint8Array.from({ length: 768 }, (_, n) => {
+    const at = (Math.floor(n / 3) / 255) * (HEAT.length - 1),
+      low = Math.min(Math.floor(at), HEAT.length - 2),
+      c = n % 3;
+    return Math.round(HEAT[low][c] + (at - low) * (HEAT[low + 1][c] - HEAT[low][c]));
+  });
+  const WORDS = ["right", "box right", "part", "too large", "several", "miss"];
+  let report = null;
+
+  // What a card is made of: a heading, and for each run picture, map, boxes and verdict.
+  function parts() {
+    return [
+      make("header", {}, make("b"), make("small")),
+      make(
+        "div",
+        { class: "shots" },
+        ...report.runs.map(() =>
+          make(
+            "figure",
+            {},
+            make(
+              "div",
+              { class: "shot" },
+              make(
+                "div",
+                { class: "frame" },
+                make("canvas", { class: "picture" }),
+                make("p", { class: "empty" }, "no picture"),
+                make("canvas", { class: "map" }),
+                make("span", { class: "truth" }),
+                make("i", { class: "found" }),
+              ),
+            ),
+            make(
+              "figcaption",
+              {},
+              make("div", {}, make("b", { class: "verdict" }), make("span", { class: "number iou" })),
+              make("small", { class: "guess" }),
+            ),
+          ),
+        ),
+      ),
+    ];
+  }
+
+  const percents = ([x0, y0, x1, y1], [width, height]) =>
+    `left:${(100 * x0) / width}%;top:${(100 * y0) / height}%;width:${(100 * (x1 - x0)) / width}%;height:${(100 * (y1 - y0)) / height}%`;
+
+  // What of a card does not follow the slider.
+  function face(card, image, side) {
+    const { labels, ids, sizes, boxes } = report.images,
+      [width, height] = sizes[image],
+      scale = side / Math.max(width, height),
+      source = data.picture(image);
+    Object.assign(card.dataset, { image, side });
+    card.querySelector("header b").textContent = report.classes[labels[image]];
+    card.querySelector("header small").textContent = ids[image];
+    card.querySelectorAll("figure").forEach((figure) => {
+      const [shot, frame] = [".shot", ".frame"].map((part) => figure.querySelector(part));
+      shot.style.cssText = `width:${side}px;height:${side}px`;
+      frame.style.cssText = `width:${width * scale}px;height:${height * scale}px`;
+      figure.querySelector("p").hidden = source !== null;
+      figure
+        .querySelector(".truth")
+        .replaceChildren(
+          ...boxes[image].map((box) => make("i", { class: "true", style: percents(box, sizes[image]) })),
+        );
+    });
+    paint(card, image, source, [width * scale, height * scale]);
+  }
+
+  // Draw the picture at the size it is shown. As an <img> it would stay decoded in the browser's cache long after it has
+  // left the view, half a megabyte each.
+  function paint(card, image, source, size) {
+    const canvases = [...card.querySelectorAll(".picture")],
+      ratio = Math.min(devicePixelRatio, 2),
+      [width, height] = size.map((side) => Math.max(Math.round(side * ratio), 1));
+    canvases.forEach((canvas) => {
+      canvas.hidden = true;
+    });
+    if (!source) return;
+    const file = new Image();
+    file.onload = async () => {
+      if (card.dataset.image !== String(image)) return; // the card shows another by now
+      const bitmap = await createImageBitmap(file, {
+        resizeWidth: width,
+        resizeHeight: height,
+        resizeQuality: "medium",
+      });
+      if (card.dataset.image === String(image))
+        canvases.forEach((canvas) => {
+          [canvas.width, canvas.height, canvas.hidden] = [width, height, false];
+          canvas.getContext("2d").drawImage(bitmap, 0, 0);
+        });
+      bitmap.close();
+    };
+    file.src = source;
+  }
+
+  // What follows the slider: box, overlap, verdict, map.
+  function fill(card, image) {
+    card.querySelectorAll("figure").forEach((figure, r) => {
+      const step = state.steps[r][image],
+        kind = state.kinds[r][image],
+        size = report.images.sizes[image],
+        found = figure.querySelector(".found");
+      const box = step < 0 ? [0, 0, 0, 0] : judge.imageBox(data.part(r, image), data.within(image), step, size);
+      found.hidden = !(box[2] > box[0] && box[3] > box[1]);
+      found.style.cssText = percents(box, size);
+      figure.dataset.kind = kind;
+      figure.querySelector(".verdict").textContent = kind === state.NOT_JUDGED ? "not judged" : WORDS[kind];
+      figure.querySelector(".iou").textContent =
+        kind === state.NOT_JUDGED ? "" : `IoU ${state.iou[r][image].toFixed(2)}`;
+      const several = report.runs.length > 1;
+      figure
+        .querySelector(".guess")
+        .replaceChildren(...(several ? [dot(r, report.runs[r].name)] : []), guess(r, image));
+      heat(figure.querySelector(".map"), r, image);
+    });
+  }
+
+  function guess(r, image) {
+    const { predicted } = report.runs[r];
+    if (!predicted) return "";
+    return predicted[image] < 0
+      ? "no class"
+      : state.classRight(r, image)
+        ? "class right"
+        : `taken for ${report.classes[predicted[image]]}`;
+  }
+
+  function heat(canvas, r, image) {
+    const map = state.show === "none" ? null : data.map(r, image),
+      cut = (state.threshold(r) || 0) * 255;
+    canvas.hidden = !map;
+    const drawn = `${image} ${state.show} ${state.show === "region" ? cut : ""}`;
+    if (!map || canvas.dataset.drawn === drawn) return;
+    canvas.dataset.drawn = drawn;
+    [canvas.width, canvas.height] = [map.width, map.height];
+    const pixels = new ImageData(map.width, map.height);
+    map.levels.forEach((level, i) => {
+      for (let c = 0; c < 3; c++) pixels.data[4 * i + c] = palette[3 * level + c];
+      pixels.data[4 * i + 3] = state.show === "region" ? (level > cut ? 150 : 0) : 40 + 0.65 * level;
+    });
+    canvas.getContext("2d").putImageData(pixels, 0, 0);
+  }
+
+  return { start: (content) => (report = content), parts, face, fill, guess };
+})();

@@ -1,0 +1,96 @@
+"use strict";
+// One picture enlarged, with all that is known of it.
+WSOL.detail = (() => {
+  const { $, make, whole, threshold, colour, dot } = WSOL.dom,
+    { state, data, judge, cards } = WSOL;
+  let report = null,
+    changed = () => {};
+
+  function start(content, whenChanged) {
+    [report, changed] = [content, whenChanged];
+    $("detail").addEventListener("click", (event) => {
+      if (event.target === $("detail")) $("detail").close();
+    });
+    $("detail").addEventListener("close", () => $("detail").replaceChildren());
+  }
+
+  // Show an image, the n-th of those that pass the filters.
+  function show(image, n) {
+    const dialog = $("detail"),
+      runs = report.runs.length,
+      room = Math.min(innerWidth, 1240) - 64;
+    const across = Math.max(Math.min(runs, Math.floor(room / 260)), 1),
+      side = Math.floor(Math.min(room / across - 12, innerHeight - 330, 560));
+    const card = make("div", { class: "large" }, ...cards.parts());
+    cards.face(card, image, Math.max(side, 160));
+    const numbers = (box) => box.map((value) => Math.round(value)).join(", "),
+      { sizes, boxes } = report.images;
+    const rows = report.runs.map((run, r) => {
+      const step = state.steps[r][image],
+        box = step < 0 ? null : judge.imageBox(data.part(r, image), data.within(image), step, sizes[image]);
+      const rank = run.ranks ? run.ranks[image] : null;
+      return make(
+        "tr",
+        {},
+        make("td", {}, dot(r), run.name),
+        make("td", { class: "number" }, threshold(state.threshold(r))),
+        make("td", {}, state.kinds[r][image] === state.NOT_JUDGED ? "not judged" : judge.KINDS[state.kinds[r][image]]),
+        make("td", { class: "number" }, state.iou[r][image].toFixed(4)),
+        make("td", { class: "number" }, box ? numbers(box) : "–"),
+        make("td", {}, cards.guess(r, image) || "–"),
+        make("td", { class: "number" }, rank === null ? "–" : rank < 0 ? "beyond" : rank + 1),
+      );
+    });
+    const curve = make("div", { class: "own-curve" }),
+      x = report.protocol.thresholds;
+    if (x.length) {
+      const lines = report.runs.map((run, r) => ({
+        name: run.name,
+        colour: colour(r),
+        dash: 0,
+        y: x.map((_, t) => {
+          const part = data.part(r, image),
+            step = judge.stepAt(part, data.within(image), t);
+          return 100 * judge.overlap(part, data.within(image), step, report.protocol);
+        }),
+      }));
+      WSOL.plot(curve, {
+        x,
+        lines,
+        label: "threshold of this picture’s IoU, percent",
+        pick: (at) => changed("threshold", at),
+      })(state.at.map((at, r) => ({ x: x[at], colour: colour(r) })));
+    }
+    const facts = `${sizes[image].join(" × ")} pixels · ${boxes[image].length ? `true ${boxes[image].length > 1 ? "boxes" : "box"} ${boxes[image].map(numbers).join(" and ")}` : "no true box"} · ${whole(n + 1)} of ${whole(state.order.length)}`;
+    dialog.replaceChildren(
+      make("button", { class: "close quiet", "aria-label": "Close", onclick: () => dialog.close() }, "×"),
+      card,
+      make("p", { class: "note" }, facts),
+      make(
+        "div",
+        { class: "wide" },
+        make(
+          "table",
+          {},
+          make(
+            "thead",
+            {},
+            make(
+              "tr",
+              {},
+              ...["Run", "Threshold", "Verdict", "IoU", "Box x0, y0, x1, y1", "Class", "Rank of the true class"].map(
+                (text, n) => make("th", { class: [1, 3, 4, 6].includes(n) ? "number" : "" }, text),
+              ),
+            ),
+          ),
+          make("tbody", {}, ...rows),
+        ),
+      ),
+      curve,
+    );
+    cards.fill(card, image);
+    if (!dialog.open) dialog.showModal();
+  }
+
+  return { start, show, isOpen: () => $("detail").open };
+})();

@@ -1,0 +1,258 @@
+"""Writing the report's folder: page, data, pictures.
+
+::
+
+    index.html      written last, so a report that was interrupted does not open
+    page/           style sheet and scripts, as shipped
+    data/report.js  all that is known at once: runs, metrics, curves, classes, labels, true boxes
+    data/boxes-<run>-<part>.js   the boxes at every threshold, some hundred images a part: read after the page is there
+    data/maps-<part>.js          small maps of all runs: read as they come into view
+    pictures/<image>.jpg         likewise
+
+A page opened from disk may not fetch files, but it may run scripts that lie beside it: each data file is a script that
+hands its content to ``WSOL``. Nothing is loaded from anywhere else.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from importlib import resources
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from wsol import __version__
+from wsol.data.images import BadImage
+from wsol.data.source import Split
+from wsol.errors import InputError
+from wsol.interop.maps import Maps
+from wsol.interop.predictions import NOT_RANKED
+from wsol.metrics import Curves
+from wsol.protocols import Protocol
+from wsol.report.confusion import confusion
+from wsol.report.judging import Accuracy, Judged, at_all_thresholds, judge
+from wsol.report.pictures import write_picture
+from wsol.report.steps import varints
+
+BOXES, MAPS = 480, 48
+"""Images in a part of the boxes, and of the maps; the first is a multiple of the second."""
+
+FIELDS = ("name", "reference", "components", "scaling", "frame", "boundary", "average", "threshold_of")
+"""Of the protocol, what the page shows; ..."""
+JUDGING = ("plus_one", "predicted_end", "nothing_found")
+"""... and what it judges by."""
+
+
+_NO_MAP = np.zeros(8, np.int64)
+"""Where `Steps.numbers` would be: no steps, no true corners, no frame."""
+
+
+class Shown(NamedTuple):
+    """One run as the report shows it."""
+
+    name: str
+    maps: Maps
+    ranked: np.ndarray | None
+    """int64 (N, k) predicted classes of each image, best first, -1 for none; None if no classes are known."""
+    ranks: np.ndarray | None
+    """int64 (N,) rank of each true class."""
+    metrics: dict[str, Any]
+    """``localization`` rows, ``classification`` and ``pixels`` as in results.json."""
+    facts: dict[str, Any]
+    """Word -> value, for people: seed, checkpoint, ..."""
+
+
+def write(
+    folder: Path,
+    title: str,
+    split: Split,
+    classes: Sequence[str],
+    protocol: Protocol,
+    shown: Sequence[Shown],
+    *,
+    picture_side: int = 320,
+    whole: int | None = None,
+    progress: Callable[[str, int], None] = lambda what, done: None,
+) -> None:
+    """Write a report.
+
+    Args:
+        folder: an empty one, or an earlier report, which is replaced (`is_report`).
+        title: of the page.
+        split: the images shown.
+        classes: names of the K classes.
+        protocol: that the page judges by.
+        shown: the runs.
+        picture_side: longer side of the pictures, pixels.
+        whole: images of the split that ``split`` is a part of.
+        progress: told what is being done and how many of the images are.
+
+    Raises:
+        InputError: something can't be written or read; a single unreadable picture only stays away.
+    """
+    try:
+        _clear(folder)
+        page = resources.files("wsol.report") / "page"
+        for file in page.iterdir():
+            if file.name.endswith((".css", ".js")):
+                (folder / "page" / file.name).write_bytes(file.read_bytes())
+        wide = at_all_thresholds(protocol)
+        with ThreadPoolExecutor() as pool:
+            unseen = _pictures(folder / "pictures", split, picture_side, pool, progress)
+            parts = [_run(folder / "data", i, split, wide, one, pool, progress) for i, one in enumerate(shown)]
+        _join_maps(folder / "data", len(split), len(shown))
+        content = {
+            "title": title,
+            "version": __version__,
+            "split": split.name,
+            "whole": whole or len(split),
+            "protocol": _protocol(protocol, wide),
+            "classes": list(classes),
+            "images": _images(split, unseen),
+            "runs": [_about(one, split, *part) for one, part in zip(shown, parts, strict=True)],
+            "parts": {"boxes": BOXES, "maps": MAPS},
+        }
+        (folder / "data" / "report.js").write_text(_call("report", content), encoding="ascii")
+        (folder / "index.html").write_bytes((page / "index.html").read_bytes())
+    except OSError as error:
+        raise InputError(
+            f"{folder}: cannot be written ({error.strerror}); choose another folder with out=..."
+        ) from error
+
+
+def is_report(folder: Path) -> bool:
+    """Whether a report was written there, or begun."""
+    return (folder / "page" / "judge.js").is_file()
+
+
+def _clear(folder: Path) -> None:
+    """Make the folders, and remove what an earlier report left in them; what is no report is let alone."""
+    old = is_report(folder)
+    (folder / "index.html").unlink(missing_ok=True)
+    for name, left in (("data", "*.js"), ("data", "maps-*.part"), ("pictures", "*.jpg"), ("page", "*.*")):
+        (folder / name).mkdir(parents=True, exist_ok=True)
+        for file in (folder / name).glob(left) if old else ():
+            file.unlink()
+
+
+def _pictures(
+    folder: Path, split: Split, side: int, pool: ThreadPoolExecutor, progress: Callable[[str, int], None]
+) -> list[int]:
+    """Write all pictures; returns the positions of those that can't be read."""
+
+    def one(position: int) -> int | None:
+        try:
+            image = split.image(position)
+        except BadImage:
+            return position
+        write_picture(folder / f"{position}.jpg", image, side)
+        return None
+
+    unseen = []
+    for done, bad in enumerate(pool.map(one, range(len(split))), 1):
+        if bad is not None:
+            unseen.append(bad)
+        progress("pictures", done)
+    return unseen
+
+
+def _run(
+    folder: Path,
+    number: int,
+    split: Split,
+    protocol: Protocol,
+    shown: Shown,
+    pool: ThreadPoolExecutor,
+    progress: Callable[[str, int], None],
+) -> tuple[Curves, np.ndarray]:
+    """Judge a run and write its boxes and, a line for each part, its maps; returns its curves and who counts."""
+    accuracy = Accuracy(split, protocol, shown.ranks)
+    with _lines(folder, number).open("w", encoding="ascii") as lines:
+        for positions, judged in judge(split, shown.maps, protocol, pool, BOXES):
+            accuracy.add(positions, judged)
+            found = [one.steps for one in judged if one is not None]
+            numbers = [_NO_MAP if one is None else one.steps.numbers() for one in judged]
+            corners = [one.true_corners.ravel() for one in found]
+            boxes = _base64(varints(np.concatenate(numbers)))
+            true = _base64(np.concatenate([np.zeros(0), *corners]).astype("<f8").tobytes())
+            part = positions.start // BOXES
+            text = _call("boxes", number, part, boxes, true)
+            (folder / f"boxes-{number}-{part}.js").write_text(text, encoding="ascii")
+            for start in range(0, len(judged), MAPS):
+                lines.write(json.dumps([_small(one) for one in judged[start : start + MAPS]]) + "\n")
+            progress(shown.name, positions.stop)
+    return accuracy.curves(), accuracy.counts
+
+
+def _join_maps(folder: Path, images: int, runs: int) -> None:
+    """Bring the maps of all runs together, part by part."""
+    files = [_lines(folder, number) for number in range(runs)]
+    streams = [file.open(encoding="ascii") for file in files]
+    for part, lines in enumerate(zip(*streams, strict=True)):
+        text = f"WSOL.maps({part},[{','.join(line.strip() for line in lines)}]);\n"
+        (folder / f"maps-{part}.js").write_text(text, encoding="ascii")
+    for stream, file in zip(streams, files, strict=True):
+        stream.close()
+        file.unlink()
+
+
+def _lines(folder: Path, number: int) -> Path:
+    return folder / f"maps-{number}.part"
+
+
+def _small(judged: Judged | None) -> list[Any] | None:
+    """Width, height and grey levels of a small map."""
+    return None if judged is None else [*judged.small.shape[::-1], _base64(judged.small.tobytes())]
+
+
+def _protocol(protocol: Protocol, wide: Protocol) -> dict[str, Any]:
+    return {
+        **{name: getattr(protocol, name) for name in (*FIELDS, *JUDGING)},
+        "ious": list(wide.iou_thresholds),
+        "own_ious": list(protocol.iou_thresholds),
+        "thresholds": [round(float(value), 12) for value in wide.thresholds],
+    }
+
+
+def _images(split: Split, unseen: Sequence[int]) -> dict[str, Any]:
+    """What is known of the images, whatever the run."""
+    truths = [split.truth(i) for i in range(len(split))]
+    return {
+        "ids": list(split.ids),
+        "labels": split.labels.tolist(),
+        "sizes": [split.size(i) for i in range(len(split))],
+        "boxes": [[] if truth is None else truth.half_open.tolist() for truth in truths],
+        "unseen": list(unseen),
+    }
+
+
+def _about(shown: Shown, split: Split, curves: Curves, counts: np.ndarray) -> dict[str, Any]:
+    """What is known of a run at once."""
+    names = curves.names() if curves.images else ()
+    first = None if shown.ranked is None else shown.ranked[:, 0]
+    ranks = None if shown.ranks is None else np.where(shown.ranks == NOT_RANKED, -1, shown.ranks)
+    return {
+        "name": shown.name,
+        "facts": shown.facts,
+        **shown.metrics,
+        "counts": counts.astype(int).tolist(),
+        "predicted": None if first is None else first.tolist(),
+        "ranks": None if ranks is None else ranks.tolist(),
+        "curves": {name: np.round(curves.accuracy(name), 4).tolist() for name in names},
+        "confusion": None if first is None else confusion(split.labels, first),
+    }
+
+
+def _call(name: str, *arguments: Any) -> str:
+    """A script that hands over its content; plain ASCII, whatever the names of classes and images hold."""
+    return (
+        f"WSOL.{name}({','.join(json.dumps(value, separators=(',', ':'), allow_nan=False) for value in arguments)});\n"
+    )
+
+
+def _base64(data: bytes) -> str:
+    return base64.b64encode(data).decode("ascii")

@@ -1,0 +1,93 @@
+"""The box of a map as a step function of the threshold, and its bytes: what the page's slider looks up.
+
+Of several boxes at a threshold (protocols that count every contour), the one that counts is taken: that of greatest
+overlap with a true box. Neighbouring thresholds mostly have the same box, so a map of a thousand thresholds takes about
+a hundred steps of 5 to 7 bytes. Overlaps are not stored: the page computes them from the corners by the arithmetic of
+`wsol.functional.iou`, in the same double precision, so its verdicts are Python's to the last bit.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+from wsol.functional.geometry import Geometry
+from wsol.functional.iou import best_iou
+from wsol.protocols import Found, Protocol
+from wsol.types import Truth
+
+
+class Steps(NamedTuple):
+    """The boxes of one map, one after another as the threshold rises."""
+
+    first: np.ndarray
+    """int64 (S,) the position of the first threshold of each box; it holds until the next one's."""
+    boxes: np.ndarray
+    """int64 (S, 4) x0, y0, x1, y1 in the protocol's frame, half-open; without area where nothing is above."""
+    frame: Geometry
+    """Where the boxes are judged."""
+    true_corners: np.ndarray
+    """float64 (M, 4) in that frame, ends as the protocol counts them."""
+
+    def numbers(self) -> np.ndarray:
+        """All but the true corners, as the page reads them: int64, the counts and frame, then 5 differences a step."""
+        (width, height), (x, y) = self.frame.resized, self.frame.offset
+        head = [len(self.first), len(self.true_corners), width, height, *zigzag(np.array([x, y])).tolist()]
+        rise = np.diff(self.first, prepend=0)
+        moved = zigzag(np.diff(self.boxes, axis=0, prepend=0))
+        return np.concatenate([head, self.frame.input_size, np.column_stack([rise, moved]).ravel()]).astype(np.int64)
+
+
+def steps(protocol: Protocol, found: Found, view: Geometry, truth: Truth | None) -> Steps:
+    """The box that counts at every threshold.
+
+    Args:
+        protocol: that found the boxes.
+        found: by `Protocol.find`.
+        view: that the map is of.
+        truth: of the image; None if there is none, then the largest box counts.
+
+    Example:
+        >>> from wsol.protocols import protocol
+        >>> mine, view = protocol("cam2016", interpolation="linear", origins=["oracle"]), Geometry.square((4, 1), 4)
+        >>> found = mine.find(np.array([[0.0, 0.5, 1.0, 0.7]]), view)
+        >>> mine = steps(mine, found, view, None)
+        >>> mine.first.tolist(), mine.boxes.tolist()
+        ([0, 499, 699], [[1, 0, 4, 1], [2, 0, 4, 1], [2, 0, 3, 1]])
+    """
+    frame = protocol.frame_of(view)
+    true = np.zeros((0, 4)) if truth is None else protocol._true_corners(frame, truth)
+    boxes = found.spans.boxes.copy()
+    value = boxes[:, 2] * boxes[:, 3] if truth is None else best_iou(found.corners, true, plus_one=protocol.plus_one)
+    boxes[:, 2:] += boxes[:, :2]
+    if not len(boxes):  # ranked boxes may find none
+        return Steps(np.zeros(0, np.int64), boxes, frame, true)
+    best = np.zeros(int(found.position.max()) + 1, np.int64)
+    for i in np.argsort(value, kind="stable"):  # the greatest comes last and stays
+        best[found.spans.first[i] : found.spans.last[i] + 1] = i
+    at = boxes[best[found.position]]
+    first = np.flatnonzero(np.append(True, (at[1:] != at[:-1]).any(axis=1)))
+    return Steps(first, at[first], frame, true)
+
+
+def zigzag(values: np.ndarray) -> np.ndarray:
+    """Small numbers of either sign as small numbers from 0 on: 0, -1, 1, -2, ... become 0, 1, 2, 3, ..."""
+    return np.where(values < 0, -2 * values - 1, 2 * values)
+
+
+def varints(values: np.ndarray) -> bytes:
+    """Numbers below 2**28, seven bits a byte, the lowest first, the eighth bit where another byte follows.
+
+    Args:
+        values: int64 (n,), none negative.
+
+    Example:
+        >>> list(varints(np.array([5, 300])))
+        [5, 172, 2]
+    """
+    count = 1 + (values >= 1 << 7) + (values >= 1 << 14) + (values >= 1 << 21)
+    place = np.arange(count.sum()) - np.repeat(np.cumsum(count) - count, count)
+    rest = np.repeat(values, count) >> (7 * place)
+    more = place < np.repeat(count, count) - 1
+    return ((rest & 127) | (more * 128)).astype(np.uint8).tobytes()
