@@ -335,7 +335,7 @@ class Protocol:
             out[half_open[:, 2] == half_open[:, 0], 2:] = 1 if self.nothing_found == "first_pixel" else frame.input_size
         return out
 
-    def _true_corners(self, frame: Geometry, truth: Truth) -> np.ndarray:
+    def true_corners(self, frame: Geometry, truth: Truth) -> np.ndarray:
         """True boxes float64 (M, 4) in the frame, ends as the protocol counts them."""
         annotated = truth.boxes if self.true_end == "annotated" else truth.half_open
         out = frame.to_input(annotated[: 1 if self.true_boxes == "first" else None] + self.true_shift)
@@ -349,7 +349,7 @@ class Protocol:
 
     def _overlap(self, corners: np.ndarray, frame: Geometry, truth: Truth) -> np.ndarray:
         """float64 (B,) greatest overlap of each predicted box with a true one."""
-        return best_iou(corners, self._true_corners(frame, truth), plus_one=self.plus_one)
+        return best_iou(corners, self.true_corners(frame, truth), plus_one=self.plus_one)
 
     def _right(self, overlap: np.ndarray) -> np.ndarray:
         asked = np.array(self.iou_thresholds)[:, None]

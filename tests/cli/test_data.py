@@ -71,6 +71,11 @@ def test_an_unreadable_image_stops_the_run_or_is_left_out_and_listed(cub: Path, 
     assert {split: [Path(name).stem for name in ids] for split, ids in skipped.items()} == {
         kind: [Path(name).stem] for kind, name in bad.items()
     }
+    kept = ["eval", f"run={tmp_path / 'skip'}", "save_maps=true", f"out={tmp_path / 'kept'}", "num_workers=0"]
+    assert main([*kept, "trainer.accelerator=cpu"]) == 0
+    looked_at = (tmp_path / "kept" / "per_image.csv").read_text()
+    assert bad["test"] not in looked_at
+    assert all(names[n] in looked_at for n in names if split[n] == "0" and names[n] != bad["test"])
 
 
 def test_prepare_unpacks_and_verifies(cub: Path, tmp_path: Path, capsys) -> None:

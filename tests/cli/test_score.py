@@ -103,6 +103,16 @@ def test_plain_files_score_alike_but_for_the_classes(evaluated: Path, npy: Path,
     assert [row["top1_error"] for row in own] == [row["top1_error"] for row in expected]
 
 
+def test_flat_maps_are_wrong_under_every_protocol(evaluated: Path, npy: Path, tmp_path: Path) -> None:
+    for file in npy.glob("*.npy"):
+        np.save(file, np.zeros_like(np.load(file)))
+    words = [f"maps={npy}", *DATA, f"data_dir={_data_dir(evaluated)}", f"val_maps={evaluated / 'maps' / 'val'}"]
+    assert score(*words, "protocol=all", "baselines=false", f"out={tmp_path / 'out'}") == 0
+    kinds = results(tmp_path / "out")["error_kinds"]
+    assert kinds["cam2016-code"]["fixed"]["miss"] == 100
+    assert set(kinds) == {row["protocol"] for row in results(tmp_path / "out")["localization"]}
+
+
 def test_two_sets_of_maps_are_compared_by_image(evaluated: Path, npy: Path, tmp_path: Path, capsys) -> None:
     worse = tmp_path / "worse"
     worse.mkdir()

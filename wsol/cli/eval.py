@@ -10,6 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytorch_lightning as pl
 from omegaconf import DictConfig, OmegaConf
 
@@ -22,7 +23,7 @@ from wsol.data.source import Source
 from wsol.errors import InputError, unknown
 from wsol.evaluation import SplitEvaluation
 from wsol.interop.map_folder import open_maps
-from wsol.interop.predictions import ranks_of, read_predictions
+from wsol.interop.predictions import NOT_RANKED
 from wsol.module import LocalizerModule
 from wsol.recognition import WAYS, Recognition
 from wsol.scoring import KeptMaps
@@ -158,9 +159,9 @@ def look(evaluations: Mapping[str, SplitEvaluation], module: LocalizerModule, fo
     """Write per_image.csv of the last split judged from the maps just kept; returns the shares of kinds of error."""
     *_, (name, evaluation) = evaluations.items()
     maps = open_maps(folder / "maps" / name)
-    classes = sorted((folder / "maps" / name).glob("classes-*.csv"))
-    own = read_predictions(classes, evaluation.split, module.localizer.classes or ())
-    ranks = evaluation.elsewhere.ranks if evaluation.elsewhere else ranks_of(evaluation.split.labels, own)
+    positions, seen = module.measured[name].ranks
+    ranks = np.full(len(evaluation.split), NOT_RANKED)
+    ranks[positions] = seen
     val = module.measured.get("val") if name != "val" else None
     rows = scoring.look(evaluation, module.measured[name], maps, ranks, val)
     return scoring.write_looked(folder / "per_image.csv", rows)
@@ -188,7 +189,7 @@ def merged(trained: DictConfig, config: DictConfig) -> DictConfig:
     if config.data_dir is None:
         config.data_dir = trained.data_dir
     elif config.data is None:  # the run's dataset, elsewhere
-        settings.data = {key: _moved(value, trained.data_dir, config.data_dir) for key, value in trained.data.items()}
+        settings.data = {key: moved(value, trained.data_dir, config.data_dir) for key, value in trained.data.items()}
     plain = OmegaConf.to_container(config, resolve=True)
     assert isinstance(plain, dict)
     for key in ("data", "transform", "protocol", "explainer", "model"):
@@ -210,7 +211,7 @@ def merged(trained: DictConfig, config: DictConfig) -> DictConfig:
     return settings
 
 
-def _moved(value: Any, before: str, now: str) -> Any:
+def moved(value: Any, before: str, now: str) -> Any:
     """A path below folder ``before`` as the same path below ``now``; anything else as it is."""
     if isinstance(value, str) and Path(value).is_relative_to(before):
         return str(Path(now) / Path(value).relative_to(before))

@@ -95,7 +95,7 @@ def _read(folder: Path, config: DictConfig) -> Given:
         raise InputError(f"{folder}: its config.yaml names no dataset; expected a folder that `wsol train` made")
     if config.data_dir is not None:
         before = settings.get("data_dir") or ""
-        settings.data = {key: eval_verb._moved(value, before, config.data_dir) for key, value in settings.data.items()}
+        settings.data = {key: eval_verb.moved(value, before, config.data_dir) for key, value in settings.data.items()}
     source = build.build_source(settings, trust=config.trust)
     split = source.split(config.split)
     if not split.has_boxes:

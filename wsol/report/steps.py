@@ -57,7 +57,7 @@ def steps(protocol: Protocol, found: Found, view: Geometry, truth: Truth | None)
         ([0, 499, 699], [[1, 0, 4, 1], [2, 0, 4, 1], [2, 0, 3, 1]])
     """
     frame = protocol.frame_of(view)
-    true = np.zeros((0, 4)) if truth is None else protocol._true_corners(frame, truth)
+    true = np.zeros((0, 4)) if truth is None else protocol.true_corners(frame, truth)
     boxes = found.spans.boxes.copy()
     value = boxes[:, 2] * boxes[:, 3] if truth is None else best_iou(found.corners, true, plus_one=protocol.plus_one)
     boxes[:, 2:] += boxes[:, :2]
