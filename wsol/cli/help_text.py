@@ -50,7 +50,7 @@ def verb(name: str, config_dirs: Sequence[str] = ()) -> str:
         lines.append(f"  {group}")
         width = max(map(len, known[group]))
         lines += [f"    {choice:<{width}}  {summary}".rstrip() for choice, summary in known[group].items()]
-    lines += ["", "keys (KEY=VALUE):", *_keys(node)]
+    lines += ["", "keys (KEY=VALUE):", *plain_keys(node)]
     return "\n".join(lines)
 
 
@@ -79,7 +79,7 @@ def _folded(choices: Sequence[str]) -> list[str]:
     return list(dict.fromkeys(short.values()))
 
 
-def _keys(node: type) -> list[str]:
+def plain_keys(node: type) -> list[str]:
     """The plain keys of a schema, their defaults in YAML's spelling, and what they are for."""
     lines = []
     for item in dataclasses.fields(node):

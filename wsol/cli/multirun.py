@@ -85,7 +85,7 @@ def _run_here(words: Sequence[str]) -> int:
     HydraConfig.instance().cfg = None  # else Lightning would start a job's processes as a whole multirun again
     with command_line(words):
         code = main(words)
-    _end_process_group()
+    end_process_group()
     return code
 
 
@@ -102,7 +102,7 @@ def command_line(words: Sequence[str]) -> Iterator[None]:
         os.environ.update(environment)
 
 
-def _end_process_group() -> None:
+def end_process_group() -> None:
     """Leave the process group of a finished ddp job, so that the next one can make its own."""
     import torch.distributed
 

@@ -34,7 +34,7 @@ def run(words: Sequence[str]) -> int:
 
 def usage() -> str:
     """`wsol report --help`."""
-    from wsol.cli.help_text import _keys
+    from wsol.cli.help_text import plain_keys
     from wsol.cli.schema import Report
     from wsol.cli.verbs import VERBS
 
@@ -58,7 +58,7 @@ def usage() -> str:
             *(f"    {choice:<{width}}  {about}" for choice, about in choices.items()),
             "",
             "keys (KEY=VALUE):",
-            *_keys(Report),
+            *plain_keys(Report),
         ]
     )
 

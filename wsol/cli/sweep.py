@@ -46,12 +46,14 @@ def usage() -> str:
     """`wsol sweep --help`."""
     import dataclasses
 
-    from wsol.cli.help_text import _keys
+    from wsol.cli.help_text import plain_keys
     from wsol.cli.schema import Search
 
     choices = groups().get("sweep", {})
     width = max(map(len, choices), default=0)
-    keys = [line.replace("  ", "  sweep.", 1) for line in _keys(Search)] if dataclasses.is_dataclass(Search) else []
+    keys = (
+        [line.replace("  ", "  sweep.", 1) for line in plain_keys(Search)] if dataclasses.is_dataclass(Search) else []
+    )
     return "\n".join(
         [
             "wsol sweep: " + str(__doc__).partition(": ")[2],
