@@ -11,6 +11,7 @@ import pytest
 from tests.data.layouts import SYNSETS, make_ilsvrc
 from wsol.cli import main
 from wsol.data.ilsvrc import ILSVRC
+from wsol.interop.coco import Prediction, PredictionFiles
 from wsol.interop.ilsvrc_kit import write_kit
 
 ORDER = [4, 2, 0, 1, 3]
@@ -61,3 +62,53 @@ def test_bad_input_is_refused(ilsvrc, tmp_path: Path, capsys) -> None:
     guesses.write_text("1 0 0 9 9\n" * 6)
     (tmp_path / "synsets.txt").write_text(f"{SYNSETS[0]}\n")
     refused("synsets.txt: no line for", f"predictions={guesses}", *ilsvrc)
+
+
+def test_predictions_are_written_for_the_server_and_score_alike(ilsvrc, tmp_path: Path, capsys) -> None:
+    source = ILSVRC(tmp_path / "ILSVRC")
+    split = source.split("test")
+    folder = tmp_path / "predict"
+    folder.mkdir()
+    with PredictionFiles(folder, source.classes, 3) as out:
+        for i in reversed(range(6)):
+            label, (box, *_) = int(split.labels[i]), split.truth(i).half_open
+            image = f"val/{Path(split.ids[i]).name}"
+            out.add(Prediction(image, split.size(i), (label + 1) % 3, 0.3, box))  # not the best, so written second
+            out.add(Prediction(image, split.size(i), label, 0.6, box if i else box * 0.1))
+    words = ["kit", f"predictions={folder}", f"out={tmp_path / 'guesses.txt'}", *ilsvrc]
+    assert main(words) == 0
+    assert "6 images, up to 2 guesses each" in capsys.readouterr().out
+    first = (tmp_path / "guesses.txt").read_text().splitlines()[1].split()
+    assert first[0] == str(ORDER.index(int(split.labels[1])) + 1)
+    assert [float(value) for value in first[1:5]] == (split.truth(1).half_open[0] - [0, 0, 1, 1]).tolist()
+    assert main(["kit", f"predictions={tmp_path / 'guesses.txt'}", *ilsvrc]) == 0
+    assert "top1_error: 20.00 %" in capsys.readouterr().out  # image 1 of five; image 2 is blacklisted
+    assert main(words) == 2
+    assert "is there already" in capsys.readouterr().err
+
+
+HEAD = "image,class,index,score,x0,y0,x1,y1,iou,width,height\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("a,b\n", "predictions.csv:1: expected the header image,class"),
+        (
+            HEAD + "a.jpg,cat,x,1,0,0,1,1,,9,9\n",
+            "predictions.csv:2: exp",
+        ),
+        (
+            HEAD + "a.jpg,cat,0,1,0,0,nan,1,,9,9\n",
+            "predictions.csv:2: exp",
+        ),
+        ("", "predictions.csv:1: expected the header"),
+        (None, "predictions.csv: cannot be read"),
+    ],
+)
+def test_a_bad_table_is_refused(ilsvrc, tmp_path: Path, capsys, text: str | None, message: str) -> None:
+    if text is not None:
+        (tmp_path / "predictions.csv").write_text(text)
+    assert main(["kit", f"predictions={tmp_path / 'predictions.csv'}", f"out={tmp_path / 'out.txt'}", *ilsvrc]) == 2
+    assert message in capsys.readouterr().err
+    assert not (tmp_path / "out.txt").exists()

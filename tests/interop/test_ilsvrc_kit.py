@@ -91,7 +91,7 @@ def test_images_and_classes_must_be_all_there(tmp_path: Path) -> None:
     ids = ["ILSVRC2012_val_00000001", "ILSVRC2012_val_00000003"]
     ranked, boxes = np.zeros((2, 1), int), np.zeros((2, 1, 4))
     for wrong, message in (
-        (ids, r"ids of all validation images 1\.\.2, but there is no 2"),
+        (ids, r"ids of all images 1\.\.2, but there is no 2"),
         ([ids[0], ids[0]], "there is no 2"),
         (["a.jpg", ids[0]], "there is no 2"),
     ):

@@ -1,7 +1,8 @@
-"""`wsol kit`: score predictions in the text format of the ILSVRC challenge by the challenge's own rule."""
+"""`wsol kit`: guesses in the text format of the ILSVRC challenge, scored by its own rule or written for its server."""
 
 from __future__ import annotations
 
+from collections import defaultdict
 from pathlib import Path, PurePosixPath
 
 import numpy as np
@@ -12,7 +13,11 @@ from wsol.data.ilsvrc_annotation import image_number
 from wsol.data.source import Split
 from wsol.data.tables import read_rows
 from wsol.errors import InputError
-from wsol.interop.ilsvrc_kit import kit_errors, read_kit
+from wsol.interop.coco import Prediction, read_table
+from wsol.interop.ilsvrc_kit import GUESSES, kit_errors, read_kit, write_kit
+
+LAST_PIXEL = np.array([0.0, 0.0, 1.0, 1.0])
+"""From half-open corners to those whose x1, y1 name the last pixel inside."""
 
 
 def run(config: DictConfig) -> int:
@@ -20,6 +25,8 @@ def run(config: DictConfig) -> int:
     for key in ("predictions", "devkit_synsets"):
         if config[key] is None:
             raise InputError(f"which {key}? wsol kit predictions=guesses.txt devkit_synsets=synsets.txt")
+    if config.out is not None:
+        return write(Path(config.predictions), Path(config.devkit_synsets), Path(config.out), config.force)
     guesses = read_kit(config.predictions)
     source = build.build_source(config)
     split = source.split("test")
@@ -37,6 +44,25 @@ def run(config: DictConfig) -> int:
     print(f"{len(split):,} validation images, {barred:,} of them blacklisted (they count in classification alone)")
     for name, error in errors.items():
         print(f"{name}: {error:.2f} %")
+    return 0
+
+
+def write(predicted: Path, synsets: Path, out: Path, force: bool) -> int:
+    """Write what `wsol predict` found of all validation or test images in the challenge's format."""
+    if out.exists() and not force:
+        raise InputError(f"{out} is there already: choose another out=..., or force=true to replace it")
+    of_image: dict[str, list[tuple[str, Prediction]]] = defaultdict(list)
+    for name, found in read_table(predicted / "predictions.csv" if predicted.is_dir() else predicted):
+        of_image[found.image].append((name, found))
+    names = {found.label: name for rows in of_image.values() for name, found in rows}
+    numbers = dict(zip(names, _kit_classes(tuple(names.values()), synsets), strict=True))
+    guesses = max(map(len, of_image.values()), default=0)
+    ranked, boxes = np.full((len(of_image), guesses), -1), np.zeros((len(of_image), guesses, 4))
+    for i, rows in enumerate(of_image.values()):
+        for j, (_, found) in enumerate(sorted(rows, key=lambda row: -row[1].score)):
+            ranked[i, j], boxes[i, j] = found.label, found.box - LAST_PIXEL
+    write_kit(out, list(of_image), ranked, boxes, numbers)
+    print(f"{len(of_image):,} images, up to {min(guesses, GUESSES)} guesses each, written to {out}")
     return 0
 
 
@@ -67,4 +93,4 @@ def _kit_classes(classes: tuple[str, ...], file: Path) -> list[int]:
 def _last_pixels(split: Split, i: int) -> np.ndarray:
     """True boxes (M, 4) whose x1, y1 name the last pixel inside."""
     truth = split.truth(i)
-    return np.zeros((0, 4)) if truth is None else truth.half_open - np.array([0.0, 0.0, 1.0, 1.0])
+    return np.zeros((0, 4)) if truth is None else truth.half_open - LAST_PIXEL

@@ -223,8 +223,13 @@ class Sweep:
 class Kit:
     """`wsol kit`."""
 
-    predictions: str | None = _key(None, "guesses in the challenge's text format, a line for each validation image")
+    predictions: str | None = _key(
+        None,
+        "guesses in the challenge's text format; with out=, a `wsol predict` folder of all its images",
+    )
     devkit_synsets: str | None = _key(None, "text file of the synsets of ILSVRC2012_ID 1, 2, ..., one a line")
+    out: str | None = _key(None, "write the predictions there in the challenge's format, instead of scoring")
+    force: bool = _key(False, "overwrite that file")
     data_dir: str = _key("data", "where datasets lie")
     choices: dict[str, Any] = field(default_factory=dict)
     data: Any = _group()

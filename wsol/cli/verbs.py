@@ -105,7 +105,7 @@ VERBS = {
         "wsol backbone check mypkg.net.MyBackbone",
     ),
     "kit": Verb(
-        "score guesses in the ILSVRC challenge's text format by its own rule",
+        "score guesses in the ILSVRC challenge's text format by its own rule, or write them for its server",
         "wsol.cli.kit",
         "kit",
         "wsol kit predictions=guesses.txt devkit_synsets=synsets.txt data.blacklist=blacklist.txt",

@@ -14,7 +14,7 @@ from wsol.data.listed import Marked
 from wsol.data.tables import STOP, Row, Sink, keyed, number, read_rows, shown, whole
 from wsol.errors import InputError
 
-IMAGE_NUMBER = re.compile(r"ILSVRC2012_val_(\d{8})")
+IMAGE_NUMBER = re.compile(r"ILSVRC2012_(?:val|test)_(\d{8})")
 
 
 class Annotated(NamedTuple):
@@ -29,7 +29,7 @@ class Annotated(NamedTuple):
 
 
 def image_number(stem: str) -> int | None:
-    """Return the number in the name of a validation image.
+    """Return the number in the name of a validation or test image.
 
     Example:
         >>> image_number("ILSVRC2012_val_00000293")

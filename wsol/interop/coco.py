@@ -16,6 +16,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from wsol.errors import InputError
+
 HEADER = ("image", "class", "index", "score", "x0", "y0", "x1", "y1", "iou", "width", "height")
 
 
@@ -88,3 +90,33 @@ class PredictionFiles(AbstractContextManager["PredictionFiles"]):
         images = {"images": self._images, "annotations": [], "categories": categories}
         for name, content in (("coco_results", self._results), ("coco_images", images)):
             (self._folder / f"{name}.json").write_text(json.dumps(content) + "\n", encoding="utf-8")
+
+
+def read_table(file: str | Path) -> list[tuple[str, Prediction]]:
+    """Read a ``predictions.csv``: the name of each predicted class, and the prediction, in the order of the file.
+
+    Raises:
+        InputError: the file cannot be read, or a line of it is not as `PredictionFiles` writes them.
+    """
+    path, found = Path(file), []
+    try:
+        with path.open(newline="", encoding="utf-8") as stream:
+            reader = csv.reader(stream, strict=True)
+            if tuple(header := next(reader, [])) != HEADER:
+                raise InputError(f"{path}:1: expected the header {','.join(HEADER)}, got {','.join(header)!r}")
+            for fields in reader:
+                try:
+                    image, name, label, score, *box, overlap, width, height = fields
+                    corners = np.array([float(value) for value in box])
+                    size, best = (int(width), int(height)), float(overlap) if overlap else None
+                    prediction = Prediction(image, size, int(label), float(score), corners, best)
+                except ValueError:
+                    prediction = None
+                if prediction is None or prediction.box.shape != (4,) or not np.isfinite(prediction.box).all():
+                    raise InputError(f"{path}:{reader.line_num}: expected {','.join(HEADER)}, got {','.join(fields)!r}")
+                found.append((name, prediction))
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror}); expected what `wsol predict` wrote") from error
+    except (csv.Error, UnicodeDecodeError) as error:
+        raise InputError(f"{path}: not CSV in UTF-8 ({error})") from error
+    return found

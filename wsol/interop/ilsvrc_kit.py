@@ -48,11 +48,11 @@ class Guess(NamedTuple):
 def write_kit(
     file: str | Path, ids: Sequence[str], ranked: np.ndarray, boxes: np.ndarray, kit_classes: Mapping[int, int]
 ) -> None:
-    """Write the guesses of validation images.
+    """Write the guesses of validation or test images.
 
     Args:
         file: to be written.
-        ids: N of all validation images 1..N in any order, such as ``val/ILSVRC2012_val_00000001.JPEG``.
+        ids: N of all images 1..N in any order, such as ``val/ILSVRC2012_val_00000001.JPEG``.
         ranked: int (N, k) predicted classes, best first; -1 for none. The first five of each are written.
         boxes: real (N, k, 4) corners in the image frame, last pixels inside.
         kit_classes: ILSVRC2012_ID of each predicted class.
@@ -72,7 +72,7 @@ def write_kit(
     at = {image_number(PurePosixPath(name).stem): i for i, name in enumerate(ids)}
     lost = [n for n in range(1, len(ids) + 1) if n not in at]
     if lost:
-        raise InputError(f"expected ids of all validation images 1..{len(ids)}, but there is no {lost[0]}")
+        raise InputError(f"expected ids of all images 1..{len(ids)}, but there is no {lost[0]}")
     lines = []
     for n in range(1, len(ids) + 1):
         words = []
