@@ -22,4 +22,4 @@ def test_the_backbone_of_the_page_trains(wsol, tmp_path: Path, monkeypatch: pyte
     words = ["--config-dir", "my_configs", "backbone=mine", "trainer.max_epochs=1", "run_dir=out"]
     assert wsol("train", *words) == 0
     assert json.loads(Path("out/results.json").read_text())["choices"]["backbone"] == "mine"
-    monkeypatch.delitem(sys.modules, "my_net")
+    sys.modules.pop("my_net")

@@ -209,4 +209,4 @@ def test_tutorials_run_from_top_to_bottom(
         elif block.language == "python":
             exec(compile(block.text, name(page), "exec"), {})
     assert ran > 2
-    sys.modules.pop("my_net", None)
+    sys.modules.pop("my_net", None)  # of the tutorial that writes it
