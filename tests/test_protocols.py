@@ -2,6 +2,7 @@
 
 import dataclasses
 import pickle
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -10,11 +11,14 @@ from hydra import compose, initialize_config_module
 from hydra.core.config_store import ConfigStore
 from hydra.utils import instantiate
 
+from wsol import protocols
 from wsol.errors import InputError
 from wsol.functional import maps
 from wsol.functional.geometry import Geometry
 from wsol.protocols import Protocol
 from wsol.types import Truth
+
+NAMES = {file.stem for file in (Path(__file__).parents[1] / "configs" / "protocol").glob("*.yaml")}
 
 
 @pytest.fixture(scope="module")
@@ -198,6 +202,15 @@ def test_predict_maps_input_boxes_back(choe2020):
     assert choe2020.predict(score_map, mirrored, 0.5).tolist() == [[8.0, 4.0, 28.0, 10.0]]
     with pytest.raises(InputError, match="name the threshold"):
         choe2020.predict(score_map, mirrored)
+
+
+@pytest.mark.parametrize("name", sorted(NAMES))
+def test_every_protocol_predicts_a_box_of_a_flat_map(name):
+    for level in (0.0, 1.0):
+        boxes = protocols.protocol(name).predict(np.full((5, 5), level, np.float32), Geometry.square((40, 20), 10), 0.3)
+        assert boxes.ndim == 2
+        assert boxes.shape[1] == 4
+        assert len(boxes) >= 1
 
 
 @pytest.mark.parametrize("frame", ["input", "image"])

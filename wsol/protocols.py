@@ -283,6 +283,7 @@ class Protocol:
         levels = self.levels(score_map, view)
         if self.components == RANKED:
             found = ranked_boxes(levels)[:1]
+            found = found if len(found) else np.zeros((1, 4), found.dtype)
         elif threshold is None:
             raise InputError(f"protocol {self.name!r} has no fixed_threshold: name the threshold")
         else:

@@ -292,8 +292,7 @@ def _look(
     for one in asked:
         if truth is None or position not in one.right:
             continue
-        boxes = np.zeros((0, 4)) if merged is None else one.protocol.predict(*merged, one.threshold)
-        boxes = boxes if len(boxes) else np.zeros((1, 4))
+        boxes = np.zeros((1, 4)) if merged is None else one.protocol.predict(*merged, one.threshold)
         overlaps = iou(boxes, truth.half_open, plus_one=False)
         best = int(overlaps.max(axis=1).argmax())
         right = one.right[position]
