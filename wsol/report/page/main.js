@@ -70,7 +70,7 @@
           dot(r),
           make("small", {}, run.name),
           make("b", { class: "number" }, percent(state.accuracies(r, [state.overlap])[0])),
-          " %",
+          " % right",
         ),
       ),
     );
