@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
+import io
 import logging
 import os
 from collections.abc import Sequence
@@ -147,7 +149,7 @@ def _with_maps(one: Given, config: DictConfig) -> Path | None:
 
 
 def _make_maps(one: Given, config: DictConfig, protocol: Protocol) -> Path:
-    """Judge the run as `wsol eval save_maps=true` does; returns the new folder."""
+    """Judge the run as `wsol eval save_maps=true` does, without its tables, which are on the page; the new folder."""
     asked = compose("eval", ["save_maps=true", f"split={config.split}"])
     OmegaConf.set_struct(asked, False)
     asked.run, asked.out = str(one.folder), str(runs.new_folder(one.folder, "eval"))
@@ -156,7 +158,8 @@ def _make_maps(one: Given, config: DictConfig, protocol: Protocol) -> Path:
     kept = one.settings.get("protocol") or {}
     asked.protocol = {**kept, **(config.protocol or {})}
     asked.choices.protocol = list(asked.protocol)
-    eval_verb.run(asked)
+    with contextlib.redirect_stdout(io.StringIO()):
+        eval_verb.run(asked)
     return Path(asked.out)
 
 
