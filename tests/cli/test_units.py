@@ -108,3 +108,11 @@ def test_no_run_and_no_linear_head(tmp_path: Path, data_dir: Path, capsys) -> No
     assert main(["train", *words, f"run_dir={tmp_path / 'run'}"]) == 0
     assert units(f"run={tmp_path / 'run'}") == 2
     assert "AcolHead has no linear classifier on its features" in capsys.readouterr().err
+
+
+def test_the_runs_dataset_may_lie_elsewhere(finished_run: Path, data_dir: Path, tmp_path: Path) -> None:
+    words = [f"run={finished_run}", "classes=[0]", "units=1", "images=1", "num_workers=0", "device=cpu"]
+    assert main(["units", *words, f"out={tmp_path / 'here'}"]) == 0
+    assert main(["units", *words, f"out={tmp_path / 'there'}", f"data_dir={tmp_path / 'made'}"]) == 0
+    assert (tmp_path / "made" / "creatures").is_dir()  # drawn again where it was asked for
+    assert (tmp_path / "there" / "units.csv").read_text() == (tmp_path / "here" / "units.csv").read_text()

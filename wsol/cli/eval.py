@@ -189,7 +189,9 @@ def merged(trained: DictConfig, config: DictConfig) -> DictConfig:
     if config.data_dir is None:
         config.data_dir = trained.data_dir
     elif config.data is None:  # the run's dataset, elsewhere
-        settings.data = {key: moved(value, trained.data_dir, config.data_dir) for key, value in trained.data.items()}
+        settings.data = {
+            key: networks.moved(value, trained.data_dir, config.data_dir) for key, value in trained.data.items()
+        }
     plain = OmegaConf.to_container(config, resolve=True)
     assert isinstance(plain, dict)
     for key in ("data", "transform", "protocol", "explainer", "model"):
@@ -209,10 +211,3 @@ def merged(trained: DictConfig, config: DictConfig) -> DictConfig:
     settings.trainer, settings.logger = config.trainer, config.logger
     settings.name = f"{trained.name}"
     return settings
-
-
-def moved(value: Any, before: str, now: str) -> Any:
-    """A path below folder ``before`` as the same path below ``now``; anything else as it is."""
-    if isinstance(value, str) and Path(value).is_relative_to(before):
-        return str(Path(now) / Path(value).relative_to(before))
-    return value

@@ -76,10 +76,16 @@ def find(config: DictConfig, example: str) -> Looking:
         networks.guard(trained, config)
         settings = trained.copy()
         OmegaConf.set_struct(settings, False)
-        settings.update({k: config[k] for k in ("data", "transform", "image_size") if config.get(k) is not None})
+        if "data_dir" in config:
+            settings = _with_data(settings, config)
+        for key in ("transform", "image_size"):
+            if config.get(key) is not None:
+                settings[key] = config[key]
         title = str(file)
         folder = file.parent.parent if file.parent.name == "checkpoints" else file.with_suffix("")
     elif backbone is not None:
+        if "data_dir" in config and config.data_dir is None:
+            config.data_dir = "data"
         settings = config
         localizer = Localizer(build.instantiate(backbone, "backbone"), GapHead, num_classes=1)
         title = f"{config.choices.backbone}, weights {backbone.get('weights')}"
@@ -97,6 +103,17 @@ def find(config: DictConfig, example: str) -> Looking:
         module, transform, config.get("point"), config.batch_size, config.num_workers, watch=_with_bar
     )
     return Looking(extractor, settings, title, folder, config.run is not None)
+
+
+def _with_data(settings: DictConfig, config: DictConfig) -> DictConfig:
+    """The run's settings with the dataset of the command line, or with the run's own where ``data_dir`` says."""
+    before = settings.data_dir
+    settings.data_dir = config.data_dir = before if config.data_dir is None else config.data_dir
+    if config.data is not None:
+        settings.data = OmegaConf.to_container(config.data, resolve=True)
+    elif config.data_dir != before:
+        settings.data = {key: networks.moved(value, before, config.data_dir) for key, value in settings.data.items()}
+    return settings
 
 
 def part(source: Source, name: str) -> Split:

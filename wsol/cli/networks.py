@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 from omegaconf import DictConfig, OmegaConf
 
@@ -80,3 +80,10 @@ def guard(trained: DictConfig, config: DictConfig) -> None:
     for key in ("data", "transform", "loader", "protocol"):
         if config.get(key) is None:
             build.check(trained[key], key, trust=config.trust)
+
+
+def moved(value: Any, before: str, now: str) -> Any:
+    """A path below folder ``before`` as the same path below ``now``; anything else as it is."""
+    if isinstance(value, str) and Path(value).is_relative_to(before):
+        return str(Path(now) / Path(value).relative_to(before))
+    return value

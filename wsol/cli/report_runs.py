@@ -19,7 +19,7 @@ from rich.progress import Progress
 
 from wsol import build, checkpoints, runs, scoring
 from wsol.cli import eval as eval_verb
-from wsol.cli import show
+from wsol.cli import networks, show
 from wsol.cli.compose import compose
 from wsol.data.source import Source, Split
 from wsol.errors import InputError
@@ -97,7 +97,7 @@ def _read(folder: Path, config: DictConfig) -> Given:
         raise InputError(f"{folder}: its config.yaml names no dataset; expected a folder that `wsol train` made")
     if config.data_dir is not None:
         before = settings.get("data_dir") or ""
-        settings.data = {key: eval_verb.moved(value, before, config.data_dir) for key, value in settings.data.items()}
+        settings.data = {key: networks.moved(value, before, config.data_dir) for key, value in settings.data.items()}
     source = build.build_source(settings, trust=config.trust)
     split = source.split(config.split)
     if not split.has_boxes:

@@ -258,7 +258,6 @@ class Features:
     num_workers: Any = _key("auto", "loading processes, or auto")
     image_size: int | None = _key(None, "side of the network's input, pixels; default as in the run")
     device: str = _key("auto", "auto, cpu, cuda")
-    data_dir: str = _key("data", "where datasets lie")
     trust: bool = _key(False, "build objects of any package that the checkpoint's config names")
     choices: dict[str, Any] = field(default_factory=dict)
     transform: Any = _group()
@@ -268,6 +267,7 @@ class Features:
 class Svm(Features):
     """`wsol svm`."""
 
+    data_dir: str | None = _key(None, "where datasets lie; default data, or as in the run")
     runs_dir: str = _key("runs", "where the results of a bare backbone go")
     point: str | None = _key(None, "where features are read: point or module; default what the head's pooling reads")
     crops: Any = _key(["whole"], "of train and test images: some of whole, map (a class map's box), box (the true one)")
@@ -286,6 +286,7 @@ class Svm(Features):
 class Units(Features):
     """`wsol units`."""
 
+    data_dir: str | None = _key(None, "where datasets lie; default data, or as in the run")
     split: str = _key("test", "whose images are looked at")
     classes: list[Any] | None = _key(None, "these classes, by name or index; default all")
     units: int = _key(5, "of each class the so many with the greatest weights")
