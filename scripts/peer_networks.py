@@ -28,9 +28,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from wsol import checkpoints
 from wsol.cli import main as wsol_main
-from wsol.localizer import Localizer
+from wsol.models.localizer import Localizer
+from wsol.runs import checkpoints
 
 SIDE, IMAGES, CLASSES = 224, 2, 7
 TOLERANCE = 1e-5

@@ -10,7 +10,7 @@ import torch
 import yaml
 
 from wsol.data.source import Boxes, Split
-from wsol.evaluation import Measured, SplitEvaluation
+from wsol.engine.evaluation import Measured, SplitEvaluation
 from wsol.protocols import Protocol
 from wsol.types import Batch
 

@@ -7,9 +7,9 @@ import shlex
 from pathlib import Path
 from typing import NamedTuple
 
-from wsol.cli import help_text
-from wsol.cli.compose import compose
+from wsol.cli import help as help_text
 from wsol.cli.verbs import VERBS
+from wsol.config.compose import compose
 
 ROOT = Path(__file__).parents[1]
 

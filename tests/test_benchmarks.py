@@ -15,8 +15,8 @@ import pytest
 import torch
 from omegaconf import OmegaConf
 
-from wsol.build import instantiate
-from wsol.cli.compose import config_root
+from wsol.config.build import instantiate
+from wsol.config.compose import config_root
 from wsol.functional.geometry import Geometry
 from wsol.types import Truth
 

@@ -15,7 +15,7 @@ import pytest
 import torch
 from omegaconf import OmegaConf
 
-from wsol import build
+from wsol.config import build
 from wsol.errors import InputError
 
 CONFIGS = Path(__file__).parents[1] / "configs"

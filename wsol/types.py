@@ -76,3 +76,21 @@ class Preprocessing:
     """Side of the square input, pixels."""
     interpolation: str = "bilinear"
     """``bilinear`` or ``bicubic``."""
+
+
+class Picture(NamedTuple):
+    """One judged image, for people to look at. Boxes are half-open, in the image frame."""
+
+    image_id: str
+    image: np.ndarray
+    """uint8 (H, W, 3) RGB."""
+    heat: np.ndarray
+    """uint8 (H, W) map of the true class."""
+    label: int
+    predicted_label: int
+    true_boxes: np.ndarray
+    """float64 (M, 4)."""
+    predicted_box: np.ndarray
+    """float64 (4,) from the map of the true class."""
+    iou: float
+    """Greatest overlap of the predicted with a true box."""

@@ -32,15 +32,15 @@ from torch.utils.data import DataLoader, Dataset
 from torchvision.transforms import v2
 from training import CLASSES, NETWORKS, autocast
 
-from wsol.build import instantiate, resolve_layout, resolve_precision
-from wsol.cli.compose import config_root
+from wsol.config.build import instantiate, resolve_layout, resolve_precision
+from wsol.config.compose import config_root
 from wsol.data.module import LocalizationData
 from wsol.data.packed import Boxes
 from wsol.data.source import FileSplit, Source, Split
 from wsol.data.transforms import ResizeSquare
-from wsol.evaluation import LOCALIZER, SplitEvaluation
-from wsol.localizer import Localizer
-from wsol.module import LocalizerModule
+from wsol.engine.evaluation import LOCALIZER, SplitEvaluation
+from wsol.engine.module import LocalizerModule
+from wsol.models.localizer import Localizer
 from wsol.protocols import Protocol
 from wsol.types import Batch, Preprocessing
 

@@ -18,9 +18,9 @@ import torch
 import yaml
 from measuring import alternate, machine, positive, ratio
 
-from wsol import build
-from wsol.cli.compose import config_root, groups
-from wsol.explain.zoo import torchvision_classifier
+from wsol.config import build
+from wsol.config.compose import config_root, groups
+from wsol.models.pretrained import torchvision_classifier
 
 
 def main() -> None:

@@ -14,7 +14,7 @@ from typing import TypeVar
 
 import torch
 
-from wsol.build import cpu_has_bf16
+from wsol.config.build import cpu_has_bf16
 
 Name = TypeVar("Name", bound=Hashable)
 Item = TypeVar("Item")

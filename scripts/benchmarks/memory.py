@@ -2,7 +2,8 @@
 
     python scripts/benchmarks/memory.py [--images 50000] [--judged 200]
 
-What is fed are `wsol.evaluation.SplitEvaluation` and its metrics, as in `wsol eval`, with made-up scores, 14 x 14 maps
+What is fed are `wsol.engine.evaluation.SplitEvaluation` and its metrics, as in `wsol eval`, with made-up scores, 14 x
+14 maps
 and boxes. Looking for boxes takes time but leaves nothing behind, so after the first ``--judged`` images each image's
 hits are drawn; the metrics take the same rows either way. Printed are the bytes of the metrics' states, what Python and
 NumPy hold (tracemalloc), and the growth of the process: after the judged images, at the end, and at the peak, which
@@ -21,12 +22,12 @@ from measuring import machine, positive
 from omegaconf import OmegaConf
 from torchmetrics import Metric
 
-from wsol.build import instantiate
-from wsol.cli.compose import config_root
+from wsol.config.build import instantiate
+from wsol.config.compose import config_root
 from wsol.data.packed import Boxes
 from wsol.data.source import Split
 from wsol.data.transforms import ResizeSquare
-from wsol.evaluation import SplitEvaluation
+from wsol.engine.evaluation import SplitEvaluation
 from wsol.functional.geometry import Geometry
 from wsol.protocols import Protocol
 from wsol.types import Batch, Truth

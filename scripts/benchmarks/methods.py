@@ -21,8 +21,8 @@ from torch.optim import Optimizer
 from torch.utils.flop_counter import FlopCounterMode
 from training import CLASSES, Untracked, autocast, made_up
 
-from wsol import build
-from wsol.cli.compose import compose, groups
+from wsol.config import build
+from wsol.config.compose import compose, groups
 from wsol.types import Batch
 
 

@@ -18,12 +18,12 @@ import cv2
 import numpy as np
 from measuring import machine
 
-from wsol.data.wsolevaluation import WsolEvaluation
-from wsol.evaluation import LOCALIZER, SplitEvaluation
+from wsol.data.datasets.wsolevaluation import WsolEvaluation
+from wsol.engine.evaluation import LOCALIZER, SplitEvaluation
+from wsol.engine.saved_maps import score
 from wsol.functional.geometry import Geometry
 from wsol.interop.map_store import MapStore, MapWriter
 from wsol.protocols import protocol
-from wsol.scoring import score
 
 
 def main() -> None:

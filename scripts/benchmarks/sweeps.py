@@ -22,8 +22,8 @@ from unittest import mock
 import numpy as np
 from measuring import machine, positive
 
-from wsol.cli import sweep_worker
-from wsol.cli.sweep_study import PRUNERS, SAMPLERS
+from wsol.sweeps import worker as sweep_worker
+from wsol.sweeps.study import PRUNERS, SAMPLERS
 
 WORDS = (
     *("data.train_images=64", "data.val_images=32", "data.test_images=16", "data.size=32", "image_size=32"),
@@ -81,7 +81,7 @@ def main() -> None:
             sweep, study := sweep.study(), study.claim()
         )  # makes the data, and imports what it needs
         with (
-            mock.patch.object(sweep_worker.train, "run", training.around(sweep_worker.train.run)),
+            mock.patch.object(sweep_worker.training, "run", training.around(sweep_worker.training.run)),
             mock.patch.object(
                 sweep_worker.Pruning, "on_validation_end", reporting.around(sweep_worker.Pruning.on_validation_end)
             ),

@@ -23,8 +23,8 @@ from measuring import machine, positive
 from omegaconf import OmegaConf
 
 from wsol.cli import main as command_line
-from wsol.cli.compose import compose
-from wsol.cli.table import find
+from wsol.cli.verbs.table import find
+from wsol.config.compose import compose
 from wsol.tables.collect import collect
 from wsol.tables.layout import read_layout
 

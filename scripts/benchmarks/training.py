@@ -24,10 +24,10 @@ from wsol.backbones.base import Backbone
 from wsol.backbones.resnet import ResNet
 from wsol.backbones.tiny import Tiny
 from wsol.backbones.vgg import VGG
-from wsol.build import resolve_layout, resolve_precision
+from wsol.config.build import resolve_layout, resolve_precision
+from wsol.engine.module import LocalizerModule
 from wsol.heads.gap import GapHead
-from wsol.localizer import Localizer
-from wsol.module import LocalizerModule
+from wsol.models.localizer import Localizer
 from wsol.types import Batch
 
 CLASSES = 200

@@ -10,7 +10,7 @@ from torch import nn
 
 from wsol.errors import InputError
 from wsol.heads.gap import GapHead
-from wsol.localizer import Localizer
+from wsol.models.localizer import Localizer
 
 CLASSES = 5
 

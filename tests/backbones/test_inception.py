@@ -15,7 +15,7 @@ from torchvision.models.feature_extraction import create_feature_extractor
 from wsol.backbones.inception import InceptionV3
 from wsol.errors import InputError
 from wsol.heads.gap import GapHead
-from wsol.localizer import Localizer
+from wsol.models.localizer import Localizer
 
 
 @pytest.fixture(scope="module")

@@ -14,7 +14,7 @@ from wsol.backbones.tiny import Tiny
 from wsol.backbones.vgg import VGG
 from wsol.errors import InputError
 from wsol.heads.gap import GapHead
-from wsol.localizer import Localizer
+from wsol.models.localizer import Localizer
 
 
 def conv(before, after, kernel, groups=1):

@@ -18,7 +18,7 @@ from wsol.backbones.vgg import VGG
 from wsol.backbones.weights import find_weights
 from wsol.errors import InputError
 from wsol.heads.gap import GapHead
-from wsol.localizer import Localizer
+from wsol.models.localizer import Localizer
 from wsol.types import Preprocessing
 
 

@@ -13,16 +13,17 @@ import torch
 import torch.nn.functional as F
 from omegaconf import OmegaConf
 
-import wsol.cli.train
+import wsol.cli.verbs.train
 from tests.conftest import SMALL_RUN
-from wsol import build, checkpoints
 from wsol.callbacks.progress import EpochLines
 from wsol.cli import main
-from wsol.data.erased import write_regions
+from wsol.config import build
+from wsol.data.datasets.erased import write_regions
 from wsol.data.module import LocalizationData
 from wsol.data.source import Source, Split
 from wsol.data.transforms import ResizeSquare
 from wsol.interop.map_folder import open_maps
+from wsol.runs import checkpoints
 
 THRESHOLD = 0.6
 ROUNDS = ["rounds=2", f"threshold={THRESHOLD}", "trainer.precision=32-true"]
@@ -156,7 +157,7 @@ def test_a_stopped_command_goes_on_and_ends_as_if_it_had_not_stopped(
 ) -> None:
     folder, words = tmp_path / "run", [f"data_dir={data_dir}", f"run_dir={tmp_path / 'run'}"]
     if stopped_in == "round0":
-        monkeypatch.setattr(wsol.cli.train, "EpochLines", Stop)
+        monkeypatch.setattr(wsol.cli.verbs.train, "EpochLines", Stop)
         assert ae(*words) == 130
         assert (folder / "round0" / "checkpoints" / "last.ckpt").exists()
         assert not (folder / "round0" / "results.json").exists()
@@ -169,11 +170,11 @@ def test_a_stopped_command_goes_on_and_ends_as_if_it_had_not_stopped(
         shutil.rmtree(folder / "round0" / "maps")
         (folder / "round0" / "maps.partial" / "val").mkdir(parents=True)
         (folder / "round0" / "maps.partial" / "val" / "maps-0.bin.part").touch()
-        monkeypatch.setattr(wsol.cli.train, "EpochLines", Stop)
+        monkeypatch.setattr(wsol.cli.verbs.train, "EpochLines", Stop)
         assert ae(*words, "resume=true") == 130
         assert (folder / "round0" / "regions").exists()
         assert (folder / "round1" / "checkpoints" / "last.ckpt").exists()
-    monkeypatch.setattr(wsol.cli.train, "EpochLines", EpochLines)
+    monkeypatch.setattr(wsol.cli.verbs.train, "EpochLines", EpochLines)
     assert ae(*words, "resume=true") == 0
     for i in range(2):
         for key, value in weights(run / f"round{i}").items():

@@ -12,7 +12,7 @@ from torch import nn
 from wsol.backbones.base import Backbone, Step
 from wsol.backbones.tiny import Tiny
 from wsol.cli import main
-from wsol.cli.backbone_contract import contract
+from wsol.models.backbone_contract import contract
 
 
 class Good(Backbone):

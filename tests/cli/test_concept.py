@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from wsol.cli import main
-from wsol.cli.concept import Mapped, under
+from wsol.cli.verbs.concept import Mapped, under
 from wsol.functional.geometry import Geometry
 
 

@@ -13,11 +13,12 @@ from torch import nn
 from torchvision.models import resnet18, vgg16
 
 from tests.conftest import SMALL_RUN
-from wsol import checkpoints
-from wsol.cli import convert, main
-from wsol.cli.compose import compose
+from wsol.cli import main
+from wsol.cli.verbs import convert
+from wsol.config.compose import compose
 from wsol.interop import safetensors_file
 from wsol.interop.peers import PEERS
+from wsol.runs import checkpoints
 
 DATA = ["data=creatures", *(word for word in SMALL_RUN if word.startswith("data."))]
 

@@ -42,7 +42,7 @@ def test_verify_names_file_and_line_and_exits_with_two(cub: Path, capsys) -> Non
 def test_training_on_files_works(cub: Path, tmp_path: Path) -> None:
     assert main(["train", "data=cub", f"data.root={cub}", *ON_FILES, f"run_dir={tmp_path / 'run'}"]) == 0
     results = json.loads((tmp_path / "run" / "results.json").read_text())
-    assert results["data"]["source"] == "wsol.data.cub.CUB"
+    assert results["data"]["source"] == "wsol.data.datasets.cub.CUB"
 
 
 def test_a_box_outside_its_image_stops_before_training(cub: Path, tmp_path: Path, capsys) -> None:

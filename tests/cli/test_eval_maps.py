@@ -13,12 +13,12 @@ from torchvision.models import resnet18
 
 from tests.conftest import SMALL_RUN
 from wsol.cli import main
-from wsol.cli.compose import groups
-from wsol.data.creatures import Creatures
+from wsol.config.compose import groups
+from wsol.data.datasets.creatures import Creatures
 from wsol.data.transforms import ResizeSquare
+from wsol.engine.recognition import Recognition, crop, weigh
 from wsol.functional.maps import normalize
 from wsol.interop.map_folder import open_maps
-from wsol.recognition import Recognition, crop, weigh
 from wsol.types import Batch, Preprocessing
 
 QUICK = ["num_workers=0", "trainer.accelerator=cpu", "protocol=choe2020"]

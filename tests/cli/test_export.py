@@ -16,11 +16,12 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file, save_file
 
-from wsol import Localizer, checkpoints
+from wsol import Localizer
 from wsol.cli import main
-from wsol.data.creatures import Creatures
+from wsol.data.datasets.creatures import Creatures
 from wsol.errors import InputError
 from wsol.interop import safetensors_file
+from wsol.runs import checkpoints
 
 PAGE = Path(__file__).parents[2] / "docs" / "export.md"
 BLOCKS = re.findall(r"```python\n(.*?)```", PAGE.read_text(encoding="utf-8"), flags=re.DOTALL)
@@ -88,7 +89,7 @@ def test_the_other_example_runs(exported: Path, monkeypatch: pytest.MonkeyPatch)
 
 
 def test_commands_of_the_page_are_understood() -> None:
-    from wsol.cli.compose import compose
+    from wsol.config.compose import compose
 
     commands = [line.partition(" #")[0].split() for line in PAGE.read_text().splitlines() if line.startswith("wsol ")]
     assert {words[1] for words in commands} == {"export", "eval", "predict", "convert"}
@@ -147,7 +148,7 @@ def test_a_graph_that_differs_is_not_kept(run: Path, tmp_path: Path, capsys, mon
     def differs(*_args) -> float:
         raise InputError("the exported graph differs")
 
-    monkeypatch.setattr("wsol.cli.export.compare", differs)
+    monkeypatch.setattr("wsol.cli.verbs.export.compare", differs)
     words = [f"run={run}", "format=torch_export", f"out={tmp_path / 'a.pt2'}"]
     assert "the exported graph differs" in refused(capsys, *words)
     assert not list(tmp_path.iterdir())

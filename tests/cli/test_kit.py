@@ -10,7 +10,7 @@ import pytest
 
 from tests.data.layouts import SYNSETS, make_ilsvrc
 from wsol.cli import main
-from wsol.data.ilsvrc import ILSVRC
+from wsol.data.datasets.ilsvrc import ILSVRC
 from wsol.interop.coco import Prediction, PredictionFiles
 from wsol.interop.ilsvrc_kit import write_kit
 

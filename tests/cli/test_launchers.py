@@ -20,11 +20,12 @@ from wandb.sdk.launch.sweeps.utils import create_sweep_command_args
 
 from tests.cli import fake_slurm
 from tests.conftest import SMALL_RUN
-from tests.ddp_worker import LIMIT, free_port
-from wsol import build, runs
+from tests.engine.ddp_worker import LIMIT, free_port
+from wsol import runs
 from wsol.cli import main, multirun
-from wsol.cli.compose import check_resolves, compose
-from wsol.cli.eval import output_folder
+from wsol.config import build
+from wsol.config.compose import check_resolves, compose
+from wsol.engine.run_evaluation import output_folder
 from wsol.errors import InputError
 
 DOCS = (Path(__file__).parents[2] / "docs" / "scale-out.md").read_text(encoding="utf-8")
@@ -314,7 +315,7 @@ def test_trials_of_several_devices_are_refused(wsol, capsys, words: list[str]) -
     ("there", "seen", "given"), [(0, None, {None}), (1, None, {None}), (2, None, {"0", "1"}), (2, "3,5", {"3", "5"})]
 )
 def test_workers_are_dealt_out_to_gpus(monkeypatch, there: int, seen: str | None, given: set) -> None:
-    from wsol.cli import sweep
+    from wsol.cli.verbs import sweep
 
     monkeypatch.setattr(torch.cuda, "device_count", lambda: there)
     monkeypatch.delenv(GPUS, raising=False)
@@ -332,8 +333,8 @@ def test_workers_are_dealt_out_to_gpus(monkeypatch, there: int, seen: str | None
 def test_the_test_split_is_judged_by_one_of_several_machines(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from filelock import FileLock, Timeout
 
-    from wsol.cli import eval as eval_verb
-    from wsol.cli import sweep
+    from wsol.cli.verbs import eval as eval_verb
+    from wsol.cli.verbs import sweep
 
     judged = []
 

@@ -14,16 +14,16 @@ import torch
 from omegaconf import OmegaConf
 from PIL import Image
 
-from wsol import checkpoints
 from wsol.cli import main
-from wsol.data.creatures import Creatures
+from wsol.data.datasets.creatures import Creatures
 from wsol.data.images import read_image
 from wsol.data.transforms import ResizeSquare
+from wsol.engine.module import LocalizerModule
 from wsol.functional.geometry import Geometry
 from wsol.functional.maps import place
 from wsol.interop.coco import HEADER
-from wsol.module import LocalizerModule
 from wsol.protocols import protocol
+from wsol.runs import checkpoints
 
 
 @pytest.fixture(scope="module")

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import SMALL_RUN
-from wsol.cli import eval as eval_verb
 from wsol.cli import main
+from wsol.engine import run_evaluation
 
 QUICK = ["num_workers=0"]
 
@@ -48,7 +48,7 @@ def test_a_run_without_maps_makes_them_once(run: Path, capsys, monkeypatch) -> N
     def fail(*_) -> None:
         raise AssertionError("the network was asked again")
 
-    monkeypatch.setattr(eval_verb, "run", fail)
+    monkeypatch.setattr(run_evaluation, "run", fail)
     assert main(["report", str(run), f"out={run / 'again'}"]) == 0
     assert "24 images" in capsys.readouterr().out
     assert content(run / "again") == content(first)

@@ -13,14 +13,14 @@ from omegaconf import OmegaConf
 from PIL import Image
 from sklearn.svm import LinearSVC
 
-from wsol import checkpoints
 from wsol.cli import main
-from wsol.data.creatures import Creatures
+from wsol.data.datasets.creatures import Creatures
 from wsol.data.transforms import ResizeSquare
+from wsol.engine.module import LocalizerModule
+from wsol.engine.recognition import crop
 from wsol.functional.geometry import Geometry
-from wsol.module import LocalizerModule
 from wsol.protocols import protocol
-from wsol.recognition import crop
+from wsol.runs import checkpoints
 
 SCENES = ("data=scene15", "data.root={colours}", "data.train_per_class=5")
 QUICK = ("num_workers=0", "device=cpu")

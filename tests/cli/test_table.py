@@ -15,8 +15,8 @@ import pytest
 from tests.conftest import SMALL_RUN
 from tests.tables.runs_made_up import make_run, recorded
 from wsol.cli import main
-from wsol.cli.pinned import pinned
 from wsol.tables.collect import comparable
+from wsol.tables.pinned import pinned
 
 SMALL = [word for word in SMALL_RUN if not word.startswith("trainer.max_epochs")]
 

@@ -13,12 +13,12 @@ import torch
 from omegaconf import OmegaConf
 
 from tests.conftest import SMALL_RUN
-from wsol import checkpoints
 from wsol.cli import main
-from wsol.data.creatures import Creatures
+from wsol.data.datasets.creatures import Creatures
 from wsol.data.transforms import ResizeSquare
-from wsol.module import LocalizerModule
+from wsol.engine.module import LocalizerModule
 from wsol.patterns.sheets import CAPTION, GAP, TILE
+from wsol.runs import checkpoints
 
 
 def units(*words: str) -> int:

@@ -16,7 +16,7 @@ from wsol.backbones.vgg import VGG
 from wsol.edits.adl import ADL
 from wsol.errors import InputError
 from wsol.heads.gap import GapHead
-from wsol.localizer import Localizer
+from wsol.models.localizer import Localizer
 from wsol.types import Point
 
 

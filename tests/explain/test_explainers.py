@@ -12,9 +12,9 @@ import yaml
 from captum.attr import GuidedBackprop as CaptumGuided
 from torch import Tensor, nn
 
-from wsol import build
 from wsol.backbones.timm import Timm
 from wsol.backbones.tiny import Tiny
+from wsol.config import build
 from wsol.errors import InputError
 from wsol.explain.base import Explainer, at_rest
 from wsol.explain.cam import CAM
@@ -33,7 +33,7 @@ from wsol.explain.xgradcam import XGradCAM
 from wsol.heads.acol import AcolHead
 from wsol.heads.gap import GapHead
 from wsol.heads.spg import SpgHead
-from wsol.localizer import Localizer
+from wsol.models.localizer import Localizer
 
 CONFIGS = Path(__file__).parents[2] / "configs" / "explainer"
 SMALL = {"occlusion": {"window": 8, "stride": 4}, "integrated": {"steps": 4}}

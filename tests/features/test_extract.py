@@ -11,14 +11,14 @@ import torch
 from wsol.backbones.tiny import Tiny
 from wsol.data.source import Split
 from wsol.data.transforms import EvalTransform, ResizeSquare, TenCrop
+from wsol.engine.module import LocalizerModule
 from wsol.errors import InputError
 from wsol.features.extract import Extractor, linear_maps
 from wsol.functional.maps import merge
 from wsol.heads.acol import AcolHead
 from wsol.heads.gap import GapHead
 from wsol.heads.spg import SpgHead
-from wsol.localizer import Localizer
-from wsol.module import LocalizerModule
+from wsol.models.localizer import Localizer
 from wsol.protocols import protocol
 
 SQUARE = ResizeSquare(32)

@@ -15,7 +15,7 @@ from wsol.errors import InputError
 from wsol.heads.gap import GapHead
 from wsol.interop import export_onnx, export_torch
 from wsol.interop.export import Answer, Portable, compare, trace
-from wsol.localizer import Localizer
+from wsol.models.localizer import Localizer
 
 OFTEN = ("cam", "gmp", "lse", "acol", "acol_pn", "spg", "adl")
 """Methods that differ in what is exported; the others are tested under ``slow``."""

@@ -12,11 +12,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torchvision.models import resnet50, vgg16
 
-from wsol import build
-from wsol.cli.compose import compose
+from wsol.config import build
+from wsol.config.compose import compose
 from wsol.errors import InputError
 from wsol.interop.peers import PEERS, num_classes, output_stride, recognise
-from wsol.localizer import Localizer
+from wsol.models.localizer import Localizer
 from wsol.types import Output
 
 K = 5

@@ -8,12 +8,12 @@ import torch
 
 from wsol.backbones.tiny import Tiny
 from wsol.data.transforms import ResizeSquare
+from wsol.engine.module import LocalizerModule
 from wsol.errors import InputError
 from wsol.features import svm
 from wsol.features.extract import Extractor
 from wsol.heads.gap import GapHead
-from wsol.localizer import Localizer
-from wsol.module import LocalizerModule
+from wsol.models.localizer import Localizer
 from wsol.patterns.concept import POSITIVE, concept_maps, files_as_split, hold_out, judged
 
 

@@ -15,7 +15,7 @@ from wsol.errors import InputError
 from wsol.functional.geometry import Geometry
 from wsol.heads.acol import AcolHead
 from wsol.heads.gap import GapHead
-from wsol.localizer import Localizer
+from wsol.models.localizer import Localizer
 from wsol.patterns.units import TopActivations, class_weights, ranked, region
 
 

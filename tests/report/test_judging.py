@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from tests.report.made_up import BLACKLISTED, NO_MAP, NO_TRUTH, MadeUp, made_up_run
-from wsol.cli.compose import groups
+from wsol.config.compose import groups
 from wsol.functional.maps import merge
 from wsol.protocols import protocol
 from wsol.report.confusion import confusion

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from tests.report.made_up import BLACKLISTED, CLASSES, IMAGES, NO_MAP, NO_TRUTH, UNREADABLE, MadeUp, made_up_run
-from wsol.cli.compose import groups
+from wsol.config.compose import groups
 from wsol.functional.error_kinds import KINDS, error_kind
 from wsol.functional.iou import iou
 from wsol.functional.maps import merge

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from wsol.cli.compose import groups
+from wsol.config.compose import groups
 from wsol.functional.geometry import Geometry
 from wsol.functional.iou import iou
 from wsol.protocols import RANKED, protocol

@@ -10,7 +10,7 @@ from typing import Any
 import yaml
 from omegaconf import OmegaConf
 
-from wsol.cli.compose import compose
+from wsol.config.compose import compose
 
 
 def recorded(words: Sequence[str]) -> dict[str, Any]:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from tests.tables.runs_made_up import make_run
-from wsol import verdicts
+from wsol.engine import image_results
 from wsol.errors import InputError
 from wsol.tables import render
 from wsol.tables.collect import collect
@@ -36,17 +36,17 @@ def wrong(error: float, seed: int, images: int = IMAGES) -> np.ndarray:
 def make(
     folder: Path, error: float, *, draw: int = 0, labels: np.ndarray | None = None, keep: bool = True, **about
 ) -> Path:
-    """A run of such a top-1 localization error, and a classification error 20 below, with verdicts.npz."""
+    """A run of such a top-1 localization error, and a classification error 20 below, with image_results.npz."""
     run = make_run(folder, {"choices": {}, "data": {}}, error=error - 20, classification=error - 20, **about)
     of = np.arange(IMAGES) % 8 if labels is None else labels
     positions = np.arange(IMAGES)
-    arrays = verdicts.arrays_of("test", [f"{i}.jpg" for i in positions], of)
-    arrays["test/ranks"] = verdicts.pack(np.where(wrong(error - 20, draw), 7, 0), positions, IMAGES, np.uint16)
+    arrays = image_results.arrays_of("test", [f"{i}.jpg" for i in positions], of)
+    arrays["test/ranks"] = image_results.pack(np.where(wrong(error - 20, draw), 7, 0), positions, IMAGES, np.uint16)
     arrays["test/cam2016"] = np.array([1, labels is not None], np.uint8)
-    right = verdicts.pack(~wrong(error, draw), positions, IMAGES, np.uint8)
+    right = image_results.pack(~wrong(error, draw), positions, IMAGES, np.uint8)
     arrays["test/cam2016/fixed/top1_error"] = right
     if keep:
-        verdicts.write(run, arrays)
+        image_results.write(run, arrays)
     return run
 
 
@@ -141,26 +141,26 @@ def test_runs_that_kept_no_verdicts_are_named_with_what_to_do(tmp_path: Path) ->
     (again / "checkpoints").rmdir()
     assert values(tmp_path)[1].versus.difference == pytest.approx(-12)
     # Of other digits than those shown they say nothing.
-    (again / verdicts.FILE).unlink()
+    (again / image_results.FILE).unlink()
     make(tmp_path / "other", 61)
-    (tmp_path / "other" / verdicts.FILE).rename(again / verdicts.FILE)
+    (tmp_path / "other" / image_results.FILE).rename(again / image_results.FILE)
     assert values(tmp_path)[1].versus is None
 
 
 def test_a_corrupt_file_is_named(tmp_path: Path) -> None:
     run = make(tmp_path / "CAM" / "a", 60)
     make(tmp_path / "ACoL" / "b", 48)
-    content = (run / verdicts.FILE).read_bytes()
+    content = (run / image_results.FILE).read_bytes()
     for damaged in (content[: len(content) // 2], b"nothing", b""):
-        (run / verdicts.FILE).write_bytes(damaged)
-        with pytest.raises(InputError, match=r"CAM/a/verdicts.npz: corrupt"):
+        (run / image_results.FILE).write_bytes(damaged)
+        with pytest.raises(InputError, match=r"CAM/a/image_results.npz: corrupt"):
             values(tmp_path)
 
 
 def test_pickles_are_not_loaded(tmp_path: Path) -> None:
     run = make(tmp_path / "CAM" / "a", 60)
     make(tmp_path / "ACoL" / "b", 48)
-    with (run / verdicts.FILE).open("wb") as stream:
+    with (run / image_results.FILE).open("wb") as stream:
         np.savez(stream, **{"test/ids": np.array([{}], dtype=object), "test/cam2016/fixed/top1_error": np.array([{}])})
     with pytest.raises(InputError, match="corrupt"):
         values(tmp_path)

@@ -8,8 +8,8 @@ import pytest
 import yaml
 
 import wsol.tables
-from wsol.cli.compose import groups
-from wsol.cli.table import find
+from wsol.cli.verbs.table import find
+from wsol.config.compose import groups
 from wsol.errors import InputError
 from wsol.tables.layout import read_layout
 from wsol.tables.numbers import published

@@ -18,9 +18,9 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
 from wsol import runs
-from wsol.cli import schema
-from wsol.cli.compose import check_choices, config_root, groups, search_path
 from wsol.cli.verbs import VERBS
+from wsol.config import schema
+from wsol.config.compose import check_choices, config_root, groups, search_path
 from wsol.errors import InputError
 
 EXIT_CODE = "exit_code_"

@@ -18,7 +18,7 @@ from pytorch_lightning import LightningDataModule
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from wsol.data.erased import ErasedSplit
+from wsol.data.datasets.erased import ErasedSplit
 from wsol.data.images import BadImage
 from wsol.data.samplers import NOTHING, EvalSampler, Key, TrainSampler, drops_last
 from wsol.data.source import Source, Split, hold_out
@@ -127,7 +127,7 @@ class LocalizationData(LightningDataModule):
         pin_memory: None for yes where there is a GPU.
         drop_last: leave out the last incomplete training batch: true, false, or ``auto`` if it has only one image.
         erased: folders of regions to paint over in the training images (those left after holding out), one after the
-            other, each with its colour; see `wsol.data.erased.ErasedSplit`.
+            other, each with its colour; see `wsol.data.datasets.erased.ErasedSplit`.
 
     Raises:
         InputError: if an argument is not one of those, or ``val_per_class`` is given where there is a ``val`` split.

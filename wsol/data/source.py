@@ -19,8 +19,8 @@ import numpy as np
 from PIL import Image
 
 from wsol.data.images import BadImage, read_image
+from wsol.data.inspection import Report
 from wsol.data.packed import Boxes, Strings
-from wsol.data.report import Report
 from wsol.errors import InputError, unknown
 from wsol.types import Truth
 

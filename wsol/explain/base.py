@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from wsol.errors import InputError
-from wsol.explain.classifier import Classifier
+from wsol.models.classifier import Classifier
 from wsol.types import Output
 
 
@@ -37,7 +37,7 @@ class Explainer(ABC):
         """Make the maps of some classes.
 
         Args:
-            model: a `wsol.localizer.Localizer`, or any network from images to class scores (N, K).
+            model: a `wsol.models.localizer.Localizer`, or any network from images to class scores (N, K).
             images: float (N, 3, H, W), normalised as the network expects.
             classes: int64 (N, M) classes whose maps are asked, any M.
 

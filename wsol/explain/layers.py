@@ -24,8 +24,8 @@ class LayerExplainer(Explainer):
     """Base of the map makers that weigh the features A of one layer: CAM and its kin.
 
     Args:
-        layer: path of a module (``layer4.1``, ``head.conv``), or of a `wsol.localizer.Localizer` the name of a point
-            (``last``, ``layer3``). None for the last layer whose result is a map that the scores depend on.
+        layer: path of a module (``layer4.1``, ``head.conv``), or of a `wsol.models.localizer.Localizer` the name of a
+            point (``last``, ``layer3``). None for the last layer whose result is a map that the scores depend on.
         layout: how the layer's result is laid out: ``nchw``; ``nhwc`` (Swin); or ``tokens``, (N, L, C) with the grid's
             cells last, a square (ViT: the class token before them is left out).
         chunk_size: see `Explainer`.

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from wsol.data.source import Split
+from wsol.engine.recognition import crop
 from wsol.errors import InputError
-from wsol.recognition import crop
 
 
 class CroppedSplit(Split):

@@ -20,10 +20,10 @@ from torch import Tensor
 from wsol.data.module import LocalizationData
 from wsol.data.source import Source, Split
 from wsol.data.transforms import EvalTransform
+from wsol.engine.module import LocalizerModule
 from wsol.errors import InputError
 from wsol.explain.layers import captured, only
 from wsol.functional.maps import merge
-from wsol.module import LocalizerModule
 from wsol.protocols import Protocol
 from wsol.types import Batch, Output
 

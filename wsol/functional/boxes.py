@@ -16,12 +16,14 @@ overlap).
 `box_spans` is the seam behind which an engine sits: it says which boxes there are at which cuts, and nothing about
 truth, overlap or protocol. There are two engines, and they agree:
 
-- ``tree`` follows the components of a map through all cuts at once, see `wsol.functional.component_tree`. Outer
+- ``tree`` follows the components of a map through all cuts at once, see `wsol.functional.box_engine.component_tree`.
+  Outer
   contours are the 8-connected components of the foreground. Contours around holes are the 4-connected components of the
   background that do not reach the frame; OpenCV draws them on the foreground around, so their boxes are larger by one
-  pixel on each side. The largest are found by `wsol.functional.contour_area` and `wsol.functional.component_sizes`.
-- ``opencv`` asks OpenCV once for each cut, see `wsol.functional.opencv_boxes`. It is what ``tree`` is held against, and
-  takes its place for a few cuts, where it is faster, and where numba can't be imported.
+  pixel on each side. The largest are found by `wsol.functional.box_engine.contour_area` and
+  `wsol.functional.box_engine.component_sizes`.
+- ``opencv`` asks OpenCV once for each cut, see `wsol.functional.box_engine.opencv_boxes`. It is what ``tree`` is held
+  against, and takes its place for a few cuts, where it is faster, and where numba can't be imported.
 """
 
 from __future__ import annotations
@@ -32,13 +34,13 @@ import cv2
 import numpy as np
 
 from wsol.errors import InputError, unknown
-from wsol.functional import component_sizes
-from wsol.functional.compiled import AVAILABLE, compiled, plain
-from wsol.functional.component_tree import grow
-from wsol.functional.contour_area import largest_contours
+from wsol.functional.box_engine import component_sizes
+from wsol.functional.box_engine.compiled import AVAILABLE, compiled, plain
+from wsol.functional.box_engine.component_tree import grow
+from wsol.functional.box_engine.contour_area import largest_contours
+from wsol.functional.box_engine.opencv_boxes import COMPONENTS
+from wsol.functional.box_engine.padded_map import pad
 from wsol.functional.maps import to_levels
-from wsol.functional.opencv_boxes import COMPONENTS
-from wsol.functional.padded_map import pad
 
 ENGINES = ("tree", "opencv")
 

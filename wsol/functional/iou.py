@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from wsol.functional.compiled import compiled, plain
+from wsol.functional.box_engine.compiled import compiled, plain
 
 
 def iou(boxes_a: np.ndarray, boxes_b: np.ndarray, *, plus_one: bool) -> np.ndarray:

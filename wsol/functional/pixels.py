@@ -14,7 +14,7 @@ from __future__ import annotations
 import numpy as np
 
 from wsol.errors import InputError
-from wsol.functional.compiled import compiled, plain
+from wsol.functional.box_engine.compiled import compiled, plain
 
 BACKGROUND, OBJECT, IGNORE = 0, 1, 255
 """Values of a mask."""

@@ -37,7 +37,7 @@ class Portable(nn.Module):
     """The graph that is exported.
 
     Args:
-        localizer: a `wsol.localizer.Localizer`; it is set to evaluation mode.
+        localizer: a `wsol.models.localizer.Localizer`; it is set to evaluation mode.
         top: number M of classes whose maps come out.
         normalise: whether images come as RGB in [0, 1]; else the caller subtracts the mean and divides by the
             deviation.
@@ -49,7 +49,7 @@ class Portable(nn.Module):
         >>> from functools import partial
         >>> from wsol.backbones.tiny import Tiny
         >>> from wsol.heads.gap import GapHead
-        >>> from wsol.localizer import Localizer
+        >>> from wsol.models.localizer import Localizer
         >>> graph = Portable(Localizer(Tiny(), partial(GapHead), num_classes=8), top=2)
         >>> [tuple(part.shape) for part in graph(torch.rand(3, 3, 32, 32))]
         [(3, 8), (3, 2), (3, 2, 8, 8)]

@@ -26,8 +26,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from wsol.data.ilsvrc_annotation import image_number
-from wsol.data.tables import number, read_text, shown, whole
+from wsol.data.annotations.ilsvrc import image_number
+from wsol.data.annotations.text_tables import number, read_text, shown, whole
 from wsol.errors import InputError
 
 GUESSES = 5

@@ -44,7 +44,8 @@ class Peer:
         return there.issuperset(self.marks) and there.isdisjoint(self.absent)
 
     def translate(self, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Return the tensors under the names of `wsol.localizer.Localizer`; 1x1 classifiers (K, C, 1, 1) as (K, C).
+        """Return the tensors under the names of `Localizer`; 1x1 classifiers (K, C, 1, 1) as (K,
+        C).
 
         Example:
             >>> import torch

@@ -17,8 +17,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from wsol.data.annotations.text_tables import shown, whole
 from wsol.data.source import Split
-from wsol.data.tables import shown, whole
 from wsol.errors import InputError
 
 HEADER = ["image_id", "class", "score"]

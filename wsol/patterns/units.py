@@ -19,7 +19,7 @@ from wsol.errors import InputError
 from wsol.functional.geometry import Geometry
 from wsol.functional.maps import merge, place
 from wsol.heads.gap import GapHead
-from wsol.localizer import Localizer
+from wsol.models.localizer import Localizer
 
 
 def class_weights(localizer: Localizer) -> Tensor:

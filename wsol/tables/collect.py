@@ -13,7 +13,7 @@ from typing import Any
 
 import yaml
 
-from wsol import verdicts
+from wsol.engine import image_results
 from wsol.errors import InputError, first_line
 
 UNCOMPARED = frozenset(
@@ -95,11 +95,11 @@ class Run:
 
     def wrong(
         self, split: str, name: str, protocol: str | None, origin: str | None, classes: str | None = None
-    ) -> verdicts.Wrong | None:
-        """How wrong each image is, see `wsol.verdicts.read`; from the first folder that says so."""
+    ) -> image_results.Wrong | None:
+        """How wrong each image is, see `wsol.engine.image_results.read`; from the first folder that says so."""
         for folder, part in self._judged:
             if part.get("classes", {}).get("name") == classes:
-                found = verdicts.read(folder, split, name, protocol, origin)
+                found = image_results.read(folder, split, name, protocol, origin)
                 if found is not None:
                     return found
         return None

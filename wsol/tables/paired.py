@@ -11,11 +11,11 @@ from dataclasses import replace
 
 import numpy as np
 
+from wsol.engine.image_results import FILE
 from wsol.functional.bootstrap import paired_difference
 from wsol.tables.collect import Run
 from wsol.tables.compare import Value, Versus, over_seeds
 from wsol.tables.layout import Layout
-from wsol.verdicts import FILE
 
 DRAWS = 2_000
 """Of a bootstrap; more would not move the digits that are printed."""

@@ -1,0 +1,107 @@
+"""Training with several processes: with the same global batch the same losses and weights as with one.
+
+Neither batch normalisation nor random draws of a method (HaS, CutMix, ADL, dropout) can be equal, as they depend on
+which images are together, or on the process; everything else is.
+"""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+
+import pytest
+import torch
+
+from tests.engine.ddp_worker import free_port, run_commands, together
+from wsol.cli import main
+
+WORLD = 2
+BATCH = 12
+"""Images of a step, over all processes."""
+METHODS = {
+    "cam": ["method=cam"],
+    "acol": ["method=acol", "method.head.width=8"],
+    "clipped": ["method=gmp", "trainer.gradient_clip_val=0.01", "trainer.accumulate_grad_batches=2"],
+}
+"""Without draws of their own, so that training can be equal."""
+DRAWING = {
+    "cutmix": ["method=cutmix", "logger=wandb", "logger.offline=true"],
+    "has": ["method=has"],
+    "adl": ["method=adl"],
+    "spg": ["method=spg", "method.head.b_width=8", "method.head.c_width=8"],
+}
+"""With draws that depend on the process, or with batch normalisation; they must at least train."""
+
+
+def words(name: str, folder: Path, data_dir: Path, world: int, *more: str) -> list[str]:
+    """The command line of a training run."""
+    small = ["data.train_images=36", "data.val_images=5", "data.test_images=3", "data.size=32", "image_size=32"]
+    fixed = ["loader.num_workers=0", "trainer.accelerator=cpu", "trainer.precision=32-true", "loader.eval_batch_size=1"]
+    of_world = [f"loader.batch_size={BATCH // world}", f"run_dir={folder / f'{name}-{world}'}"]
+    several = ["trainer=ddp", f"trainer.devices={world}"] if world > 1 else []
+    return ["train", f"data_dir={data_dir}", *small, *fixed, *of_world, *several, *more]
+
+
+def commands(folder: Path, data_dir: Path, world: int) -> list[list[str]]:
+    """All runs of a world."""
+    plain = ["--config-dir", str(folder / "mine"), "backbone=plain", "trainer.max_epochs=3"]
+    equal = [words(name, folder, data_dir, world, *plain, *method) for name, method in METHODS.items()]
+    drawing = [
+        words(name, folder, data_dir, world, *method, "trainer.max_epochs=1") for name, method in DRAWING.items()
+    ]
+    return equal + (drawing if world > 1 else [])
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory, data_dir: Path) -> Path:
+    """Runs by one process, and by two."""
+    made = tmp_path_factory.mktemp("ddp")
+    (made / "mine" / "backbone").mkdir(parents=True)
+    (made / "mine" / "backbone" / "plain.yaml").write_text("# Plain.\n_target_: tests.engine.ddp_worker.Plain\n")
+    wait = together(WORLD, made, run_commands, WORLD, free_port(), commands(made, made / "data", WORLD))
+    for command in commands(made, data_dir, 1):
+        assert main(command) == 0
+    wait()
+    return made
+
+
+def curves(run: Path) -> list[dict[str, str]]:
+    with (run / "metrics.csv").open() as lines:
+        return list(csv.DictReader(lines))
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_losses_are_those_of_one_process_with_the_same_global_batch(folder: Path, name: str) -> None:
+    alone, shared = (curves(folder / f"{name}-{world}") for world in (1, WORLD))
+    assert len(alone) == len(shared) >= 3
+    for row, same in zip(alone, shared, strict=True):
+        assert row.keys() == same.keys()
+        for key in (key for key in row if key.startswith(("train/", "epoch", "step"))):
+            assert (row[key] == same[key] == "") or float(row[key]) == pytest.approx(float(same[key]), abs=1e-5), key
+    losses = [float(row["train/loss"]) for row in alone if row["train/loss"]]
+    assert len(losses) == 3
+    assert max(losses) - min(losses) > 1e-3, "nothing was learnt, so nothing is compared"
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_weights_are_those_of_one_process_with_the_same_global_batch(folder: Path, name: str) -> None:
+    alone, shared = (
+        torch.load(folder / f"{name}-{world}" / "checkpoints" / "last.ckpt", weights_only=True)["state_dict"]
+        for world in (1, WORLD)
+    )
+    assert alone.keys() == shared.keys()
+    for key, value in alone.items():
+        assert torch.allclose(value, shared[key], atol=1e-5), key
+
+
+@pytest.mark.parametrize("name", DRAWING)
+def test_methods_that_draw_train_with_several_processes(folder: Path, name: str) -> None:
+    (row,) = (row for row in curves(folder / f"{name}-{WORLD}") if row["train/loss"])
+    assert float(row["train/loss"]) > 0
+    assert (folder / f"{name}-{WORLD}" / "results.json").exists()
+
+
+def test_several_processes_are_one_run_of_wandb(folder: Path) -> None:
+    (run,) = (path for path in (folder / f"cutmix-{WORLD}").rglob("offline-run-*") if path.is_dir())
+    assert run.name.endswith(f"-{(folder / f'cutmix-{WORLD}' / 'wandb_id.txt').read_text()}")
+    assert list(run.glob("*.wandb"))

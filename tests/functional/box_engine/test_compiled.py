@@ -1,0 +1,87 @@
+import ast
+import os
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import wsol.functional
+from wsol.functional.box_engine.compiled import Scratch, compiled
+
+FILES = sorted(Path(wsol.functional.__file__).parent.rglob("*.py"))
+
+BEST = """
+import logging
+import numpy as np
+logging.basicConfig(level=logging.INFO, format="%(levelname)s %(message)s")
+from wsol.functional.boxes import Spans, box_spans, fine_levels
+spans = Spans(np.zeros((2, 4), np.int64), np.array([0, 1]), np.array([2, 1]))
+print(spans.best(np.array([0.3, 0.5]), 3).tolist())
+"""
+
+EVERYTHING = """
+from wsol.functional.iou import best_iou
+from wsol.functional.pixels import score_histograms
+levels = fine_levels(np.eye(6) / 2)
+print(box_spans(levels, np.arange(8), "all_contours").boxes[0].tolist())
+print(best_iou(np.array([[0.0, 0, 1, 1]]), np.array([[0.0, 0, 1, 0]]), True).tolist())
+print(score_histograms(np.array([[0.0, 0.5, 0.9, 1.0]]), np.array([[0, 1, 255, 1]], np.uint8), 2).tolist())
+"""
+
+
+def python(code: str, **environment: str) -> tuple[str, str]:
+    """What a new process prints and says."""
+    words = [sys.executable, "-c", code]
+    done = subprocess.run(words, capture_output=True, text=True, env={**os.environ, **environment}, check=True)
+    return done.stdout, done.stderr
+
+
+def test_compiling_is_announced_once_and_kept(tmp_path: Path) -> None:
+    for announced in (1, 0):
+        out, log = python(BEST, NUMBA_CACHE_DIR=str(tmp_path))
+        assert out == "[0.3, 0.5, 0.3]\n"
+        assert log.count("INFO compiling") == announced
+    assert list(tmp_path.rglob("*.nbi"))
+
+
+def test_without_a_folder_to_write_to() -> None:
+    namespace: dict = {"compiled": compiled}
+    exec(compile("@compiled\ndef twice(x):\n    return 2 * x", "/nowhere/at/all.py", "exec"), namespace)
+    assert namespace["twice"](21) == 42
+
+
+def test_without_numba() -> None:
+    out, log = python("import sys; sys.modules['numba'] = None" + BEST + EVERYTHING)
+    assert out.splitlines() == ["[0.3, 0.5, 0.3]", "[0, 0, 6, 6]", "[0.5]", "[[1, 0, 0], [0, 1, 1]]"]
+    assert log.count("WARNING numba can't be imported") == 1
+
+
+def test_each_thread_has_arrays_of_its_own() -> None:
+    scratch, seen = Scratch(), []
+    mine = scratch.take("a", np.int64, 4)
+    thread = threading.Thread(target=lambda: seen.append(scratch.take("a", np.int64, 4)))
+    thread.start()
+    thread.join()
+    assert not np.shares_memory(mine, seen[0])
+    assert np.shares_memory(mine, scratch.take("a", np.int64, 3))
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
+def test_compiled_functions_use_what_is_in_their_file(path: Path) -> None:
+    """The cache does not notice changes elsewhere."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    foreign = {
+        alias.asname or alias.name
+        for node in ast.walk(tree)
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("wsol")
+        for alias in node.names
+    }
+    for node in ast.walk(tree):
+        if isinstance(node, ast.FunctionDef) and node.decorator_list:
+            used = {name.id for part in node.body for name in ast.walk(part) if isinstance(name, ast.Name)}
+            own = {name.id for word in node.decorator_list for name in ast.walk(word) if isinstance(name, ast.Name)}
+            if own & {"compiled", "inlined"}:
+                assert not used & foreign, f"{path.name}: {node.name} uses {used & foreign}"

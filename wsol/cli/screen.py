@@ -1,0 +1,165 @@
+"""What the screen shows: log lines and tables."""
+
+from __future__ import annotations
+
+import json
+import logging
+import sys
+import warnings
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from wsol import runs
+from wsol.engine.evaluation import LOCALIZER
+
+WIDTH = 118
+"""Columns of what is printed to a file or a pipe."""
+
+QUIET = ("pytorch_lightning", "lightning_fabric", "lightning")
+NOISE = (
+    ".*does not have many workers.*",
+    ".*LeafSpec.*",
+    ".*treespec.*",
+    ".*Total length of `list` across ranks is zero.*",
+    ".*lr_scheduler.step.*",
+    ".*Checkpoint directory .* exists.*",
+    ".*number of training batches.*smaller than the logging interval.*",
+    ".*suggested max number of worker.*",
+    ".*Trying to infer the `batch_size`.*",
+    ".*GPU available but not used.*",
+    ".*barrier.*device.*",
+    ".*``compute`` method of metric.*was called before.*",
+)
+"""Warnings of libraries about things that are as they should be here."""
+
+
+def start_logging() -> None:
+    """Say what the package says on standard error; of Lightning only warnings."""
+    logger = logging.getLogger("wsol")
+    logger.setLevel(logging.INFO if runs.is_first_process() else logging.WARNING)
+    for old in [handler for handler in logger.handlers if type(handler) is logging.StreamHandler]:
+        logger.removeHandler(old)  # it writes to the standard error of an earlier call
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(logging.Formatter("%(message)s"))
+    logger.addHandler(handler)
+    logger.propagate = False
+    for name in QUIET:
+        logging.getLogger(name).setLevel(logging.WARNING)
+    for pattern in NOISE:
+        warnings.filterwarnings("ignore", pattern)
+
+
+def results(file: Path) -> None:
+    """Print the tables of a results.json."""
+    content = json.loads(file.read_text(encoding="utf-8"))
+    console = Console(width=None if sys.stdout.isatty() else WIDTH, highlight=False)
+    judged = next(reversed(content["classification"]), "train")
+    images = content["data"]["splits"][judged]["images"]
+    seed = "" if content["seed"] is None else f", seed {content['seed']}"
+    classes = f", classes of {content['classes']['name']}" if "classes" in content else ""
+    console.print(f"\n[bold]{content['name']}[/bold]{seed}, {judged} split ({images:,} images){classes}")
+    rows = [row for row in content["localization"] if row["split"] == judged]
+    if rows:
+        console.print(localization_table(rows))
+    else:
+        console.print("localization: not judged, for there are no boxes to judge by")
+    if content.get("error_kinds"):
+        console.print(error_kinds(content["error_kinds"]))
+    if "against" in content:
+        console.print(differences(content["against"]["differences"]))
+    for split, values in content["classification"].items():
+        if values:
+            console.print(f"classification error, {split}{classes}: {_percent(values)}")
+    for split, found in content.get("recognition", {}).items():
+        values = ", ".join(f"{_label(k)} {found[k]:.2f} % (gain {gain:+.2f})" for k, gain in found["gain"].items())
+        console.print(f"classification error by {found['how']}, {split}: {values}")
+    for split, values in content["pixels"].items():
+        console.print(f"pixels against masks, {split}: {_percent(values)}")
+    for split, ids in content["skipped_images"].items():
+        if ids:
+            console.print(f"{split}: {len(ids)} unreadable images left out: {', '.join(ids[:5])}")
+    for split, ids in content.get("not_finite_maps", {}).items():
+        if ids:
+            console.print(
+                f"{split}: {len(ids)} maps with values that are not finite, taken as zero: {', '.join(ids[:5])}"
+            )
+    if content.get("missing_maps"):
+        console.print(f"{judged}: {len(content['missing_maps'])} images without a map count as misses")
+    console.print(f"written to {file}", style="dim", soft_wrap=True)
+
+
+def localization_table(rows: Sequence[dict[str, Any]]) -> Table:
+    """Localization errors, a row for each maps x protocol x threshold origin; a localizer's row is bold."""
+    errors = [key for key in rows[0] if key.endswith("_error")]
+    table = Table(title="localization error, percent (95 % interval over images)", title_justify="left", title_style="")
+    for column in ("maps", "protocol", "threshold"):
+        table.add_column(column)
+    for key in errors:
+        table.add_column(_label(key), justify="right", no_wrap=True)
+    for before, row in zip([None, *rows[:-1]], rows, strict=True):
+        if before and before["protocol"] != row["protocol"]:
+            table.add_section()
+        own = row["maps"] == LOCALIZER
+        values = [_error(row, key, with_interval=own) for key in errors]
+        table.add_row(row["maps"], row["protocol"], threshold(row), *values, style="bold" if own else None)
+    return table
+
+
+def threshold(row: Mapping[str, Any]) -> str:
+    """A row's threshold with its origin, those of several overlaps with slashes between."""
+    found = [part["threshold"] for part in row.get("by_iou", ())] or [row["threshold"]]
+    if found[0] is None:
+        return row["threshold_origin"]
+    return f"{'/'.join(f'{value:.3g}' for value in found)} ({row['threshold_origin']})"
+
+
+def _error(row: Mapping[str, Any], key: str, with_interval: bool) -> str:
+    """An error, with its interval where that is asked for and known."""
+    if row.get(key) is None:
+        return "-"
+    if not with_interval or key not in row.get("intervals", {}):
+        return f"{row[key]:.2f}"
+    low, high = row["intervals"][key]
+    return f"{row[key]:.2f} ({low:.1f}-{high:.1f})"
+
+
+def differences(rows: Sequence[Mapping[str, Any]]) -> Table:
+    """Errors of two sets of maps of the same images, and the difference with its paired interval."""
+    table = Table(title="difference to the other maps, percent (95 % interval, paired by image)", title_justify="left")
+    table.title_style = ""
+    for column in ("protocol", "threshold", "error"):
+        table.add_column(column)
+    for column in ("these", "those", "difference"):
+        table.add_column(column, justify="right", no_wrap=True)
+    for row in rows:
+        low, high = row["interval"]
+        values = f"{row['ours']:.2f}", f"{row['theirs']:.2f}", f"{row['difference']:+.2f} ({low:+.2f} to {high:+.2f})"
+        table.add_row(row["protocol"], row["threshold_origin"], _label(row["error"]), *values)
+    return table
+
+
+def error_kinds(kinds: Mapping[str, Mapping[str, Mapping[str, float]]]) -> Table:
+    """Shares of the kinds of localization, a row for each protocol x threshold origin."""
+    first = next(iter(next(iter(kinds.values())).values()))
+    table = Table(title="kinds of localization, percent of the images", title_justify="left", title_style="")
+    for column in ("protocol", "threshold"):
+        table.add_column(column)
+    for kind in first:
+        table.add_column(kind, justify="right")
+    for protocol, of_protocol in kinds.items():
+        for origin, shares in of_protocol.items():
+            table.add_row(protocol, origin, *(f"{share:.1f}" for share in shares.values()))
+    return table
+
+
+def _percent(values: dict[str, float]) -> str:
+    return ", ".join(f"{_label(name)} {value:.2f} %" for name, value in values.items())
+
+
+def _label(key: str) -> str:
+    """``top1_error`` as ``top-1``, ``gt_known_error`` as ``GT-known``."""
+    return key.removesuffix("_error").replace("top", "top-").replace("gt_known", "GT-known")

@@ -1,0 +1,18 @@
+"""`wsol data verify`: read a dataset as training would and report what is there and what is wrong."""
+
+from __future__ import annotations
+
+from omegaconf import DictConfig
+
+from wsol.config import build
+from wsol.data.file_source import inspected
+from wsol.errors import InputError
+
+
+def run(config: DictConfig) -> int:
+    """Verify the dataset of a composed config; returns 0 if nothing is wrong, else 2."""
+    if config.data is None:
+        raise InputError("no dataset: choose one with data=..., see --help for the choices")
+    report = inspected(build.maker(config.data, "data"), config.deep)
+    print(report)
+    return 0 if report.ok else 2

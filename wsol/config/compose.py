@@ -1,0 +1,195 @@
+"""From the words of a command line to one resolved config, or to one clear error."""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+from hydra import compose as hydra_compose
+from hydra import initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Sweep
+from hydra.errors import ConfigCompositionException, HydraException
+from omegaconf import DictConfig, OmegaConf, open_dict
+from omegaconf.errors import InterpolationResolutionError, OmegaConfBaseException
+
+from wsol.config import schema
+from wsol.errors import InputError, near_matches
+
+
+def config_root() -> Path:
+    """The folder of the shipped configs, wherever the package is installed."""
+    spec = importlib.util.find_spec("wsol.configs")
+    if spec is None or not spec.submodule_search_locations:
+        raise InputError("the package wsol.configs is missing: install wsol again (pip install .)")
+    return Path(next(iter(spec.submodule_search_locations)))
+
+
+def compose(verb: str, overrides: Sequence[str], config_dirs: Sequence[str] = ()) -> DictConfig:
+    """Return the config of ``verb`` under Hydra ``overrides``; `choices` says what was chosen of each group.
+
+    Args:
+        verb: name of the primary config, such as ``train``.
+        overrides: Hydra's override grammar, such as ``backbone=vgg16`` or ``trainer.max_epochs=3``.
+        config_dirs: the user's own config folders, searched first.
+
+    Raises:
+        InputError: a misspelt group, choice or key (with near matches), a wrong type, an override that doesn't parse.
+    """
+    schema.register()
+    known = groups(config_dirs)
+    overrides = _every_protocol(overrides, known)
+    check_choices(overrides, known)
+    words = _transform_alone(verb, overrides)
+    try:
+        composed = _composed(verb, words, config_dirs)
+    except yaml.YAMLError as error:
+        raise InputError(f"a config file is no valid YAML: {' '.join(str(error).split())}") from error
+    except (HydraException, OmegaConfBaseException) as error:
+        freed = _freed(verb, words, config_dirs)
+        if freed == words:
+            raise _explain(verb, overrides, config_dirs, error) from error
+        return compose(verb, freed, config_dirs)
+    choices = dict(composed.hydra.runtime.choices)
+    config = OmegaConf.masked_copy(composed, [str(key) for key in composed if key != "hydra"])
+    with open_dict(config):
+        config.choices = {k: v for k, v in sorted(choices.items()) if not k.startswith(("hydra", "schema"))}
+    OmegaConf.set_struct(config, True)
+    return config
+
+
+def _composed(verb: str, words: Sequence[str], config_dirs: Sequence[str]) -> DictConfig:
+    """What Hydra makes of the words, its own part included."""
+    GlobalHydra.instance().clear()
+    with initialize_config_dir(str(config_root()), job_name="wsol", version_base="1.3"):
+        return hydra_compose(verb, overrides=[*words, *search_path(config_dirs)], return_hydra_config=True)
+
+
+def _freed(verb: str, words: Sequence[str], config_dirs: Sequence[str]) -> list[str]:
+    """The words, with ``++`` before those that set keys of an empty mapping, which takes any (``options: {}``)."""
+    free = [key for key, node in _nodes(verb, words, config_dirs) if node == {}]
+    return [f"++{word}" if any(re.match(rf"{re.escape(key)}[.=]", word) for key in free) else word for word in words]
+
+
+def check_resolves(config: DictConfig) -> None:
+    """Refuse a value that is to be taken from where it is not, such as a variable of SLURM's outside of it."""
+    try:
+        OmegaConf.to_container(config, resolve=True)
+    except InterpolationResolutionError as error:
+        found = re.search(r"Environment variable '[^']+'", str(error))
+        what = f"{found.group()} is not set here" if found else _first_lines(str(error))
+        key = error.full_key
+        raise InputError(f"{key}: {what}; start the program where it is, or give {key}=...") from error
+
+
+def search_path(config_dirs: Sequence[str]) -> list[str]:
+    """Return the Hydra override that adds the user's config folders."""
+    folders = [Path(folder).expanduser().resolve() for folder in config_dirs]
+    for folder in folders:
+        if not folder.is_dir():
+            raise InputError(f"--config-dir {folder}: no such folder")
+    return [f"hydra.searchpath=[{','.join(f'file://{folder}' for folder in folders)}]"] if folders else []
+
+
+def groups(config_dirs: Sequence[str] = ()) -> dict[str, dict[str, str]]:
+    """Return group -> choice -> its first comment line, over the shipped and the user's configs; imports no torch.
+
+    A folder in a group is part of the choice: ``experiment/cub/vgg16.yaml`` is ``experiment=cub/vgg16``.
+    """
+    found: dict[str, dict[str, str]] = {}
+    for root in (config_root(), *(Path(folder).expanduser() for folder in config_dirs)):
+        for file in sorted(root.glob("*/**/*.yaml")):
+            group, choice = file.relative_to(root).with_suffix("").as_posix().split("/", 1)
+            found.setdefault(group, {})[choice] = _summary(file)
+    return found
+
+
+def _summary(file: Path) -> str:
+    """The first comment line that is no Hydra directive."""
+    for line in file.read_text(encoding="utf-8").splitlines():
+        text = line.removeprefix("#").strip()
+        if not line.startswith("#"):
+            return ""
+        if text and not text.startswith("@"):
+            return text
+    return ""
+
+
+def check_choices(overrides: Sequence[str], known: Mapping[str, Mapping[str, str]]) -> None:
+    """Refuse a choice that its group does not have, before Hydra meets it."""
+    try:
+        parsed = OverridesParser.create().parse_overrides(list(overrides))
+    except HydraException as error:
+        raise InputError(f"an override does not parse: {_first_lines(str(error))}; expected key=value") from error
+    for override in parsed:
+        group, value = override.get_key_element().lstrip("+~").partition("@")[0], override.value()
+        if group not in known or override.is_delete():
+            continue
+        for choice in value if isinstance(value, list) else [value]:
+            if choice is not None and not isinstance(choice, Sweep) and str(choice) not in known[group]:
+                raise InputError(f"{group}={choice}: no such choice; {near_matches(str(choice), known[group])}")
+
+
+def _every_protocol(overrides: Sequence[str], known: Mapping[str, Mapping[str, str]]) -> list[str]:
+    """``protocol=all`` as the list of all there are."""
+    everyone = f"protocol=[{','.join(known.get('protocol', ()))}]"
+    return [everyone if word == "protocol=all" else word for word in overrides]
+
+
+def _transform_alone(verb: str, overrides: Sequence[str]) -> list[str]:
+    """Let ``transform=...`` stand without ``data=...`` where a run brings both; elsewhere a dataset brings it."""
+    has_data = verb not in ("eval", "svm", "units") or any(word.startswith("data=") for word in overrides)
+    return [word if has_data or not word.startswith("transform=") else f"+{word}" for word in overrides]
+
+
+def _explain(verb: str, overrides: Sequence[str], config_dirs: Sequence[str], error: Exception) -> InputError:
+    """Turn Hydra's error into one that offers the near matches."""
+    known = groups(config_dirs)
+    text = str(error)
+    if match := re.search(r"Could not override '([^']+)'|Could not find key '([^']+)'|Key '([^']+)' not in", text):
+        key = next(part for part in match.groups() if part).partition("@")[0]
+        choices = sorted({*known, *_keys(verb, overrides, config_dirs)} - {"schema"})
+        return InputError(f"no config key {key!r}; {_near_keys(key, choices)}")
+    return InputError(f"the config of `wsol {verb.replace('_', ' ')}` does not compose: {_first_lines(text)}")
+
+
+def _near_keys(key: str, keys: Sequence[str]) -> str:
+    """Near matches of a dotted key; the choices offered are those of its own level."""
+    parent, _, _ = key.rpartition(".")
+    level = [k for k in keys if k.rpartition(".")[0] == parent] or [k for k in keys if "." not in k]
+    close = near_matches(key, keys).partition("Choices:")[0]
+    return f"{close}Keys here: {', '.join(level)}"
+
+
+def _keys(verb: str, overrides: Sequence[str], config_dirs: Sequence[str]) -> list[str]:
+    """Dotted keys of the config under the overrides that choose groups, or under none where those fail."""
+    return [key for key, _ in _nodes(verb, overrides, config_dirs)]
+
+
+def _nodes(verb: str, overrides: Sequence[str], config_dirs: Sequence[str]) -> list[tuple[str, Any]]:
+    """`_keys` with what they hold."""
+    known = groups(config_dirs)
+    choosing = [word for word in overrides if word.partition("=")[0].lstrip("+") in known]
+    for words in (choosing, []):
+        try:
+            composed = _composed(verb, words, config_dirs)
+        except ConfigCompositionException:
+            continue
+        return [(key, node) for key, node in _flatten(OmegaConf.to_container(composed)) if not key.startswith("hydra")]
+    return []
+
+
+def _flatten(node: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for key, child in node.items():
+        yield f"{prefix}{key}", child
+        if isinstance(child, dict):
+            yield from _flatten(child, f"{prefix}{key}.")
+
+
+def _first_lines(text: str) -> str:
+    return " ".join(line.strip() for line in text.splitlines()[:4] if line.strip())

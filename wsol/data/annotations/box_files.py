@@ -1,0 +1,168 @@
+"""Boxes of the image-folder dataset, from a CSV table or a COCO JSON file."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+from wsol.data.annotations.text_tables import STOP, Sink, number, read_text, shown
+from wsol.data.file_source import Marked
+from wsol.errors import InputError
+
+CORNERS = ("x0", "y0", "x1", "y1")
+EXTENTS = ("x", "y", "width", "height")
+
+
+class Annotations(NamedTuple):
+    """Boxes by image name, as the file has it."""
+
+    boxes: dict[str, list[Marked]]
+    sizes: dict[str, tuple[int, int]]
+    """Width and height where the file says them."""
+    inclusive: bool
+    lines: dict[str, int | None]
+    """Where each image is first named."""
+
+
+def read_boxes(path: Path, inclusive: bool = False, sink: Sink = STOP) -> Annotations:
+    """Read boxes from ``.csv`` or ``.json``.
+
+    Args:
+        path: the file.
+        inclusive: whether x1, y1 of a CSV name the last pixel inside rather than the edge.
+        sink: told of faulty lines.
+
+    Raises:
+        InputError: if it is neither, or not such a file at all.
+    """
+    if path.suffix.lower() == ".csv":
+        return read_csv(path, inclusive, sink)
+    if path.suffix.lower() == ".json":
+        return read_coco(path, sink)
+    raise InputError(f"{path}: expected boxes as .csv or COCO .json")
+
+
+def read_csv(path: Path, inclusive: bool = False, sink: Sink = STOP) -> Annotations:
+    """Read a CSV with the header ``image,x0,y0,x1,y1`` or ``image,x,y,width,height``; one line a box.
+
+    Further columns and the order of columns do not matter. With width and height, the far edges are x + width and
+    y + height, so ``inclusive`` does not apply.
+    """
+    reader = csv.reader(io.StringIO(read_text(path, sink), newline=""))
+    found = Annotations({}, {}, inclusive, {})
+    try:
+        header = [name.strip() for name in next(reader, [])]
+        columns = next((c for c in (CORNERS, EXTENTS) if {"image", *c} <= set(header)), None)
+        if columns is None:
+            expected = "expected the header image,x0,y0,x1,y1 or image,x,y,width,height"
+            raise InputError(f"{path}:1: {expected}, got {shown(','.join(header))}")
+        if columns is EXTENTS:
+            found = found._replace(inclusive=False)
+        for fields in reader:
+            if not fields:
+                continue
+            line = reader.line_num
+            if len(fields) != len(header):
+                sink.add(path, line, f"expected {len(header)} fields, got {len(fields)}: {shown(','.join(fields))}")
+                continue
+            row = dict(zip(header, (field.strip() for field in fields), strict=True))
+            values = [number(row[name]) for name in columns]
+            if not row["image"] or None in values:
+                sink.add(path, line, f"expected an image and four numbers, got {shown(','.join(fields))}")
+                continue
+            box = tuple(value for value in values if value is not None)
+            _add(found, row["image"], Marked(_corners(box) if columns is EXTENTS else box, path, line))
+    except csv.Error as error:
+        raise InputError(f"{path}:{max(reader.line_num, 1)}: not CSV ({error})") from error
+    return found
+
+
+def read_coco(path: Path, sink: Sink = STOP) -> Annotations:
+    """Read COCO JSON: ``images`` (id, file_name, width, height) and ``annotations`` (image_id, bbox).
+
+    ``bbox`` is x, y, width, height. Categories are not read, the folder says the class; crowds are passed over.
+    """
+    try:
+        content = json.loads(read_text(path, sink))
+    except json.JSONDecodeError as error:
+        raise InputError(f"{path}:{error.lineno}: not JSON ({error.msg})") from error
+    except (RecursionError, ValueError) as error:
+        raise InputError(f"{path}: not JSON ({error})") from error
+    if not isinstance(content, dict) or not all(isinstance(content.get(k), list) for k in ("images", "annotations")):
+        raise InputError(f"{path}: expected COCO JSON with the lists 'images' and 'annotations'")
+    found = Annotations({}, {}, False, {})
+    names: dict[str, str] = {}
+    for position, image in enumerate(content["images"]):
+        _add_image(found, names, image, f"{path}: images[{position}]", sink)
+    for position, annotation in enumerate(content["annotations"]):
+        where = Path(f"{path}: annotations[{position}]")
+        if not isinstance(annotation, dict) or str(annotation.get("image_id")) not in names:
+            sink.add(where, None, f"expected an image_id of one of the images, got {shown(json.dumps(annotation))}")
+        elif not annotation.get("iscrowd"):
+            box = _coco_box(annotation.get("bbox"))
+            if box is None:
+                sink.add(where, None, f"expected 'bbox' of four numbers, got {shown(json.dumps(annotation))}")
+            else:
+                _add(found, names[str(annotation["image_id"])], Marked(_corners(box), where))
+    return found
+
+
+def _add_image(found: Annotations, names: dict[str, str], image: object, where: str, sink: Sink) -> None:
+    if not isinstance(image, dict) or "id" not in image or not isinstance(image.get("file_name"), str):
+        sink.add(where, None, f"expected an image with 'id' and 'file_name', got {shown(json.dumps(image))}")
+        return
+    if str(image["id"]) in names or image["file_name"] in found.lines:
+        sink.add(where, None, f"id {image['id']!r} or file {image['file_name']!r} is listed twice")
+        return
+    names[str(image["id"])] = image["file_name"]
+    found.lines[image["file_name"]] = None
+    width, height = image.get("width"), image.get("height")
+    if isinstance(width, int) and isinstance(height, int) and 0 < width < 1e6 and 0 < height < 1e6:
+        found.sizes[image["file_name"]] = (width, height)
+
+
+def _coco_box(values: object) -> tuple[float, ...] | None:
+    if not isinstance(values, list) or len(values) != 4:
+        return None
+    if not all(isinstance(v, int | float) and not isinstance(v, bool) and abs(v) < 1e9 for v in values):
+        return None
+    return None if any(math.isnan(v) for v in values) else tuple(float(v) for v in values)
+
+
+def _corners(box: tuple[float, ...]) -> tuple[float, ...]:
+    x, y, width, height = box
+    return (x, y, x + width, y + height)
+
+
+def _add(found: Annotations, image: str, marked: Marked) -> None:
+    found.boxes.setdefault(image, []).append(marked)
+    found.lines.setdefault(image, marked.line)
+
+
+def by_path(names: Mapping[str, int | None], paths: Mapping[str, str]) -> tuple[dict[str, str], list[str]]:
+    """Find the image that each name means.
+
+    Args:
+        names: as an annotation file has them: paths relative to the root, or bare file names.
+        paths: all images of the dataset, by path relative to the root.
+
+    Returns:
+        Name by path; and names that mean no image, or more than one.
+    """
+    bare: dict[str, list[str]] = {}
+    for path in paths:
+        bare.setdefault(path.rsplit("/", 1)[-1], []).append(path)
+    found, lost = {}, []
+    for name in names:
+        clean = name.replace("\\", "/").removeprefix("./")
+        meant = [clean] if clean in paths else bare.get(clean, [])
+        if len(meant) == 1:
+            found[meant[0]] = name
+        else:
+            lost.append(name)
+    return found, lost

@@ -1,0 +1,147 @@
+"""The three ways in which the class, and perhaps the boxes, of ILSVRC validation images are published.
+
+All box ends are inclusive: xmax and ymax name the last pixel inside.
+"""
+
+from __future__ import annotations
+
+import re
+import xml.etree.ElementTree as ElementTree
+from pathlib import Path
+from typing import NamedTuple
+
+from wsol.data.annotations.text_tables import STOP, Row, Sink, keyed, number, read_rows, shown, whole
+from wsol.data.file_source import Marked
+from wsol.errors import InputError
+
+IMAGE_NUMBER = re.compile(r"ILSVRC2012_(?:val|test)_(\d{8})")
+
+
+class Annotated(NamedTuple):
+    """What is known of one image."""
+
+    synset: str
+    file: Path
+    line: int | None = None
+    boxes: tuple[Marked, ...] = ()
+    size: tuple[int, int] | None = None
+    """Width and height as the annotation has them."""
+
+
+def image_number(stem: str) -> int | None:
+    """Return the number in the name of a validation or test image.
+
+    Example:
+        >>> image_number("ILSVRC2012_val_00000293")
+        293
+    """
+    found = IMAGE_NUMBER.fullmatch(stem)
+    return int(found[1]) if found else None
+
+
+def read_xml(path: Path, sink: Sink = STOP) -> Annotated | None:
+    """Read one XML file: size, and name and box of each object; None if nothing can be made of it."""
+    try:
+        tree = ElementTree.parse(path).getroot()
+    except ElementTree.ParseError as error:
+        sink.add(path, error.position[0], f"not XML ({error})")
+        return None
+    except (OSError, ValueError, LookupError) as error:  # LookupError: an encoding nobody knows
+        sink.add(path, None, f"cannot be read ({error})")
+        return None
+    objects = tree.findall("object")
+    names = {(thing.findtext("name") or "").strip() for thing in objects}
+    if len(names) != 1 or "" in names:
+        sink.add(path, None, f"expected objects of one class, got {sorted(names) or 'no object'}")
+        return None
+    boxes = []
+    for thing in objects:
+        texts = [(thing.findtext(f"bndbox/{corner}") or "").strip() for corner in ("xmin", "ymin", "xmax", "ymax")]
+        values = tuple(value for value in map(number, texts) if value is not None)
+        if len(values) == 4:
+            boxes.append(Marked(values, path))
+        else:
+            sink.add(path, None, f"expected numbers xmin, ymin, xmax, ymax, got {texts}")
+    sides = [whole((tree.findtext(f"size/{side}") or "").strip()) or 0 for side in ("width", "height")]
+    size = (sides[0], sides[1]) if min(sides) > 0 else None
+    return Annotated(names.pop(), path, None, tuple(boxes), size)
+
+
+def read_solution(path: Path, sink: Sink = STOP) -> dict[str, Annotated]:
+    """Read Kaggle's ``LOC_val_solution.csv``: ``ImageId,PredictionString``, five words for each box."""
+    rows = read_rows(path, 2, sink=sink)
+    if rows and rows[0].fields == ("ImageId", "PredictionString"):
+        rows = rows[1:]
+    found = {}
+    for image, row in keyed(rows, sink).items():
+        words = row.fields[1].split()
+        synsets = set(words[::5])
+        boxes = [_solution_box(words[i + 1 : i + 5], row) for i in range(0, len(words), 5)]
+        if len(words) % 5 or None in boxes or not words:
+            text = "expected '<synset> <xmin> <ymin> <xmax> <ymax>' for each box, got "
+            sink.add(row.file, row.line, text + shown(row.fields[1]))
+        elif len(synsets) > 1:
+            sink.add(row.file, row.line, f"expected boxes of one class, got {sorted(synsets)}")
+        else:
+            marked = tuple(box for box in boxes if box is not None)
+            found[image] = Annotated(words[0], row.file, row.line, marked)
+    return found
+
+
+def _solution_box(words: list[str], row: Row) -> Marked | None:
+    values = tuple(value for value in map(number, words) if value is not None)
+    return Marked(values, row.file, row.line) if len(values) == 4 else None
+
+
+def read_ground_truth(path: Path, devkit_synsets: Path | None, sink: Sink = STOP) -> dict[str, Annotated]:
+    """Read the development kit's ``ILSVRC2012_validation_ground_truth.txt``: line n holds the class of image n.
+
+    Its class numbers are ILSVRC2012_ID, whose order is neither that of sorted synsets (folders, torchvision) nor that
+    of Kaggle's ``LOC_synset_mapping.txt``; the kit holds it in ``meta.mat`` alone.
+
+    Args:
+        path: the ground truth.
+        devkit_synsets: text file with the synset of ILSVRC2012_ID 1, 2, ... in its lines (first word of each).
+        sink: told of faults.
+
+    Raises:
+        InputError: without ``devkit_synsets``, or if that file is sorted and so cannot be in the kit's order.
+    """
+    if devkit_synsets is None:
+        raise InputError(
+            f"{path}: its class numbers are in the development kit's own order (meta.mat), which is not that of sorted "
+            "synsets; give devkit_synsets, a text file with the synset of ILSVRC2012_ID 1, 2, ... in its lines, or use "
+            "LOC_val_solution.csv or the XML annotations, which name synsets"
+        )
+    synsets = [row.fields[0].split()[0] for row in read_rows(devkit_synsets, 1, separator="\n", sink=sink)]
+    if len(synsets) > 1 and synsets == sorted(synsets):
+        raise InputError(
+            f"{devkit_synsets}: synsets are sorted, but the development kit's order (meta.mat: ILSVRC2012_ID) is not; "
+            "LOC_synset_mapping.txt and lists of torchvision's order cannot serve here"
+        )
+    found = {}
+    for image, row in enumerate(read_rows(path, 1, sink=sink), start=1):
+        label = whole(row.fields[0])
+        if label is None or not 1 <= label <= len(synsets):
+            sink.add(path, row.line, f"expected a class number from 1 to {len(synsets)}, got {shown(row.fields[0])}")
+        else:
+            found[f"ILSVRC2012_val_{image:08d}"] = Annotated(synsets[label - 1], path, row.line)
+    return found
+
+
+def read_blacklist(path: Path, sink: Sink = STOP) -> set[int]:
+    """Read the numbers of validation images that are not judged, one a line."""
+    numbers = set()
+    for row in read_rows(path, 1, sink=sink):
+        image = whole(row.fields[0])
+        if image is None or image < 1:
+            sink.add(path, row.line, f"expected the number of a validation image, got {shown(row.fields[0])}")
+        else:
+            numbers.add(image)
+    return numbers
+
+
+def read_xml_folder(folder: Path, sink: Sink = STOP) -> dict[str, Annotated]:
+    """Read all XML files of a folder, by file name without suffix."""
+    read = {path.stem: read_xml(path, sink) for path in sorted(folder.glob("*.xml"))}
+    return {stem: annotated for stem, annotated in read.items() if annotated is not None}

@@ -1,0 +1,83 @@
+"""Images whose splits are lists of paths, each class a folder.
+
+===============================  ==================================================================================
+dataset                          lists
+===============================  ==================================================================================
+SUN397 (Xiao et al. 2010)        ``Training_01.txt``, ``Testing_01.txt``: 50 train and 50 test of each class, the
+                                 first of ten partitions; ``ClassName.txt`` names the 397 classes, in order
+MIT Indoor67                     ``TrainImages.txt``, ``TestImages.txt``: 80 train and 20 test of each class
+(Quattoni and Torralba 2009)
+===============================  ==================================================================================
+
+A line is ``/a/abbey/sun_aaalbzqrimafwbiv.jpg`` or ``airport_inside/airport_inside_0001.jpg``; the class is the folder.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path, PurePosixPath
+
+from wsol.data.annotations.text_tables import STOP, Row, Sink, keyed, read_rows
+from wsol.data.file_source import ListedSource, Listing, need_folder
+
+
+class PathLists(ListedSource):
+    """Images named by two lists of paths. There are no boxes.
+
+    Args:
+        root: the dataset's folder.
+        images: folder that the listed paths are relative to, itself relative to ``root``.
+        train_list: text file of a path a line, relative to ``root``; a leading ``/`` does not matter.
+        test_list: the same of the test images.
+        class_names: text file of the classes' folders in the order of their labels, relative to ``root``; None for the
+            folders of the training images in sorted order.
+        sink: told of faults; the default raises at the first.
+
+    Raises:
+        InputError: a list with a fault, by file and line: a path without folder, one listed twice or in both lists, or
+            an unknown class.
+    """
+
+    def __init__(
+        self,
+        root: str | Path,
+        images: str,
+        train_list: str,
+        test_list: str,
+        class_names: str | None = None,
+        sink: Sink = STOP,
+    ) -> None:
+        folder = need_folder(Path(root), f"{train_list} and {test_list}")
+        super().__init__(need_folder(folder / images, "folders of images"), sink)
+        self.splits = ("train", "test")
+        self._rows = {"train": self._table(folder / train_list), "test": self._table(folder / test_list)}
+        for path, row in self._rows["test"].items():
+            if path in self._rows["train"]:
+                sink.add(
+                    row.file, row.line, f"{path!r} is a training image too (line {self._rows['train'][path].line})"
+                )
+        if class_names is None:
+            self.classes = tuple(sorted({_class(path) for path in self._rows["train"]}))
+        else:
+            self.classes = tuple(self._table(folder / class_names))
+        self._ready()
+
+    def _table(self, file: Path) -> dict[str, Row]:
+        """Lines by their path, the leading ``/`` off."""
+        rows = read_rows(file, 1, "\n", self._sink)
+        return keyed((row._replace(fields=(row.fields[0].lstrip("/"),)) for row in rows), self._sink)
+
+    def _list(self, name: str) -> Listing:
+        labels = {folder: label for label, folder in enumerate(self.classes)}
+        listing = Listing()
+        for path, row in self._rows[name].items():
+            label = labels.get(_class(path))
+            if label is None:
+                what = f"unknown class {_class(path)!r}" if "/" in path else "expected <class>/<image>"
+                self._sink.add(row.file, row.line, f"{what}, in {path!r}")
+                continue
+            listing.add(path, path, label)
+        return listing
+
+
+def _class(path: str) -> str:
+    return str(PurePosixPath(path).parent)

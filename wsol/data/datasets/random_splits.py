@@ -1,0 +1,97 @@
+"""Class folders without published splits, of which training and test images are drawn: so many of each class.
+
+::
+
+    root/<class>/*.jpg
+
+========================  ==========================  =============================================================
+dataset                   folders                     usual draw
+========================  ==========================  =============================================================
+Caltech-101               ``101_ObjectCategories``    30 of each class train, up to 50 others test; without
+(Li et al. 2004)                                      ``BACKGROUND_Google``
+Caltech-256               ``256_ObjectCategories``    60 train, the others test; without ``257.clutter``
+(Griffin et al. 2007)
+15 Scenes                 ``scene_categories``        100 train, the others test
+(Lazebnik et al. 2006)
+UIUC Sports, 8 events     ``event_img``               70 train, 60 test
+(Li and Li 2007)
+========================  ==========================  =============================================================
+
+The numbers are the usual ones of the literature, from each dataset's own paper on; whether they are those behind table
+5 of CAM 2016 was not verified. Papers differ, and report the mean over several draws (``data.seed``).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from wsol.data.annotations.text_tables import STOP, Sink
+from wsol.data.file_source import ListedSource, Listing, is_image, need_folder
+from wsol.errors import InputError
+
+
+class DrawnFolders(ListedSource):
+    """Images in class folders, with ``train`` and ``test`` drawn by a seed. There are no boxes.
+
+    Classes are the folders' names in sorted order. Only images directly in a class's folder count. What is drawn of a
+    class depends on the seed and that class's folder alone.
+
+    Args:
+        root: the folder of class folders.
+        train_per_class: how many images of each class train.
+        test_per_class: how many of the others test, at most; None for all.
+        leave_out: names of folders that are no classes; they need not be there.
+        seed: of the draw.
+        sink: told of faults; the default raises at the first.
+
+    Raises:
+        InputError: no class folders, a class without an image left to test, or numbers below 1.
+    """
+
+    def __init__(
+        self,
+        root: str | Path,
+        train_per_class: int,
+        test_per_class: int | None = None,
+        leave_out: Sequence[str] = (),
+        seed: int = 0,
+        sink: Sink = STOP,
+    ) -> None:
+        super().__init__(need_folder(Path(root), "a folder of images for each class"), sink)
+        for name, value in (("train_per_class", train_per_class), ("test_per_class", test_per_class)):
+            if value is not None and value < 1:
+                raise InputError(f"{name}: expected at least 1, got {value}")
+        if seed < 0:
+            raise InputError(f"seed of the draw: expected at least 0, got {seed}")
+        self.splits = ("train", "test")
+        self._counts, self._seed = (train_per_class, test_per_class), seed
+        folders = {path.name: path for path in sorted(self._root.iterdir()) if path.is_dir()}
+        names = [name for name in folders if name not in leave_out and not name.startswith(".")]
+        self._drawn = {name: drawn for name in names if (drawn := self._draw(folders[name])) is not None}
+        self.classes = tuple(self._drawn)
+        if not self.classes:
+            raise InputError(f"{self._root}: no class folders; expected <class>/*.jpg in it")
+        self._ready()
+
+    def _draw(self, folder: Path) -> dict[str, list[str]] | None:
+        """File names of each split; None if there are too few (the sink is told)."""
+        files = sorted(path.name for path in folder.iterdir() if is_image(path.name))
+        train, test = self._counts
+        if len(files) <= train:
+            text = f"{len(files)} images, expected at least {train + 1}: {train} to train and 1 to test"
+            self._sink.add(folder, None, f"{text}; lower data.train_per_class, or name the folder in data.leave_out")
+            return None
+        order = np.random.default_rng([self._seed, *folder.name.encode()]).permutation(len(files))
+        last = None if test is None else train + test
+        parts = {"train": order[:train], "test": order[train:last]}
+        return {split: [files[i] for i in sorted(part)] for split, part in parts.items()}
+
+    def _list(self, name: str) -> Listing:
+        listing = Listing()
+        for label, (folder, drawn) in enumerate(self._drawn.items()):
+            for file in drawn[name]:
+                listing.add(f"{folder}/{file}", f"{folder}/{file}", label)
+        return listing

@@ -1,0 +1,58 @@
+"""Stanford 40 Actions ("Action40"): 9,532 photographs of people doing one of 40 things.
+
+Yao et al. 2011, "Human Action Recognition by Learning Bases of Action Attributes and Parts",
+http://vision.stanford.edu/Datasets/40actions.html. 100 images of each class train, 180 to 300 test::
+
+    JPEGImages/applauding_001.jpg
+    ImageSplits/applauding_train.txt      applauding_001.jpg, a file a line
+    ImageSplits/applauding_test.txt
+
+The boxes of the people (``XMLAnnotations``) are not read.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from wsol.data.annotations.text_tables import STOP, Row, Sink, keyed, read_rows
+from wsol.data.file_source import ListedSource, Listing, need_folder
+from wsol.errors import InputError
+
+SUFFIX = "_train.txt"
+
+
+class Stanford40(ListedSource):
+    """Stanford 40 Actions, with its splits ``train`` and ``test``; any number of the classes.
+
+    Args:
+        root: the folder with ``JPEGImages`` and ``ImageSplits``.
+        sink: told of faults in the lists; the default raises at the first.
+
+    Raises:
+        InputError: no lists, or a fault in one: a missing test list, or an image that is listed twice.
+    """
+
+    def __init__(self, root: str | Path, sink: Sink = STOP) -> None:
+        folder = need_folder(Path(root), "JPEGImages and ImageSplits")
+        super().__init__(need_folder(folder / "JPEGImages", "photographs"), sink)
+        lists = need_folder(folder / "ImageSplits", f"<class>{SUFFIX} and <class>_test.txt")
+        self.splits = ("train", "test")
+        self.classes = tuple(sorted(file.name.removesuffix(SUFFIX) for file in lists.glob(f"?*{SUFFIX}")))
+        if not self.classes:
+            raise InputError(f"{lists}: no lists; expected <class>{SUFFIX} and <class>_test.txt in it")
+        self._labels: dict[str, dict[str, int]] = {split: {} for split in self.splits}
+        rows: list[Row] = []
+        for label, name in enumerate(self.classes):
+            for split in self.splits:
+                own = read_rows(lists / f"{name}_{split}.txt", 1, "\n", sink)
+                rows += own
+                for row in own:
+                    self._labels[split].setdefault(row.fields[0], label)
+        keyed(rows, sink)
+        self._ready()
+
+    def _list(self, name: str) -> Listing:
+        listing = Listing()
+        for image, label in self._labels[name].items():
+            listing.add(image, image, label)
+        return listing

@@ -1,0 +1,293 @@
+"""What datasets of image files share: from what their lists say to splits, and the check of both against the disk."""
+
+from __future__ import annotations
+
+import inspect
+import os
+from abc import abstractmethod
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import ClassVar, NamedTuple
+
+import numpy as np
+
+from wsol.data.annotations.text_tables import STOP, Sink, box_fault
+from wsol.data.images import read_image
+from wsol.data.prepare.archives import Archive
+from wsol.data.source import NO_IMAGES, Boxes, FileSplit, Report, Source, image_size
+from wsol.errors import InputError
+
+SUFFIXES = frozenset((".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".ppm", ".pgm"))
+"""What counts as an image file, in small letters."""
+
+
+class Marked(NamedTuple):
+    """One annotated box and where it is written."""
+
+    box: tuple[float, ...]
+    """x0, y0, x1, y1 in the image frame."""
+    file: Path
+    line: int | None = None
+
+
+@dataclass
+class Listing:
+    """What a dataset's files say about the images of one split."""
+
+    inclusive: bool = False
+    """As in `wsol.types.Truth`."""
+    ids: list[str] = field(default_factory=list)
+    paths: list[str] = field(default_factory=list)
+    """Relative to the split's folder, with ``/``."""
+    labels: list[int] = field(default_factory=list)
+    sizes: list[tuple[int, int] | None] = field(default_factory=list)
+    """Width and height where the lists say it."""
+    boxes: list[Sequence[Marked]] = field(default_factory=list)
+    blacklisted: list[bool] = field(default_factory=list)
+
+    def add(
+        self,
+        name: str,
+        path: str,
+        label: int,
+        boxes: Sequence[Marked] = (),
+        size: tuple[int, int] | None = None,
+        blacklisted: bool = False,
+    ) -> None:
+        """Add an image."""
+        self.ids.append(name)
+        self.paths.append(path)
+        self.labels.append(label)
+        self.boxes.append(boxes)
+        self.sizes.append(size)
+        self.blacklisted.append(blacklisted)
+
+
+class ListedSource(Source):
+    """A dataset of image files.
+
+    A subclass sets ``classes`` and ``splits`` when built and gives `_list`; splits are made when first asked for, or at
+    once by `_ready`.
+
+    Args:
+        root: the folder that the images' paths are relative to; None if there are no images at hand.
+        sink: told of faults in lists; the default raises at the first.
+    """
+
+    archives: ClassVar[tuple[Archive, ...]] = ()
+    """The archives it is published as, which `wsol.data.prepare.preparation` unpacks."""
+
+    def __init__(self, root: Path | None, sink: Sink = STOP) -> None:
+        self.has_images = root is not None
+        self._root = root or Path()
+        self._sink = sink
+        self._kept: dict[str, Listing] = {}
+        self._made: dict[str, FileSplit] = {}
+
+    @abstractmethod
+    def _list(self, name: str) -> Listing:
+        """Read what there is to know about a split."""
+
+    def _masks(self, name: str) -> Callable[[int], np.ndarray | None] | None:
+        """Return the reader of a split's masks, None if it has none (see `FileSplit`)."""
+
+    def _unlisted_in(self) -> Iterable[Path]:
+        """Folders of which every image should be listed."""
+        return ()
+
+    def _notes(self) -> Iterable[str]:
+        """What `verify` should mention."""
+        return ()
+
+    def _ready(self) -> None:
+        """Make all splits now, so that every fault in their lists shows, and so does a wrong root."""
+        for name in self.splits:
+            self._build(name)
+        if not any(map(self._some_there, self.splits)):
+            self._split(self.splits[0])
+
+    def _split(self, name: str) -> FileSplit:
+        split = self._build(name)
+        if not self._some_there(name):
+            raise InputError(f"{split.path(0)}: no such file, nor any of the next images of {name!r}; wrong root?")
+        return split
+
+    def _build(self, name: str) -> FileSplit:
+        if name not in self._made:
+            listing = self._list(name)
+            listing.boxes = [
+                self._sound(boxes, size, listing.inclusive)
+                for boxes, size in zip(listing.boxes, listing.sizes, strict=True)
+            ]
+            self._made[name] = self._make(name, listing)
+            if self._sink is not STOP:
+                self._kept[name] = listing  # reading it again would tell of its faults again
+        return self._made[name]
+
+    def _listing(self, name: str) -> Listing:
+        return self._kept.get(name) or self._list(name)
+
+    def _some_there(self, name: str, look_at: int = 50) -> bool:
+        """Whether a few images are lost at most, rather than all of them elsewhere."""
+        split = self._made[name]
+        return not self.has_images or any(split.path(i).is_file() for i in range(min(look_at, len(split))))
+
+    def _sound(self, boxes: Sequence[Marked], size: tuple[int, int] | None, inclusive: bool) -> Sequence[Marked]:
+        """Leave out boxes that cannot be, telling the sink."""
+        faults = [box_fault(marked.box, inclusive, size) for marked in boxes]
+        for marked, fault in zip(boxes, faults, strict=True):
+            if fault:
+                self._sink.add(marked.file, marked.line, fault)
+        return [marked for marked, fault in zip(boxes, faults, strict=True) if not fault] if any(faults) else boxes
+
+    def _make(self, name: str, listing: Listing) -> FileSplit:
+        boxes = None
+        if any(listing.boxes):
+            boxes = Boxes.pack(([marked.box for marked in of_image] for of_image in listing.boxes), listing.inclusive)
+        return FileSplit(
+            name,
+            listing.ids,
+            listing.labels,
+            self._root if self.has_images else None,
+            listing.paths,
+            boxes,
+            self._masks(name),
+            listing.sizes,
+            listing.blacklisted if any(listing.blacklisted) else None,
+        )
+
+    def verify(self, deep: bool = False, report: Report | None = None) -> Report:
+        """Count images, boxes and classes, and hold lists and files against each other.
+
+        Args:
+            deep: decode every image instead of reading headers alone (minutes instead of seconds).
+            report: goes on with this one, which may hold faults of the lists already.
+        """
+        report = report or Report(type(self).__name__)
+        for name in self.splits:
+            split = self._build(name)
+            report.count(split)
+            if split.blacklist is not None:
+                report.counts[name]["blacklisted"] = int(split.blacklist.sum())
+            of_class = np.bincount(split.labels, minlength=len(self.classes))
+            report.per_class[name] = dict(zip(self.classes, of_class.tolist(), strict=True))
+            self._look(split, self._listing(name), deep, report)
+        report.notes += [*self._unlisted(), *self._notes()]
+        if not self.has_images:
+            report.notes.append(f"{NO_IMAGES}: its lists were checked, and it can serve to score saved maps, no more")
+        return report
+
+    def check(self, name: str, skip_unreadable: bool = False) -> None:
+        """Read the headers of a split's images and hold its boxes against their sizes (a second for 5,000 images)."""
+        if not self.has_images:
+            raise InputError(
+                f"{name}: {NO_IMAGES}, so no network can be trained or judged on it; set image_root to the folder of "
+                "its images (saved maps can be scored without)"
+            )
+        report = Report(name)
+        self._look(self._split(name), self._listing(name), False, report, skip_unreadable)
+        if not report.ok:
+            more = f" (and {report.total - 1:,} more; `wsol data verify` lists them)" if report.total > 1 else ""
+            raise InputError(f"{report.problems[0]}{more}")
+
+    def _look(
+        self, split: FileSplit, listing: Listing, deep: bool, report: Report, skip_unreadable: bool = False
+    ) -> None:
+        """Hold the images of a split against what is listed of them."""
+        resized = []
+        paths = [split.path(i) for i in range(len(split))] if self.has_images else []
+        for i, seen in enumerate(_look_at(paths, deep)):
+            if isinstance(seen, str):
+                if not skip_unreadable:
+                    report.add(paths[i], None, seen)
+                continue
+            if listing.sizes[i] and seen != listing.sizes[i]:
+                resized.append(f"{listing.paths[i]} is {seen[0]} x {seen[1]}, listed as {listing.sizes[i]}")
+                split.correct_size(i, seen)
+            for marked in listing.boxes[i]:
+                fault = box_fault(marked.box, listing.inclusive, seen)
+                if fault:
+                    report.add(marked.file, marked.line, f"{fault} ({listing.paths[i]})")
+        if resized:
+            report.notes.append(f"{split.name}: {len(resized)} images differ in size from their list: {resized[0]}")
+        bare = sum(not boxes for boxes in listing.boxes)
+        if split.has_boxes and bare:
+            first = next(i for i, boxes in enumerate(listing.boxes) if not boxes)
+            report.notes.append(f"{split.name}: {bare} images have no box, such as {listing.paths[first]}")
+
+    def _unlisted(self) -> Iterator[str]:
+        folders = list(self._unlisted_in())
+        known = {split.path(i) for split in self._made.values() for i in range(len(split))} if folders else ()
+        for folder in folders:
+            others = [path for path in image_files(folder) if path not in known]
+            if others:
+                yield f"{len(others)} images under {folder} are in no list, such as {others[0]}"
+
+
+def inspected(build: Callable[..., Source], deep: bool = False) -> Report:
+    """Verify a dataset that may be too faulty to be built: what ``wsol data verify`` does.
+
+    Args:
+        build: makes the source, such as ``functools.partial(CUB, root)``; if it takes a ``sink``, faults in the lists
+            are collected rather than raised.
+        deep: see `ListedSource.verify`.
+
+    Returns:
+        Counts of what could be read, and the first problems.
+    """
+    report = Report(getattr(build, "__name__", getattr(getattr(build, "func", None), "__name__", "dataset")))
+    try:
+        collects = "sink" in inspect.signature(build).parameters
+        source = build(sink=report) if collects else build()
+        if isinstance(source, ListedSource):
+            return source.verify(deep, report)
+        return source.verify(deep)
+    except InputError as error:
+        report.add(str(error), None, "nothing further was checked")
+    return report
+
+
+def need_folder(folder: Path, what: str) -> Path:
+    """Return the folder if it is there and not empty.
+
+    Raises:
+        InputError: otherwise, saying ``what`` was looked for.
+    """
+    if not folder.is_dir():
+        raise InputError(f"{folder}: no such folder; expected {what}")
+    if not any(folder.iterdir()):
+        raise InputError(f"{folder}: empty folder; expected {what}")
+    return folder
+
+
+def image_files(folder: Path) -> list[Path]:
+    """Return all image files under a folder, at any depth, sorted; hidden ones are passed over."""
+    found = []
+    for parent, folders, files in os.walk(folder, followlinks=True):
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        found += [Path(parent, name) for name in files if is_image(name)]
+    return sorted(found)
+
+
+def is_image(name: str) -> bool:
+    """Whether a file's name is that of an image (and not a hidden file)."""
+    return os.path.splitext(name)[1].lower() in SUFFIXES and not name.startswith(".")
+
+
+def _look_at(paths: Sequence[Path], deep: bool) -> Iterator[tuple[int, int] | str]:
+    """Yield width and height of each image, or what is wrong with it."""
+    with ThreadPoolExecutor() as pool:
+        for start in range(0, len(paths), 4096):
+            yield from pool.map(lambda path: _size(path, deep), paths[start : start + 4096])
+
+
+def _size(path: Path, deep: bool) -> tuple[int, int] | str:
+    try:
+        if not deep:
+            return image_size(path)
+        height, width = read_image(path).shape[:2]
+        return width, height
+    except InputError as error:
+        return str(error).removeprefix(f"{path}: ")

@@ -1,0 +1,1 @@
+"""From published archives to a verified dataset."""

@@ -1,0 +1,103 @@
+"""From published archives to a verified dataset: what ``wsol data prepare`` does."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+from wsol.data.file_source import ListedSource, inspected
+from wsol.data.prepare.archives import MARKER, Archive, Progress, marks, unpack
+from wsol.data.prepare.download import download as fetch
+from wsol.data.source import Report, Source
+from wsol.errors import InputError, unknown
+
+
+def prepare(
+    dataset: type[ListedSource],
+    archives: Sequence[str | Path],
+    root: str | Path,
+    download: bool = False,
+    urls: Mapping[str, str] | None = None,
+    progress: Progress | None = None,
+    build: Callable[..., Source] | None = None,
+) -> Report:
+    """Unpack archives of a dataset under ``root``, and verify it.
+
+    What is unpacked already is passed over, so a run that was cut off goes on where it stopped.
+
+    Args:
+        dataset: its class, such as `wsol.data.datasets.cub.CUB`; its ``archives`` say what is published.
+        archives: files with their published names.
+        root: the dataset's folder, made if need be.
+        download: fetch archives that are not given and have a public address, next to ``root``, first.
+        urls: other addresses, by the archive's published name.
+        progress: told of bytes while fetching and unpacking.
+        build: makes the source to verify; ``dataset(root)`` if None.
+
+    Returns:
+        Counts and first problems of the dataset.
+
+    Raises:
+        InputError: if an archive is not one of the dataset's, is damaged or unsafe, or cannot be fetched.
+    """
+    folder = Path(root)
+    published = {archive.name: archive for archive in dataset.archives}
+    if not published:
+        raise InputError(f"{dataset.__name__} has no published archives to unpack; arrange its files by data/README.md")
+    given = _match([Path(path) for path in archives], published)
+    if download:
+        given = _fetched(published, given, folder, urls or {}, progress) | given
+    if not given:
+        raise InputError(f"no archive given; expected some of {', '.join(published)}")
+    for name, path in given.items():
+        unpack(path, published[name], folder, progress)
+    return _verified(build, dataset, folder, published)
+
+
+def _match(paths: Sequence[Path], published: Mapping[str, Archive]) -> dict[str, Path]:
+    for path in paths:
+        if path.name not in published:
+            raise unknown("archive", path.name, published)
+        if not path.is_file():
+            raise InputError(f"{path}: no such archive")
+    return {path.name: path for path in paths}
+
+
+def _fetched(
+    published: Mapping[str, Archive],
+    given: Mapping[str, Path],
+    folder: Path,
+    urls: Mapping[str, str],
+    progress: Progress | None,
+) -> dict[str, Path]:
+    """Fetch what is not given; archives that need registration are left to the user."""
+    for name in urls:
+        if name not in published:
+            raise unknown("archive", name, published)
+    addresses = {name: urls.get(name, archive.url) for name, archive in published.items() if name not in given}
+    if not given and not any(addresses.values()):
+        raise InputError(
+            f"{', '.join(published)} have no public address: register with the publisher, fetch them yourself and give "
+            "them as archives"
+        )
+    return {
+        name: fetch(url, folder.parent / name, md5=published[name].md5, progress=progress)
+        for name, url in addresses.items()
+        if url
+    }
+
+
+def _verified(
+    build: Callable[..., Source] | None,
+    dataset: type[ListedSource],
+    folder: Path,
+    published: Mapping[str, Archive],
+) -> Report:
+    report = inspected(build or (lambda sink: dataset(folder, sink=sink)))
+    report.name = dataset.__name__
+    for name, mark in marks(folder).items():
+        if name in published and mark.get("md5") != published[name].md5:
+            report.notes.append(f"{name} is not the published file: its md5 is {mark.get('md5')}")
+    if not report.ok:
+        report.notes.append(f"to unpack everything anew, remove {folder / MARKER} and run again")
+    return report

@@ -1,0 +1,176 @@
+"""What loggers are told of a judged split beside numbers: pictures, curves over threshold and overlap, classes.
+
+The curve over overlaps asks each protocol at many more of them than it reports, and only where a logger listens: it
+keeps `OVERLAPS` x thresholds bits an image and protocol, some 2.4 kB at a thousand thresholds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytorch_lightning as pl
+
+from wsol.engine import split_results
+from wsol.engine.evaluation import LOCALIZER, Measured, SplitEvaluation
+from wsol.engine.module import LocalizerModule
+from wsol.functional.geometry import Geometry
+from wsol.functional.maps import merge
+from wsol.loggers.base import Chart, RunLogger
+from wsol.metrics import BoxAccuracy, Curves, chosen
+from wsol.protocols import Protocol
+
+OVERLAPS = tuple(round(0.05 * step, 2) for step in range(1, 20))
+"""IoU 0.05, 0.1, ..., 0.95."""
+
+POINTS = 101
+"""At most so many points has a line."""
+
+
+class Overlaps:
+    """Sees the maps of a split while they are judged, and asks its protocols at every one of `OVERLAPS`.
+
+    Args:
+        evaluation: of the split. What writes its maps goes on doing so.
+    """
+
+    def __init__(self, evaluation: SplitEvaluation) -> None:
+        self.split, self._next = evaluation.split, evaluation.writer
+        self.protocols = {name: replace(p, iou_thresholds=OVERLAPS) for name, p in evaluation.protocols.items()}
+        self.metrics = {name: BoxAccuracy.of(protocol, topk=()) for name, protocol in self.protocols.items()}
+        self._position = {image_id: position for position, image_id in enumerate(self.split.ids)}
+        evaluation.writer = self
+
+    def add(self, image_id: str, maps: np.ndarray, geometries: Sequence[Geometry], logits: np.ndarray) -> None:
+        """Judge the maps float32 (V, h, w) of an image's views; a `wsol.engine.evaluation.MapWriter`."""
+        if self._next is not None:
+            self._next.add(image_id, maps, geometries, logits)
+        position = self._position[image_id]
+        truth, listed = self.split.truth(position), self.split.blacklist
+        if truth is None:
+            return
+        of_image, view = merge(maps, geometries)
+        for name, protocol in self.protocols.items():
+            if not (protocol.blacklist and listed is not None and listed[position]):
+                hits = protocol.judge(of_image, view, truth)[None]
+                self.metrics[name].update(hits, [position], labels=self.split.labels[[position]])
+
+    def compute(self, trainer: pl.Trainer) -> dict[str, Curves]:
+        """Curves by protocol, over all processes; each must call it."""
+        device = trainer.strategy.root_device
+        return {name: metric.to(device).compute() for name, metric in self.metrics.items()}
+
+
+def watch(trainer: pl.Trainer, evaluations: Mapping[str, SplitEvaluation]) -> Overlaps | None:
+    """What sees the maps of the last split, to be handed to `tell`; None where no logger listens, or nothing is judged.
+
+    Args:
+        trainer: whose loggers are asked.
+        evaluations: by split. Whatever writes their maps must be in place.
+    """
+    if not evaluations or not _listening(trainer):
+        return None
+    *_, last = evaluations.values()
+    return Overlaps(last)
+
+
+def tell(
+    trainer: pl.Trainer, module: LocalizerModule, seen: Overlaps | None, classes: Sequence[str], folder: Path
+) -> None:
+    """Hand what was judged to the loggers that want it, and end them. Every process must call it.
+
+    Args:
+        trainer: that judged.
+        module: that was judged.
+        seen: from `watch`.
+        classes: names by label.
+        folder: of the results.
+    """
+    if seen is not None:
+        split = seen.split.name
+        val = module.measured.get("val") if split != "val" else None
+        over_iou = seen.compute(trainer)
+        for logger in _listening(trainer):
+            made = charts(module.measured[split], seen.protocols, over_iou, seen.split.labels, classes, val)
+            logger.log_judged(split, split_results.shown(module), made, classes)
+    for logger in _listening(trainer):
+        logger.finish_run(folder)
+
+
+def charts(
+    measured: Measured,
+    protocols: Mapping[str, Protocol],
+    over_iou: Mapping[str, Curves],
+    labels: np.ndarray,
+    classes: Sequence[str],
+    val: Measured | None = None,
+) -> dict[str, Chart]:
+    """Make the charts of a split; accuracies in percent.
+
+    Args:
+        measured: of the split.
+        protocols: by name.
+        over_iou: from `Overlaps.compute`.
+        labels: integer (N,) of the split.
+        classes: names by label.
+        val: of the val split, for thresholds of origin ``fullsup``.
+    """
+    thresholds: list[tuple] = []
+    overlaps: list[tuple] = []
+    by_class: dict[int, list] = {int(label): [classes[label], int((labels == label).sum())] for label in set(labels)}
+    columns = ["class", "images"]
+    for name, protocol in protocols.items():
+        curves = measured.curves[name][LOCALIZER]
+        if not curves.images:
+            continue
+        thresholds += _over_thresholds(name, curves)
+        fullsup = val.curves.get(name, {}).get(LOCALIZER) if val else None
+        for origin, positions in chosen(protocol, curves, fullsup if fullsup and fullsup.images else None).items():
+            column = int(positions[curves.ious.index(0.5) if 0.5 in curves.ious else 0])
+            at = "" if curves.thresholds is None else f"{curves.thresholds[column]:.3g} "
+            overlaps += _over_overlaps(f"{name}, {at}({origin})", over_iou[name], column)
+            for key in curves.names()[:2]:
+                columns.append(f"{_label(key)} ({name}, {origin})")
+                found = curves.per_class(key, positions, labels)
+                for label, row in by_class.items():
+                    row.append(found.get(label))
+    about, line = ", percent", "judged by"
+    made = {
+        "accuracy_over_threshold": Chart(
+            f"Accuracy over threshold{about}", (line, "threshold", "accuracy"), thresholds, True
+        ),
+        "accuracy_over_iou": Chart(f"GT-known accuracy over IoU{about}", (line, "IoU", "accuracy"), overlaps, True),
+        "classes": Chart(
+            f"Accuracy by class{about}", tuple(columns), [tuple(by_class[label]) for label in sorted(by_class)], False
+        ),
+    }
+    return {name: chart for name, chart in made.items() if chart.rows and len(chart.columns) > 2}
+
+
+def _over_thresholds(name: str, curves: Curves) -> list[tuple]:
+    """Accuracy at up to `POINTS` thresholds, a line for each overlap and kind of accuracy."""
+    if curves.thresholds is None or len(curves.thresholds) < 2:
+        return []
+    at = np.unique(np.linspace(0, len(curves.thresholds) - 1, POINTS).round().astype(int))
+    return [
+        (f"{name}, {_label(key)}, IoU {overlap:g}", float(curves.thresholds[column]), float(accuracy[i, column]))
+        for key in curves.names()
+        for accuracy in (curves.accuracy(key),)
+        for i, overlap in enumerate(curves.ious)
+        for column in at
+    ]
+
+
+def _over_overlaps(line: str, asked: Curves, column: int) -> list[tuple]:
+    """Accuracy at each of `OVERLAPS`, at one threshold."""
+    return [(line, overlap, float(share)) for overlap, share in zip(OVERLAPS, asked.gt_known[:, column], strict=True)]
+
+
+def _label(key: str) -> str:
+    return key.replace("top", "top-").replace("gt_known", "GT-known")
+
+
+def _listening(trainer: pl.Trainer) -> list[RunLogger]:
+    return [logger for logger in trainer.loggers if isinstance(logger, RunLogger)]

@@ -1,0 +1,416 @@
+"""What is measured on one split: the classes, the boxes under every protocol, the pixels, and the baselines.
+
+The network's class scores and the map of each image's true class are all that is needed: a top-1 or top-5 localization
+is right if the true class is among the first 1 or 5 *and* the box of the true class's map is right, and GT-known asks
+for the box alone.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, NamedTuple, TypeVar
+from typing import Protocol as TypingProtocol
+
+import cv2
+import numpy as np
+import torch
+import torch.distributed
+from torch import Tensor, nn
+from torchmetrics import Metric
+
+from wsol.data.source import Split
+from wsol.errors import InputError
+from wsol.functional.geometry import Geometry
+from wsol.functional.iou import iou
+from wsol.functional.maps import merge, place, to_levels
+from wsol.functional.pixels import average_precision, precision_and_coverage
+from wsol.functional.ranks import check_topk, true_class_ranks
+from wsol.metrics import (
+    BASELINES,
+    Baselines,
+    BoxAccuracy,
+    ClassificationError,
+    Curves,
+    PixelScores,
+    chosen,
+    localization_rows,
+)
+from wsol.protocols import Protocol
+from wsol.types import Batch, Picture
+
+T = TypeVar("T")
+
+PIXEL_THRESHOLD = 0.2
+"""Of min-max scaled maps, where precision and coverage of the true masks are given: they tell why boxes are wrong."""
+
+MASK_SIDE = 224
+"""Side of the square at which maps and masks are compared (Choe et al. 2020), pixels."""
+
+LOCALIZER = "localizer"
+"""Name of the network's own maps in tables, beside those of the baselines."""
+
+
+class _Kept(NamedTuple):
+    """What it takes to make a `Picture` later."""
+
+    score_map: np.ndarray
+    geometry: Geometry
+    predicted_label: int
+
+
+class Measured(NamedTuple):
+    """What one split gave."""
+
+    classification: dict[str, float]
+    """``top1_error``, ..., percent; empty where no classes were given."""
+    curves: dict[str, dict[str, Curves]]
+    """By protocol, then by whose maps."""
+    pixels: dict[str, float]
+    """``PxAP``, and precision and coverage at a threshold, percent, where the split has masks."""
+    not_finite: list[str]
+    """Ids of the images whose map had a value that is not finite; such a map counts as all zeros."""
+    ranks: tuple[np.ndarray, np.ndarray]
+    """int64 (N,) positions of the images whose classes were looked at, ascending; int32 (N,) ranks of the true ones."""
+
+
+class Elsewhere(NamedTuple):
+    """Predicted classes of all images of a split that come from another classifier."""
+
+    ranks: np.ndarray
+    """int (N,) rank of each true class, 0 for the best."""
+    first: np.ndarray
+    """int (N,) the best class; -1 where nothing is predicted."""
+
+
+class MapWriter(TypingProtocol):
+    """Takes the maps that are judged, to keep them; see `wsol.engine.saved_maps.KeptMaps`."""
+
+    def add(self, image_id: str, maps: np.ndarray, geometries: Sequence[Geometry], logits: np.ndarray) -> None:
+        """Keep the maps float32 (V, h, w) of an image's views, and its class scores float32 (K,)."""
+
+
+Merged = tuple[np.ndarray, Geometry]
+"""An image's map, real (h, w), and what part of the image it shows."""
+
+
+class SplitEvaluation(nn.Module):
+    """Measures one split as batches come; on several processes each brings its share and all get the same digits.
+
+    Args:
+        split: labels, boxes and masks.
+        views: from an image's size (width, height) to the geometry of each of its views.
+        protocols: by name.
+        topk: which top-k errors.
+        num_classes: number of classes K, to refuse a top-k beyond it before any work is done.
+        baselines: whether the predictions that need no network are judged too.
+        pictures: how many judged images to keep for people to look at, spread evenly over the split.
+        writer: keeps every map on disk.
+        elsewhere: classes in place of the network's own, in every top-k error. The maps stay the network's: a top-k
+            localization is right where one of those k classes is the true one and the box of the map of *that* class is
+            right, hence where the true class's map is.
+    """
+
+    def __init__(
+        self,
+        split: Split,
+        views: Callable[[tuple[int, int]], Sequence[Geometry]],
+        protocols: Mapping[str, Protocol],
+        *,
+        topk: Iterable[int] = (1, 5),
+        num_classes: int | None = None,
+        baselines: bool = False,
+        pictures: int = 0,
+        writer: MapWriter | None = None,
+        elsewhere: Elsewhere | None = None,
+    ) -> None:
+        super().__init__()
+        self.split, self.views, self.writer, self.elsewhere = split, views, writer, elsewhere
+        self.protocols = dict(protocols) if split.has_boxes else {}
+        self.baselines = {name: Baselines(protocol) for name, protocol in self.protocols.items()} if baselines else {}
+        self.topk = check_topk(topk, num_classes)
+        # Left to `compute`: whether and when processes exchange what they have.
+        self.classes = ClassificationError(self.topk)
+        self.boxes = nn.ModuleDict({name: BoxAccuracy.of(p, self.topk) for name, p in self.protocols.items()})
+        self.blind = nn.ModuleDict(
+            {
+                name: nn.ModuleDict({maps: blind.metric(maps) for maps in BASELINES})
+                for name, blind in self.baselines.items()
+            }
+        )
+        self.pixels = PixelScores() if split.has_masks else None
+        self._kept: dict[int, _Kept] = {}
+        self._wanted = set(np.linspace(0, len(split) - 1, min(pictures, len(split))).astype(int).tolist())
+        self._skipped: set[int] = set()
+        self._not_finite: set[int] = set()
+        self._pool = ThreadPoolExecutor(
+            len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+        )
+
+    # -- taking batches ------------------------------------------------------------------------------------------------
+
+    @torch.no_grad()
+    def update(self, batch: Batch, logits: Tensor, maps: np.ndarray) -> None:
+        """Take a batch.
+
+        Args:
+            batch: of N images.
+            logits: float (N, K).
+            maps: float32 (N, V, h, w) map of each image's true class in each of its V views, not scaled.
+        """
+        positions = batch.positions.tolist()
+        if self.elsewhere is None:
+            self.classes.update(logits, batch.labels, batch.positions)
+            ranks, first = true_class_ranks(logits, batch.labels).cpu().numpy(), logits.argmax(1).cpu().numpy()
+        else:
+            ranks, first = (values[positions] for values in self.elsewhere)
+            self.classify(positions, ranks)
+        views = [self.views((int(w), int(h))) for w, h in batch.sizes.tolist()]
+        if self.writer is not None:
+            scores = logits.float().cpu().numpy()
+            for position, of_image, geometries, of_classes in zip(positions, maps, views, scores, strict=True):
+                self.writer.add(self.split.ids[position], of_image, geometries, of_classes)
+        merged = list(self._pool.map(merge, maps, views))
+        self._keep(positions, merged, first.tolist())
+        self.judge(positions, merged, ranks)
+
+    def judge(self, positions: Sequence[int], merged: Sequence[Merged | None], ranks: np.ndarray | None) -> None:
+        """Judge maps, wherever they come from.
+
+        Args:
+            positions: N of the images in the split.
+            merged: N maps with their geometry; None where there is none, which is a miss at every threshold.
+            ranks: integer (N,) rank of each true class; None if no classes are known and ``topk`` is empty.
+        """
+        for position, of_image in zip(positions, merged, strict=True):
+            if of_image is not None and not np.isfinite(of_image[0]).all():
+                self._not_finite.add(position)
+        self._judge_boxes(positions, merged, ranks)
+        if self.pixels is not None:
+            pairs = zip(positions, self._pool.map(self._masked, positions, merged), strict=True)
+            found = [(position, *pair) for position, pair in pairs if pair is not None]
+            self.pixels.update(
+                [m for _, m, _ in found], [m for _, _, m in found], torch.tensor([p for p, _, _ in found])
+            )
+
+    def classify(self, positions: Sequence[int], ranks: np.ndarray) -> None:
+        """Take the ranks of true classes, integer (N,), where there are no class scores."""
+        self.classes.append(positions, ranks=ranks)
+
+    def skip(self, batch: Batch) -> None:
+        """Note the images of a batch that could not be read."""
+        if batch.skipped.numel():
+            self._skipped.update(batch.skipped.tolist())
+
+    def _judge_boxes(self, positions: Sequence[int], merged: Sequence[Merged | None], ranks: np.ndarray | None) -> None:
+        marked = [i for i, position in enumerate(positions) if self.split.truth(position) is not None]
+        if not marked or not self.protocols:
+            return
+        at = np.array([positions[i] for i in marked])
+        of_class = self.split.labels[at]
+        judged = list(self._pool.map(self._judge, at.tolist(), [merged[i] for i in marked]))
+        for name, protocol in self.protocols.items():
+            kept = np.flatnonzero(self._counts(protocol, at))
+            if not len(kept):
+                continue
+            rows = {"index": at[kept], "labels": of_class[kept]}
+            of_maps = np.stack([judged[i][name][LOCALIZER] for i in kept])
+            known = None if ranks is None else ranks[np.array(marked)[kept]]
+            self._metric(self.boxes, name).update(of_maps, ranks=known, **rows)
+            for maps in BASELINES if self.baselines else ():
+                metrics = self.blind[name]
+                assert isinstance(metrics, nn.ModuleDict)
+                self._metric(metrics, maps).update(np.stack([judged[i][name][maps] for i in kept]), **rows)
+
+    def _counts(self, protocol: Protocol, positions: np.ndarray) -> np.ndarray:
+        """Which of some images a protocol judges: bool (N,)."""
+        if not protocol.blacklist or self.split.blacklist is None:
+            return np.ones(len(positions), dtype=bool)
+        return ~self.split.blacklist[positions]
+
+    @staticmethod
+    def _metric(metrics: nn.ModuleDict, name: str) -> Metric:
+        found = metrics[name]
+        assert isinstance(found, Metric)
+        return found
+
+    def _judge(self, position: int, merged: Merged | None) -> dict[str, dict[str, np.ndarray]]:
+        """Hits of one image by protocol, then by whose maps: bool (I, G)."""
+        truth = self.split.truth(position)
+        assert truth is not None
+        view = Geometry.whole(self.split.size(position)) if merged is None else merged[1]
+        found = {}
+        for name, protocol in self.protocols.items():
+            missed = np.zeros((len(protocol.iou_thresholds), protocol.num_columns), dtype=bool)
+            own = missed if merged is None else protocol.judge(*merged, truth)
+            found[name] = {LOCALIZER: own, **(self.baselines[name].hits(view, truth) if self.baselines else {})}
+        return found
+
+    def _masked(self, position: int, merged: Merged | None) -> tuple[np.ndarray, np.ndarray] | None:
+        """Map and mask as Choe et al. 2020 compare them, at 224 x 224; None without a mask."""
+        mask = self.split.mask(position)
+        if mask is None:
+            return None
+        frame = Geometry.square((mask.shape[1], mask.shape[0]), MASK_SIDE)
+        framed = framed_mask(mask, frame)
+        return (np.zeros(framed.shape) if merged is None else place(*merged, frame)), framed
+
+    def _keep(self, positions: Sequence[int], merged: Sequence[Merged], predicted: Sequence[int]) -> None:
+        for position, of_image, label in zip(positions, merged, predicted, strict=True):
+            if position in self._wanted:
+                self._kept[position] = _Kept(*of_image, label)
+
+    # -- reading -------------------------------------------------------------------------------------------------------
+
+    def compute(self) -> Measured:
+        """All that was measured, over all processes.
+
+        Raises:
+            InputError: not one image could be read, or several processes measured the pixels of one image.
+        """
+        if len(gathered(self._skipped)) == len(self.split):
+            raise InputError(
+                f"{self.split.name}: none of its {len(self.split)} images could be read; on_bad_image=stop says why"
+            )
+        if self._wanted:
+            self._kept = {k: v for part in _of_all_processes(self._kept) for k, v in part.items()}
+        curves = {name: {LOCALIZER: self._metric(self.boxes, name).compute()} for name in self.protocols}
+        for name, metrics in self.blind.items():
+            assert isinstance(metrics, nn.ModuleDict)
+            curves[name] |= {maps: self._metric(metrics, maps).compute() for maps in metrics}
+        pixels = _of_pixels(self.pixels.compute()) if self.pixels is not None else {}
+        not_finite = sorted(self.split.ids[position] for position in gathered(self._not_finite))
+        classification = self.classes.compute() if self.topk else {}
+        with self.classes.sync_context():
+            rows = self.classes.rows()
+        return Measured(classification, curves, pixels, not_finite, (rows["index"], rows["ranks"]))
+
+    def scalars(self) -> dict[str, float]:
+        """The values to log while training, by the names of `names`; thresholds not fixed are chosen on this split."""
+        measured = self.compute()
+        values = {**measured.classification, **measured.pixels}
+        for protocol, curves in measured.curves.items():
+            for row in localization_rows(self.protocols[protocol], curves[LOCALIZER], origins=self._origins(protocol)):
+                for error in (key for key in row if key.endswith("_error")):
+                    values[f"{protocol}/{row['threshold_origin']}/{error}"] = (
+                        float("nan") if row[error] is None else row[error]
+                    )
+        return {f"{self.split.name}/{key}": value for key, value in values.items()}
+
+    def names(self) -> list[str]:
+        """The names of `scalars`."""
+        errors = ["gt_known_error", *(f"top{k}_error" for k in self.topk)]
+        local = [f"{name}/{o}/{error}" for name in self.protocols for o in self._origins(name) for error in errors]
+        at = f"{PIXEL_THRESHOLD:g}"
+        pixels = ["PxAP", f"precision@{at}", f"coverage@{at}"] if self.pixels is not None else []
+        return [f"{self.split.name}/{key}" for key in (*(f"top{k}_error" for k in self.topk), *pixels, *local)]
+
+    def _origins(self, protocol: str) -> list[str]:
+        """Fixed where the protocol has a constant, oracle where it chooses at all: on its own split those are one."""
+        origins = self.protocols[protocol].origins
+        return [
+            *(["fixed"] if "fixed" in origins else []),
+            *(["oracle"] if {"fullsup", "oracle"} & set(origins) else []),
+        ]
+
+    def pictures(self, measured: Measured) -> list[Picture]:
+        """The images kept for people to look at, boxed under the first protocol at its first reported threshold."""
+        if not self.protocols:
+            return []
+        name, protocol = next(iter(self.protocols.items()))
+        curves = measured.curves[name][LOCALIZER]
+        (positions,) = chosen(protocol, curves, origins=self._origins(name)[:1]).values()
+        at = None if curves.thresholds is None else float(curves.thresholds[positions[0]])
+        found = (self._picture(position, kept, protocol, at) for position, kept in sorted(self._kept.items()))
+        return [picture for picture in found if picture is not None]
+
+    def _picture(self, position: int, kept: _Kept, protocol: Protocol, threshold: float | None) -> Picture | None:
+        truth = self.split.truth(position)
+        if truth is None:
+            return None
+        boxes = protocol.predict(kept.score_map, kept.geometry, threshold)
+        overlaps = iou(boxes, truth.half_open, plus_one=False)
+        best = int(overlaps.max(axis=1).argmax())
+        label = int(self.split.labels[position])
+        whole = Geometry.whole(kept.geometry.image_size)
+        scaled = place(kept.score_map, kept.geometry, whole, scaling=protocol.scaling)
+        shown = self.split.ids[position], self.split.image(position), to_levels(scaled), label, kept.predicted_label
+        return Picture(*shown, truth.half_open, boxes[best], float(overlaps[best].max()))
+
+    def reset(self) -> None:
+        """Forget everything."""
+        for module in self.modules():
+            if isinstance(module, Metric):
+                module.reset()
+        self._kept.clear()
+        self._skipped.clear()
+        self._not_finite.clear()
+
+    def skipped_ids(self) -> list[str]:
+        """Ids of the images that could not be read, over all processes."""
+        return sorted(self.split.ids[position] for position in gathered(self._skipped))
+
+
+def _of_pixels(histograms: np.ndarray) -> dict[str, float]:
+    """PxAP, and at `PIXEL_THRESHOLD` of min-max scaled maps precision and coverage of the masks, percent."""
+    precision, coverage = precision_and_coverage(histograms, PIXEL_THRESHOLD)
+    at = f"{PIXEL_THRESHOLD:g}"
+    return {"PxAP": average_precision(histograms), f"precision@{at}": precision, f"coverage@{at}": coverage}
+
+
+def gathered(positions: set[int]) -> set[int]:
+    """The union of a set over all processes."""
+    return set().union(*_of_all_processes(positions))
+
+
+def _of_all_processes(value: T) -> list[T]:
+    """What each process has."""
+    if not (torch.distributed.is_available() and torch.distributed.is_initialized()):
+        return [value]
+    parts = [value] * torch.distributed.get_world_size()
+    torch.distributed.all_gather_object(parts, value)
+    return parts
+
+
+def framed_mask(mask: np.ndarray, geometry: Geometry) -> np.ndarray:
+    """Bring a mask into a frame: nearest pixel, then the crop.
+
+    Args:
+        mask: uint8 (image height, image width).
+        geometry: of the frame, unmirrored.
+
+    Returns:
+        uint8 (frame height, frame width).
+    """
+    resized = cv2.resize(mask, geometry.resized, interpolation=cv2.INTER_NEAREST)
+    (x, y), (width, height) = geometry.offset, geometry.input_size
+    return np.ascontiguousarray(resized[y : y + height, x : x + width])
+
+
+def localization_table(
+    measured: Mapping[str, Measured], evaluations: Mapping[str, SplitEvaluation], judged: str
+) -> list[dict[str, Any]]:
+    """The rows of a split's localization table: protocol by protocol, the localizer first, then the baselines.
+
+    Args:
+        measured: what each split gave; thresholds of origin ``fullsup`` are chosen on ``val`` where that is among them.
+        evaluations: that measured it.
+        judged: the split to report.
+
+    Returns:
+        Rows ``{split, maps, protocol, threshold_origin, threshold, gt_known_error, top1_error, ..., images}``; the
+        baselines have no class scores and so no top-k errors.
+    """
+    fullsup = measured.get("val") if judged != "val" else None
+    rows: list[dict[str, Any]] = []
+    for name, curves in measured[judged].curves.items():
+        choosing = fullsup.curves.get(name, {}) if fullsup else {}
+        val = {maps: curve for maps, curve in choosing.items() if curve.images}
+        for maps, curve in curves.items():
+            origins = None if maps == LOCALIZER else evaluations[judged].baselines[name].origins[maps]
+            protocol = evaluations[judged].protocols[name]
+            is_own = maps == LOCALIZER
+            found = localization_rows(protocol, curve, val.get(maps), origins=origins, intervals=is_own)
+            rows += [{"split": judged, "maps": maps, **row} for row in found]
+    return rows

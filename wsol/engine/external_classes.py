@@ -1,0 +1,167 @@
+"""Classes from elsewhere: a CSV's, or those of a second network, take the place of the localizer's own.
+
+Top-1 and top-5 localization then ask for the other's classes and this network's boxes, as in the rows of Zhang et al.
+2018 (ACoL) with the classes of DPN, and in Zhang et al. 2020 (PSOL).
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytorch_lightning as pl
+import torch
+from omegaconf import DictConfig, ListConfig
+
+from wsol.config import build
+from wsol.data.module import LocalizationData
+from wsol.engine.evaluation import Elsewhere
+from wsol.engine.module import LocalizerModule
+from wsol.errors import InputError
+from wsol.functional.ranks import true_class_ranks
+from wsol.interop.predictions import NOT_RANKED, ranks_of, read_predictions
+from wsol.metrics.per_image import PerImage
+from wsol.models.localizer import Localizer
+from wsol.runs import checkpoints
+from wsol.types import Batch
+
+
+class OtherClasses:
+    """What ``classes=...`` names. Everything cheap is checked when it is built.
+
+    Args:
+        config: of `wsol eval`; ``classes`` is a CSV or several (``image_id,class,score``), the folder of an evaluation
+            that kept its maps, a run folder, or a checkpoint.
+        settings: what is judged under.
+        data: that is judged.
+
+    Raises:
+        InputError: none of those; a CSV with faults (file and line) or too few classes of an image; a network of other
+            classes.
+    """
+
+    def __init__(self, config: DictConfig, settings: DictConfig, data: LocalizationData) -> None:
+        paths = [Path(str(one)) for one in _listed(config.classes)]
+        tables = [_tables(path, config.split) for path in paths]
+        files = [file for of_one in tables for file in of_one]
+        self._found: Elsewhere | None = None
+        if all(tables):
+            self._found = _read(files, data, config.split, max(settings.topk, default=1))
+        elif len(paths) == 1:
+            files = [checkpoints.find(paths[0], "best")]
+            self._network = _Network(files[0], config, settings, data)
+        else:
+            raise InputError(f"classes={config.classes}: expected CSV files, or one run folder or checkpoint")
+        name = paths[0].stem if self._found is not None else self._network.name
+        self.about = {
+            "name": name,
+            "source": [str(path) for path in paths],
+            "sha256": [hashlib.sha256(file.read_bytes()).hexdigest() for file in files],
+            "split": config.split,
+        }
+
+    def find(self, trainer: pl.Trainer, channels_last: bool) -> Elsewhere:
+        """The classes of all images; runs the second network once over the split if it is one."""
+        if self._found is None:
+            self._found = self._network.look(trainer, channels_last)
+        return self._found
+
+
+def _listed(value: Any) -> Sequence[Any]:
+    return list(value) if isinstance(value, list | tuple | ListConfig) else [value]
+
+
+def _tables(path: Path, split: str) -> list[Path]:
+    """The CSV files that a path means: itself, or those that an evaluation kept; none of a network's."""
+    if not path.exists():
+        raise InputError(
+            f"classes={path}: no such file or folder; expected a CSV (image_id,class,score), a run folder, a "
+            "checkpoint, or the folder of an evaluation with save_maps=true"
+        )
+    if path.is_dir():
+        return sorted((path / "maps" / split).glob("classes-*.csv")) if not (path / "checkpoints").is_dir() else []
+    return [] if path.suffix == ".ckpt" else [path]
+
+
+def _read(files: Sequence[Path], data: LocalizationData, name: str, most: int) -> Elsewhere:
+    """The classes of CSV files."""
+    split = data.split(name)
+    ranked = read_predictions(files, split, data.source.classes)
+    if most > ranked.shape[1]:
+        raise InputError(
+            f"{files[0]}: {ranked.shape[1]} classes of each image at most, too few for top-{most}; "
+            f"add more, or judge with topk=[{', '.join(str(k) for k in range(1, max(1, ranked.shape[1]) + 1))}]"
+        )
+    first = ranked[:, 0] if ranked.shape[1] else np.full(len(split), -1)
+    return Elsewhere(ranks_of(split.labels, ranked), first)
+
+
+class _Network:
+    """A second network, which sees the split through its own transform.
+
+    Args:
+        file: its checkpoint.
+        config: see `OtherClasses`, as are the others.
+    """
+
+    def __init__(self, file: Path, config: DictConfig, settings: DictConfig, data: LocalizationData) -> None:
+        self.localizer, trained = checkpoints.load_localizer(checkpoints.read(file), file, trust=config.trust)
+        if tuple(self.localizer.classes or ()) != tuple(data.source.classes):
+            raise InputError(
+                f"{file}: has {self.localizer.num_classes} classes; the dataset has {len(data.source.classes)}, or "
+                "names them otherwise; expected a network of the same classes in the same order"
+            )
+        build.check(trained.transform, "transform", trust=config.trust)
+        own = settings.copy()
+        own.transform, own.image_size, self.name = trained.transform, trained.image_size, str(trained.name)
+        self.data = build.build_data(own, data.source, self.localizer.preprocessing, seed=settings.seed)
+        self.data.judged = (config.split,)
+
+    def look(self, trainer: pl.Trainer, channels_last: bool) -> Elsewhere:
+        """Run it once over the split; images that cannot be read have no class."""
+        module = _Looking(self.localizer, channels_last=channels_last)
+        trainer.test(module, datamodule=self.data, verbose=False)
+        images = len(self.data.split(self.data.judged[0]))
+        found = Elsewhere(np.full(images, NOT_RANKED, np.int64), np.full(images, -1, np.int64))
+        found.ranks[module.rows["index"]] = module.rows["ranks"]
+        found.first[module.rows["index"]] = module.rows["first"]
+        return found
+
+
+class _Ranked(PerImage):
+    """Of each image the rank of its true class and the best class."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.add_rows("ranks", None, torch.int32)
+        self.add_rows("first", None, torch.int32)
+
+    def update(self, logits: torch.Tensor, labels: torch.Tensor, index: torch.Tensor) -> None:
+        """Take a batch: logits float (N, K), labels and positions int64 (N,)."""
+        self.append(index, ranks=true_class_ranks(logits, labels), first=logits.argmax(1))
+
+    def compute(self) -> dict[str, np.ndarray]:
+        """The rows by name, of all processes."""
+        return self.rows()
+
+
+class _Looking(LocalizerModule):
+    """Classes alone: no maps are made."""
+
+    def __init__(self, localizer: Localizer, *, channels_last: bool) -> None:
+        super().__init__(localizer, channels_last=channels_last)
+        self.ranked = _Ranked()
+        self.rows: dict[str, np.ndarray] = {}
+
+    @torch.no_grad()
+    def test_step(self, batch: Batch, batch_idx: int, dataloader_idx: int = 0) -> None:
+        """Classify a batch."""
+        if len(batch.labels):
+            self.ranked.update(self.scores(batch.images)[2], batch.labels, batch.positions)
+
+    def on_test_epoch_end(self) -> None:
+        """Keep the rows of all processes."""
+        self.rows = self.ranked.compute()

@@ -1,0 +1,266 @@
+"""A trained network, asked about pictures from Python: their class, its score, its box and its map.
+
+::
+
+    from wsol import Localizer
+    found = Localizer.from_checkpoint("runs/demo-cam/2026-01-31_12-00-00").localize("photo.jpg")
+    found.name, found.score, found.box, found.map
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import overload
+
+import cv2
+import numpy as np
+import torch
+
+from wsol import protocols
+from wsol.config import build
+from wsol.data.in_memory import Held, as_rgb
+from wsol.data.transforms import EvalTransform
+from wsol.engine.module import LocalizerModule
+from wsol.errors import InputError, unknown
+from wsol.explain.base import Explainer
+from wsol.functional.geometry import Geometry
+from wsol.functional.maps import merge, place
+from wsol.functional.overlay import overlay
+from wsol.models import localizer as networks
+from wsol.protocols import Protocol
+from wsol.runs import checkpoints
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Localization:
+    """Where the object of one class is in one image; notebooks show it as a picture."""
+
+    label: int
+    """The class, in 0..K-1."""
+    name: str
+    """Of the class; the number where classes have no names."""
+    score: float
+    """Probability of the class."""
+    box: np.ndarray
+    """float64 (4,): x0, y0, x1, y1, half-open, in the image's pixels; without area where no box was found."""
+    map: np.ndarray
+    """float32 (H, W) in [0, 1] over the whole image, of its size unless another was asked for."""
+    image: np.ndarray
+    """uint8 (H, W, 3) RGB."""
+
+    def picture(self) -> np.ndarray:
+        """Return the image under its heat map, with the box: uint8 (H, W, 3) RGB."""
+        height, width = self.image.shape[:2]
+        heat = cv2.resize(self.map, (width, height)) if self.map.shape != (height, width) else self.map
+        return overlay(self.image, heat, self.box, np.zeros((0, 4)))
+
+    def _repr_png_(self) -> bytes:
+        return cv2.imencode(".png", cv2.cvtColor(self.picture(), cv2.COLOR_RGB2BGR))[1].tobytes()
+
+    def __repr__(self) -> str:
+        corners = ", ".join(f"{value:.1f}" for value in self.box)
+        return f"Localization({self.name!r}, score {self.score:.3f}, box [{corners}])"
+
+
+class Localizer:
+    """A trained network with all it takes to ask it about pictures.
+
+    Args:
+        network: a `wsol.models.localizer.Localizer`, or a plain `wsol.models.classifier.Classifier` with an explainer.
+        transform: makes the network's input of an image.
+        protocol: how a map becomes a box: a protocol, or the name of one.
+        threshold: of the box, in [0, 1), part of the map's maximum; None for the protocol's fixed one.
+        explainer: makes the maps; None for the network's own.
+        device: ``auto``, ``cpu``, ``cuda``.
+
+    Raises:
+        InputError: no threshold, or one out of its range; an unknown protocol.
+
+    Example:
+        >>> from functools import partial
+        >>> from wsol.backbones.tiny import Tiny
+        >>> from wsol.data.transforms import ResizeSquare
+        >>> from wsol.heads.gap import GapHead
+        >>> untrained = networks.Localizer(Tiny(), partial(GapHead), num_classes=2, classes=("cat", "dog"))
+        >>> found = Localizer(untrained, ResizeSquare(32)).localize(np.zeros((40, 60, 3), np.uint8), label="dog")
+        >>> found.name, found.box.shape, found.map.shape
+        ('dog', (4,), (40, 60))
+    """
+
+    def __init__(
+        self,
+        network: networks.Localizer,
+        transform: EvalTransform,
+        *,
+        protocol: Protocol | str = "cam2016",
+        threshold: float | None = None,
+        explainer: Explainer | None = None,
+        device: str = "auto",
+    ) -> None:
+        self.protocol = protocols.protocol(protocol) if isinstance(protocol, str) else protocol
+        if threshold is not None and not 0 <= threshold < 1:
+            raise InputError(f"threshold: expected a number in [0, 1), got {threshold}")
+        if threshold is None and self.protocol.fixed_threshold is None and self.protocol.origins != ("fixed",):
+            raise InputError(f"protocol={self.protocol.name} has no fixed threshold: give threshold=..., such as 0.2")
+        self.threshold, self.transform = threshold, transform
+        self.names = network.classes or tuple(map(str, range(network.num_classes)))
+        """Of the classes, in order."""
+        if device == "auto":
+            device = "cuda" if torch.cuda.is_available() else "cpu"
+        self.device = torch.device(device)
+        self._module = LocalizerModule(network, channels_last=True, explainer=explainer).to(self.device).eval()
+
+    @classmethod
+    def from_checkpoint(
+        cls,
+        path: str | Path,
+        *,
+        checkpoint: str = "best",
+        image_size: int | None = None,
+        protocol: Protocol | str = "cam2016",
+        threshold: float | None = None,
+        explainer: Explainer | None = None,
+        device: str = "auto",
+        trust: bool = False,
+    ) -> Localizer:
+        """Load a network, without running any code that the file may carry.
+
+        Args:
+            path: a run folder, a checkpoint (.ckpt), or what `wsol export format=safetensors` wrote.
+            checkpoint: of a run folder: ``best``, ``last``, or a file's name.
+            image_size: side of the network's input, pixels; None as in the run.
+            protocol: see `Localizer`; so are threshold, explainer and device.
+            threshold: see `protocol`.
+            explainer: see `protocol`.
+            device: see `protocol`.
+            trust: build objects of any package that the checkpoint's config names (a backbone of your own, say).
+
+        Raises:
+            InputError: no such file, an unreadable or unsafe one, or settings as of `Localizer`.
+        """
+        file = checkpoints.find(Path(path), checkpoint)
+        network, trained = checkpoints.load_localizer(checkpoints.read(file), file, trust=trust)
+        if image_size is not None:
+            trained.image_size = image_size
+        transform = build.build_transform(trained, "eval", network.preprocessing, trust=trust)
+        return cls(network, transform, protocol=protocol, threshold=threshold, explainer=explainer, device=device)
+
+    @overload
+    def localize(  # type: ignore[overload-overlap]  # a str is an iterable of str, too
+        self,
+        images: Held,
+        label: int | str | None = None,
+        *,
+        map_size: tuple[int, int] | None = None,
+        batch_size: int = 32,
+    ) -> Localization: ...
+
+    @overload
+    def localize(
+        self,
+        images: Iterable[Held],
+        label: int | str | None = None,
+        *,
+        map_size: tuple[int, int] | None = None,
+        batch_size: int = 32,
+    ) -> list[Localization]: ...
+
+    def localize(self, images, label=None, *, map_size=None, batch_size=32):
+        """Find the object of the best class, or of a given one, in an image or in each of several.
+
+        Args:
+            images: a path, Pillow image, uint8 array (H, W, 3), or tensor (3, H, W), uint8 or float in [0, 1]; or a
+                list of these, also mixed and of different sizes.
+            label: name or index of the class that is asked for; None for the best one of each image.
+            map_size: width and height of the maps; None for those of each image.
+            batch_size: images at once.
+
+        Returns:
+            One `Localization`, or a list for a list.
+
+        Raises:
+            InputError: what is no image, an unknown class, an impossible size.
+        """
+        if isinstance(images, Held):
+            return self.localize([images], label, map_size=map_size, batch_size=batch_size)[0]
+        if batch_size < 1 or min(map_size or (1, 1)) < 1:
+            raise InputError(f"batch_size, map_size: expected numbers from 1, got {batch_size} and {map_size}")
+        asked = None if label is None else [self.index(label)]
+        given, found = list(images), []
+        for start in range(0, len(given), batch_size):
+            pictures = [as_rgb(image) for image in given[start : start + batch_size]]
+            answers = self.ask([self.transform(picture) for picture in pictures], asked)
+            for picture, labels, scores, maps in zip(pictures, *answers, strict=True):
+                found += self.locate(picture, labels, scores, maps, map_size)
+        return found
+
+    def index(self, label: int | str) -> int:
+        """Return the index of a class given by its name or index.
+
+        Raises:
+            InputError: there is none such.
+        """
+        if isinstance(label, str):
+            if label not in self.names:
+                raise unknown("class", label, self.names)
+            return self.names.index(label)
+        if not 0 <= label < len(self.names):
+            raise InputError(f"class {label}: the network has the classes 0..{len(self.names) - 1}")
+        return int(label)
+
+    @torch.inference_mode()
+    def ask(
+        self, views: Sequence[np.ndarray], labels: Sequence[int] | None = None, top: int = 1
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Ask the network about a batch; the first half of `localize`.
+
+        Args:
+            views: N images as `transform` makes them: uint8 (3, h, w), or (V, 3, h, w).
+            labels: M classes that are asked for; None for the best ones of each image.
+            top: how many best ones.
+
+        Returns:
+            Classes int64 (N, M), their probabilities float32 (N, M), and their maps float32 (N, M, V, h, w), unscaled.
+        """
+
+        def choose(logits: torch.Tensor) -> torch.Tensor:
+            if labels is None:
+                return logits.topk(min(top, len(self.names))).indices
+            return torch.tensor(labels, device=logits.device).expand(len(logits), -1)
+
+        images = torch.from_numpy(np.stack(views)).to(self.device)
+        logits, maps = self._module.maps(images, choose)
+        chosen = choose(logits)
+        scores = logits.softmax(1).gather(1, chosen)
+        return chosen.cpu().numpy(), scores.cpu().numpy(), maps.transpose(1, 2).cpu().numpy()
+
+    def locate(
+        self,
+        image: np.ndarray,
+        labels: np.ndarray,
+        scores: np.ndarray,
+        maps: np.ndarray,
+        map_size: tuple[int, int] | None = None,
+    ) -> list[Localization]:
+        """Bring the maps of one image to its size and find their boxes; the second half of `localize`.
+
+        Args:
+            image: uint8 (H, W, 3) RGB.
+            labels: int64 (M,), of `ask`.
+            scores: float32 (M,).
+            maps: float32 (M, V, h, w).
+            map_size: see `localize`.
+        """
+        size = image.shape[1], image.shape[0]
+        wanted = map_size or size
+        frame = Geometry(size, wanted, (0, 0), wanted)
+        found = []
+        for label, score, views in zip(labels.tolist(), scores.tolist(), maps, strict=True):
+            score_map, view = merge(views, self.transform.views(size))
+            boxes = self.protocol.predict(score_map, view, self.threshold)
+            box = boxes[((boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])).argmax()]
+            whole = place(score_map, view, frame, scaling=self.protocol.scaling).astype(np.float32)
+            found.append(Localization(label, self.names[label], score, box, whole, image))
+        return found

@@ -1,0 +1,213 @@
+"""Evaluate a trained network on a split, under any protocols, on the run's data or on other data."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Mapping
+from contextlib import ExitStack
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytorch_lightning as pl
+from omegaconf import DictConfig, OmegaConf
+
+from wsol import runs
+from wsol.config import build
+from wsol.data.module import LocalizationData
+from wsol.data.source import Source
+from wsol.engine import charts, networks, saved_maps, split_results
+from wsol.engine.evaluation import SplitEvaluation
+from wsol.engine.external_classes import OtherClasses
+from wsol.engine.module import LocalizerModule
+from wsol.engine.networks import Network
+from wsol.engine.recognition import WAYS, Recognition
+from wsol.engine.saved_maps import KeptMaps
+from wsol.errors import InputError, unknown
+from wsol.interop.map_folder import open_maps
+from wsol.interop.predictions import NOT_RANKED
+
+
+def run(config: DictConfig) -> Path:
+    """Evaluate under a composed config of `wsol eval`; returns the folder, which then has results.json."""
+    if config.split not in ("test", "val"):
+        raise unknown("split", config.split, ("test", "val"))
+    if config.recognize not in (None, *WAYS):
+        raise unknown("recognize", config.recognize, WAYS)
+    if config.recognize is not None and config.classes is not None:
+        raise InputError("recognize=... looks again with the network's own classes: leave classes=... out")
+    network = networks.find(config, "wsol eval run=<run folder>")
+    settings = merged(network.trained, config)
+    if config.explainer is None and network.file is None:
+        raise InputError("model=... has no maps of its own: choose explainer=gradcam or another")
+    if settings.data is None:
+        raise InputError("no dataset: choose one with data=..., see --help for the choices")
+    source = build.build_source(settings)
+    check_classes(network, source)
+    data = build.build_data(settings, source, network.localizer.preprocessing, seed=settings.seed)
+    return evaluate(settings, config, network, data)
+
+
+def check_classes(network: Network, source: Source) -> None:
+    """Refuse a dataset of other classes than the network's; a plain classifier's are told by their number alone.
+
+    Raises:
+        InputError: they differ.
+    """
+    localizer = network.localizer
+    fits = len(source.classes) == localizer.num_classes
+    if not fits or (network.file is not None and tuple(source.classes) != tuple(localizer.classes or ())):
+        raise InputError(
+            f"{network.title} was trained on {localizer.num_classes} classes; the dataset has {len(source.classes)} "
+            "or names them otherwise; judge it on data of the same classes in the same order"
+        )
+
+
+def evaluate(settings: DictConfig, config: DictConfig, network: Network, data: LocalizationData) -> Path:
+    """Judge, write results.json and print the table."""
+    splits = [config.split] if config.split == "val" else ["val", "test"]
+    if config.split not in data.splits:
+        raise InputError(f"split={config.split}: the dataset has {', '.join(data.splits)} only")
+    other = OtherClasses(config, settings, data) if config.classes is not None else None
+    for_thresholds = settings.copy()
+    if other is not None:  # which are chosen without looking at classes
+        for_thresholds.topk = []
+    made = partial(split_results.evaluations, data=data, baselines=True, keep=split_results.PICTURES)
+    evaluations = {**made(for_thresholds, splits=splits[:-1]), **made(settings, splits=splits[-1:])}
+    folder = output_folder(config.out, network.folder)
+    trainer: pl.Trainer = build.build_trainer(
+        settings.trainer, logger=logger(settings, folder), callbacks=[], default_root_dir=str(folder)
+    )
+    channels_last = build.resolve_layout(settings.memory_format)
+    module = LocalizerModule(
+        network.localizer,
+        channels_last=channels_last,
+        explainer=networks.explainer(config),
+    )
+    again = recognitions(config, evaluations, data, module)
+    with runs.announced(folder):
+        with ExitStack() as writers:
+            if config.save_maps:
+                for name, writer in map_writers(
+                    evaluations, data, folder, config, network, trainer.global_rank
+                ).items():
+                    evaluations[name].writer = writers.enter_context(writer)
+            if other is not None:
+                evaluations[config.split].elsewhere = other.find(trainer, channels_last)
+            seen = charts.watch(trainer, evaluations)
+            results = split_results.judge(trainer, module, data, evaluations, again)
+        trainer.strategy.barrier()  # all maps are written
+    if trainer.is_global_zero:
+        runs.write_config(folder, settings)
+        extra: dict[str, Any] = {"checkpoint": {"file": network.title}}
+        if other is not None:
+            extra["classes"] = other.about
+        if config.save_maps:
+            extra["error_kinds"] = look(evaluations, module, folder)
+        split_results.keep_verdicts(folder, module.measured, evaluations)
+        split_results.write(folder, settings, module, data, trainer, results, **extra)
+    charts.tell(trainer, module, seen, data.source.classes, folder)
+    return folder
+
+
+def logger(settings: DictConfig, folder: Path) -> list[Any]:
+    """The logger that is asked for, if any, under the run's name with ``-eval`` behind it."""
+    if not settings.logger:
+        return []
+    named = settings.copy()
+    named.name = f"{settings.name}-eval"
+    return [build.instantiate(settings.logger, "logger", **build.logger_arguments(named, folder))]
+
+
+def recognitions(
+    config: DictConfig, evaluations: Mapping[str, SplitEvaluation], data: LocalizationData, module: LocalizerModule
+) -> list[Recognition]:
+    """The second looks at the images of each split, where they are asked for."""
+    if config.recognize is None:
+        return []
+    look = partial(Recognition, config.recognize, transform=data.eval_transform)
+    preprocessing = module.localizer.preprocessing
+    return [look(split=e.split, preprocessing=preprocessing, topk=e.topk) for e in evaluations.values()]
+
+
+def map_writers(
+    evaluations: Mapping[str, SplitEvaluation],
+    data: LocalizationData,
+    folder: Path,
+    config: DictConfig,
+    network: Network,
+    rank: int,
+) -> dict[str, KeptMaps]:
+    """What keeps the maps of every split below ``folder``/maps; each process writes a part."""
+    digest = hashlib.sha256(network.file.read_bytes()).hexdigest() if network.file else network.title
+    writers = {}
+    for name, evaluation in evaluations.items():
+        header = {
+            "split": name,
+            "data_fingerprint": evaluation.split.fingerprint(),
+            "checkpoint_sha256": digest,
+        }
+        writers[name] = KeptMaps(
+            folder / "maps" / name, data.source.classes, header, dtype=config.maps_dtype, shard=str(rank)
+        )
+    return writers
+
+
+def look(evaluations: Mapping[str, SplitEvaluation], module: LocalizerModule, folder: Path) -> dict[str, Any]:
+    """Write per_image.csv of the last split judged from the maps just kept; returns the shares of kinds of error."""
+    *_, (name, evaluation) = evaluations.items()
+    maps = open_maps(folder / "maps" / name)
+    positions, seen = module.measured[name].ranks
+    ranks = np.full(len(evaluation.split), NOT_RANKED)
+    ranks[positions] = seen
+    val = module.measured.get("val") if name != "val" else None
+    rows = saved_maps.look(evaluation, module.measured[name], maps, ranks, val)
+    return saved_maps.write_looked(folder / "per_image.csv", rows)
+
+
+def output_folder(out: str | None, run: Path) -> Path:
+    """The folder for results, made if need be: ``out``, or a new one in the run's folder; one for all ddp processes.
+
+    Raises:
+        InputError: it holds results already.
+    """
+    if given := os.environ.get(runs.RUN_DIR_VARIABLE):
+        return Path(given)
+    folder = Path(out) if out else runs.new_folder(run, "eval")
+    if (folder / "results.json").exists():
+        raise InputError(f"{folder} holds results already: choose another folder with out=...")
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+def merged(trained: DictConfig, config: DictConfig) -> DictConfig:
+    """The run's config with what the evaluation's command line says laid over it."""
+    settings = trained.copy()
+    OmegaConf.set_struct(settings, False)
+    if config.data_dir is None:
+        config.data_dir = trained.data_dir
+    elif config.data is None:  # the run's dataset, elsewhere
+        settings.data = {
+            key: networks.moved(value, trained.data_dir, config.data_dir) for key, value in trained.data.items()
+        }
+    plain = OmegaConf.to_container(config, resolve=True)
+    assert isinstance(plain, dict)
+    for key in ("data", "transform", "protocol", "explainer", "model"):
+        if config[key] is not None:
+            settings[key] = plain[key]
+            settings.choices[key] = config.choices.get(key)
+    for key in ("data_dir", "image_size", "topk"):
+        if config[key] is not None:
+            settings[key] = config[key]
+    for key, name in (
+        ("batch_size", "eval_batch_size"),
+        ("num_workers", "num_workers"),
+        ("on_bad_image", "on_bad_image"),
+    ):
+        if config[key] is not None:
+            settings.loader[name] = config[key]
+    settings.trainer, settings.logger = config.trainer, config.logger
+    settings.name = f"{trained.name}"
+    return settings

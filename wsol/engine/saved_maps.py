@@ -1,0 +1,319 @@
+"""Saved maps instead of a network: kept while a network is judged, scored again under any protocol, image by image.
+
+A pass over saved maps gives the same `wsol.engine.evaluation.Measured` as a pass of the network, since both hand their
+maps to one `SplitEvaluation`. A second pass looks at each image at the thresholds that the first one chose.
+"""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager, ExitStack
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from wsol.data.source import Split
+from wsol.engine.evaluation import LOCALIZER, Measured, Merged, SplitEvaluation
+from wsol.errors import InputError
+from wsol.functional.bootstrap import paired_difference
+from wsol.functional.error_kinds import error_kind
+from wsol.functional.geometry import Geometry
+from wsol.functional.iou import iou
+from wsol.functional.maps import merge
+from wsol.interop.map_store import MapWriter
+from wsol.interop.maps import Maps
+from wsol.interop.predictions import PredictionWriter
+from wsol.metrics import chosen, error_split
+from wsol.metrics.localization_rows import DRAWS
+from wsol.protocols import Protocol
+
+CHUNK = 512
+"""Maps read and judged at a time."""
+
+MISSING = ("refuse", "count_as_miss")
+"""What is done about images without a map."""
+
+
+class KeptMaps(AbstractContextManager["KeptMaps"]):
+    """Keeps the maps of a split and the first predicted classes, for `wsol score` and for reports.
+
+    Args:
+        folder: made if need be; several processes may write to one.
+        classes: names of the K classes.
+        header: what the maps are of, see `wsol.interop.map_store.MapWriter`.
+        dtype: see there.
+        shard: the name of this process's part.
+    """
+
+    def __init__(
+        self, folder: Path, classes: Sequence[str], header: Mapping[str, Any], dtype: str = "auto", shard: str = "0"
+    ) -> None:
+        self._open = ExitStack()
+        self._maps = self._open.enter_context(MapWriter(folder, dtype=dtype, header=dict(header), shard=shard))
+        file = folder / f"classes-{shard}.csv"
+        self._classes = self._open.enter_context(PredictionWriter(file, classes))
+
+    def add(self, image_id: str, maps: np.ndarray, geometries: Sequence[Geometry], logits: np.ndarray) -> None:
+        """Keep the maps float32 (V, h, w) of an image's views, and its class scores float32 (K,)."""
+        self._maps.add(image_id, maps, geometries)
+        self._classes.add(image_id, logits)
+
+    def __exit__(self, *exception: object) -> None:
+        self._open.__exit__(*exception)  # type: ignore[arg-type]
+
+
+def check(maps: Maps, split: Split, missing: str = "refuse", others: Collection[str] = ()) -> list[str]:
+    """Hold saved maps against a split before anything is scored.
+
+    Args:
+        maps: to be scored.
+        split: that they are of.
+        missing: what is done about images without a map, see `MISSING`.
+        others: ids of images of other splits, whose maps may be there too.
+
+    Returns:
+        The ids of the images without a map.
+
+    Raises:
+        InputError: a map is missing and that is not to count as a miss; or there are maps of unknown images.
+    """
+    if missing not in MISSING:
+        raise InputError(f"missing={missing}: expected one of {', '.join(MISSING)}")
+    made_on = maps.about().get("made_of", {}).get("data_fingerprint")
+    if made_on not in (None, split.fingerprint()):
+        raise InputError(
+            f"{maps.folder}: these maps were made on a {split.name} split of other annotation (ids, labels or boxes "
+            "differ); name the dataset that they were made on"
+        )
+    absent, strangers = maps.check(split)
+    unknown_ids = [name for name in strangers if name not in others]
+    if unknown_ids:
+        raise InputError(
+            f"{maps.folder}: {len(unknown_ids):,} maps of images that the {split.name} split does not have, such as "
+            f"{_some(unknown_ids)}; is it the right dataset and split?"
+        )
+    if absent and missing == "refuse":
+        raise InputError(
+            f"{maps.folder}: no map for {len(absent):,} of the {len(split):,} images of {split.name}, such as "
+            f"{_some(absent)}; add them, or say missing=count_as_miss"
+        )
+    if len(absent) == len(split):
+        raise InputError(f"{maps.folder}: not one map for the {len(split):,} images of {split.name}")
+    return absent
+
+
+def score(
+    evaluation: SplitEvaluation,
+    maps: Maps,
+    ranks: np.ndarray | None = None,
+    *,
+    progress: Callable[[int], None] = lambda done: None,
+) -> Measured:
+    """Judge saved maps.
+
+    Args:
+        evaluation: of the split that the maps are of; `check` them first. Images without a map are misses.
+        maps: opened by `wsol.interop.map_folder.open_maps`.
+        ranks: integer (N,) rank of each image's true class; None if no classes are known.
+        progress: told the number of images done.
+    """
+    for positions, merged in _chunks(evaluation.split, maps):
+        known = None if ranks is None else ranks[positions]
+        if known is not None:
+            evaluation.classify(positions, known)
+        evaluation.judge(positions, merged, known)
+        progress(positions[-1] + 1)
+    return evaluation.compute()
+
+
+class Looked(NamedTuple):
+    """One image under one protocol at one threshold."""
+
+    image_id: str
+    label: int
+    rank: int | None
+    """Of the true class."""
+    protocol: str
+    threshold_origin: str
+    threshold: float | None
+    right: bool
+    """Whether the box is right, the class known (at IoU 0.5 or the only overlap of the protocol)."""
+    iou: float
+    """Greatest exact overlap with a true box, in the image frame."""
+    kind: str
+    """See `wsol.functional.error_kinds`; of top-1 where classes are known."""
+    box: tuple[float, float, float, float]
+    """x0, y0, x1, y1, half-open, image frame; of several boxes the one that overlaps best."""
+
+
+def look(
+    evaluation: SplitEvaluation,
+    measured: Measured,
+    maps: Maps,
+    ranks: np.ndarray | None = None,
+    fullsup: Measured | None = None,
+) -> Iterator[Looked]:
+    """Look at each image at every threshold that is reported: the second pass over the maps.
+
+    Args:
+        evaluation: that gave ``measured``.
+        measured: of the judged split.
+        maps: the same as in the first pass.
+        ranks: as in `score`.
+        fullsup: of the train-fullsup split, for thresholds of that origin.
+    """
+    asked = [
+        _Asked(protocol, origin, _threshold(measured, name, positions), _bits(measured, name, positions))
+        for name, protocol in evaluation.protocols.items()
+        for origin, positions in _positions(protocol, measured, fullsup).items()
+    ]
+    with ThreadPoolExecutor() as pool:
+        for positions, merged in _chunks(evaluation.split, maps):
+            rows = pool.map(lambda at, of_image: _look(evaluation.split, at, of_image, ranks, asked), positions, merged)
+            for of_image in rows:
+                yield from of_image
+
+
+def write_looked(file: Path, rows: Iterable[Looked]) -> dict[str, dict[str, dict[str, float]]]:
+    """Write one CSV line for each image, protocol and origin; return the share of each kind, percent.
+
+    Returns:
+        By protocol, then origin: kind -> percent of the judged images.
+    """
+    kinds: dict[tuple[str, str], list[str]] = {}
+    with file.open("w", newline="", encoding="utf-8") as stream:
+        writer = csv.writer(stream, lineterminator="\n")
+        writer.writerow([*Looked._fields[:-1], "x0", "y0", "x1", "y1"])
+        for row in rows:
+            threshold = "" if row.threshold is None else f"{row.threshold:.12g}"
+            rank = "" if row.rank is None else row.rank
+            values = row._replace(rank=rank, threshold=threshold, right=int(row.right), iou=f"{row.iou:.6f}")  # type: ignore[arg-type]
+            writer.writerow([*values[:-1], *(f"{value:.10g}" for value in row.box)])
+            kinds.setdefault((row.protocol, row.threshold_origin), []).append(row.kind)
+    shares: dict[str, dict[str, dict[str, float]]] = {}
+    for (name, origin), found in kinds.items():
+        shares.setdefault(name, {})[origin] = error_split(found)
+    return shares
+
+
+def differences(
+    ours: Measured,
+    theirs: Measured,
+    protocols: Mapping[str, Protocol],
+    fullsup: tuple[Measured | None, Measured | None] = (None, None),
+) -> list[dict[str, Any]]:
+    """Errors of two sets of maps of the same images, and the 95 % interval of their difference, paired by image.
+
+    Returns:
+        Rows ``{protocol, threshold_origin, error, ours, theirs, difference, interval}``, percent; each at its own
+        threshold. Negative differences are in our favour.
+    """
+    rows = []
+    for name, protocol in protocols.items():
+        a, b = ours.curves[name][LOCALIZER], theirs.curves[name][LOCALIZER]
+        if not np.array_equal(a.positions, b.positions):
+            raise InputError("the two sets of maps were judged on different images")
+        there = _positions(protocol, theirs, fullsup[1])
+        for origin, positions in _positions(protocol, ours, fullsup[0]).items():
+            if origin not in there:
+                continue
+            for key in (key for key in a.names() if key in b.names()):
+                wrong = [100.0 * (1.0 - c.right(key, at)) for c, at in ((a, positions), (b, there[origin]))]
+                found = paired_difference(wrong[0], wrong[1], a.labels, draws=DRAWS)
+                rows.append(
+                    {
+                        "protocol": name,
+                        "threshold_origin": origin,
+                        "error": f"{key}_error",
+                        "ours": a.error(key, positions),
+                        "theirs": b.error(key, there[origin]),
+                        "difference": found.mean,
+                        "interval": [found.low, found.high],
+                    }
+                )
+    return rows
+
+
+class _Asked(NamedTuple):
+    protocol: Protocol
+    origin: str
+    threshold: float | None
+    right: dict[int, bool]
+    """By position."""
+
+
+def _chunks(split: Split, maps: Maps) -> Iterator[tuple[list[int], list[Merged | None]]]:
+    """Positions and merged maps, some hundred at a time, in the order of the split."""
+    there = frozenset(maps.ids)
+
+    def read(position: int) -> Merged | None:
+        name = split.ids[position]
+        return merge(*maps.read(name, split.size(position))) if name in there else None
+
+    with ThreadPoolExecutor() as pool:
+        for start in range(0, len(split), CHUNK):
+            positions = list(range(start, min(start + CHUNK, len(split))))
+            yield positions, list(pool.map(read, positions))
+
+
+def _positions(protocol: Protocol, measured: Measured, fullsup: Measured | None) -> dict[str, np.ndarray]:
+    """Positions of the reported thresholds by origin, see `wsol.metrics.chosen`."""
+    val = fullsup.curves.get(protocol.name, {}).get(LOCALIZER) if fullsup else None
+    return chosen(protocol, measured.curves[protocol.name][LOCALIZER], val if val and val.images else None)
+
+
+def _column(measured: Measured, name: str) -> int:
+    """Which overlap single images are looked at with: 0.5 where the protocol has it."""
+    ious = measured.curves[name][LOCALIZER].ious
+    return ious.index(0.5) if 0.5 in ious else 0
+
+
+def _threshold(measured: Measured, name: str, positions: np.ndarray) -> float | None:
+    grid = measured.curves[name][LOCALIZER].thresholds
+    return None if grid is None else float(grid[positions[_column(measured, name)]])
+
+
+def _bits(measured: Measured, name: str, positions: np.ndarray) -> dict[int, bool]:
+    curves = measured.curves[name][LOCALIZER]
+    column = _column(measured, name)
+    right = curves.at(column, int(positions[column]))
+    return dict(zip(curves.positions.tolist(), right.tolist(), strict=True))
+
+
+def _look(
+    split: Split, position: int, merged: Merged | None, ranks: np.ndarray | None, asked: Sequence[_Asked]
+) -> list[Looked]:
+    truth = split.truth(position)
+    rank = None if ranks is None else int(ranks[position])
+    rows = []
+    for one in asked:
+        if truth is None or position not in one.right:
+            continue
+        boxes = np.zeros((1, 4)) if merged is None else one.protocol.predict(*merged, one.threshold)
+        overlaps = iou(boxes, truth.half_open, plus_one=False)
+        best = int(overlaps.max(axis=1).argmax())
+        right = one.right[position]
+        kind = error_kind(boxes[best], truth.half_open, box_right=right, class_right=not rank)
+        x0, y0, x1, y1 = boxes[best].tolist()
+        rows.append(
+            Looked(
+                split.ids[position],
+                int(split.labels[position]),
+                rank,
+                one.protocol.name,
+                one.origin,
+                one.threshold,
+                right,
+                float(overlaps[best].max()),
+                kind,
+                (x0, y0, x1, y1),
+            )
+        )
+    return rows
+
+
+def _some(ids: Sequence[str]) -> str:
+    return ", ".join(ids[:5]) + (", ..." if len(ids) > 5 else "")

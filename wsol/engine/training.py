@@ -1,0 +1,201 @@
+"""Training: build, fit, judge the best checkpoint, write results.json into the run folder."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+from omegaconf import DictConfig
+from pytorch_lightning.callbacks import ModelCheckpoint
+
+from wsol import runs
+from wsol.callbacks.progress import EpochLines
+from wsol.config import build
+from wsol.data.module import LocalizationData
+from wsol.engine import charts, split_results
+from wsol.engine.evaluation import SplitEvaluation, gathered
+from wsol.engine.module import LocalizerModule
+from wsol.errors import InputError
+from wsol.loggers.metrics_csv import MetricsCsv
+from wsol.models.localizer import Localizer
+from wsol.runs import checkpoints
+
+log = logging.getLogger("wsol")
+
+
+def run(config: DictConfig, *, callbacks: Sequence[pl.Callback] = (), splits: Sequence[str] = ("val", "test")) -> Path:
+    """Train under a composed config, or go on with a training; returns the run folder, which then has results.json.
+
+    Args:
+        config: of the verb.
+        callbacks: listen to the training beside those of every run.
+        splits: to judge at the end; a search leaves ``test`` alone.
+    """
+    prepare(config)
+    folder, resuming = runs.open_folder(config)
+    if (folder / "results.json").exists():
+        log.info("%s is finished; its results:", folder)
+        return folder
+    if runs.is_first_process():  # another one's would look like an earlier run to the first
+        runs.write_config(folder, config)
+    handler = runs.start_log(folder)
+    try:
+        with runs.announced(folder):
+            train(config, folder, resuming, callbacks, splits)
+    except InputError:
+        if not resuming:
+            runs.discard(folder)
+        raise
+    finally:
+        runs.stop_log(handler)
+    return folder
+
+
+def prepare(config: DictConfig) -> None:
+    """Fill in what the config leaves to the program, and refuse what contradicts itself whatever the data is."""
+    if config.name is None:
+        config.name = "-".join(str(config.choices[group]).replace("/", "_") for group in ("data", "method", "backbone"))
+    if config.monitor is not None and config.monitor.startswith("test"):
+        raise InputError(
+            f"monitor={config.monitor}: nothing is chosen on the test split; use a metric of the val split"
+        )
+    if config.memory_format not in ("auto", "channels_last", "contiguous"):
+        raise InputError(f"memory_format={config.memory_format}: expected auto, channels_last or contiguous")
+    if not (config.trainer.max_epochs or 0) > 0:
+        raise InputError(f"trainer.max_epochs={config.trainer.max_epochs}: expected a positive number of epochs")
+
+
+def train(
+    config: DictConfig,
+    folder: Path,
+    resuming: bool,
+    callbacks: Sequence[pl.Callback] = (),
+    splits: Sequence[str] = ("val", "test"),
+) -> None:
+    """Fit, judge and write the results into ``folder``; see `run`."""
+    started = time.perf_counter()
+    pl.seed_everything(config.seed, workers=True, verbose=False)
+    source = build.build_source(config)
+    localizer = build.build_localizer(config, source.classes)
+    data = build.build_data(config, source, localizer.backbone.preprocessing, seed=config.seed)
+    optimizer = build.instantiate(config.optim.optimizer, "optim.optimizer")
+    header = checkpoints.header(config, source.classes, localizer.backbone.preprocessing)
+    module = LocalizerModule(
+        localizer,
+        optimizer=optimizer,
+        factors=config.optim.groups,
+        schedule=build.instantiate(config.schedule, "schedule"),
+        batch_transforms=[
+            build.instantiate(node, f"method.batch_transforms[{i}]")
+            for i, node in enumerate(config.method.batch_transforms)
+        ],
+        label_smoothing=config.label_smoothing,
+        seed=config.seed,
+        channels_last=build.resolve_layout(
+            config.memory_format, config.trainer.precision, config.trainer.accelerator, train_size(data)
+        ),
+        header=header,
+    )
+    keep = max(split_results.PICTURES, config.logger.get("images", 0) if config.logger else 0)
+    evaluations = split_results.evaluations(config, data, splits, baselines=True, keep=keep)
+    has_val = "val" in evaluations
+    metrics_csv = MetricsCsv(folder / "metrics.csv")
+    trainer = make_trainer(config, folder, metrics_csv, _monitor(config, evaluations), callbacks)
+    if resuming and (last := folder / "checkpoints" / "last.ckpt").exists():
+        step = checkpoints.read(last)["global_step"]
+        metrics_csv.restart(step)
+        log.info("resuming %s after step %d", folder, step)
+        start: dict[str, Any] = {"ckpt_path": str(last), "weights_only": True}
+    else:
+        start = {}
+    log.info("run folder %s", folder)
+    log.info("%s", describe(config, data, localizer, trainer))
+    module.judge(split_results.evaluations(config, data, ("val",), baselines=False).values())
+    fit(trainer, module, datamodule=data, **start)
+    trained = time.perf_counter() - started
+    best = _best(trainer, folder)
+    checkpoints.load_state(module.localizer, checkpoints.read(best)["state_dict"], best)
+    seen = charts.watch(trainer, evaluations)
+    results = split_results.judge(trainer, module, data, evaluations)
+    results["skipped_images"]["train"] = sorted(data.split("train").ids[i] for i in gathered(module.train_skipped))
+    seconds = {"training": round(trained, 1), "judging": round(time.perf_counter() - started - trained, 1)}
+    if trainer.is_global_zero:
+        chosen = {"file": f"checkpoints/{best.name}", "monitor": config.monitor if has_val else None}
+        extra = {"checkpoint": chosen, "epochs": trainer.current_epoch, "seconds": seconds}
+        split_results.keep_verdicts(folder, module.measured, evaluations)
+        split_results.write(folder, config, module, data, trainer, results, **extra)
+    charts.tell(trainer, module, seen, source.classes, folder)
+
+
+def describe(config: DictConfig, data: LocalizationData, localizer: Localizer, trainer: pl.Trainer) -> str:
+    """One line before training: what is trained on what, where and how."""
+    splits = ", ".join(f"{name} {len(data.split(name)):,}" for name in data.splits)
+    millions = sum(p.numel() for p in localizer.parameters()) / 1e6
+    where = f"{trainer.world_size} x {trainer.accelerator.__class__.__name__.removesuffix('Accelerator').lower()}"
+    return (
+        f"{config.name}: {len(localizer.classes or ())} classes ({splits}), {millions:.2f} M parameters, "
+        f"{where}, precision {trainer.precision}, seed {config.seed}"
+    )
+
+
+def train_size(data: LocalizationData) -> int | None:
+    """Side of the training images, pixels."""
+    return data.train_transform.size if data.train_transform else None
+
+
+def fit(trainer: pl.Trainer, module: LocalizerModule, **arguments: Any) -> None:
+    """`Trainer.fit`, in which Ctrl-C is Ctrl-C and not an exit of Lightning's."""
+    try:
+        trainer.fit(module, **arguments)
+    except SystemExit as error:
+        if trainer.interrupted:
+            raise KeyboardInterrupt from error
+        raise
+    if trainer.interrupted:
+        raise KeyboardInterrupt
+
+
+def make_trainer(
+    config: DictConfig,
+    folder: Path,
+    metrics_csv: MetricsCsv,
+    monitor: tuple[str, str] | None,
+    also: Sequence[pl.Callback] = (),
+) -> pl.Trainer:
+    """The Lightning trainer of a run: last.ckpt after each epoch, best.ckpt by ``monitor`` (metric, mode)."""
+    keep: dict[str, Any] = {"dirpath": folder / "checkpoints", "save_top_k": 1, "enable_version_counter": False}
+    last = ModelCheckpoint(filename="last", save_on_train_epoch_end=True, **keep)
+    callbacks: list[pl.Callback] = [EpochLines(), last, *also]
+    if monitor:
+        name, mode = monitor
+        callbacks.append(
+            ModelCheckpoint(filename="best", monitor=name, mode=mode, save_on_train_epoch_end=False, **keep)
+        )
+    loggers: list[Any] = [metrics_csv]
+    if config.logger:
+        loggers.append(build.instantiate(config.logger, "logger", **build.logger_arguments(config, folder)))
+    return build.build_trainer(config.trainer, logger=loggers, callbacks=callbacks, default_root_dir=str(folder))
+
+
+def _monitor(config: DictConfig, evaluations: dict[str, SplitEvaluation]) -> tuple[str, str] | None:
+    """The metric that chooses the best checkpoint and whether it should be low or high; None without a val split."""
+    if config.monitor is None:
+        return None
+    if "val" not in evaluations:
+        log.warning(
+            "the dataset has no val split, so the last checkpoint is judged; "
+            "loader.val_per_class=N holds out N training images a class"
+        )
+        return None
+    return config.monitor, build.monitor_mode(config.monitor, evaluations["val"].names())
+
+
+def _best(trainer: pl.Trainer, folder: Path) -> Path:
+    """The checkpoint to judge: the best where something was monitored and improved, else the last."""
+    best = folder / "checkpoints" / "best.ckpt"
+    trainer.strategy.barrier()
+    return best if best.exists() else folder / "checkpoints" / "last.ckpt"

@@ -1,0 +1,190 @@
+"""What the verbs on features share: the network of a run or a bare backbone, ready to look at images."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from omegaconf import DictConfig, OmegaConf
+from rich.console import Console
+from rich.progress import track
+
+from wsol import runs
+from wsol.config import build
+from wsol.data.source import Source, Split
+from wsol.data.transforms import EvalTransform
+from wsol.engine import networks
+from wsol.engine.module import LocalizerModule
+from wsol.errors import InputError, unknown
+from wsol.features.extract import Extractor
+from wsol.heads.gap import GapHead
+from wsol.models.localizer import Localizer
+from wsol.protocols import Protocol
+from wsol.runs import checkpoints
+from wsol.types import Batch
+
+
+@dataclass(frozen=True)
+class Looking:
+    """A network that looks at images."""
+
+    extractor: Extractor
+    settings: DictConfig
+    """Of the run, the command line laid over it; of a bare backbone the command line's."""
+    title: str
+    """What results call the network."""
+    folder: Path
+    """Where results go by default."""
+    is_run: bool
+    """Whether it was trained here, so that its own classes and maps mean something."""
+
+    @property
+    def localizer(self) -> Localizer:
+        """The network; the classes of a bare backbone mean nothing."""
+        return self.extractor.module.localizer
+
+    @property
+    def transform(self) -> EvalTransform:
+        """From a stored image to the network's input."""
+        return self.extractor.transform
+
+    def source(self) -> Source:
+        """The dataset of the command line, or the run's own."""
+        return build.build_source(self.settings)
+
+
+def find(config: DictConfig, example: str) -> Looking:
+    """Load the network of ``run``, or of ``backbone`` where the verb has that group.
+
+    Args:
+        config: of the verb; has ``run``, ``checkpoint``, ``trust``, ``image_size``, ``batch_size``, ``num_workers``,
+            ``device``, and perhaps ``point``, ``data``, ``transform``, ``backbone``, ``runs_dir``.
+        example: a command line, for the message if there is no network.
+
+    Raises:
+        InputError: no network or two, or one that cannot be loaded.
+    """
+    if config.batch_size < 1:
+        raise InputError(f"batch_size: expected at least 1, got {config.batch_size}")
+    backbone = config.get("backbone")
+    if config.run is not None and backbone is not None:
+        raise InputError("run=... or backbone=..., not both: a run has its own backbone")
+    if config.run is not None:
+        file = checkpoints.find(Path(config.run), config.checkpoint)
+        localizer, trained = checkpoints.load_localizer(checkpoints.read(file), file, trust=config.trust)
+        networks.guard(trained, config)
+        settings = trained.copy()
+        OmegaConf.set_struct(settings, False)
+        if "data_dir" in config:
+            settings = _with_data(settings, config)
+        for key in ("transform", "image_size"):
+            if config.get(key) is not None:
+                settings[key] = config[key]
+        title = str(file)
+        folder = file.parent.parent if file.parent.name == "checkpoints" else file.with_suffix("")
+    elif backbone is not None:
+        if "data_dir" in config and config.data_dir is None:
+            config.data_dir = "data"
+        settings = config
+        localizer = Localizer(build.instantiate(backbone, "backbone"), GapHead, num_classes=1)
+        title = f"{config.choices.backbone}, weights {backbone.get('weights')}"
+        folder = Path(config.runs_dir) / f"features-{config.choices.backbone}"
+    else:
+        also = ", or backbone=resnet50 backbone.weights=DEFAULT" if "backbone" in config else ""
+        raise InputError(f"which network? {example}{also}")
+    if settings.get("transform") is None:
+        raise InputError("no transform: choose transform=square, or a dataset, which brings its own")
+    transform = build.build_transform(settings, "eval", localizer.preprocessing, trust=True)
+    found = "cuda" if torch.cuda.is_available() else "cpu"
+    device = torch.device(found if config.device == "auto" else config.device)
+    module = LocalizerModule(localizer, channels_last=True).to(device)
+    extractor = Extractor(
+        module, transform, config.get("point"), config.batch_size, config.num_workers, watch=_with_bar
+    )
+    return Looking(extractor, settings, title, folder, config.run is not None)
+
+
+def _with_data(settings: DictConfig, config: DictConfig) -> DictConfig:
+    """The run's settings with the dataset of the command line, or with the run's own where ``data_dir`` says."""
+    before = settings.data_dir
+    settings.data_dir = config.data_dir = before if config.data_dir is None else config.data_dir
+    if config.data is not None:
+        settings.data = OmegaConf.to_container(config.data, resolve=True)
+    elif config.data_dir != before:
+        settings.data = {key: networks.moved(value, before, config.data_dir) for key, value in settings.data.items()}
+    return settings
+
+
+def part(source: Source, name: str) -> Split:
+    """Return a split that the verb needs.
+
+    Raises:
+        InputError: the dataset lacks it.
+    """
+    if name not in source.splits:
+        raise InputError(f"split {name!r}: the dataset has {', '.join(source.splits)} only; choose other data=...")
+    return source.split(name)
+
+
+def classes_asked(given: Sequence[int | str] | None, names: Sequence[str] | None, count: int) -> list[int]:
+    """Return the labels of classes given by name or index; all of them where none is given.
+
+    Raises:
+        InputError: an unknown one.
+    """
+    if given is None:
+        return list(range(count))
+    index = {name: label for label, name in enumerate(names or ())}
+    found = []
+    for word in given:
+        label = word if isinstance(word, int) else index.get(str(word))
+        if label is None:
+            raise unknown("class", str(word), index)
+        if not 0 <= label < count:
+            raise InputError(f"class {label}: the network has the classes 0..{count - 1}")
+        found.append(label)
+    return list(dict.fromkeys(found))
+
+
+def one_protocol(config: DictConfig) -> Protocol:
+    """Return the protocol whose boxes are used.
+
+    Raises:
+        InputError: none or several, a threshold out of range, or none given where the protocol has no fixed one.
+    """
+    found = list(build.build_protocols(config).values())
+    if len(found) != 1:
+        raise InputError(f"protocol: expected one, whose boxes are used, got {len(found)}")
+    if config.threshold is not None and not 0 <= config.threshold < 1:
+        raise InputError(f"threshold: expected a number in [0, 1), got {config.threshold}")
+    if config.threshold is None and found[0].fixed_threshold is None and found[0].origins != ("fixed",):
+        raise InputError(f"protocol={found[0].name} has no fixed threshold: give threshold=..., such as 0.2")
+    return found[0]
+
+
+def output_folder(out: str | None, parent: Path, verb: str) -> Path:
+    """Make the folder for results: ``out``, or a new one in the run's folder; see `check_out`."""
+    check_out(out)
+    if out is None:
+        return runs.new_folder(parent, verb)
+    folder = Path(out)
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+def check_out(out: str | None) -> None:
+    """Refuse, before any work is done, a folder that is not empty.
+
+    Raises:
+        InputError: it is not.
+    """
+    folder = Path(out or "")
+    if out is not None and folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise InputError(f"{folder} is not an empty folder: choose another out=...")
+
+
+def _with_bar(batches: Iterable[Batch], what: str, count: int) -> Iterable[Batch]:
+    return track(batches, what, count, transient=True, console=Console(stderr=True), disable=not sys.stderr.isatty())

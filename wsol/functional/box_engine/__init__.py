@@ -1,0 +1,1 @@
+"""The compiled engine behind `wsol.functional.boxes`; private."""

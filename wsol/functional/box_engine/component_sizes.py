@@ -1,0 +1,162 @@
+"""The largest component at each cut, by sizes that add up, from one sweep over all pixels.
+
+Pixels are added by falling level as in `wsol.functional.box_engine.padded_map`, and each adds to the size of its
+component:
+one pixel, or some area. Twice the area of the polygon through the centres of the border pixels of a component *without
+holes* is a sum over all blocks of 2 x 2 pixels: 1 where the component has three of them, 2 where it has all four. So a
+pixel adds one for each of the four blocks around it where two or three of the others are there before.
+
+Components with their holes filled in are those of another map: of the map flooded from outside, where each pixel is
+raised to the lowest level at which water reaches it through side neighbours. It has no holes, and at every cut the
+components that the map has outside its holes, filled in.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from wsol.functional.box_engine.compiled import Scratch, compiled, inlined
+from wsol.functional.box_engine.component_tree import GROUPS_8
+from wsol.functional.box_engine.padded_map import compare, pad
+
+U = np.uint64
+
+PIXELS = np.ones(256, np.uint32)
+"""What a pixel adds to the number of pixels, for each mask of its earlier neighbours."""
+
+AREA = np.array(
+    [sum((mask * 257 >> corner & 7).bit_count() >= 2 for corner in (0, 2, 4, 6)) for mask in range(256)], np.uint32
+)
+"""What it adds to twice the area."""
+
+_scratch = Scratch()
+
+
+def largest(levels: np.ndarray, rank: np.ndarray, num_cuts: int, by_area: bool) -> np.ndarray:
+    """The box of the largest component at each cut.
+
+    Args:
+        levels: uint16 (H, W); the upper byte is the level.
+        rank: int32 (256,), above how many of the cuts the pixels of each level are.
+        num_cuts: how many cuts there are.
+        by_area: whether size is the area within the outer contour (of equal ones the component that begins last, in
+            reading order, is taken), else the number of pixels (the one that begins first).
+
+    Returns:
+        int64 (L, 4) x, y, width, height for each cut; zeros where no pixel is above it.
+    """
+    padded, _ = pad(rank.astype(np.uint16)[levels >> 8])  # values are now 1 + the number of cuts below
+    if by_area:
+        _flood(padded, num_cuts, _scratch.take("following", np.uint32, len(padded.values)))
+        compare(padded)
+    names = ("order", "parent", "total", "begins")
+    order, parent, total, begins = (_scratch.take(name, np.uint32, levels.size + 1) for name in names)
+    ends = _sort(padded, num_cuts, order)
+    boxes = _scratch.take("boxes", np.int32, 4 * levels.size).reshape(-1, 4)
+    out = np.zeros((num_cuts, 4), np.int64)
+    gain = AREA if by_area else PIXELS
+    _sweep(padded, *GROUPS_8, gain, by_area, order, ends, parent, total, begins, boxes, out)
+    return out
+
+
+@compiled
+def _flood(padded, num_cuts, following):
+    """Raise each pixel to the lowest value at which water reaches it from outside."""
+    values, reached, ring, last = padded.values, padded.earlier, padded.ring, padded.height - 1
+    wet = np.zeros(num_cuts + 2, np.uint32)  # for each value the first of a chain of pixels to flow on from
+    for y in range(padded.height):
+        begin = (y + 1 << np.int64(padded.shift)) + padded.left
+        end = begin + padded.width
+        reached[begin:end] = 0
+        for p in range(begin, end):
+            if y == 0 or y == last or p == begin or p == end - 1:
+                reached[p], following[p], wet[values[p]] = 1, wet[values[p]], p
+    for value in range(1, num_cuts + 2):
+        while wet[value]:
+            position = U(wet[value])
+            wet[value] = following[position]
+            for side in (0, 2, 4, 6):
+                q = position + ring[side]
+                if not reached[q]:
+                    values[q] = max(values[q], value)
+                    reached[q], following[q], wet[values[q]] = 1, wet[values[q]], q
+
+
+@compiled
+def _sort(padded, num_cuts, order):
+    """Fill in positions by falling value, equal ones in reading order. Returns where the pixels of each value end."""
+    ends = np.zeros(num_cuts + 2, np.int64)
+    for y in range(padded.height):
+        begin = (y + 1 << np.int64(padded.shift)) + padded.left
+        for value in padded.values[begin : begin + padded.width]:
+            ends[num_cuts + 2 - value] += 1
+    for i in range(1, num_cuts + 2):
+        ends[i] += ends[i - 1]
+    for y in range(padded.height):
+        begin = (y + 1 << np.int64(padded.shift)) + padded.left
+        for p in range(begin, begin + padded.width):
+            i = num_cuts + 1 - padded.values[p]
+            order[ends[i]] = p
+            ends[i] += 1
+    return ends
+
+
+@compiled
+def _sweep(padded, groups, members, gain, last_wins, order, ends, parent, total, begins, boxes, out):
+    """Add pixels, and fill in the box of the largest component at each cut."""
+    earlier, labels, ring, stride, one = padded.earlier, padded.labels, padded.ring, U(1) << padded.shift, np.uint32(1)
+    components, winner, most, tied, done = np.uint32(0), np.uint32(0), np.int64(-1), False, 0
+    for k in range(len(out)):
+        for i in range(done, ends[k]):
+            p = U(order[i])
+            x, y = np.int32(p & (stride - U(1))) - np.int32(padded.left), np.int32(p >> padded.shift) - np.int32(1)
+            mask = earlier[p]
+            if groups[mask] == 0:
+                root, components = components, components + one
+                parent[root], total[root], begins[root] = root, 0, p
+                boxes[root, 0], boxes[root, 1], boxes[root, 2], boxes[root, 3] = x, y, x, y
+            else:
+                root = _find(parent, labels[p + ring[members[mask, 0]]])
+            for group in range(1, groups[mask]):
+                lost = _find(parent, labels[p + ring[members[mask, group]]])
+                if lost != root:
+                    if total[lost] > total[root]:
+                        root, lost = lost, root
+                    parent[lost] = root
+                    winner = root if winner == lost else winner
+                    total[root] += total[lost]
+                    begins[root] = min(begins[root], begins[lost])
+                    _extend(boxes[root], boxes[lost, 0], boxes[lost, 1], boxes[lost, 2], boxes[lost, 3])
+            labels[p] = root
+            total[root] += gain[mask]
+            begins[root] = min(begins[root], p)
+            _extend(boxes[root], x, y, x, y)
+            if total[root] > most:
+                winner, most, tied = root, np.int64(total[root]), False
+            elif total[root] == most and root != winner:
+                tied = True
+        done = ends[k]
+        if tied:
+            tied = False
+            for other in range(components):
+                if parent[other] == other and total[other] == most and other != winner:
+                    tied = True
+                    if (begins[other] > begins[winner]) == last_wins:
+                        winner = np.uint32(other)
+        if done:
+            box, row = boxes[winner], out[len(out) - 1 - k]
+            row[0], row[1], row[2], row[3] = box[0], box[1], box[2] - box[0] + 1, box[3] - box[1] + 1
+
+
+@inlined
+def _find(parent, component):
+    """The component that this one has become part of."""
+    while parent[component] != component:
+        parent[component] = parent[parent[component]]
+        component = parent[component]
+    return component
+
+
+@inlined
+def _extend(box, x0, y0, x1, y1):
+    box[0], box[1], box[2], box[3] = min(box[0], x0), min(box[1], y0), max(box[2], x1), max(box[3], y1)

@@ -1,0 +1,189 @@
+"""Which component has the contour of largest area, at each cut, mostly without looking at a contour.
+
+``cv2.contourArea`` of an outer contour is that of the polygon through the centres of the component's border pixels,
+holes filled in. The contour around a hole never wins: it lies within the outer contour of the component that it is a
+hole of, which is at least as large and comes first. Of equal ones OpenCV's first wins, which is that of the component
+whose first pixel in reading order comes **last** (OpenCV prepends what it finds).
+
+Of the nodes of `wsol.functional.box_engine.component_tree` alive at a cut, the one of largest area is wanted. Areas
+are bounded
+
+- above by that of the box, ``(x1 - x0) (y1 - y0)``;
+- above by the area that the component, or what it has become part of, is found to have at a later cut;
+- below, for the largest, by the area that the largest had at an earlier cut: components only grow.
+
+Contours are traced only where more than one node may be the largest. A tie counts as such, so after each trace the
+position in reading order is known as well. Where nearly everything is a component of its own, that takes longer than to
+add up all areas (`wsol.functional.box_engine.component_sizes`): the search gives up when its budget of steps is spent.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+from wsol.functional.box_engine.compiled import Scratch, compiled
+from wsol.functional.box_engine.padded_map import Padded
+
+U = np.uint64
+
+DX, DY = np.array([1, 1, 0, -1, -1, -1, 0, 1]), np.array([0, -1, -1, -1, 0, 1, 1, 1])
+"""Steps to the eight neighbours, as numbered in `wsol.functional.box_engine.padded_map.Padded`."""
+
+FARTHEST = 128
+"""How many cuts ahead an area is looked at, at most."""
+
+STEPS_A_PIXEL = 4
+"""The budget, for each pixel of the map."""
+
+
+class Bounds(NamedTuple):
+    """What is known of the area of each node, int64."""
+
+    ceiling: np.ndarray
+    """Twice the area is at most this ..."""
+    until: np.ndarray
+    """... up to and including this time, for the node itself and for what contains it then."""
+    ahead: np.ndarray
+    """How many cuts to look ahead next."""
+
+
+_scratch = Scratch()
+
+
+def largest_contours(nodes: np.ndarray, padded: Padded, cuts: np.ndarray) -> np.ndarray | None:
+    """The box around the contour of largest area at each cut.
+
+    Args:
+        nodes: the foreground's, from `wsol.functional.box_engine.component_tree.grow`.
+        padded: the map of that.
+        cuts: int64 (L,) ascending.
+
+    Returns:
+        int64 (L, 4) x, y, width, height, zeros where no pixel is above the cut; or None if the budget is spent.
+    """
+    boxes = np.zeros((len(cuts), 4), np.int64)
+    bounds = Bounds(*(_scratch.take(name, np.int64, len(nodes)) for name in Bounds._fields))
+    candidates = _scratch.take("candidates", np.int64, len(nodes))
+    lowest = (cuts + 1 << 8) + 1  # in padded.values, of the pixels above each cut
+    budget = STEPS_A_PIXEL * padded.height * padded.width
+    found = _search(nodes, padded.values, padded.ring, lowest[::-1], candidates, bounds, budget, boxes[::-1])
+    return boxes if found else None
+
+
+@compiled
+def _search(nodes, values, ring, lowest, candidates, bounds, budget, boxes):
+    """Fill in the box at each time; ``lowest`` is the lowest value there then. Returns whether the budget suffices."""
+    born, num, leader, most = 0, 0, -1, 0  # twice the area of the largest is `most` or more, from now on
+    for now in range(len(lowest)):
+        while born < len(nodes) and nodes[born].birth == now:
+            candidates[num], bounds.until[born], bounds.ahead[born] = born, -1, 4
+            born, num = born + 1, num + 1
+        leader = _alive(nodes, leader, now)
+        num, awake, last = _renew(nodes, candidates, num, bounds, now, most)
+        if awake == 1 or leader < 0:
+            leader = last
+        if awake > 1:
+            top = candidates[:num]
+            leader, most, steps = _compare(nodes, values, ring, lowest, top, bounds, now, leader, most)
+            budget -= steps
+        budget -= num
+        if budget < 0:
+            return False
+        if leader >= 0:
+            node, box = nodes[leader], boxes[now]
+            box[0], box[1], box[2], box[3] = node.x0, node.y0, node.x1 - node.x0 + 1, node.y1 - node.y0 + 1
+    return True
+
+
+@compiled
+def _renew(nodes, candidates, num, bounds, now, most):
+    """Drop candidates that are no more or too small for ever. Returns how many are left, may lead, and one of these."""
+    for part in candidates[:num]:
+        whole = _alive(nodes, part, now)
+        if whole != part and bounds.until[part] > bounds.until[whole]:
+            bounds.until[whole], bounds.ceiling[whole] = bounds.until[part], bounds.ceiling[part]
+            bounds.ahead[whole] = bounds.ahead[part]
+    kept, awake, last = 0, 0, -1
+    for node in candidates[:num]:
+        if nodes[node].end > now and _box_area(nodes[node]) >= most:
+            candidates[kept] = node
+            kept += 1
+            if bounds.until[node] < now or bounds.ceiling[node] >= most:
+                awake, last = awake + 1, node
+    return kept, awake, last
+
+
+@compiled
+def _compare(nodes, values, ring, lowest, candidates, bounds, now, leader, most):
+    """Find the largest by tracing. Returns it, twice its area, and the number of steps."""
+    most, first, total = _trace(values, ring, U(nodes[leader].top), lowest[now])
+    for node in candidates:
+        if node == leader or _box_area(nodes[node]) < most:
+            continue
+        if bounds.until[node] >= now and bounds.ceiling[node] < most:
+            continue
+        then, top = min(now + bounds.ahead[node], len(lowest) - 1), U(nodes[node].top)
+        area, _, steps = _trace(values, ring, top, lowest[then])
+        total += steps
+        if 0 <= area < most:
+            bounds.until[node], bounds.ceiling[node] = then, area
+            bounds.ahead[node] = min(2 * bounds.ahead[node], FARTHEST)
+            continue
+        bounds.ahead[node] = max(bounds.ahead[node] // 2, 1)
+        area, begin, steps = _trace(values, ring, top, lowest[now])
+        total += steps
+        if area > most or (area == most and begin > first):
+            leader, most, first = node, area, begin
+    return leader, most, total
+
+
+@compiled
+def _box_area(node):
+    """Twice the area of the box: no contour in it has more."""
+    return 2 * np.int64(node.x1 - node.x0) * np.int64(node.y1 - node.y0)
+
+
+@compiled
+def _alive(nodes, node, now):
+    """The node that contains this one now."""
+    while node >= 0 and nodes[node].end <= now:
+        node = nodes[node].after
+    return node
+
+
+@compiled
+def _trace(values, ring, pixel, lowest):
+    """Follow the border above a pixel, counterclockwise.
+
+    Args:
+        values: of the padded map.
+        ring: of the padded map.
+        pixel: its position. Where the pixel above it counts as well, that one is taken, and so on.
+        lowest: value of the lowest pixels that count.
+
+    Returns:
+        Twice the area within the border, negative if it is one around a hole; the first position on it in reading
+        order; the number of steps.
+    """
+    seven, steps = U(7), 1
+    while values[pixel + ring[2]] >= lowest:
+        pixel, steps = pixel + ring[2], steps + 1
+    start, direction = pixel, U(3)
+    while values[pixel + ring[direction & seven]] < lowest:
+        direction += U(1)
+        if direction == U(10):  # all around
+            return 0, pixel, steps
+    direction &= seven
+    first, first_direction, y, area = pixel, direction, 0, 0
+    while True:
+        dx, dy = DX[direction], DY[direction]
+        area += (2 * y + dy) * dx
+        y, pixel, steps = y + dy, pixel + ring[direction], steps + 1
+        first = min(first, pixel)
+        direction = direction + seven - (direction & U(1)) & seven  # what lies before is known to be lower
+        while values[pixel + ring[direction]] < lowest:
+            direction = direction + U(1) & seven
+        if pixel == start and direction == first_direction:
+            return area, first, steps

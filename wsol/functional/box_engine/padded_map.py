@@ -1,0 +1,153 @@
+"""A map in a frame of padding, its pixels in order, and the few of them that can change a box.
+
+**Order.** Sort the pixels of a map by falling value, equal ones in reading order. At a threshold, a first part of that
+order is the foreground; add pixel after pixel, and a pixel joins the components of its neighbours that are *earlier*.
+
+**Events.** The earlier neighbours of a pixel form *groups* that are connected around it. A pixel is an *event* if there
+is no group (it begins a component) or several (it may join components); or if neither its left nor its right neighbour
+is earlier (a *row peak*), or neither the upper nor the lower one (a *column peak*). No other pixel can change a
+component's box: it joins one component only, which has a pixel beside it and one above or below it, so the box reaches
+its column and its row already. The same holds for the background, whose components have 4 neighbours and take in pixels
+in the opposite order: there, "earlier" neighbours are the later ones. A smooth map of 224 x 224 has some 2,000 events
+of either kind among 50,176 pixels.
+
+Values have 16 bits, of which thresholds look at the upper 8, the *level*. The order within a level is free. With the
+next 8 bits of the map in the lower ones, most plateaus, all of whose rows have peaks, disappear.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+from wsol.functional.box_engine.compiled import Scratch, compiled
+
+U = np.uint64
+
+LEFT = 8
+"""Columns of padding on the left, so that each row begins with a 64-bit word of masks."""
+
+
+class Padded(NamedTuple):
+    """A map in a frame of padding, `LEFT` columns on the left and at least one pixel elsewhere, flattened.
+
+    A row has ``1 << shift`` pixels: the *position* of a pixel is ``(y + 1 << shift) + x + LEFT``. Neighbours are
+    numbered counterclockwise from 0, east; even ones share a side with the pixel. A mask has a bit for each of them.
+    """
+
+    height: int
+    width: int
+    left: int
+    shift: np.uint64
+    ring: np.ndarray
+    """uint64 (8,): what to add to a position for each neighbour's."""
+    values: np.ndarray
+    """uint16: value + 1; 0 in the padding, which therefore is later than every pixel."""
+    earlier: np.ndarray
+    """uint8 mask: which neighbours come earlier in the order of falling values; 255 in the padding."""
+    events: np.ndarray
+    """uint8: bit 0, event of the foreground's tree; bit 1, of the background's, which all padding is."""
+    labels: np.ndarray
+    """uint32: component of each event that was swept; 0, all that is outside, in the padding."""
+
+
+_scratch = Scratch()
+
+
+def pad(levels: np.ndarray) -> tuple[Padded, float]:
+    """Pad a map, compare each pixel with its neighbours, and mark the events of both kinds.
+
+    Args:
+        levels: uint16 (H, W).
+
+    Returns:
+        The padded map, whose arrays are the thread's: its next call overwrites them. And which part of the pixels are
+        events of the foreground.
+    """
+    if levels.shape not in _scratch.kept:
+        height, width = levels.shape
+        shift = (width + LEFT).bit_length()
+        names = (("values", np.uint16), ("earlier", np.uint8), ("events", np.uint8), ("labels", np.uint32))
+        arrays = (_scratch.take(name, dtype, (height + 2) << shift) for name, dtype in names)
+        _scratch.kept = {levels.shape: Padded(height, width, LEFT, U(shift), _ring(shift), *arrays)}
+    padded = _scratch.kept[levels.shape]
+    return padded, _pad(levels, padded) / levels.size
+
+
+def _ring(shift: int) -> np.ndarray:
+    stride = 1 << shift
+    offsets = (1, 1 - stride, -stride, -stride - 1, -1, stride - 1, stride, stride + 1)
+    return np.array(offsets, np.int64).astype(U)  # unsigned sums wrap around
+
+
+@compiled
+def _pad(levels, padded):
+    """Fill in all but the labels. Returns the number of the foreground's events."""
+    height, width = levels.shape
+    values, labels, stride = padded.values, padded.labels, np.int64(1 << padded.shift)
+    values[:stride] = values[(height + 1) * stride :] = 0
+    labels[:stride] = labels[(height + 1) * stride :] = 0
+    for y in range(height):
+        row = (y + 1) * stride
+        begin, end = row + LEFT, row + LEFT + width
+        values[row:begin] = values[end : row + stride] = 0
+        labels[row:begin] = labels[end : row + stride] = 0
+        inside = values[begin:end]
+        for x in range(width):
+            inside[x] = min(levels[y, x], 65534) + 1  # 65534 and 65535 are of one level
+    compare(padded)
+    return _mark_events(padded.earlier, padded.events)
+
+
+@compiled
+def compare(padded):
+    """Fill in `Padded.earlier`: neighbours of greater value, or of the same and before in reading order."""
+    values, earlier, width, stride = padded.values, padded.earlier, padded.width, np.int64(1 << padded.shift)
+    earlier[:] = 255
+    for y in range(padded.height):
+        begin = (y + 1) * stride + LEFT
+        above = values[begin - stride - 1 : begin - stride + width + 1]
+        here = values[begin - 1 : begin + width + 1]
+        below = values[begin + stride - 1 : begin + stride + width + 1]
+        inside = earlier[begin : begin + width]
+        for x in range(width):
+            value = here[x + 1]
+            inside[x] = (
+                np.uint8(here[x + 2] > value)
+                | np.uint8(above[x + 2] >= value) << np.uint8(1)
+                | np.uint8(above[x + 1] >= value) << np.uint8(2)
+                | np.uint8(above[x] >= value) << np.uint8(3)
+                | np.uint8(here[x] >= value) << np.uint8(4)
+                | np.uint8(below[x] > value) << np.uint8(5)
+                | np.uint8(below[x + 1] > value) << np.uint8(6)
+                | np.uint8(below[x + 2] > value) << np.uint8(7)
+            )
+
+
+@compiled
+def _mark_events(earlier, events):
+    """Fill in `Padded.events` from `Padded.earlier`, eight bytes at a time. Returns how many the foreground has."""
+    masks, marks, num = earlier.view(U), events.view(U), U(0)
+    for i in range(len(masks)):
+        above = _is_event(masks[i], True)
+        marks[i] = above | _is_event(~masks[i], False) << U(1)
+        num += above * U(0x0101010101010101) >> U(56)  # the sum of the bytes
+    return num
+
+
+@compiled
+def _is_event(mask, sides_touch):
+    """For each of eight masks of earlier neighbours: 1 if the pixel is an event, else 0."""
+    ones, sides = U(0x0101010101010101), U(0x5555555555555555)
+    next1 = mask >> U(1) & ~(ones << U(7)) | (mask & ones) << U(7)  # bit k is the neighbour after k
+    next2 = next1 >> U(1) & ~(ones << U(7)) | (next1 & ones) << U(7)
+    if sides_touch:  # a group begins where a side is absent and one of the next two is there
+        begins = ~mask & (next1 | next2) & sides
+    else:  # a group ends at a side that is there, unless both of the next two are
+        begins = mask & ~(next1 & next2) & sides
+    pairs = (begins & ones * U(17)) + (begins >> U(2) & ones * U(17))
+    number = (pairs & ones * U(15)) + (pairs >> U(4) & ones * U(15))
+    several = number >> U(1) | number >> U(2)
+    no_peak = mask | mask >> U(4) & ones * U(15)  # bit 0: east or west; bit 2: north or south
+    return (several | ~no_peak | ~no_peak >> U(2)) & ones

@@ -1,0 +1,87 @@
+"""metrics.csv: one row per logged step, appended as training goes, whole again after a resume."""
+
+from __future__ import annotations
+
+import csv
+import io
+from argparse import Namespace
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from pytorch_lightning.loggers.logger import Logger
+from pytorch_lightning.utilities.rank_zero import rank_zero_only
+
+from wsol.runs.folder import write_text
+
+
+class MetricsCsv(Logger):
+    """A Lightning logger that keeps the rows of earlier starts of the same run.
+
+    Columns are ``epoch``, ``step`` and every metric seen so far; a metric not logged at a step is empty. When a run
+    goes on from a checkpoint, rows of steps that the checkpoint does not include are dropped, for they are made again.
+
+    Args:
+        file: where to write.
+    """
+
+    def __init__(self, file: Path) -> None:
+        super().__init__()
+        self.file = file
+        self.rows: list[dict[str, str]] = []
+        if file.exists():
+            with file.open(encoding="utf-8", newline="") as lines:
+                self.rows = [{k: v for k, v in row.items() if v} for row in csv.DictReader(lines)]
+
+    @property
+    def name(self) -> str:
+        """Lightning's name for it."""
+        return ""
+
+    @property
+    def version(self) -> str:
+        """Lightning's version for it."""
+        return ""
+
+    @property
+    def save_dir(self) -> str:
+        """The run folder, which Lightning takes for its own files."""
+        return str(self.file.parent)
+
+    def restart(self, step: int) -> None:
+        """Drop the rows after optimizer step ``step``, where training goes on."""
+        self.rows = [row for row in self.rows if int(row["step"]) < step]
+
+    @rank_zero_only
+    def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
+        """Add the values to the row of this step."""
+        values = {name: _text(value) for name, value in metrics.items()}
+        key = str(step if step is not None else len(self.rows))
+        if self.rows and self.rows[-1]["step"] == key:
+            self.rows[-1].update(values)
+        else:
+            self.rows.append({"step": key, **values})
+
+    @rank_zero_only
+    def log_hyperparams(self, params: dict[str, Any] | Namespace, *args: Any, **kwargs: Any) -> None:
+        """Nothing: config.yaml has them."""
+
+    @rank_zero_only
+    def save(self) -> None:
+        """Write the file."""
+        names = sorted({name for row in self.rows for name in row} - {"epoch", "step"})
+        text = io.StringIO()
+        writer = csv.DictWriter(text, ["epoch", "step", *names], lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(self.rows)
+        write_text(self.file, text.getvalue())
+
+    @rank_zero_only
+    def finalize(self, status: str) -> None:
+        """Write the file a last time."""
+        self.save()
+
+
+def _text(value: float) -> str:
+    number = float(value)
+    return str(int(number)) if number.is_integer() and abs(number) < 1e15 else f"{number:.6g}"

@@ -1,0 +1,135 @@
+"""Weights & Biases: the only file that imports wandb."""
+
+from __future__ import annotations
+
+import netrc
+import os
+import secrets
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import wandb
+from omegaconf import DictConfig, OmegaConf
+from pytorch_lightning.loggers import WandbLogger
+from pytorch_lightning.utilities.rank_zero import rank_zero_only
+
+from wsol.errors import InputError
+from wsol.functional.error_kinds import error_kind
+from wsol.loggers.base import Chart, RunLogger
+from wsol.runs.folder import is_first_process
+from wsol.types import Picture
+
+ID_FILE = "wandb_id.txt"
+HOST = "api.wandb.ai"
+
+
+class PictureLogger(WandbLogger, RunLogger):
+    """Lightning's wandb logger that also takes pictures, curves and results.json, and ends the wandb run with ours.
+
+    Args:
+        images: how many judged images to show with their true and predicted boxes.
+        arguments: those of Lightning's `WandbLogger`.
+    """
+
+    def __init__(self, images: int, **arguments: Any) -> None:
+        super().__init__(**arguments)
+        self.images = images
+
+    @rank_zero_only
+    def log_judged(
+        self, split: str, pictures: Sequence[Picture], charts: Mapping[str, Chart], classes: Sequence[str]
+    ) -> None:
+        """Show judged images with boxes, and charts as tables, plotted where they are lines."""
+        shown: dict[str, Any] = {}
+        if pictures and self.images:
+            step = max(len(pictures) / self.images, 1)  # spread over the split, as the pictures are
+            chosen = [pictures[int(i * step)] for i in range(min(self.images, len(pictures)))]
+            shown[f"{split}/localization"] = [_image(picture, classes) for picture in chosen]
+        for name, chart in charts.items():
+            table = wandb.Table(columns=list(chart.columns), data=[list(row) for row in chart.rows])
+            if chart.plotted:
+                line, x, y = chart.columns
+                shown[f"{split}/{name}"] = wandb.plot.line(table, x, y, stroke=line, title=chart.title)
+            else:
+                shown[f"{split}/{name}"] = table
+        if shown:
+            self.experiment.log(shown)
+
+    @rank_zero_only
+    def finish_run(self, folder: Path) -> None:
+        """Upload results.json and end the run, so that the next job of a multirun starts its own."""
+        self.experiment.save(str(folder / "results.json"), base_path=str(folder), policy="now")
+        wandb.finish()
+
+
+def logger(
+    folder: Path, config: DictConfig, project: str, entity: str | None, offline: bool, tags: Sequence[str], images: int
+) -> PictureLogger:
+    """Return the logger of one run; a resumed run goes on under the same id.
+
+    Args:
+        folder: the run folder, where wandb keeps its files too.
+        config: uploaded as the run's config.
+        project: wandb project.
+        entity: wandb user or team; None takes the default one.
+        offline: keep everything in the run folder; needs no account (``wandb sync`` uploads it later).
+        tags: of the run.
+        images: how many judged images to show with predicted and true boxes.
+
+    Raises:
+        InputError: no account is set up and ``offline`` is false.
+    """
+    offline = offline or os.environ.get("WANDB_MODE", "") in ("offline", "dryrun", "disabled")
+    if not offline and not has_account():
+        raise InputError(
+            "logger=wandb: no account is set up; run `wandb login`, or keep it local with logger.offline=true"
+        )
+    if wandb.run is not None:
+        wandb.finish(exit_code=1)  # of an earlier job of this process, which failed; it would be gone on with
+    file = folder / ID_FILE
+    if not file.exists() and is_first_process():  # the one that talks to wandb
+        file.write_text(secrets.token_hex(4), encoding="utf-8")
+    return PictureLogger(
+        images,
+        project=project,
+        entity=entity,
+        name=f"{config.name}-seed{config.seed}",
+        id=file.read_text(encoding="utf-8").strip() if file.exists() else None,
+        offline=offline,
+        save_dir=str(folder),
+        tags=list(tags),
+        config=OmegaConf.to_container(config, resolve=True),
+    )
+
+
+def has_account() -> bool:
+    """Whether wandb will find a key: WANDB_API_KEY, or an entry of .netrc as ``wandb login`` writes it."""
+    if os.environ.get("WANDB_API_KEY"):
+        return True
+    try:
+        return netrc.netrc().authenticators(os.environ.get("WANDB_HOST", HOST)) is not None
+    except (OSError, netrc.NetrcParseError):
+        return False
+
+
+def _image(picture: Picture, classes: Sequence[str]) -> wandb.Image:
+    def entry(box: np.ndarray, kind: int, caption: str) -> dict[str, Any]:
+        corners = {name: float(value) for name, value in zip(("minX", "minY", "maxX", "maxY"), box, strict=True)}
+        return {"position": corners, "domain": "pixel", "class_id": kind, "box_caption": caption}
+
+    label, guess = classes[picture.label], classes[picture.predicted_label]
+    true = [entry(box, 0, label) for box in picture.true_boxes]
+    predicted = entry(picture.predicted_box, 1, f"{guess}, IoU {picture.iou:.2f}")
+    verdict = error_kind(
+        picture.predicted_box,
+        picture.true_boxes,
+        box_right=picture.iou >= 0.5,
+        class_right=picture.label == picture.predicted_label,
+    )
+    return wandb.Image(
+        picture.image,
+        caption=f"{verdict}: {label}, predicted {guess}, IoU {picture.iou:.2f} ({picture.image_id})",
+        boxes={"boxes": {"box_data": [*true, predicted], "class_labels": {0: "true", 1: "predicted"}}},
+    )

@@ -1,0 +1,317 @@
+"""What every backbone must keep to, as checks that can be run on anyone's: each passes, or says what to mend."""
+
+from __future__ import annotations
+
+import copy
+import inspect
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+from typing import NamedTuple
+
+import timm
+import torch
+from torch import Tensor, nn
+
+from wsol.backbones.base import Backbone
+from wsol.backbones.resnet import ResNet
+from wsol.backbones.timm import Timm
+from wsol.errors import InputError, first_line
+from wsol.heads.gap import GapHead
+from wsol.models.localizer import Localizer
+
+CLASSES = 5
+SIDES = (96, 128)
+"""Height and width of the images of most checks, pixels; grown to what the network asks for at least."""
+BF16_TOLERANCE = 0.1
+"""Largest difference of bfloat16 to float32 features, in standard deviations, on average."""
+
+
+class Checked(NamedTuple):
+    """How a check ended."""
+
+    name: str
+    passed: bool
+    said: str
+    """What was found; of a failed check also what to do."""
+
+
+class Broken(Exception):
+    """A check failed; the message says what was found and what to do."""
+
+
+def contract(make: partial[Backbone], *, speed: bool = True) -> Iterator[Checked]:
+    """Run every check on the backbone that ``make()`` builds; its keyword ``weights`` may be given a file."""
+    torch.manual_seed(0)
+    backbone = make()
+    if not isinstance(backbone, Backbone):
+        kind = type(backbone).__name__
+        yield Checked("is a Backbone", False, f"{kind} is none: derive it from wsol.backbones.base.Backbone")
+        return
+    yield Checked("is a Backbone", True, type(backbone).__name__)
+    checks: list[tuple[str, Callable[[], str]]] = [
+        ("points and aliases", lambda: points(backbone)),
+        ("channels and strides", lambda: strides(backbone)),
+        ("taps and edits", lambda: edits(backbone)),
+        ("smallest input", lambda: smallest(backbone)),
+        ("strict weights", lambda: weights(make)),
+        ("gradients everywhere", lambda: gradients(backbone)),
+        ("images do not see each other", lambda: independence(backbone)),
+        ("map's mean plus bias is the score", lambda: identity(backbone)),
+        ("distributed training", lambda: distributed(backbone)),
+        ("bfloat16", lambda: bfloat16(backbone)),
+        ("channels last", lambda: channels_last(backbone)),
+        ("preprocessing", lambda: preprocessing(backbone)),
+    ]
+    for name, check in [*checks, *([("speed", lambda: against_resnet50(backbone))] if speed else [])]:
+        torch.manual_seed(0)
+        try:
+            said = check()
+        except Broken as broken:
+            yield Checked(name, False, str(broken))
+        except Exception as error:  # whatever foreign code raises is what the check found
+            yield Checked(name, False, f"{type(error).__name__}: {first_line(error)}")
+        else:
+            yield Checked(name, True, said)
+
+
+def images(backbone: Backbone, count: int = 2) -> Tensor:
+    """Random images float32 (N, 3, H, W) that the backbone takes."""
+    height, width = (max(side, -(-backbone.min_size // 32) * 32) for side in SIDES)
+    fixed = [height, width]
+    generator = torch.Generator().manual_seed(1)
+    return torch.randn(count, 3, *fixed, generator=generator)
+
+
+def localizer(backbone: Backbone) -> Localizer:
+    """The backbone, copied, under CAM's head."""
+    return Localizer(copy.deepcopy(backbone), partial(GapHead), num_classes=CLASSES)
+
+
+def points(backbone: Backbone) -> str:
+    """``last`` comes last, the aliases are three and go from fine to coarse."""
+    names = list(backbone.points)
+    if not names or names[-1] != "last":
+        raise Broken("the points do not end with `last`: call self.declare(steps, aliases) in __init__")
+    if list(backbone.aliases) != list(Backbone.ALIASES):
+        raise Broken(
+            f"aliases are {list(backbone.aliases)}: declare(..., aliases=(early, mid, late)) with names of steps"
+        )
+    if lost := [name for name in backbone.aliases.values() if name not in backbone.points]:
+        raise Broken(f"alias {lost[0]!r} names no step: aliases take names of steps")
+    found = [backbone.points[name].stride for name in backbone.aliases.values()]
+    if found != sorted(found):
+        raise Broken(f"early, mid and late have strides {found}: name points in the order of the forward pass")
+    return f"{len(names)} points; early, mid, late: {', '.join(backbone.aliases.values())}"
+
+
+@torch.no_grad()
+def strides(backbone: Backbone) -> str:
+    """Every point has the channels and the stride that it claims, at two sizes."""
+    backbone.eval()
+    small = images(backbone, 1)
+    height, width = small.shape[2:]
+    by = 32 * max(1, max(point.stride for point in backbone.points.values()) // 32)
+    names = list(backbone.points)
+    before, after = backbone(small, taps=names), backbone(torch.randn(1, 3, height + by, width + 2 * by), taps=names)
+    for name, point in backbone.points.items():
+        if before[name].ndim != 4 or before[name].shape[1] != point.channels:
+            raise Broken(
+                f"{name} gives {tuple(before[name].shape)}, declared with {point.channels} channels: features are "
+                "(N, C, h, w); correct its Step"
+            )
+        grown = tuple(a - b for a, b in zip(after[name].shape[2:], before[name].shape[2:], strict=True))
+        if grown != (by // point.stride, 2 * by // point.stride):
+            raise Broken(
+                f"{name}: images larger by {by} x {2 * by} give maps larger by {grown[0]} x {grown[1]}, which is not "
+                f"the declared stride {point.stride}: correct its Step"
+            )
+    last, size = backbone.points["last"], tuple(before["last"].shape[2:])
+    return f"{last.channels} channels, stride {last.stride}, {size} map of {height} x {width} pixels"
+
+
+class _Halved(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return x * 0.5
+
+
+@torch.no_grad()
+def edits(backbone: Backbone) -> str:
+    """An edit changes its point and what follows, nothing before; the next forward pass is as ever."""
+    backbone.eval()
+    batch = images(backbone, 1)
+    names = list(dict.fromkeys(backbone.resolve(name) for name in backbone.points))
+    plain = backbone(batch, taps=names)
+    for place in ("early", "late"):
+        at = names.index(backbone.resolve(place))
+        edited = backbone(batch, taps=names, edits={place: _Halved()})
+        if any(not torch.equal(edited[name], plain[name]) for name in names[:at]):
+            raise Broken(f"an edit at {place} changed a point before it: features must not be altered in place")
+        if not torch.allclose(edited[names[at]], plain[names[at]] * 0.5):
+            raise Broken(f"the tap {names[at]} does not show its edit: run steps through Backbone.forward")
+        if torch.equal(edited["last"], plain["last"]):
+            raise Broken(f"an edit at {place} does not reach the last features: later steps must read what it returned")
+    if not torch.equal(backbone(batch)["last"], plain["last"]):
+        raise Broken("two forward passes of the same images differ in eval: no state may change in a forward pass")
+    return f"{len(names)} places"
+
+
+@torch.no_grad()
+def smallest(backbone: Backbone) -> str:
+    """The smallest input works, one pixel less is refused with a message."""
+    backbone.eval()
+    side = backbone.min_size
+    if backbone(torch.zeros(1, 3, side, side))["last"].numel() == 0:
+        raise Broken(f"min_size = {side} gives an empty map: raise min_size")
+    if side > 1:
+        try:
+            backbone(torch.zeros(1, 3, side - 1, side - 1))
+        except InputError:
+            return f"{side} pixels"
+        raise Broken(f"images of {side - 1} pixels are not refused though min_size is {side}: do not override _check")
+    return "any"
+
+
+def weights(make: partial[Backbone]) -> str:
+    """Its own weights load strictly from a file, and a misnamed tensor is refused."""
+    if "weights" not in _arguments(make):
+        raise Broken(
+            "takes no argument `weights`: add `weights: str | None = None` and end __init__ with self.load(...)"
+        )
+    torch.manual_seed(1)
+    one = make()
+    of_timm = isinstance(one, Timm)  # its files hold the whole model, classifier included
+    whole = timm.create_model(make.keywords["name"], **make.keywords.get("options") or {}) if of_timm else one
+    state = {key: value.clone() for key, value in whole.state_dict().items()}
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "weights.pth"
+        torch.save(state, file)
+        loaded = make(weights=str(file)).state_dict()
+        expected = make(weights=str(file)).state_dict() if of_timm else state
+        if different := [key for key, value in expected.items() if not torch.equal(loaded[key], value)]:
+            raise Broken(f"{different[0]} is not what the file says: call self.load(weights, ...) after all submodules")
+        first = next(iter(state))
+        torch.save({f"{key}_misnamed" if key == first else key: value for key, value in state.items()}, file)
+        try:
+            make(weights=str(file))
+        except InputError:
+            return f"{len(state)} tensors"
+    raise Broken(f"a file that misnames {first} was loaded in silence: use self.load, which is strict")
+
+
+def _arguments(make: partial[Backbone]) -> set[str]:
+    return set(inspect.signature(make.func).parameters)
+
+
+def gradients(backbone: Backbone) -> str:
+    """In training every parameter gets a finite gradient."""
+    model = localizer(backbone).train()
+    model(images(backbone)).logits.square().sum().backward()
+    trainable = {name: p for name, p in model.named_parameters() if p.requires_grad}
+    if lost := [name for name, p in trainable.items() if p.grad is None]:
+        raise Broken(
+            f"{len(lost)} parameters get no gradient, first {lost[0]}: delete modules that no step runs "
+            "(an unused classifier), or freeze them with requires_grad_(False)"
+        )
+    if bad := [name for name, p in trainable.items() if p.grad is not None and not p.grad.isfinite().all()]:
+        raise Broken(f"the gradient of {bad[0]} is not finite: look for a division by zero or a logarithm there")
+    return f"{sum(p.numel() for p in trainable.values()) / 1e6:.2f} M parameters, head included"
+
+
+@torch.no_grad()
+def independence(backbone: Backbone) -> str:
+    """In eval an image's scores do not depend on the others of its batch."""
+    model, batch = localizer(backbone).eval(), images(backbone)
+    together, alone = model(batch).logits, torch.cat([model(image[None]).logits for image in batch])
+    if not torch.allclose(together, alone, rtol=1e-3, atol=1e-3 * float(together.abs().max())):
+        raise Broken("an image's scores change with its batch: in eval use running statistics, and mix no images")
+    return f"largest difference {(together - alone).abs().max():.1e}"
+
+
+@torch.no_grad()
+def identity(backbone: Backbone) -> str:
+    """CAM, equations 1 and 2: the map's mean plus the bias is the class score."""
+    model, batch = localizer(backbone).eval(), images(backbone)
+    output = model(batch)
+    maps = model.maps(output, torch.arange(CLASSES).expand(len(batch), -1))
+    assert isinstance(model.head, GapHead)
+    off = (maps.mean((2, 3)) + model.head.classifier.bias - output.logits).abs().max() / output.logits.abs().max()
+    if not off < 1e-4:
+        raise Broken(
+            f"they differ by {float(off):.1e} of the largest score: the last features must be (N, C, h, w), finite"
+        )
+    return f"to {float(off):.0e}"
+
+
+def distributed(backbone: Backbone) -> str:
+    """Two training steps under DistributedDataParallel, which refuses parameters that a step leaves out."""
+    import torch.distributed as dist
+
+    if dist.is_initialized():
+        raise Broken("a process group is there already: run this check in a program of its own")
+    with tempfile.TemporaryDirectory() as folder:
+        dist.init_process_group("gloo", init_method=f"file://{folder}/group", rank=0, world_size=1)
+        try:
+            model = nn.parallel.DistributedDataParallel(localizer(backbone).train())
+            for _ in range(2):
+                model(images(backbone)).logits.square().sum().backward()
+        except RuntimeError as error:
+            raise Broken(f"{first_line(error)}: every parameter must be used in every step") from error
+        finally:
+            dist.destroy_process_group()
+    return "two steps, one process"
+
+
+@torch.no_grad()
+def bfloat16(backbone: Backbone) -> str:
+    """Under autocast the features are finite and near those of float32."""
+    backbone.eval()
+    batch = images(backbone)
+    single = backbone(batch)["last"].float()
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        half = backbone(batch)["last"].float()
+    if not half.isfinite().all():
+        raise Broken("features are not finite under bfloat16 autocast: do sums and norms in float32")
+    off = float((half - single).abs().mean() / single.std().clamp_min(1e-12))
+    if off > BF16_TOLERANCE:
+        raise Broken(f"features are {off:.2f} standard deviations off on average: keep sensitive parts in float32")
+    return f"{off:.3f} standard deviations off on average"
+
+
+@torch.no_grad()
+def channels_last(backbone: Backbone) -> str:
+    """The memory layout does not change the features."""
+    model = copy.deepcopy(backbone).eval()
+    batch = images(backbone)
+    plain = model(batch)["last"]
+    other = model.to(memory_format=torch.channels_last)(batch.contiguous(memory_format=torch.channels_last))["last"]
+    if not torch.allclose(plain, other, rtol=1e-3, atol=1e-3 * float(plain.abs().max())):
+        raise Broken("channels-last images give other features: use reshape and permute, not view, on features")
+    return "same features"
+
+
+def preprocessing(backbone: Backbone) -> str:
+    """What the images must be like is stated, and makes sense."""
+    expected = backbone.preprocessing
+    if not (len(expected.mean) == len(expected.std) == 3 and all(0 < std <= 1 for std in expected.std)):
+        raise Broken(f"mean {expected.mean}, std {expected.std}: expected three each, of values in [0, 1]")
+    if expected.size < backbone.min_size:
+        raise Broken(f"size {expected.size} is below min_size {backbone.min_size}: set preprocessing.size")
+    return f"{expected.size} pixels, {expected.interpolation}"
+
+
+def against_resnet50(backbone: Backbone, rounds: int = 2, batch: int = 2) -> str:
+    """Images a second in training beside ResNet-50, in turns; never fails."""
+    models = [localizer(backbone).train(), localizer(ResNet(50)).train()]
+    side = max(backbone.preprocessing.size, backbone.min_size)
+    pictures = [torch.randn(batch, 3, side, side), torch.randn(batch, 3, 224, 224)]
+    best = [float("inf")] * 2
+    for _ in range(rounds + 1):
+        for i, model in enumerate(models):
+            started = time.perf_counter()
+            model(pictures[i]).logits.sum().backward()
+            best[i] = min(best[i], time.perf_counter() - started)
+    own, other = (batch / seconds for seconds in best)
+    return f"{own:.1f} images/s at {side} px; ResNet-50 {other:.1f} at 224 px; ratio {own / other:.2f} (training, CPU)"

@@ -1,0 +1,97 @@
+"""Classifiers of torchvision and timm by name."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping
+from difflib import get_close_matches
+from typing import Any
+
+import timm
+import torchvision.models as zoo
+from timm.data import resolve_model_data_config
+from torch import nn
+
+from wsol.backbones.weights import INTERPOLATIONS, choose_preprocessing, find_weights, load_strictly
+from wsol.errors import InputError, near_matches, unknown
+from wsol.models.classifier import Classifier
+from wsol.types import Preprocessing
+
+
+def torchvision_classifier(name: str | None, weights: str | None = None) -> Classifier:
+    """Make a classifier of torchvision.
+
+    Args:
+        name: torchvision's name (``resnet50``).
+        weights: torchvision's name of them (``DEFAULT``), a path to a state dict, or None for random ones.
+
+    Raises:
+        InputError: an unknown name, or weights that do not fit.
+    """
+    names = zoo.list_models(module=zoo)
+    if name not in names:
+        raise unknown("name of a torchvision model,", str(name), names)
+    entries = zoo.get_model_weights(name).__members__
+    entry = entries.get((weights or "").rpartition(".")[2])
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)  # on how GoogLeNet and Inception will be initialised some day
+        try:
+            network = zoo.get_model(name, weights=entry)
+        except (OSError, RuntimeError) as error:
+            raise InputError(f"weights {entry}: download failed ({error}); give the path of a state dict") from error
+    if entry is None:
+        if weights is not None:
+            load_strictly(network, (found := find_weights(weights, name)).state, found.source)
+        return Classifier(network, _outputs(network), Preprocessing())
+    expected = entry.transforms()
+    wishes = {
+        "mean": expected.mean,
+        "std": expected.std,
+        "size": expected.crop_size[0],
+        "interpolation": expected.interpolation.value,
+    }
+    preprocessing = choose_preprocessing(Preprocessing(), wishes)
+    return Classifier(network, _outputs(network), preprocessing, entry.meta.get("categories"))
+
+
+def timm_classifier(
+    name: str | None, weights: str | None = None, options: Mapping[str, Any] | None = None
+) -> Classifier:
+    """Make a classifier of timm.
+
+    Args:
+        name: timm's name (``convnext_tiny``).
+        weights: ``pretrained`` (timm's, downloaded and cached), a path to a state dict, or None for random ones.
+        options: further arguments of the model, such as ``{num_classes: 200}``.
+
+    Raises:
+        InputError: an unknown name, or weights that do not fit.
+    """
+    if name is None or not timm.is_model(name):
+        close = get_close_matches(str(name), timm.list_models(), n=5, cutoff=0.4)
+        raise InputError(
+            f"name={name}: timm has no such model; {near_matches(str(name), close)} (all: timm.list_models())"
+        )
+    try:
+        network = timm.create_model(name, pretrained=weights == "pretrained", **(options or {}))
+    except (OSError, RuntimeError, TypeError) as error:
+        raise InputError(f"timm cannot make {name} with {dict(options or {})}, weights={weights}: {error}") from error
+    if weights not in (None, "pretrained"):
+        found = find_weights(weights, None)
+        load_strictly(network, found.state, found.source)
+    expected = resolve_model_data_config(network)
+    known = expected["interpolation"] in INTERPOLATIONS
+    wishes = {
+        "mean": expected["mean"],
+        "std": expected["std"],
+        "size": expected["input_size"][1],
+        "interpolation": expected["interpolation"] if known else "bicubic",
+    }
+    return Classifier(network, _outputs(network), choose_preprocessing(Preprocessing(), wishes))
+
+
+def _outputs(network: nn.Module) -> int:
+    """Number of classes: of the last linear layer, or convolution (SqueezeNet)."""
+    layers = [m for m in network.modules() if isinstance(m, nn.Linear | nn.Conv2d)]
+    last = layers[-1]
+    return last.out_features if isinstance(last, nn.Linear) else last.out_channels

@@ -1,0 +1,271 @@
+"""What `wsol report` gathers before it writes: each run's data, saved maps, classes and metrics."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from omegaconf import DictConfig, OmegaConf
+from rich.console import Console
+from rich.progress import Progress
+
+from wsol import runs
+from wsol.config import build
+from wsol.config.compose import compose
+from wsol.data.source import Source, Split
+from wsol.engine import networks, run_evaluation, saved_maps
+from wsol.engine.evaluation import LOCALIZER, SplitEvaluation, localization_table
+from wsol.errors import InputError
+from wsol.functional.geometry import Geometry
+from wsol.interop.map_folder import open_maps
+from wsol.interop.maps import Maps
+from wsol.interop.predictions import ranks_of, read_predictions
+from wsol.protocols import Protocol
+from wsol.report import site
+from wsol.runs import checkpoints
+from wsol.tables.collect import read_results
+
+log = logging.getLogger("wsol")
+
+
+@dataclass
+class Given:
+    """A run named on the command line, its dataset read."""
+
+    folder: Path
+    settings: DictConfig
+    split: Split
+    source: Source
+    evaluated: Path | None = None
+    """The folder of an evaluation whose maps are shown."""
+
+
+def report(folders: Sequence[Path], config: DictConfig) -> int:
+    """Write the report of some runs; returns the exit code."""
+    given = [_read(folder, config) for folder in folders]
+    _one_dataset(given)
+    protocol = _protocol(given[0], config)
+    out = _output_folder(config)
+    for one in given:
+        one.evaluated = _with_maps(one, config)
+        if one.evaluated is None:
+            log.info("%s: no saved maps of the %s split; its network makes them now", one.folder, config.split)
+            one.evaluated = _make_maps(one, config, protocol)
+    names = _names(given)
+    shown = [_shown(name, one, protocol, config) for name, one in zip(names, given, strict=True)]
+    split = given[0].split
+    if config.limit is not None and config.limit < len(split):
+        positions = np.unique(np.linspace(0, len(split) - 1, config.limit).astype(int))
+        shown, part = [_part(one, positions) for one in shown], split.subset(positions)
+    else:
+        part = split
+    out = out or runs.new_folder(folders[0], "report")
+    console = Console(stderr=True)
+    with Progress(console=console, transient=True) as bar:
+        tasks = {what: bar.add_task(what, total=len(part)) for what in ("pictures", *names)}
+        site.write(
+            out,
+            " and ".join(names) if len(names) < 3 else f"{len(names)} runs",
+            part,
+            given[0].source.classes,
+            protocol,
+            shown,
+            picture_side=config.picture_side,
+            whole=len(split),
+            progress=lambda what, done: bar.update(tasks[what], completed=done),
+        )
+    size = sum(file.stat().st_size for file in out.rglob("*") if file.is_file())
+    print(f"{len(part):,} images, {size / 1e6:.0f} MB, written to {out}; open {out / 'index.html'} in a browser")
+    return 0
+
+
+def _read(folder: Path, config: DictConfig) -> Given:
+    """A run's recorded dataset."""
+    if not folder.is_dir():
+        raise InputError(f"{folder}: no such folder; expected one that `wsol train` or `wsol eval` made")
+    settings = runs.read_config(folder)
+    OmegaConf.set_struct(settings, False)
+    if settings.get("data") is None:
+        raise InputError(f"{folder}: its config.yaml names no dataset; expected a folder that `wsol train` made")
+    if config.data_dir is not None:
+        before = settings.get("data_dir") or ""
+        settings.data = {key: networks.moved(value, before, config.data_dir) for key, value in settings.data.items()}
+    source = build.build_source(settings, trust=config.trust)
+    split = source.split(config.split)
+    if not split.has_boxes:
+        raise InputError(f"{folder}: the {config.split} split has no boxes to judge by; choose another with split=...")
+    return Given(folder, settings, split, source)
+
+
+def _one_dataset(given: Sequence[Given]) -> None:
+    """Refuse runs of different data."""
+    first = given[0]
+    for other in given[1:]:
+        if other.split.fingerprint() != first.split.fingerprint() or other.source.classes != first.source.classes:
+            raise InputError(
+                f"{first.folder} and {other.folder} are runs of different data: their {first.split.name} splits have "
+                f"{len(first.split):,} and {len(other.split):,} images, and ids, labels, boxes or classes differ; "
+                "report them one by one"
+            )
+
+
+def _protocol(first: Given, config: DictConfig) -> Protocol:
+    chosen = build.build_protocols(config)
+    if len(chosen) > 1:
+        raise InputError(f"protocol: expected one, which the page judges by, got {', '.join(chosen)}")
+    found = chosen or build.build_protocols(first.settings, trust=config.trust)
+    if not found:
+        raise InputError(f"{first.folder}: judged under no protocol; choose one with protocol=..., such as cam2016")
+    return next(iter(found.values()))
+
+
+def _with_maps(one: Given, config: DictConfig) -> Path | None:
+    """The folder whose ``maps/<split>`` are the run's: its own, or that of its newest evaluation of the same kind."""
+    if (one.folder / "maps" / config.split).is_dir():
+        return one.folder
+    if not (one.folder / "checkpoints").is_dir():
+        raise InputError(
+            f"{one.folder}: neither maps of the {config.split} split nor checkpoints to make them with; give a folder "
+            "of `wsol train`, or of `wsol eval save_maps=true`"
+        )
+    digest = hashlib.sha256(checkpoints.find(one.folder, "best").read_bytes()).hexdigest()
+    for maps in sorted(one.folder.glob(f"eval/*/maps/{config.split}"), reverse=True):
+        folder = maps.parent.parent
+        choices = _results(folder).get("choices", {})
+        plain = not choices.get("explainer") and choices.get("transform") == one.settings.choices.get("transform")
+        about = open_maps(maps).about().get("made_of", {})
+        same = about.get("checkpoint_sha256"), about.get("data_fingerprint")
+        if plain and same == (digest, one.split.fingerprint()):
+            return folder
+    return None
+
+
+def _make_maps(one: Given, config: DictConfig, protocol: Protocol) -> Path:
+    """Judge the run as `wsol eval save_maps=true` does, without its tables, which are on the page; the new folder."""
+    asked = compose("eval", ["save_maps=true", f"split={config.split}"])
+    OmegaConf.set_struct(asked, False)
+    asked.run, asked.out = str(one.folder), str(runs.new_folder(one.folder, "eval"))
+    for key in ("data_dir", "batch_size", "num_workers", "trust"):
+        asked[key] = config[key]
+    kept = one.settings.get("protocol") or {}
+    asked.protocol = {**kept, **(config.protocol or {})}
+    asked.choices.protocol = list(asked.protocol)
+    return run_evaluation.run(asked)
+
+
+def _shown(name: str, one: Given, protocol: Protocol, config: DictConfig) -> site.Shown:
+    """Maps, classes and metrics of a run."""
+    assert one.evaluated is not None
+    folder = one.evaluated / "maps" / one.split.name
+    maps = open_maps(folder)
+    absent = frozenset(saved_maps.check(maps, one.split, "count_as_miss", others=maps.ids))
+    ranked, ranks = _classes(folder, one, absent)
+    metrics = _metrics(one)
+    if not any(row["protocol"] == protocol.name for row in metrics["localization"]):
+        metrics["localization"] += _scored(one, protocol, maps, ranks)
+    results = _results(one.folder)
+    facts = {
+        "seed": results.get("seed", one.settings.get("seed")),
+        "method": one.settings.choices.get("method"),
+        "backbone": one.settings.choices.get("backbone"),
+        "maps": _results(one.evaluated).get("choices", {}).get("explainer") or "the network's own",
+        "images without a map": len(absent),
+    }
+    kept = {word: value for word, value in facts.items() if value not in (None, 0) or word == "seed"}
+    return site.Shown(name, maps, ranked, ranks, metrics, kept)
+
+
+def _classes(folder: Path, one: Given, absent: frozenset[str]) -> tuple[np.ndarray | None, np.ndarray | None]:
+    """The predicted classes int64 (N, k), -1 for none, and the true ones' ranks int64 (N,); None if none are known."""
+    files = sorted(folder.glob("classes-*.csv"))
+    if not files:
+        return None, None
+    there = np.array([i for i, name in enumerate(one.split.ids) if name not in absent])
+    read = read_predictions(files, one.split.subset(there), one.source.classes)
+    ranked = np.full((len(one.split), max(read.shape[1], 1)), -1, np.int64)
+    ranked[there, : read.shape[1]] = read
+    return ranked, ranks_of(one.split.labels, ranked)
+
+
+def _metrics(one: Given) -> dict[str, Any]:
+    """What results.json of the run and of the evaluation say of this split: localization, classification, pixels."""
+    assert one.evaluated is not None
+    rows: list[dict[str, Any]] = []
+    found: dict[str, Any] = {"classification": {}, "pixels": {}}
+    for results in (_results(one.evaluated), _results(one.folder)):
+        known = {row["protocol"] for row in rows}
+        rows += [
+            row
+            for row in results.get("localization", ())
+            if row["split"] == one.split.name and row["protocol"] not in known
+        ]
+        for key in found:
+            found[key] = found[key] or results.get(key, {}).get(one.split.name, {})
+    return {"localization": rows, **found}
+
+
+def _scored(one: Given, protocol: Protocol, maps: Maps, ranks: np.ndarray | None) -> list[dict[str, Any]]:
+    """The localization rows of a protocol that no results.json has; the val split's maps choose, if they were saved."""
+    measured, evaluations = {}, {}
+    beside = Path(maps.folder).parent / "val"
+    wanted = [(one.split, maps, ranks)]
+    if one.split.name != "val" and beside.is_dir() and "val" in one.source.splits:
+        wanted.insert(0, (one.source.split("val"), open_maps(beside), None))
+    for split, of_split, of_classes in wanted:
+        evaluations[split.name] = SplitEvaluation(
+            split,
+            lambda size: [Geometry.whole(size)],
+            {protocol.name: protocol},
+            topk=() if of_classes is None else (1, 5),
+        )
+        measured[split.name] = saved_maps.score(evaluations[split.name], of_split, of_classes)
+    rows = localization_table(measured, evaluations, one.split.name)
+    return [row for row in rows if row["maps"] == LOCALIZER]
+
+
+def _results(folder: Path) -> dict[str, Any]:
+    """A folder's results.json; empty where there is none yet."""
+    file = folder / "results.json"
+    return read_results(file) if file.is_file() else {}
+
+
+def _names(given: Sequence[Given]) -> list[str]:
+    """The runs' names; where two are alike, each with its folder, as far as the folders differ."""
+    names = [str(one.settings.get("name") or one.folder.resolve().parent.name) for one in given]
+    if len(set(names)) == len(names):
+        return names
+    absolute = [one.folder.resolve() for one in given]
+    root = os.path.commonpath(absolute)
+    below = [os.path.relpath(folder, root) for folder in absolute]
+    return [name if path == "." else f"{name}, {path}" for name, path in zip(names, below, strict=True)]
+
+
+def _part(shown: site.Shown, positions: np.ndarray) -> site.Shown:
+    """Of a run, what is known of some images."""
+    ranked = None if shown.ranked is None else shown.ranked[positions]
+    return shown._replace(ranked=ranked, ranks=None if shown.ranks is None else shown.ranks[positions])
+
+
+def _output_folder(config: DictConfig) -> Path | None:
+    """The folder given, checked; None for a new one.
+
+    Raises:
+        InputError: it is not empty, and not an earlier report that may be replaced.
+    """
+    if config.out is None:
+        return None
+    folder = Path(config.out)
+    if folder.exists() and not folder.is_dir():
+        raise InputError(f"{folder}: that is no folder; choose another out=...")
+    if folder.is_dir() and any(folder.iterdir()):
+        if not site.is_report(folder):
+            raise InputError(f"{folder} is not empty and holds no report: choose another out=...")
+        if not config.force:
+            raise InputError(f"{folder} holds a report: choose another out=..., or replace it with --force")
+    return folder

@@ -1,0 +1,156 @@
+"""Checkpoints: what they carry, reading them safely, and a localizer rebuilt from one alone.
+
+A checkpoint is Lightning's, with one entry of ours, ``wsol``: the resolved config, the class names and the
+preprocessing, all plain data. It is read with ``weights_only``, and what its config may name is limited (see
+`wsol.config.build`), so a checkpoint from elsewhere cannot run code. A .safetensors file with that entry is as good as
+one.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import pickle
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+from omegaconf import DictConfig, OmegaConf
+
+from wsol.config.build import build_localizer
+from wsol.errors import InputError, first_line, unknown
+from wsol.interop import safetensors_file
+from wsol.interop.peers import OURS
+from wsol.models.localizer import Localizer
+from wsol.types import Preprocessing
+
+log = logging.getLogger("wsol")
+
+FORMAT = 1
+"""Version of what `header` writes."""
+
+
+def header(config: DictConfig, classes: tuple[str, ...], preprocessing: Preprocessing) -> dict:
+    """Return what a checkpoint carries to rebuild its localizer: plain data, loadable with ``weights_only``."""
+    plain = OmegaConf.to_container(config, resolve=True)
+    return {
+        "format": FORMAT,
+        "config": plain,
+        "classes": list(classes),
+        "preprocessing": {
+            "mean": list(preprocessing.mean),
+            "std": list(preprocessing.std),
+            "size": preprocessing.size,
+            "interpolation": preprocessing.interpolation,
+        },
+    }
+
+
+def read(path: Path) -> dict:
+    """Read a checkpoint (.ckpt) or an exported one (.safetensors) onto the CPU; never runs code from it.
+
+    Raises:
+        InputError: the file is missing, unreadable, or not a checkpoint of this program.
+    """
+    if not path.is_file():
+        raise InputError(f"{path}: no such checkpoint; expected a .ckpt file written by `wsol train`")
+    content = _read_safetensors(path) if path.suffix == safetensors_file.SUFFIX else _read_pickled(path)
+    version = content["wsol"].get("format") if isinstance(content["wsol"], dict) else None
+    if version != FORMAT:
+        raise InputError(f"{path}: checkpoint format {version}, this version reads {FORMAT}")
+    return content
+
+
+def _read_safetensors(path: Path) -> dict:
+    state, header = safetensors_file.read(path)
+    return {"wsol": header, "state_dict": {f"{OURS}{name}": value for name, value in state.items()}}
+
+
+def _read_pickled(path: Path) -> dict:
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except (OSError, RuntimeError, EOFError, ValueError, KeyError, pickle.UnpicklingError) as error:
+        raise InputError(f"{path}: not a readable checkpoint ({first_line(error)})") from error
+    if not isinstance(content, dict) or "wsol" not in content or "state_dict" not in content:
+        raise InputError(
+            f"{path}: not a checkpoint of `wsol train` (no 'wsol' entry); expected one from <run>/checkpoints"
+        )
+    return content
+
+
+def write(checkpoint: Mapping, path: Path) -> None:
+    """Write a checkpoint whole or not at all; as .safetensors, if the file is called so, without the trainer's part."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        if path.suffix == safetensors_file.SUFFIX:
+            temporary.write_bytes(safetensors_file.to_bytes(own_state(checkpoint["state_dict"]), checkpoint["wsol"]))
+        else:
+            torch.save(dict(checkpoint), temporary)
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def find(run: Path, name: str = "best") -> Path:
+    """The checkpoint meant by a run folder and ``best``, ``last`` or a file name; ``best`` falls back to last.
+
+    Args:
+        run: a run folder, or already the file.
+        name: of the checkpoint.
+
+    Raises:
+        InputError: there is none.
+    """
+    if run.is_file():
+        return run
+    folder = run / "checkpoints"
+    if not folder.is_dir():
+        raise InputError(f"{run}: no run there (no checkpoints folder); expected a folder that `wsol train` made")
+    there = {file.stem: file for file in sorted(folder.glob("*.ckpt"))}
+    stem = Path(name).stem if name.endswith(".ckpt") else name
+    if stem == "best" and "best" not in there and "last" in there:
+        log.info("%s keeps no best checkpoint (nothing was monitored): taking the last one", run)
+        return there["last"]
+    if stem not in there:
+        raise unknown(f"checkpoint of {run}", name, there)
+    return there[stem]
+
+
+def load_localizer(checkpoint: dict, path: Path, *, trust: bool = False) -> tuple[Localizer, DictConfig]:
+    """Rebuild the localizer of a checkpoint and return it with the config it was trained under.
+
+    Raises:
+        InputError: the config names untrusted targets, or the weights do not fit the architecture.
+    """
+    header = checkpoint["wsol"]
+    config = OmegaConf.create({**header["config"], "preprocessing": header["preprocessing"]})
+    localizer = build_localizer(config, tuple(header["classes"]), trust=trust, load_weights=False)
+    load_state(localizer, checkpoint["state_dict"], path)
+    return localizer, config
+
+
+def load_state(localizer: Localizer, state: Mapping[str, torch.Tensor], path: Path) -> None:
+    """Load the localizer's part of a Lightning state dict, strictly, saying what does not fit.
+
+    Raises:
+        InputError: missing or unexpected keys, or other shapes.
+    """
+    own = localizer.state_dict()
+    given = own_state(state)
+    missing, surplus = sorted(own.keys() - given.keys()), sorted(given.keys() - own.keys())
+    shapes = [k for k in own.keys() & given.keys() if own[k].shape != given[k].shape]
+    if missing or surplus or shapes:
+        lines = [
+            f"{label}: {', '.join(keys[:5])}{f' and {len(keys) - 5} more' if len(keys) > 5 else ''}"
+            for label, keys in (("missing", missing), ("unexpected", surplus), ("of another shape", sorted(shapes)))
+            if keys
+        ]
+        raise InputError(
+            f"{path}: its weights are of another architecture ({'; '.join(lines)}); use the config it was trained with"
+        )
+    localizer.load_state_dict(given)
+
+
+def own_state(state: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """Return the localizer's part of a Lightning state dict, under the localizer's own names."""
+    return {key.removeprefix(OURS): value for key, value in state.items() if key.startswith(OURS)}

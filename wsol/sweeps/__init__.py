@@ -1,0 +1,1 @@
+"""Hyperparameter searches over the keys of `wsol train`."""

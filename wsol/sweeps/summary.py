@@ -1,0 +1,124 @@
+"""What a sweep leaves at its end: sweep.json, history.png and importance.png, and a few lines for the screen."""
+
+from __future__ import annotations
+
+import json
+import math
+import shlex
+from collections import Counter
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import optuna
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+from optuna.importance import PedAnovaImportanceEvaluator, get_param_importances
+from optuna.trial import FrozenTrial, TrialState
+
+from wsol import runs
+from wsol.errors import InputError
+from wsol.sweeps.search_space import read_space
+from wsol.sweeps.study import SweepStudy
+from wsol.sweeps.worker import Sweep
+
+ENOUGH = 4
+"""Complete trials below which no importance is computed."""
+
+
+def write(sweep: Sweep, study: SweepStudy) -> dict[str, Any]:
+    """Write the files into the sweep's folder; returns what sweep.json says.
+
+    Raises:
+        InputError: no trial was completed.
+    """
+    best = study.best()
+    counts = Counter(trial.state.name.lower() for trial in study.trials())
+    if best is None:
+        errors = [trial.user_attrs["error"] for trial in study.trials() if "error" in trial.user_attrs]
+        raise InputError(f"{study.folder}: no trial was completed ({dict(counts)}). {' '.join(errors[:1])}")
+    content = {
+        "metric": sweep.settings["metric"],
+        "mode": sweep.mode,
+        "best": {
+            "trial": best.number,
+            "value": best.value,
+            "params": best.params,
+            "run": str(study.run_dir(best.number)),
+        },
+        "command": command(sweep, best),
+        "trials": dict(sorted(counts.items())),
+        "supervision": supervision(study.run_dir(best.number), sweep.settings["metric"]),
+        "importance": importance(study),
+        "values": {str(trial.number): trial.value for trial in study.trials() if trial.state == TrialState.COMPLETE},
+    }
+    folder = study.folder
+    runs.write_text(folder / "sweep.json", json.dumps(content, indent=2) + "\n")
+    _save(history(study, sweep.settings["metric"]), folder / "history.png")
+    if content["importance"]:
+        _save(bars(content["importance"]), folder / "importance.png")
+    return content
+
+
+def command(sweep: Sweep, trial: FrozenTrial) -> str:
+    """The command line that trains a trial's network anew, as an ordinary run."""
+    fixed = optuna.trial.FixedTrial(trial.params)
+    drawn = [each.suggest(fixed) for each in read_space(sweep.settings["space"])]
+    folders = [word for folder in sweep.config_dirs for word in ("--config-dir", folder)]
+    return shlex.join(["wsol", "train", *folders, *sweep.words, *drawn, f"monitor={sweep.settings['metric']}"])
+
+
+def supervision(run: Path, metric: str) -> dict[str, Any]:
+    """What human annotation the choice among trials has cost: images of the val split, and what was known of each."""
+    about = json.loads((run / "results.json").read_text(encoding="utf-8"))["data"]
+    images, classes = about["splits"]["val"]["images"], about["classes"]
+    kind = "masks" if metric.endswith("PxAP") else "boxes" if metric.count("/") > 1 else "labels"
+    return {"split": "val", "kind": kind, "images": images, "per_class": images / classes if classes else None}
+
+
+def importance(study: SweepStudy) -> dict[str, float]:
+    """The share of each key in the spread of values (PED-ANOVA, Watanabe et al. 2023); empty with too few trials."""
+    complete = study.trials(TrialState.COMPLETE)
+    if len(complete) < ENOUGH or len({trial.value for trial in complete}) < 2:
+        return {}
+    try:
+        found = get_param_importances(study.study, evaluator=PedAnovaImportanceEvaluator())
+    except (ValueError, RuntimeError):  # a key that had the same value in all trials
+        return {}
+    return {key: float(share) for key, share in found.items() if math.isfinite(share)}
+
+
+def history(study: SweepStudy, metric: str) -> Figure:
+    """Values by trial, and the best so far."""
+    figure = Figure(figsize=(7, 4), layout="constrained")
+    axes = figure.subplots()
+    complete = [(trial.number, trial.value) for trial in study.trials(TrialState.COMPLETE) if trial.value is not None]
+    numbers, values = zip(*complete, strict=True)
+    choose = min if study.mode == "min" else max
+    axes.plot(numbers, values, "o", label="complete")
+    best = [choose(values[: i + 1]) for i in range(len(values))]
+    axes.plot(numbers, best, "-", drawstyle="steps-post", label="best so far")
+    pruned = [
+        (trial.number, trial.intermediate_values[max(trial.intermediate_values)])
+        for trial in study.trials(TrialState.PRUNED)
+        if trial.intermediate_values
+    ]
+    if pruned:
+        axes.plot(*zip(*pruned, strict=True), "x", label="pruned", color="grey")
+    axes.set(xlabel="trial", ylabel=metric)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.legend()
+    return figure
+
+
+def bars(shares: Mapping[str, float]) -> Figure:
+    """Importance of each key."""
+    figure = Figure(figsize=(7, 1 + 0.4 * len(shares)), layout="constrained")
+    axes = figure.subplots()
+    axes.barh(list(shares)[::-1], list(shares.values())[::-1])
+    axes.set(xlabel="importance (PED-ANOVA)", xlim=(0, 1))
+    return figure
+
+
+def _save(figure: Figure, file: Path) -> None:
+    figure.savefig(file, dpi=120)
