@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from omegaconf import OmegaConf
 
-import wsol.cli.verbs.train
+import wsol.engine.training
 from tests.conftest import SMALL_RUN
 from wsol.callbacks.progress import EpochLines
 from wsol.cli import main
@@ -157,7 +157,7 @@ def test_a_stopped_command_goes_on_and_ends_as_if_it_had_not_stopped(
 ) -> None:
     folder, words = tmp_path / "run", [f"data_dir={data_dir}", f"run_dir={tmp_path / 'run'}"]
     if stopped_in == "round0":
-        monkeypatch.setattr(wsol.cli.verbs.train, "EpochLines", Stop)
+        monkeypatch.setattr(wsol.engine.training, "EpochLines", Stop)
         assert ae(*words) == 130
         assert (folder / "round0" / "checkpoints" / "last.ckpt").exists()
         assert not (folder / "round0" / "results.json").exists()
@@ -170,11 +170,11 @@ def test_a_stopped_command_goes_on_and_ends_as_if_it_had_not_stopped(
         shutil.rmtree(folder / "round0" / "maps")
         (folder / "round0" / "maps.partial" / "val").mkdir(parents=True)
         (folder / "round0" / "maps.partial" / "val" / "maps-0.bin.part").touch()
-        monkeypatch.setattr(wsol.cli.verbs.train, "EpochLines", Stop)
+        monkeypatch.setattr(wsol.engine.training, "EpochLines", Stop)
         assert ae(*words, "resume=true") == 130
         assert (folder / "round0" / "regions").exists()
         assert (folder / "round1" / "checkpoints" / "last.ckpt").exists()
-    monkeypatch.setattr(wsol.cli.verbs.train, "EpochLines", EpochLines)
+    monkeypatch.setattr(wsol.engine.training, "EpochLines", EpochLines)
     assert ae(*words, "resume=true") == 0
     for i in range(2):
         for key, value in weights(run / f"round{i}").items():

@@ -149,8 +149,8 @@ class Bomb(EpochLines):
             os.kill(os.getpid(), getattr(signal, sys.argv[2]))
 
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs are started with it ignored
-import wsol.cli.verbs.train
-wsol.cli.verbs.train.EpochLines = Bomb
+import wsol.engine.training
+wsol.engine.training.EpochLines = Bomb
 from wsol.cli import main
 sys.exit(main(sys.argv[3:]))
 """

@@ -17,7 +17,7 @@ from wandb.proto import wandb_internal_pb2
 from tests.conftest import SMALL_RUN
 from tests.marked import CLASSES, PROTOCOLS, Case
 from wsol.cli import main
-from wsol.cli.verbs.train import run
+from wsol.engine.training import run
 from wsol.config.compose import compose
 from wsol.data.transforms import ResizeSquare
 from wsol.engine.charts import OVERLAPS, Overlaps, charts

@@ -135,7 +135,7 @@ def test_the_30_draw_protocol_fits_its_experiments(method: str) -> None:
 CLAIM = """
 import os, signal, sys
 from pathlib import Path
-from tests.cli.test_sweep import study
+from tests.sweeps.test_sweep import study
 from wsol.sweeps.search_space import read_space
 made = study(Path(sys.argv[1]))
 claim = made.claim()

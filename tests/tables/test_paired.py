@@ -36,7 +36,7 @@ def wrong(error: float, seed: int, images: int = IMAGES) -> np.ndarray:
 def make(
     folder: Path, error: float, *, draw: int = 0, labels: np.ndarray | None = None, keep: bool = True, **about
 ) -> Path:
-    """A run of such a top-1 localization error, and a classification error 20 below, with image_results.npz."""
+    """A run of such a top-1 localization error, and a classification error 20 below, with verdicts.npz."""
     run = make_run(folder, {"choices": {}, "data": {}}, error=error - 20, classification=error - 20, **about)
     of = np.arange(IMAGES) % 8 if labels is None else labels
     positions = np.arange(IMAGES)
@@ -153,7 +153,7 @@ def test_a_corrupt_file_is_named(tmp_path: Path) -> None:
     content = (run / image_results.FILE).read_bytes()
     for damaged in (content[: len(content) // 2], b"nothing", b""):
         (run / image_results.FILE).write_bytes(damaged)
-        with pytest.raises(InputError, match=r"CAM/a/image_results.npz: corrupt"):
+        with pytest.raises(InputError, match=r"CAM/a/verdicts.npz: corrupt"):
             values(tmp_path)
 
 
