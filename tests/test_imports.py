@@ -12,6 +12,7 @@ PACKAGE = Path(__file__).parent.parent / "wsol"
 
 FOLDERS = [
     "errors",
+    "files",
     "types",
     "functional",
     "data",
