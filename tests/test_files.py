@@ -16,7 +16,7 @@ from wsol.files import atomic_file, atomic_folder
 def test_a_failure_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:
     file = tmp_path / "a.txt"
     file.write_text("old")
-    with pytest.raises(RuntimeError), atomic_file(file) as temporary:
+    with pytest.raises(RuntimeError), atomic_file(file) as temporary:  # noqa: PT012
         temporary.write_text("ne")
         raise RuntimeError
     assert file.read_text() == "old"
