@@ -8,17 +8,16 @@ from __future__ import annotations
 
 import copy
 import io
-from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from omegaconf import OmegaConf
 
+from tests.choices import choices, load_choice
 from wsol.config import build
 from wsol.errors import InputError
 
-CONFIGS = Path(__file__).parents[1] / "configs"
 CLASSES = 5
 STRIDES = (8, 16)
 THIN = {"width": 8, "widths": [8, 8, 8, 16], "conv_channels": 8, "b_width": 8, "c_width": 8}
@@ -26,7 +25,7 @@ THIN = {"width": 8, "widths": [8, 8, 8, 16], "conv_channels": 8, "b_width": 8, "
 
 
 def load(group: str, name: str) -> Any:
-    config = OmegaConf.load(CONFIGS / group / f"{name}.yaml")
+    config = load_choice(group, name)
     node = config.get("head", config)
     for key, value in THIN.items():
         if node.get(key) is not None:
@@ -34,8 +33,12 @@ def load(group: str, name: str) -> Any:
     return config
 
 
-METHODS = {path.stem: load("method", path.stem) for path in sorted((CONFIGS / "method").glob("*.yaml"))}
-BACKBONES = {path.stem: load("backbone", path.stem) for path in sorted((CONFIGS / "backbone").glob("*.yaml"))}
+METHODS = {name: load("method", name) for name in choices("method")}
+BACKBONES = {name: load("backbone", name) for name in choices("backbone")}
+ANYWHERE = [name for name in METHODS if "/" not in name]
+"""Methods that go with any backbone; ``adl/vgg16`` is ADL at points of VGG-16."""
+NEEDS = {"adl/inception_v3": {"extra_convs": 2}}
+"""Options of the backbone that a method's file asks for."""
 
 
 def is_small(backbone: Any) -> bool:
@@ -47,8 +50,9 @@ def cases() -> list:
     for name, backbone in BACKBONES.items():
         for stride in STRIDES:
             turn += 1
-            for number, method in enumerate(METHODS):
-                always = is_small(backbone) or number == turn % len(METHODS)
+            own = [method for method in METHODS if method.endswith(f"/{name}")]
+            for number, method in enumerate([*ANYWHERE, *own]):
+                always = is_small(backbone) or number == turn % len(ANYWHERE) or (method in own and stride == 16)
                 marks = () if always else pytest.mark.slow
                 found.append(pytest.param(method, name, stride, marks=marks, id=f"{method}-{name}-{stride}"))
     return found
@@ -57,7 +61,7 @@ def cases() -> list:
 def localizer(method: str, backbone: str, stride: int) -> Any:
     """Return the network at this stride or, where the backbone has no such stride, at its own."""
     torch.manual_seed(0)
-    config = OmegaConf.create({"backbone": BACKBONES[backbone], "method": METHODS[method]})
+    config = OmegaConf.create({"backbone": {**BACKBONES[backbone], **NEEDS.get(method, {})}, "method": METHODS[method]})
     own, config.backbone.output_stride = config.backbone.output_stride, stride
     classes = tuple(map(str, range(CLASSES)))
     try:

@@ -41,7 +41,7 @@ FOLDERS = [
 
 BASES = {
     "backbones": {"base", "rescaled", "weights"},
-    "heads": {"base", "branch"},
+    "heads": {"base", "branch", "erasing"},
     "metrics": {"per_image", "box_accuracy", "localization_rows"},
     "callbacks": {"run_logger"},
     "batch_transforms": set(),

@@ -1,18 +1,17 @@
-from pathlib import Path
-
 import pytest
 import torch
 from hydra.errors import InstantiationException
 from hydra.utils import instantiate
 from omegaconf import OmegaConf
 
-CONFIGS = Path(__file__).parents[2] / "configs" / "backbone"
-NAMES = sorted(path.stem for path in CONFIGS.glob("*.yaml"))
+from tests.choices import choices, load_choice
+
+NAMES = choices("backbone")
 
 
 def make(name, **options):
     torch.manual_seed(0)
-    config = OmegaConf.load(CONFIGS / f"{name}.yaml")
+    config = load_choice("backbone", name)
     OmegaConf.set_struct(config, True)
     try:
         return instantiate(OmegaConf.merge(config, options))

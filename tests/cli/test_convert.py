@@ -94,10 +94,10 @@ def test_edits_thresholds_and_strides_of_the_command_line(tmp_path: Path) -> Non
     by_name = {peer.name: peer for peer in PEERS}
     config = compose("convert", ["weights=a.pth", "delta=0.55"])
     acol = convert._settings(by_name["ACoL of wsolevaluation, ResNet-50"], 8, config)
-    assert acol.method.head.deltas == [0.55]
+    assert acol.method.head.delta == 0.55
     assert acol.backbone.output_stride == 8
     config.delta = None
-    assert convert._settings(by_name["ACoL of its authors, VGG-16"], 8, config).method.head.deltas == [0.6]
+    assert convert._settings(by_name["ACoL of its authors, VGG-16"], 8, config).method.head.delta == 0.6
     adl = convert._settings(by_name["ADL of wsolevaluation, ResNet-50"], 16, config)
     assert list(adl.method.edits) == ["layer3.0", "layer4.0", "layer4.2"]
     assert all(edit.drop_rate == 0.75 for edit in adl.method.edits.values())

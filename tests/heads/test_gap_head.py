@@ -1,7 +1,6 @@
 """The GAP head against slow references, its pooling limits, and every file of configs/method that uses it."""
 
 import math
-from pathlib import Path
 
 import pytest
 import torch
@@ -9,15 +8,14 @@ import torch.nn.functional as F
 from hydra.utils import instantiate
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from omegaconf import OmegaConf
 from torch import nn
 
+from tests.choices import choices, load_choice
 from wsol.errors import InputError
 from wsol.heads.base import soft_cross_entropy
 from wsol.heads.gap import GapHead
 from wsol.types import Point
 
-CONFIGS = Path(__file__).parents[2] / "configs" / "method"
 POINTS = {"mid": Point(6, 8), "last": Point(12, 16)}
 
 
@@ -166,9 +164,9 @@ def test_no_classes_are_refused():
 
 
 GAP_METHODS = {
-    path.stem: config
-    for path in sorted(CONFIGS.glob("*.yaml"))
-    if "gap.GapHead" in str((config := OmegaConf.load(path)).head._target_)
+    name: config
+    for name in choices("method")
+    if "gap.GapHead" in str((config := load_choice("method", name)).head._target_)
 }
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from tests.test_every_method import BACKBONES, CLASSES, METHODS, localizer
+from tests.test_every_method import ANYWHERE, BACKBONES, CLASSES, localizer
 from wsol.backbones.tiny import Tiny
 from wsol.errors import InputError
 from wsol.heads.gap import GapHead
@@ -17,7 +17,7 @@ from wsol.interop import export_onnx, export_torch
 from wsol.interop.export import Answer, Portable, compare, trace
 from wsol.models.localizer import Localizer
 
-OFTEN = ("cam", "gmp", "lse", "acol", "acol_pn", "spg", "adl")
+OFTEN = ("cam", "gmp", "lse", "acol", "acol_chain", "spg", "adl")
 """Methods that differ in what is exported; the others are tested under ``slow``."""
 
 
@@ -33,7 +33,7 @@ def marked(names, often) -> list:
     return [pytest.param(name, marks=() if name in often else pytest.mark.slow) for name in names]
 
 
-@pytest.mark.parametrize("method", marked(METHODS, OFTEN))
+@pytest.mark.parametrize("method", marked(ANYWHERE, OFTEN))
 def test_every_method_is_traced_for_any_number_of_images(method: str) -> None:
     original = graph(method)
     assert compare(original, asking(trace(original, 64).module()), 64) < 1e-6
@@ -55,10 +55,10 @@ def test_every_backbone_is_traced(backbone: str) -> None:
 )
 def test_chains_and_what_erases(settings: dict, more_maps: bool) -> None:
     """Maps of asked classes need one erased batch for each class; a chain has as many as it has steps."""
-    from wsol.heads.acol import AcolHead
+    from wsol.heads.acol_chain import AcolChainHead
 
-    settings = {"deltas": () if settings.get("recipe") == "p" else (0.6,), **settings}
-    model = Localizer(Tiny(), partial(AcolHead, width=8, **settings), num_classes=CLASSES)
+    settings = {"recipe": "pp", "deltas": () if settings.get("recipe") == "p" else (0.6,), **settings}
+    model = Localizer(Tiny(), partial(AcolChainHead, width=8, **settings), num_classes=CLASSES)
     original = Portable(model, 4)
     module = trace(original, 32).module()
     assert compare(original, asking(module), 32) < 1e-6

@@ -158,7 +158,7 @@ _SPG_A_RESNET = {"SPG_A1.0": "backbone.layer3.0"} | {f"SPG_A2.{n}": f"backbone.l
 _ADL_RESNET = {f"layer3.{n + 1}": f"backbone.layer3.{n}" for n in range(1, 6)} | {
     f"layer4.{n + 1}": f"backbone.layer4.{n}" for n in range(1, 3)
 }
-_ERASED = ("method=acol", "method.head.deltas=[0.7]", "method.head.erase_at_test=label")
+_ERASED = ("method=acol", "method.head.delta=0.7", "method.head.erase_at_test=label")
 _GUIDED = ("method=spg", "method.head.thresholds=[[0.7,0.01],[0.5,0.05],[0.7,0.1]]")
 _DROPPED = ("backbone=vgg16", "backbone.pooling=dropped")
 
@@ -168,7 +168,7 @@ PEERS = (
         marks=("features.28.weight", "cls.4.weight", "cls_erase.4.weight"),
         absent=(),
         strides=(8,),
-        words=("backbone=vgg16_acol", "method=acol", "method.head.deltas=[0.6]", "method.head.erase_at_test=label"),
+        words=("backbone=vgg16_acol", "method=acol", "method.head.delta=0.6", "method.head.erase_at_test=label"),
         modules=_branch("cls", "head.branches.a") | _branch("cls_erase", "head.branches.b"),
     ),
     Peer(

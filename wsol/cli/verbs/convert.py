@@ -125,9 +125,9 @@ def _settings(peer: peers.Peer, stride: int, config: DictConfig) -> DictConfig:
     """The training config of the peer's network, with the dataset of this command line."""
     settings = compose("train", [*peer.words, f"backbone.output_stride={stride}"])
     if config.delta is not None:
-        if "deltas" not in settings.method.head:
+        if "delta" not in settings.method.head:
             raise InputError(f"delta={config.delta}: {peer.name} erases nothing by a threshold; leave delta away")
-        settings.method.head.deltas = [config.delta]
+        settings.method.head.delta = config.delta
     _take(settings, config, ("data", "transform"))
     return settings
 

@@ -1,0 +1,25 @@
+"""The choices of a config group, read from their files without Hydra: `defaults: [base, _self_]` and the difference."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from omegaconf import DictConfig, OmegaConf
+
+CONFIGS = Path(__file__).parents[1] / "configs"
+
+
+def choices(group: str) -> list[str]:
+    """Names of all choices, those in folders of the group too."""
+    files = (CONFIGS / group).rglob("*.yaml")
+    return sorted(file.relative_to(CONFIGS / group).with_suffix("").as_posix() for file in files)
+
+
+def load_choice(group: str, name: str) -> DictConfig:
+    """The content of a choice, laid over what its defaults name."""
+    config = OmegaConf.load(CONFIGS / group / f"{name}.yaml")
+    assert isinstance(config, DictConfig)
+    for base in [entry for entry in config.pop("defaults", []) if entry != "_self_"]:
+        base = base.removesuffix("@_here_").removeprefix(f"/{group}/")
+        config = OmegaConf.merge(load_choice(group, base), config)
+    return config
