@@ -61,7 +61,7 @@ def test_cam_as_an_explainer_is_the_localizers_own(finished_run: Path, tmp_path:
     assert scaled(tmp_path / "own") == pytest.approx(scaled(tmp_path / "cam"))
     other = judged(tmp_path / "other", *words, "explainer=gradcam", "explainer.relu=false")
     assert scaled(tmp_path / "own") == pytest.approx(scaled(tmp_path / "other"), abs=1e-4)
-    other = judged(tmp_path / "another", *words, "explainer=gradient")
+    other = judged(tmp_path / "another", *words, "explainer=saliency")
     assert other["localization"] != own["localization"]
     assert other["classification"] == own["classification"]
 

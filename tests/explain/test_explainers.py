@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 from pathlib import Path
 
@@ -16,18 +17,18 @@ from wsol.backbones.timm import Timm
 from wsol.backbones.tiny import Tiny
 from wsol.config import build
 from wsol.errors import InputError
-from wsol.explain.base import Explainer, at_rest
+from wsol.explain.base import Explainer, eval_mode
 from wsol.explain.cam import CAM
 from wsol.explain.eigencam import EigenCAM
 from wsol.explain.gradcam import GradCAM
 from wsol.explain.gradcam_pp import GradCAMPlusPlus
-from wsol.explain.gradient import Gradient
-from wsol.explain.guided import GuidedBackprop
+from wsol.explain.guided_backprop import GuidedBackprop
 from wsol.explain.guided_gradcam import GuidedGradCAM
-from wsol.explain.integrated import IntegratedGradients
+from wsol.explain.integrated_gradients import IntegratedGradients
 from wsol.explain.layercam import LayerCAM
 from wsol.explain.layers import LayerExplainer, last_map
 from wsol.explain.occlusion import Occlusion
+from wsol.explain.saliency import Saliency
 from wsol.explain.scorecam import ScoreCAM
 from wsol.explain.xgradcam import XGradCAM
 from wsol.heads.acol import AcolHead
@@ -274,7 +275,7 @@ def test_gradient_against_differences() -> None:
     torch.manual_seed(0)
     model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.Flatten(), nn.Linear(4 * 4, 5))
     images = torch.randn(1, 3, 4, 4)
-    found = Gradient().attributions(model, images, torch.tensor([[2]]))[0, 0]
+    found = Saliency().attributions(model, images, torch.tensor([[2]]))[0, 0]
     exact, step = model.double(), 1e-6
     for c, y, x in [(c, y, x) for c in range(3) for y in range(4) for x in range(4)]:
         moved = images.double().repeat(2, 1, 1, 1)
@@ -295,13 +296,13 @@ def test_guided_backpropagation_is_captums_where_that_reaches(images: Tensor) ->
         nn.Flatten(),
         nn.Linear(32, 5),
     )
-    with at_rest(model):
+    with eval_mode(model):
         found = GuidedBackprop().attributions(model, images, CLASSES)
     for m in range(2):
         with pytest.warns(UserWarning, match="backward hooks"):
             theirs = CaptumGuided(model).attribute(images.clone().requires_grad_(), target=CLASSES[:, m])
         torch.testing.assert_close(found[:, m], theirs.detach())
-    assert not torch.allclose(found, Gradient().attributions(model, images, CLASSES))
+    assert not torch.allclose(found, Saliency().attributions(model, images, CLASSES))
 
 
 def test_guided_backpropagation_sees_functional_and_reused_relus(images: Tensor) -> None:
@@ -328,7 +329,7 @@ def test_guided_backpropagation_sees_functional_and_reused_relus(images: Tensor)
     written = Written().eval()
     written.load_state_dict(model.state_dict())
     found = GuidedBackprop().attributions(model, images, CLASSES)
-    torch.testing.assert_close(found, Gradient().attributions(written, images, CLASSES))
+    torch.testing.assert_close(found, Saliency().attributions(written, images, CLASSES))
 
 
 def test_guided_gradcam_is_the_product_of_its_parts(images: Tensor) -> None:
@@ -483,12 +484,12 @@ def test_transformers_name_layer_and_layout(layout: str, flat: bool, images: Ten
     [
         (lambda: GradCAM(layout="nwhc"), "did you mean 'nhwc'"),
         (lambda: GradCAM(layout="tokens"), "name the layer, too"),
-        (lambda: Gradient(chunk_size=0), "chunk_size: expected a number"),
+        (lambda: Saliency(chunk_size=0), "chunk_size: expected a number"),
         (lambda: Occlusion(window=4, stride=5), "1 <= stride <= window"),
         (lambda: IntegratedGradients(steps=0), "steps: expected"),
         (lambda: Occlusion(window=17, stride=8)(plain(), torch.zeros(1, 3, 16, 16), CLASSES[:1]), "take a smaller one"),
-        (lambda: Gradient()(plain(), torch.zeros(2, 3, 16, 16), CLASSES[:1]), "expected images"),
-        (lambda: Gradient()(nn.Conv2d(3, 5, 1), torch.zeros(1, 3, 4, 4), CLASSES[:1]), "give a classifier"),
+        (lambda: Saliency()(plain(), torch.zeros(2, 3, 16, 16), CLASSES[:1]), "expected images"),
+        (lambda: Saliency()(nn.Conv2d(3, 5, 1), torch.zeros(1, 3, 4, 4), CLASSES[:1]), "give a classifier"),
         (
             lambda: GuidedBackprop()(
                 nn.Sequential(nn.Flatten(), nn.Linear(12, 5)), torch.zeros(1, 3, 2, 2), CLASSES[:1]
@@ -504,3 +505,24 @@ def test_bad_input_is_one_clear_message(make: Callable, message: str) -> None:
 
 def test_no_classes_give_no_maps(images: Tensor) -> None:
     assert GradCAM()(plain(), images, torch.zeros(4, 0, dtype=torch.int64)).shape[:2] == (4, 0)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
+@pytest.mark.parametrize("images_too", [True, False])
+def test_a_network_of_another_precision_is_asked_in_float32_and_left_as_it_was(
+    images: Tensor, dtype: torch.dtype, images_too: bool
+) -> None:
+    model = plain().to(dtype)
+    weights = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    pointers = {name: tensor.data_ptr() for name, tensor in model.state_dict().items()}
+    found = GradCAM()(model, images.to(dtype) if images_too else images, CLASSES)
+    expected = GradCAM()(copy.deepcopy(model).float(), images.to(dtype).float() if images_too else images, CLASSES)
+    assert found.dtype == torch.float32
+    assert torch.equal(found, expected)
+    for name, tensor in model.state_dict().items():
+        assert tensor.dtype == weights[name].dtype
+        assert torch.equal(tensor, weights[name])
+        assert tensor.data_ptr() == pointers[name]
+    with pytest.raises(InputError):
+        GradCAM("nowhere")(model, images, CLASSES)
+    assert {tensor.dtype for tensor in model.state_dict().values() if tensor.is_floating_point()} == {dtype}

@@ -5,7 +5,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from wsol.functional.attention import SCALINGS, by_maximum, by_range, erase
+from wsol.functional.attention import SCALINGS, erase, max_normalize, min_max_normalize
 
 
 def noise(seed, *shape):
@@ -19,10 +19,10 @@ def test_scalings_equal_loops_and_do_not_see_the_scale(seed, scale, shift):
     for index in [(i, j) for i in range(2) for j in range(3)]:
         values = maps[index].double()
         low, high = values.min(), values.max()
-        assert torch.allclose(by_range(maps)[index].double(), (values - low) / (high - low), atol=1e-5)
+        assert torch.allclose(min_max_normalize(maps)[index].double(), (values - low) / (high - low), atol=1e-5)
         above = values.clamp(min=0)
         expected = above / high if high > 0 else torch.zeros_like(above)
-        assert torch.allclose(by_maximum(maps)[index].double(), expected, atol=1e-5)
+        assert torch.allclose(max_normalize(maps)[index].double(), expected, atol=1e-5)
 
 
 @pytest.mark.parametrize("scale", SCALINGS.values(), ids=SCALINGS)
@@ -44,7 +44,7 @@ def test_the_mask_carries_no_gradient_and_the_kept_features_do():
     features, maps = noise(0, 1, 2, 3, 3).requires_grad_(), noise(1, 1, 1, 3, 3).requires_grad_()
     erase(features, maps, delta=0.5).sum().backward()
     assert maps.grad is None
-    assert torch.equal(features.grad, (by_range(maps) < 0.5).float().expand(1, 2, 3, 3))
+    assert torch.equal(features.grad, (min_max_normalize(maps) < 0.5).float().expand(1, 2, 3, 3))
 
 
 def test_erasing_keeps_the_kind_of_number():

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from wsol.errors import InputError
-from wsol.functional.attention import by_range
+from wsol.functional.attention import min_max_normalize
 from wsol.heads.acol import AcolHead
 from wsol.heads.acol_chain import AcolChainHead
 from wsol.types import Point
@@ -45,8 +45,8 @@ def test_it_is_the_chain_of_two_ordinary_classifiers(options: dict, erase_at_tes
 def test_without_delta_nothing_is_erased() -> None:
     model, x = head(delta=None, maps_from="b").eval(), images()
     planes = model.classifier("b").planes(model.classifier("b")(x["last"]), CLASSES)
-    assert torch.allclose(model.maps(model(x), CLASSES), by_range(planes), atol=1e-6)
-    assert not torch.allclose(head(maps_from="b").eval().maps(model(x), CLASSES), by_range(planes), atol=1e-3)
+    assert torch.allclose(model.maps(model(x), CLASSES), min_max_normalize(planes), atol=1e-6)
+    assert not torch.allclose(head(maps_from="b").eval().maps(model(x), CLASSES), min_max_normalize(planes), atol=1e-3)
 
 
 @torch.no_grad()

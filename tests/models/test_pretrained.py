@@ -12,7 +12,7 @@ import torchvision.models as zoo
 from wsol.errors import InputError
 from wsol.explain.cam import CAM
 from wsol.explain.gradcam import GradCAM
-from wsol.explain.guided import GuidedBackprop
+from wsol.explain.guided_backprop import GuidedBackprop
 from wsol.models.classifier import Classifier
 from wsol.models.pretrained import timm_classifier, torchvision_classifier
 

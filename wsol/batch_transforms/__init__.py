@@ -1,1 +1,6 @@
-"""Transforms of whole batches in training: (images, targets) to new ones; torchvision has CutMix and MixUp."""
+"""Batch transforms, one file each: what changes the images and targets of a training batch."""
+
+from wsol.batch_transforms.cutmix import CutMix
+from wsol.batch_transforms.has import HaS
+
+__all__ = ["CutMix", "HaS"]

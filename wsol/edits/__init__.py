@@ -1,1 +1,5 @@
-"""Modules (N, C, h, w) to the same, inserted after a named point of a backbone; identity in eval. One file each."""
+"""Edits, one file each: what changes features at a point of a backbone while training."""
+
+from wsol.edits.adl import ADL
+
+__all__ = ["ADL"]

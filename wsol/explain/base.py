@@ -1,4 +1,4 @@
-"""What every map maker promises, and the care that all of them take of the network they ask."""
+"""What every explainer promises, and the care that all of them take of the network they ask."""
 
 from __future__ import annotations
 
@@ -15,10 +15,11 @@ from wsol.types import Output
 
 
 class Explainer(ABC):
-    """Base of all map makers.
+    """Base of all explainers.
 
-    The network is asked in evaluation mode, in float32 without autocast, and is left as it was, also after an error:
-    modes, ``requires_grad``, gradients and hooks. Gradients flow under `torch.inference_mode` too.
+    The network is asked in evaluation mode and in float32, without autocast, whichever type its weights have. It is left
+    as it was, also after an error: modes, weights, ``requires_grad``, gradients and hooks. Gradients flow under
+    `torch.inference_mode` too.
 
     Args:
         chunk_size: how many images, or altered copies of them, go through the network at once; None for all images of
@@ -58,7 +59,7 @@ class Explainer(ABC):
             own = images.detach().float().clone()  # a tensor of inference mode would take no gradient
             asked = classes.detach().clone()
             size = self.chunk_size or len(own)
-            with at_rest(model):
+            with eval_mode(model):
                 parts = [
                     self.explain(model, some, of_some).detach().float()
                     for some, of_some in zip(own.split(size), asked.split(size), strict=True)
@@ -71,7 +72,7 @@ class Explainer(ABC):
 
 
 class PixelExplainer(Explainer):
-    """Base of the map makers that say something of every value of the input.
+    """Base of the explainers that say something of every value of the input.
 
     A pixel's importance is the greatest magnitude among its colours (Simonyan et al. 2014, section 3.1).
     """
@@ -99,7 +100,7 @@ def scores(model: nn.Module, images: Tensor) -> Tensor:
     return logits
 
 
-def of_classes(logits: Tensor, classes: Tensor) -> Tensor:
+def class_scores(logits: Tensor, classes: Tensor) -> Tensor:
     """Return the scores (N, M) of the asked classes.
 
     Raises:
@@ -129,16 +130,29 @@ def gradients(asked: Tensor, at: Tensor) -> Tensor:
 
 
 @contextmanager
-def at_rest(model: nn.Module) -> Iterator[None]:
-    """Hold a network in evaluation mode, its parameters without gradient; everything is as before afterwards."""
+def eval_mode(model: nn.Module) -> Iterator[None]:
+    """Hold a network in evaluation mode and float32, its parameters without gradient; all is as before afterwards.
+
+    Parameters and buffers of another floating-point type (float16, bfloat16, float64) are exchanged for float32 copies
+    for the time of the block; the originals come back untouched.
+    """
     modes = [(module, module.training) for module in model.modules()]
     flags = [(parameter, parameter.requires_grad) for parameter in model.parameters()]
+    values = [
+        (tensor, tensor.data)
+        for tensor in (*model.parameters(), *model.buffers())
+        if tensor.is_floating_point() and tensor.dtype != torch.float32
+    ]
     try:
         model.eval()
         for parameter, _ in flags:
             parameter.requires_grad_(False)
+        for tensor, value in values:
+            tensor.data = value.float()
         yield
     finally:
+        for tensor, value in values:
+            tensor.data = value
         for module, mode in modes:
             module.training = mode
         for parameter, flag in flags:

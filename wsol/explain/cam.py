@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from wsol.errors import InputError
-from wsol.explain.base import of_classes, scores
+from wsol.explain.base import class_scores, scores
 from wsol.explain.layers import LayerExplainer, captured, only
 from wsol.heads.base import Head
 from wsol.types import Output
@@ -39,7 +39,7 @@ class CAM(LayerExplainer):
         """Return (N, M, h, w); see `Explainer.explain`."""
         if isinstance(head := getattr(model, "head", None), Head):
             return self._own(model, head, images, classes)
-        layer = self.of(model, images)
+        layer = self.resolve_layer(model, images)
         linear = next((m for m in reversed(list(model.modules())) if isinstance(m, nn.Linear)), None)
         if linear is None:
             raise InputError(f"{type(model).__name__}: no linear layer, so no CAM; use explainer=gradcam")
@@ -47,7 +47,7 @@ class CAM(LayerExplainer):
         handle = linear.register_forward_pre_hook(lambda _module, inputs: read.append(inputs[0]))
         try:
             with torch.no_grad(), captured(model, layer) as seen:
-                of_classes(scores(model, images), classes)
+                class_scores(scores(model, images), classes)
         finally:
             handle.remove()
         features = self.as_maps(only(seen, layer))
@@ -65,5 +65,5 @@ class CAM(LayerExplainer):
         with torch.no_grad():
             output = model(images)
             assert isinstance(output, Output)
-            of_classes(output.logits, classes)
+            class_scores(output.logits, classes)
             return head.maps(output, classes)

@@ -13,7 +13,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from wsol.explain.base import of_classes, scores
+from wsol.explain.base import class_scores, scores
 from wsol.explain.layers import LayerExplainer, captured, only
 
 
@@ -33,9 +33,9 @@ class EigenCAM(LayerExplainer):
 
     def explain(self, model: nn.Module, images: Tensor, classes: Tensor) -> Tensor:
         """Return (N, M, h, w); see `Explainer.explain`."""
-        layer = self.of(model, images)
+        layer = self.resolve_layer(model, images)
         with torch.no_grad(), captured(model, layer) as seen:
-            of_classes(scores(model, images), classes)
+            class_scores(scores(model, images), classes)
         features = self.as_maps(only(seen, layer))
         left, sizes, _ = torch.linalg.svd(features.flatten(2).transpose(1, 2), full_matrices=False)
         along = left[..., 0] * sizes[:, :1]

@@ -38,7 +38,7 @@ class GradCAM(GradientCam):
         super().__init__(layer, layout, chunk_size)
         self.relu = relu
 
-    def weigh(self, features: Tensor, slopes: Tensor) -> Tensor:
-        """See `GradientCam.weigh`."""
-        maps = (slopes.mean((-2, -1), keepdim=True) * features).sum(2)
+    def weight_features(self, features: Tensor, grads: Tensor) -> Tensor:
+        """See `GradientCam.weight_features`."""
+        maps = (grads.mean((-2, -1), keepdim=True) * features).sum(2)
         return maps.relu() if self.relu else maps

@@ -32,9 +32,9 @@ class GradCAMPlusPlus(GradientCam):
         True
     """
 
-    def weigh(self, features: Tensor, slopes: Tensor) -> Tensor:
-        """See `GradientCam.weigh`; one g^2 is cancelled, so that small gradients do not underflow."""
-        below = 2 + features.sum((-2, -1), keepdim=True) * slopes
-        alpha = torch.where((slopes != 0) & (below != 0), 1 / below, 0.0)
-        weights = (alpha * slopes.relu()).sum((-2, -1), keepdim=True)
+    def weight_features(self, features: Tensor, grads: Tensor) -> Tensor:
+        """See `GradientCam.weight_features`; one g^2 is cancelled, so that small gradients do not underflow."""
+        below = 2 + features.sum((-2, -1), keepdim=True) * grads
+        alpha = torch.where((grads != 0) & (below != 0), 1 / below, 0.0)
+        weights = (alpha * grads.relu()).sum((-2, -1), keepdim=True)
         return (weights * features).sum(2).relu()

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from wsol.explain.base import PixelExplainer
 from wsol.explain.gradcam import GradCAM
-from wsol.explain.guided import GuidedBackprop
+from wsol.explain.guided_backprop import GuidedBackprop
 
 
 class GuidedGradCAM(PixelExplainer):

@@ -27,6 +27,6 @@ class LayerCAM(GradientCam):
         torch.Size([2, 1, 8, 8])
     """
 
-    def weigh(self, features: Tensor, slopes: Tensor) -> Tensor:
-        """See `GradientCam.weigh`."""
-        return (slopes.relu() * features).sum(2).relu()
+    def weight_features(self, features: Tensor, grads: Tensor) -> Tensor:
+        """See `GradientCam.weight_features`."""
+        return (grads.relu() * features).sum(2).relu()

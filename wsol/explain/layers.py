@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from wsol.backbones.base import Backbone
 from wsol.errors import InputError, unknown
-from wsol.explain.base import Explainer, gradients, of_classes, scores
+from wsol.explain.base import Explainer, class_scores, gradients, scores
 
 LAYOUTS = ("nchw", "nhwc", "tokens")
 
@@ -21,7 +21,7 @@ ATTENTION = (nn.Softmax, nn.Dropout)
 
 
 class LayerExplainer(Explainer):
-    """Base of the map makers that weigh the features A of one layer: CAM and its kin.
+    """Base of the explainers that weigh the features A of one layer: CAM and its kin.
 
     Args:
         layer: path of a module (``layer4.1``, ``head.conv``), or of a `wsol.models.localizer.Localizer` the name of a
@@ -43,7 +43,7 @@ class LayerExplainer(Explainer):
         self.layer, self.layout = layer, layout
         self._found: WeakKeyDictionary[nn.Module, str] = WeakKeyDictionary()
 
-    def of(self, model: nn.Module, images: Tensor) -> str:
+    def resolve_layer(self, model: nn.Module, images: Tensor) -> str:
         """Return the name of the layer that is read; where none was given it is looked for once a network."""
         if self.layer is not None:
             return self.layer
@@ -73,14 +73,14 @@ class GradientCam(LayerExplainer):
 
     def explain(self, model: nn.Module, images: Tensor, classes: Tensor) -> Tensor:
         """Return (N, M, h, w); see `Explainer.explain`."""
-        with captured(model, self.of(model, images), leaf=True) as seen:
-            asked = of_classes(scores(model, images), classes)
+        with captured(model, self.resolve_layer(model, images), leaf=True) as seen:
+            asked = class_scores(scores(model, images), classes)
         features = only(seen, self.layer)
-        slopes = gradients(asked, features)
-        return self.weigh(self.as_maps(features.detach())[:, None], self.as_maps(slopes))
+        grads = gradients(asked, features)
+        return self.weight_features(self.as_maps(features.detach())[:, None], self.as_maps(grads))
 
     @abstractmethod
-    def weigh(self, features: Tensor, slopes: Tensor) -> Tensor:
+    def weight_features(self, features: Tensor, grads: Tensor) -> Tensor:
         """Make maps (N, M, h, w) of features (N, 1, C, h, w) and the scores' gradients there (N, M, C, h, w)."""
 
 

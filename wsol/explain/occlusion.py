@@ -13,7 +13,7 @@ from captum.attr import Occlusion as Captum
 from torch import Tensor, nn
 
 from wsol.errors import InputError
-from wsol.explain.base import Explainer, of_classes, scores
+from wsol.explain.base import Explainer, class_scores, scores
 
 
 class Occlusion(Explainer):
@@ -46,7 +46,7 @@ class Occlusion(Explainer):
                 f"window={self.window}: the images have {tuple(images.shape[-2:])} pixels; take a smaller one"
             )
         with torch.no_grad():
-            of_classes(scores(model, images), classes)  # says if there is no such class
+            class_scores(scores(model, images), classes)  # says if there is no such class
         asked = images.repeat_interleave(classes.shape[1], 0)
         found = Captum(lambda x: scores(model, x)).attribute(
             asked,

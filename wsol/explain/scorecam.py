@@ -17,7 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from wsol.explain.base import of_classes, scores
+from wsol.explain.base import class_scores, scores
 from wsol.explain.layers import LayerExplainer, captured, only
 
 
@@ -37,10 +37,10 @@ class ScoreCAM(LayerExplainer):
 
     def explain(self, model: nn.Module, images: Tensor, classes: Tensor) -> Tensor:
         """Return (N, M, h, w); see `Explainer.explain`."""
-        layer = self.of(model, images)
+        layer = self.resolve_layer(model, images)
         with torch.no_grad():
             with captured(model, layer) as seen:
-                of_classes(scores(model, images), classes)
+                class_scores(scores(model, images), classes)
             features = self.as_maps(only(seen, layer)).clone()
             kept = torch.stack(
                 [self._kept(model, *of_image) for of_image in zip(images, features, classes, strict=True)]

@@ -28,8 +28,8 @@ class XGradCAM(GradientCam):
         torch.Size([2, 1, 2, 2])
     """
 
-    def weigh(self, features: Tensor, slopes: Tensor) -> Tensor:
-        """See `GradientCam.weigh`; a feature that sums to 0 has no weight."""
+    def weight_features(self, features: Tensor, grads: Tensor) -> Tensor:
+        """See `GradientCam.weight_features`; a feature that sums to 0 has no weight."""
         total = features.sum((-2, -1), keepdim=True)
         share = torch.where(total != 0, features / total, 0.0)
-        return ((share * slopes).sum((-2, -1), keepdim=True) * features).sum(2).relu()
+        return ((share * grads).sum((-2, -1), keepdim=True) * features).sum(2).relu()

@@ -6,29 +6,29 @@ import torch
 from torch import Tensor
 
 
-def by_range(maps: Tensor) -> Tensor:
+def min_max_normalize(maps: Tensor) -> Tensor:
     """Return maps (..., h, w) minus their minimum, over their range: [0, 1] each; a constant map gives zeros.
 
     Example:
-        >>> by_range(torch.tensor([[[-1.0, 1.0, 3.0]], [[7.0, 7.0, 7.0]]])).tolist()
+        >>> min_max_normalize(torch.tensor([[[-1.0, 1.0, 3.0]], [[7.0, 7.0, 7.0]]])).tolist()
         [[[0.0, 0.5, 1.0]], [[0.0, 0.0, 0.0]]]
     """
     low, high = maps.amin((-2, -1), keepdim=True), maps.amax((-2, -1), keepdim=True)
     return (maps - low) / (high - low).clamp(min=torch.finfo(maps.dtype).tiny)
 
 
-def by_maximum(maps: Tensor) -> Tensor:
+def max_normalize(maps: Tensor) -> Tensor:
     """Return maps (..., h, w) with negative values set to 0, over their maximum: [0, 1] each; zeros if none is above 0.
 
     Example:
-        >>> by_maximum(torch.tensor([[[-1.0, 1.0, 4.0]], [[-7.0, -7.0, -7.0]]])).tolist()
+        >>> max_normalize(torch.tensor([[[-1.0, 1.0, 4.0]], [[-7.0, -7.0, -7.0]]])).tolist()
         [[[0.0, 0.25, 1.0]], [[0.0, 0.0, 0.0]]]
     """
     above = maps.clamp(min=0)
     return above / above.amax((-2, -1), keepdim=True).clamp(min=torch.finfo(maps.dtype).tiny)
 
 
-SCALINGS = {"minmax": by_range, "max": by_maximum}
+SCALINGS = {"minmax": min_max_normalize, "max": max_normalize}
 """By the names that protocols use too."""
 
 
@@ -41,4 +41,4 @@ def erase(features: Tensor, maps: Tensor, delta: float) -> Tensor:
         >>> erase(torch.ones(1, 1, 1, 3), torch.tensor([[[[-1.0, 1.0, 3.0]]]]), delta=0.5).tolist()
         [[[[1.0, 0.0, 0.0]]]]
     """
-    return features * (by_range(maps.detach()) < delta)
+    return features * (min_max_normalize(maps.detach()) < delta)

@@ -1,1 +1,9 @@
-"""Heads make class scores and maps of a backbone's features. One file a method; `base.py` holds what they share."""
+"""Heads, one file each: features become class scores, maps of any class, and the terms of the training loss."""
+
+from wsol.heads.acol import AcolHead
+from wsol.heads.acol_chain import AcolChainHead
+from wsol.heads.base import Head
+from wsol.heads.gap import GapHead
+from wsol.heads.spg import SpgHead
+
+__all__ = ["AcolChainHead", "AcolHead", "GapHead", "Head", "SpgHead"]

@@ -48,6 +48,7 @@ class AcolHead(ErasingHead):
         InputError: an unknown option or one out of its range.
 
     Example:
+        >>> import torch
         >>> head = AcolHead({"last": Point(channels=64, stride=4)}, num_classes=8, width=32)
         >>> output = head({"last": torch.randn(2, 64, 16, 16)}, labels=torch.tensor([3, 5]))
         >>> sorted(head.loss(output, torch.eye(8)[[3, 5]]))

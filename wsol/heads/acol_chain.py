@@ -46,6 +46,7 @@ class AcolChainHead(ErasingHead):
         InputError: an unknown option or one out of its range.
 
     Example:
+        >>> import torch
         >>> head = AcolChainHead({"last": Point(64, 4)}, num_classes=8, recipe="ppn", deltas=[0.9, 0.8], depth=0)
         >>> output = head({"last": torch.randn(2, 64, 16, 16)}, labels=torch.tensor([3, 5]))
         >>> sorted(head.loss(output, torch.eye(8)[[3, 5]])), head.maps_from

@@ -26,7 +26,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from wsol.errors import InputError
-from wsol.functional.attention import by_range
+from wsol.functional.attention import min_max_normalize
 from wsol.heads.base import Head, soft_cross_entropy
 from wsol.heads.branch import Branch, convolution, initialise
 from wsol.types import Output, Point
@@ -122,7 +122,7 @@ class SpgHead(Head):
             b1, b2, c = (F.interpolate(plane.float(), size, mode="bilinear") for plane in (b1, b2, c))
             with torch.no_grad():
                 plane = self.maps(output, state["labels"][:, None])
-                attention = by_range(F.interpolate(plane, size, mode="bilinear"))
+                attention = min_max_normalize(F.interpolate(plane, size, mode="bilinear"))
                 p1, p2 = b1.sigmoid(), b2.sigmoid()
             guided = {"b2": (b2, attention), "b1": (b1, p2), "c": (c, (p1 + p2) / 2)}
             terms = {"classification": soft_cross_entropy(output.logits, targets, label_smoothing)}

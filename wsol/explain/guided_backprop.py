@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from wsol.errors import InputError
-from wsol.explain.base import PixelExplainer, gradients, of_classes, scores
+from wsol.explain.base import PixelExplainer, class_scores, gradients, scores
 
 RELUS = frozenset({F.relu, F.relu_, torch.relu, torch.relu_, Tensor.relu, Tensor.relu_})
 
@@ -44,9 +44,9 @@ class GuidedBackprop(PixelExplainer):
         """Return the guided gradient; see `PixelExplainer.attributions`."""
         at = images.clone().requires_grad_()
         with _Guided() as guided:
-            asked = of_classes(scores(model, at.clone()), classes)
+            asked = class_scores(scores(model, at.clone()), classes)
         if not guided.met:
-            raise InputError(f"{type(model).__name__} has no ReLU to guide the gradient; use explainer=gradient")
+            raise InputError(f"{type(model).__name__} has no ReLU to guide the gradient; use explainer=saliency")
         return gradients(asked, at)
 
 

@@ -11,10 +11,10 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from wsol.explain.base import PixelExplainer, gradients, of_classes, scores
+from wsol.explain.base import PixelExplainer, class_scores, gradients, scores
 
 
-class Gradient(PixelExplainer):
+class Saliency(PixelExplainer):
     """Vanilla gradient.
 
     Args:
@@ -23,7 +23,7 @@ class Gradient(PixelExplainer):
     Example:
         >>> import torch
         >>> linear = nn.Sequential(nn.Flatten(), nn.Linear(12, 2))
-        >>> maps = Gradient()(linear, torch.randn(1, 3, 2, 2), torch.tensor([[1]]))
+        >>> maps = Saliency()(linear, torch.randn(1, 3, 2, 2), torch.tensor([[1]]))
         >>> bool((maps[0, 0] == linear[1].weight[1].view(3, 2, 2).abs().amax(0)).all())
         True
     """
@@ -32,4 +32,4 @@ class Gradient(PixelExplainer):
         """Return dS_c / dX; see `PixelExplainer.attributions`."""
         at = images.clone().requires_grad_()
         # A copy goes in, for the first layer may work in place.
-        return gradients(of_classes(scores(model, at.clone()), classes), at)
+        return gradients(class_scores(scores(model, at.clone()), classes), at)

@@ -14,7 +14,7 @@ from captum.attr import IntegratedGradients as Captum
 from torch import Tensor, nn
 
 from wsol.errors import InputError
-from wsol.explain.base import PixelExplainer, of_classes, scores
+from wsol.explain.base import PixelExplainer, class_scores, scores
 
 
 class IntegratedGradients(PixelExplainer):
@@ -42,7 +42,7 @@ class IntegratedGradients(PixelExplainer):
     def attributions(self, model: nn.Module, images: Tensor, classes: Tensor) -> Tensor:
         """Return R; see `PixelExplainer.attributions`."""
         with torch.no_grad():
-            of_classes(scores(model, images), classes)  # says if there is no such class
+            class_scores(scores(model, images), classes)  # says if there is no such class
         asked = images.repeat_interleave(classes.shape[1], 0)
         captum = Captum(lambda x: scores(model, x.clone()), multiply_by_inputs=True)
         found = captum.attribute(
