@@ -39,11 +39,18 @@ def name(page: Path) -> str:
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The built site; strict, so a warning is a failure. A proxy that refuses all stands for a missing network."""
+    """The site, built as scripts/docs does: mkdocs.yml is strict, so a warning is a failure."""
     folder = tmp_path_factory.mktemp("docs") / "site"
+    done = build("--site-dir", str(folder))
+    assert done.returncode == 0, done.stderr
+    return folder
+
+
+def build(*words: str) -> subprocess.CompletedProcess:
+    """Build the site; a proxy that refuses all stands for a missing network."""
     nowhere = {f"{kind}_proxy": "http://127.0.0.1:9" for kind in ("http", "https", "all")}
-    done = subprocess.run(
-        [sys.executable, "-m", "mkdocs", "build", "--quiet", "--strict", "--site-dir", str(folder)],
+    return subprocess.run(
+        [sys.executable, "-m", "mkdocs", "build", *words],
         cwd=ROOT,
         env={**os.environ, **nowhere, "NO_MKDOCS_2_WARNING": "1"},
         capture_output=True,
@@ -51,8 +58,28 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
         timeout=300,
         check=False,
     )
-    assert done.returncode == 0, done.stderr
-    return folder
+
+
+def test_a_warning_about_a_docstring_stops_the_build(tmp_path: Path) -> None:
+    """A parameter without a type, in a package of its own that a site under this project's settings shows."""
+    module = 'def f(x):\n    """Do.\n\n    Args:\n        x: no type.\n    """\n'
+    (tmp_path / "planted.py").write_text(module, encoding="utf-8")
+    (tmp_path / "docs").mkdir()
+    (tmp_path / "docs" / "index.md").write_text("# Planted\n\n::: planted\n", encoding="utf-8")
+    settings = {
+        "INHERIT": str(ROOT / "mkdocs.yml"),
+        "docs_dir": "docs",
+        "hooks": [],
+        "extra_css": [],
+        "nav": [{"Start": "index.md"}],
+        "plugins": {"mkdocstrings": {"handlers": {"python": {"paths": [str(tmp_path)]}}}},
+    }
+    (tmp_path / "mkdocs.yml").write_text(yaml.safe_dump(settings), encoding="utf-8")
+    words = ("--config-file", str(tmp_path / "mkdocs.yml"), "--site-dir", str(tmp_path / "site"))
+    assert "planted.py:5: No type or annotation for parameter 'x'" in (done := build(*words)).stderr
+    assert done.returncode != 0
+    (tmp_path / "planted.py").write_text(module.replace("f(x)", "f(x: int) -> None"), encoding="utf-8")
+    assert (done := build(*words)).returncode == 0, done.stderr
 
 
 class Loads(HTMLParser):

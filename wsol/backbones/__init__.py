@@ -1,1 +1,12 @@
-"""Networks whose features are read, and edited, at named points. One file a family; `base.py` holds what they share."""
+"""Backbones, one file a family: networks whose features are read, and edited, at named points."""
+
+from wsol.backbones.alexnet import AlexNet, AlexNetStar
+from wsol.backbones.base import Backbone
+from wsol.backbones.googlenet import GoogLeNet
+from wsol.backbones.inception import InceptionV3
+from wsol.backbones.resnet import ResNet
+from wsol.backbones.timm import Timm
+from wsol.backbones.tiny import Tiny
+from wsol.backbones.vgg import VGG
+
+__all__ = ["VGG", "AlexNet", "AlexNetStar", "Backbone", "GoogLeNet", "InceptionV3", "ResNet", "Timm", "Tiny"]

@@ -167,7 +167,14 @@ class Localizer:
         batch_size: int = 32,
     ) -> list[Localization]: ...
 
-    def localize(self, images, label=None, *, map_size=None, batch_size=32):
+    def localize(
+        self,
+        images: Held | Iterable[Held],
+        label: int | str | None = None,
+        *,
+        map_size: tuple[int, int] | None = None,
+        batch_size: int = 32,
+    ) -> Localization | list[Localization]:
         """Find the object of the best class, or of a given one, in an image or in each of several.
 
         Args:

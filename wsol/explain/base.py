@@ -17,8 +17,8 @@ from wsol.types import Output
 class Explainer(ABC):
     """Base of all explainers.
 
-    The network is asked in evaluation mode and in float32, without autocast, whichever type its weights have. It is left
-    as it was, also after an error: modes, weights, ``requires_grad``, gradients and hooks. Gradients flow under
+    The network is asked in evaluation mode and in float32, without autocast, whichever type its weights have. It comes
+    back as it was, also after an error: modes, weights, ``requires_grad``, gradients and hooks. Gradients flow under
     `torch.inference_mode` too.
 
     Args:
