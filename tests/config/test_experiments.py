@@ -111,10 +111,22 @@ def test_networks_and_optimizers_build(composed: dict[str, DictConfig]) -> None:
             assert ("backbone.layer4" in rates) == name.endswith("resnet50")
             assert rates.get("backbone.layer4", 10) == pytest.approx(10)
         if name.split("/")[-1].startswith("acol") and name in PAPER_ROWS:
-            assert rates == pytest.approx({"backbone": 1, "backbone.bias": 2, "head": 10, "head.bias": 20})
+            expected = {"backbone": 1, "backbone.bias": 2, "backbone.norm": 1, "head": 10, "head.bias": 20}
+            assert rates == pytest.approx({key: expected[key] for key in rates})
+            assert rates.keys() >= expected.keys() - {"backbone.norm"}
+            assert config.choices.transform == "ten_crop"
+            assert not config.transform.train.square
+            assert not config.transform.eval.square
         if name.split("/")[-1].startswith(("cam", "gmp")) and name in PAPER_ROWS:
-            assert set(rates.values()) == {1.0}
+            assert {rates["backbone"], rates["head"]} == {1.0}
+            assert {rates["backbone.bias"], rates["head.bias"]} == {2.0}
+            decays = {group["name"]: group["weight_decay"] for group in groups}
+            assert {decays["backbone"], decays["head"]} == {5e-4}
+            assert {decays["backbone.bias"], decays["head.bias"]} == {0.0}
             assert not make.keywords["nesterov"]
+            assert config.choices.transform == "ten_crop_square"
+            assert config.transform.train.square
+            assert config.transform.eval.square
 
 
 def test_all_of_choe_et_al_are_there() -> None:

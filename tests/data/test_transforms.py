@@ -1,5 +1,6 @@
 """Transforms: shapes, faithfulness of resizing, and randomness from the generator alone."""
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -116,3 +117,22 @@ def test_ten_crop_is_five_windows_and_their_mirrors(image):
 def test_impossible_arguments(make, text):
     with pytest.raises(InputError, match=text):
         make()
+
+
+@pytest.mark.parametrize(("square", "covered"), [(True, True), (False, False)])
+def test_ten_crops_of_a_square_see_every_part_of_a_wide_image(square: bool, covered: bool) -> None:
+    """At 3:1 the crops of CAM's code (whole image to 256 x 256) leave nothing out; those of the shorter side do."""
+    views = TenCrop(size=224, resize=256, square=square).views((900, 300))
+    seen = np.zeros(900, bool)
+    for view in views:
+        (left, _, right, _) = view.to_image([[0.0, 0.0, 224.0, 224.0]])[0]
+        seen[round(max(left, 0)) : round(right)] = True
+    assert bool(seen.all()) == covered
+    image = np.random.default_rng(0).integers(0, 256, (300, 900, 3), np.uint8)
+    crops = TenCrop(size=224, resize=256, square=square)(image)
+    whole = cv2.resize(image, (256, 256) if square else (768, 256), interpolation=cv2.INTER_AREA)
+    if square:
+        assert [view.offset for view in views[:5]] == [(0, 0), (32, 0), (0, 32), (32, 32), (16, 16)]
+        difference = np.abs(crops[4].transpose(1, 2, 0).astype(int) - whole[16:240, 16:240])
+        assert difference.mean() < 12
+    assert np.array_equal(crops[9], crops[4][:, :, ::-1])

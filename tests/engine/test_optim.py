@@ -105,7 +105,7 @@ def test_a_part_of_a_group_has_its_own_factors() -> None:
         "backbone.layer4.0.bias",
         "backbone.layer41.weight",
     ]
-    members = {"backbone": [(name, nn.Parameter(torch.zeros(1))) for name in names]}
+    members = {"backbone": [(name, nn.Parameter(torch.zeros(1, 1))) for name in names]}
     groups = optim.optimizer_groups(members, {"backbone": {"lr": 2.0}, "backbone.layer4": {"lr": 10.0}}, 1.0, 0.0)
     found = {group["name"]: ([id(p) for p in group["params"]], group["lr"]) for group in groups}
     ids = {name: id(parameter) for name, parameter in members["backbone"]}
@@ -116,3 +116,28 @@ def test_a_part_of_a_group_has_its_own_factors() -> None:
     }
     with pytest.raises(InputError, match=r"backbone\.layer5"):
         optim.optimizer_groups(members, {"backbone.layer5": {"lr": 10.0}}, 1.0, 0.0)
+
+
+def test_adamw_decays_neither_vectors_nor_what_a_network_lists() -> None:
+    from wsol.config import build
+    from wsol.config.compose import compose
+
+    words = ["backbone=timm", "backbone.name=vit_tiny_patch16_224", "backbone.options.img_size=32", "optim=adamw"]
+    config = compose("train", words)
+    model = build.build_localizer(config, ("a", "b"))
+    listed = model.no_weight_decay()
+    assert {name.rpartition(".")[2] for name in listed} >= {"pos_embed", "cls_token"}
+    groups = optim.optimizer_groups(model.parameter_groups(), config.optim.groups, 1e-3, 0.05, listed)
+    decay = {id(p): group["weight_decay"] for group in groups for p in group["params"]}
+    for name, parameter in model.named_parameters():
+        free = parameter.ndim <= 1 or name.endswith(("pos_embed", "cls_token"))
+        assert decay[id(parameter)] == (0.0 if free else pytest.approx(0.05)), name
+    assert len(decay) == len(list(model.parameters()))
+
+
+def test_sgd_decays_norms_as_the_papers_do() -> None:
+    from wsol.config.compose import compose
+
+    parameters = {"backbone": list(nn.BatchNorm2d(3).named_parameters()), "head": []}
+    groups = optim.optimizer_groups(parameters, compose("train", []).optim.groups, 0.05, 5e-4)
+    assert {group["name"]: group["weight_decay"] for group in groups} == {"backbone.norm": 5e-4, "backbone.bias": 5e-4}

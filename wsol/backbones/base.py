@@ -118,6 +118,14 @@ class Backbone(nn.Module):
         """Every name a point can be asked for by: `points` and `aliases`."""
         return self.points | {alias: self.points[name] for alias, name in self.aliases.items()}
 
+    def no_weight_decay(self) -> set[str]:
+        """Return the names of parameters that parts of the network list as not to be decayed, as timm's models do."""
+        names: set[str] = set()
+        for path, module in self.named_modules():
+            if module is not self and callable(listed := getattr(module, "no_weight_decay", None)):
+                names |= {f"{path}.{name}" if path else name for name in listed()}
+        return names
+
     def resolve(self, name: str) -> str:
         """Return the step behind a point's name or alias.
 

@@ -106,16 +106,32 @@ class ResizeCrop(EvalTransform):
 
 
 class TenCrop(ResizeCrop):
-    """The shorter side to ``resize``, then the windows at the corners and the centre, and the same five mirrored.
+    """Resize, then the windows at the corners and the centre, and the same five mirrored.
+
+    Args:
+        size: side of the square windows, pixels.
+        resize: side of the resized image, pixels; at least ``size``.
+        square: resize the whole image to ``resize`` x ``resize``, as the code of CAM, PSOL and BAS does; or the shorter
+            side only, as ACoL's does. Between the windows of a square no part of the image is lost.
+        interpolation: ``bilinear`` or ``bicubic``.
 
     Example:
         >>> TenCrop(size=224, resize=256)(np.zeros((375, 500, 3), np.uint8)).shape
         (10, 3, 224, 224)
+        >>> TenCrop(size=224, resize=256, square=True).views((500, 375))[3].offset
+        (32, 32)
     """
+
+    def __init__(self, size: int, resize: int = 256, square: bool = False, interpolation: str = "bilinear") -> None:
+        super().__init__(size, resize, interpolation)
+        self.square = square
 
     def views(self, size: tuple[int, int]) -> list[Geometry]:
         """Ten views: top left, top right, bottom left, bottom right, centre; then those windows mirrored."""
         (centre,) = super().views(size)
+        if self.square:
+            margin = (self.resize - self.size) // 2
+            centre = Geometry(size, (self.resize, self.resize), (margin, margin), centre.input_size)
         right, bottom = centre.resized[0] - self.size, centre.resized[1] - self.size
         offsets = [(0, 0), (right, 0), (0, bottom), (right, bottom), centre.offset]
         return [

@@ -133,7 +133,11 @@ class LocalizerModule(pl.LightningModule):
         if "lr" not in base:
             raise InputError("the optimizer has no base learning rate: set optim.optimizer.lr")
         groups = optimizer_groups(
-            self.localizer.parameter_groups(), self._factors, base["lr"], base.get("weight_decay", 0.0)
+            self.localizer.parameter_groups(),
+            self._factors,
+            base["lr"],
+            base.get("weight_decay", 0.0),
+            self.localizer.no_weight_decay(),
         )
         optimizer = self._optimizer(groups)
         if self._schedule is None:

@@ -1,7 +1,9 @@
 """Optimizer parameter groups and learning-rate schedules.
 
 The learning rate of a parameter is ``lr x group factor x schedule factor``: groups are `backbone` and `head`, each
-split into weights and biases (ACoL's authors give the head ten times, its biases twenty times the learning rate).
+split into weights, biases, and norms (ACoL's authors give the head ten times, its biases twenty times the learning
+rate). Norms are all other vectors, such as the scale of a batch norm or of a layer, and what the network itself lists:
+class tokens and position embeddings of timm's transformers. AdamW's config decays neither biases nor norms.
 A schedule is a factor of the progress through training, stepped once per optimizer step.
 """
 
@@ -9,7 +11,7 @@ from __future__ import annotations
 
 import bisect
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
 from torch import nn
 from torch.optim import Optimizer
@@ -17,7 +19,7 @@ from torch.optim.lr_scheduler import LambdaLR
 
 from wsol.errors import InputError, unknown
 
-FACTORS = ("lr", "weight_decay", "bias_lr", "bias_weight_decay")
+FACTORS = ("lr", "weight_decay", "bias_lr", "bias_weight_decay", "norm_weight_decay")
 
 
 def optimizer_groups(
@@ -25,15 +27,18 @@ def optimizer_groups(
     factors: Mapping[str, Mapping[str, float]],
     lr: float,
     weight_decay: float,
+    no_weight_decay: Collection[str] = (),
 ) -> list[dict]:
-    """Return torch's parameter groups, one for the weights and one for the biases of each named group.
+    """Return torch's parameter groups, for the weights, the biases and the norms of each named group.
 
     Args:
         parameters: group name -> named parameters, as `Localizer.parameter_groups` gives them.
-        factors: group name -> factors ``lr``, ``weight_decay``, ``bias_lr``, ``bias_weight_decay``; a missing one is 1.
-            A part of a group, such as ``backbone.layer4``, has its own: all parameters whose names begin so.
+        factors: group name -> factors ``lr``, ``weight_decay``, ``bias_lr``, ``bias_weight_decay`` and
+            ``norm_weight_decay``; a missing one is 1. A part of a group, such as ``backbone.layer4``, has its own: all
+            parameters whose names begin so.
         lr: base learning rate.
         weight_decay: base weight decay.
+        no_weight_decay: names of parameters that count as norms, whatever their shape.
 
     Raises:
         InputError: a group or a factor of an unknown name, or a part that no parameter is in.
@@ -51,16 +56,24 @@ def optimizer_groups(
             if key not in factor:
                 raise unknown(f"factor of optim.groups.{name}", key, FACTORS)
             factor[key] = value
-        weights = [p for n, p in members if p.requires_grad and not n.endswith("bias")]
-        biases = [p for n, p in members if p.requires_grad and n.endswith("bias")]
-        for label, prefix, params in ((name, "", weights), (f"{name}.bias", "bias_", biases)):
+        kinds: dict[str, list[nn.Parameter]] = {"": [], ".bias": [], ".norm": []}
+        for parameter_name, parameter in members:
+            if parameter.requires_grad:
+                kinds[_kind(parameter_name, parameter, no_weight_decay)].append(parameter)
+        for kind, params in kinds.items():
             if params:
-                rates = {
-                    "lr": lr * factor[f"{prefix}lr"],
-                    "weight_decay": weight_decay * factor[f"{prefix}weight_decay"],
-                }
-                groups.append({"params": params, "name": label, **rates})
+                rate = factor["bias_lr" if kind == ".bias" else "lr"]
+                decay = factor[{"": "weight_decay", ".bias": "bias_weight_decay", ".norm": "norm_weight_decay"}[kind]]
+                rates = {"lr": lr * rate, "weight_decay": weight_decay * decay}
+                groups.append({"params": params, "name": f"{name}{kind}", **rates})
     return groups
+
+
+def _kind(name: str, parameter: nn.Parameter, no_weight_decay: Collection[str]) -> str:
+    """What a parameter is, as the end of its group's name."""
+    if name.endswith("bias"):
+        return ".bias"
+    return ".norm" if parameter.ndim <= 1 or name in no_weight_decay else ""
 
 
 def _parted(

@@ -105,6 +105,10 @@ class Localizer(nn.Module):
                 groups["backbone" if is_backbone else "head"].append((name, parameter))
         return groups
 
+    def no_weight_decay(self) -> set[str]:
+        """Return the names of parameters that the backbone lists as not to be decayed."""
+        return {f"backbone.{name}" for name in self.backbone.no_weight_decay()}
+
     def _load_classifier(self) -> None:
         if not self.backbone.classifier_state:
             raise InputError(
