@@ -33,7 +33,7 @@ def relative(a, b):
 def test_points_say_the_real_channels_and_strides(backbone):
     names = list(backbone.named_points)
     small, large = (backbone(torch.randn(1, 3, h, w), taps=names) for h, w in ((96, 128), (128, 192)))
-    assert list(small) == ["last", *(name for name in names if name != "last")]
+    assert list(small) == names
     for name, point in backbone.named_points.items():
         height, width = small[name].shape[2:]
         assert small[name].shape[:2] == (1, point.channels)
@@ -65,9 +65,9 @@ def test_unknown_names_are_refused_with_those_there_are(backbone, images):
 @torch.no_grad()
 def test_an_edit_replaces_the_features_of_its_point_and_nothing_before(backbone, images):
     points = list(dict.fromkeys(backbone.resolve(name) for name in backbone.points))
-    plain = backbone(images, taps=points)
+    plain = backbone(images, taps=[*points, "last"])
     for place in ("early", "last"):
-        edited = backbone(images, taps=points, edits={place: Scaled()})
+        edited = backbone(images, taps=[*points, "last"], edits={place: Scaled()})
         at = points.index(backbone.resolve(place))
         assert all(torch.equal(edited[name], plain[name]) for name in points[:at])
         assert torch.allclose(edited[points[at]], plain[points[at]] * 0.5)
@@ -190,3 +190,19 @@ def test_preprocessing_can_be_replaced(build, name):
 def test_impossible_preprocessing_is_refused(build, wish):
     with pytest.raises(InputError, match=f"preprocessing.{next(iter(wish))}"):
         build("tiny", preprocessing=wish)
+
+
+def test_a_network_stops_behind_the_last_point_that_is_needed(backbone, images) -> None:
+    """What does not run gets no gradient, and is named; where a network runs whole, what gets none is found."""
+    early, last = backbone.aliases["early"], backbone.resolve("last")
+    assert list(backbone(images, taps=[early])) == [early]
+    assert list(backbone(images)) == ["last"]
+    for taps in ((early,), ("last",)):
+        backbone.zero_grad()
+        sum(value.sum() for value in backbone(images, taps=taps).values()).backward()
+        without = {name for name, parameter in backbone.named_parameters() if parameter.grad is None}
+        assert set(backbone.unused_parameters(taps)) == without
+    backbone.zero_grad()
+    if backbone.resolve(early) != last:
+        assert backbone.unused_parameters([early])
+        assert not set(backbone.unused_parameters([early], edits=["last"])) or hasattr(backbone, "network")

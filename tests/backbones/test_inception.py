@@ -117,7 +117,7 @@ def test_padded_network_layer_by_layer(file, images, stride, side):
             x = F.relu(F.conv2d(x, extra[1].weight, extra[1].bias, padding=1))
         return seen | {"late": x, "last": x}
 
-    got, wanted = net(images, taps=["early", "Mixed_6a", "mid", "late"]), trunk(images)
+    got, wanted = net(images, taps=["early", "Mixed_6a", "mid", "late", "last"]), trunk(images)
     assert got.keys() == wanted.keys()
     assert all(close(got[name], wanted[name]) for name in wanted)
     assert net(torch.zeros(1, 3, 224, 224))["last"].shape == (1, 1024, side, side)

@@ -46,7 +46,7 @@ def test_points_and_edits(name, options):
     assert all(
         features[key].shape == (1, p.channels, 64 // p.stride, 64 // p.stride) for key, p in backbone.points.items()
     )
-    edited = backbone(images, taps=["early", "mid"], edits={"mid": Zero()})
+    edited = backbone(images, taps=["early", "mid", "last"], edits={"mid": Zero()})
     assert torch.equal(edited["early"], features[backbone.aliases["early"]])
     assert edited["mid"].abs().max() == 0
     assert not torch.allclose(edited["last"], features["last"])

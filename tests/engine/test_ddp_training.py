@@ -28,9 +28,11 @@ DRAWING = {
     "cutmix": ["method=cutmix", "logger=wandb", "logger.offline=true"],
     "has": ["method=has"],
     "adl": ["method=adl"],
+    "earlier point": ["method.head.point=conv2"],
+    "hrnet": ["backbone=timm", "backbone.name=hrnet_w18_small"],
     "spg": ["method=spg", "method.head.b_width=8", "method.head.c_width=8"],
 }
-"""With draws that depend on the process, or with batch normalisation; they must at least train."""
+"""With draws of each process, batch normalisation, or parameters that no score depends on; they must train."""
 
 
 def words(name: str, folder: Path, data_dir: Path, world: int, *more: str) -> list[str]:

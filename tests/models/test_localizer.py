@@ -50,7 +50,7 @@ def test_edits_act_at_points_with_dots_and_are_in_the_state_dict(images):
     plain = Localizer(resnet(), GapHead, 3).eval()
     plain.load_state_dict(edited.state_dict(), strict=False)
     assert {key for key in edited.state_dict() if "edits" in key} == {"edits.layer4/0.gain", "edits.early.gain"}
-    taps = ("layer2", "layer4.0")
+    taps = ("layer2", "layer4.0", "last")
     features = plain.backbone(images, taps=taps, edits={"layer4.0": Gain(0.0), "early": Gain(2.0)})
     assert features["layer4.0"].abs().max() == 0
     assert torch.allclose(features["layer2"], 2 * plain.backbone(images, taps=taps)["layer2"])

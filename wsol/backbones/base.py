@@ -7,7 +7,7 @@ parameters keep torchvision's names; its result can be read (a tap) or replaced 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, ClassVar, NamedTuple
 
 from torch import Tensor, nn
@@ -37,9 +37,9 @@ class Backbone(nn.Module):
         >>> import torch
         >>> from wsol.backbones.tiny import Tiny
         >>> network = Tiny()
-        >>> features = network(torch.zeros(2, 3, 64, 64), taps=["conv2"])
+        >>> features = network(torch.zeros(2, 3, 64, 64), taps=["conv2", "last"])
         >>> {name: tuple(value.shape) for name, value in features.items()}
-        {'last': (2, 64, 16, 16), 'conv2': (2, 32, 32, 32)}
+        {'conv2': (2, 32, 32, 32), 'last': (2, 64, 16, 16)}
     """
 
     min_size: int = 1
@@ -144,33 +144,48 @@ class Backbone(nn.Module):
     def forward(
         self, images: Tensor, taps: Sequence[str] = (), edits: Mapping[str, nn.Module] | None = None
     ) -> dict[str, Tensor]:
-        """Run the network.
+        """Run the network as far as it is needed: up to the last point that is tapped or edited.
 
         Args:
             images: float (N, 3, H, W), normalised as `preprocessing` says.
-            taps: names of the points to return.
+            taps: names of the points to return; none for ``last``.
             edits: modules (N, C, h, w) to the same, by point; each replaces the features of its point.
 
         Returns:
-            ``last``, the final features (N, C, H/s, W/s), and the features of each tap under the name asked for,
-            after the edit there.
+            The features (N, C, H/s, W/s) of each tap under the name asked for, after the edit there.
 
         Raises:
             InputError: unknown points, two edits at one point, images of the wrong shape or too small.
         """
         self._check(images)
-        wanted = {name: self.resolve(name) for name in taps}
+        wanted = {name: self.resolve(name) for name in taps or ("last",)}
         replaced = self.place(edits or {})
         x = self.prepare(images)
         seen = {}
-        for step in self._steps:
+        for step in self._steps[: self._needed(wanted.values(), replaced)]:
             for path in step.modules:
                 x = self.get_submodule(path)(x)
             if step.name in replaced:
                 x = replaced[step.name](x)
             if step.name in wanted.values():
                 seen[step.name] = x
-        return {"last": x} | {name: seen[step] for name, step in wanted.items()}
+        return {name: seen[step] for name, step in wanted.items()}
+
+    def unused_parameters(self, taps: Sequence[str] = (), edits: Iterable[str] = ()) -> dict[str, nn.Parameter]:
+        """Return the parameters, by name, on which features at ``taps`` do not depend, so that they get no gradient.
+
+        Args:
+            taps: see `forward`.
+            edits: names of the points with an edit.
+        """
+        run = self._needed([self.resolve(name) for name in taps or ("last",)], [self.resolve(name) for name in edits])
+        paths = [f"{path}." for step in self._steps[run:] for path in step.modules]
+        return {name: p for name, p in self.named_parameters() if name.startswith(tuple(paths))}
+
+    def _needed(self, taps: Iterable[str], edits: Iterable[str]) -> int:
+        """How many steps run for the given steps' names."""
+        order = [step.name for step in self._steps]
+        return 1 + max(order.index(name) for name in (*taps, *edits))
 
     def place(self, edits: Mapping[str, nn.Module]) -> dict[str, nn.Module]:
         """Return the edits by step.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from difflib import get_close_matches
 from typing import Any
@@ -85,7 +85,7 @@ class Timm(Backbone):
             InputError: also if a point of the model is no feature map of the declared width, or cannot be edited.
         """
         self._check(images)
-        wanted = {name: self.resolve(name) for name in taps}
+        wanted = {name: self.resolve(name) for name in taps or ("last",)}
         replaced = self.place(edits or {})
         at_end = replaced.pop(self.resolve("last"), nn.Identity())
         with self._hooked(replaced):
@@ -93,7 +93,19 @@ class Timm(Backbone):
         features = {step.name: self._as_map(x, step) for step, x in zip(self._steps, maps, strict=True)}
         last = self.resolve("last")
         features[last] = at_end(features[last])
-        return {"last": features[last]} | {name: features[step] for name, step in wanted.items()}
+        return {name: features[step] for name, step in wanted.items()}
+
+    def unused_parameters(self, taps: Sequence[str] = (), edits: Iterable[str] = ()) -> dict[str, nn.Parameter]:
+        """Return the parameters that get no gradient, found by one pass; see `Backbone.unused_parameters`."""
+        named = {name: p for name, p in self.named_parameters() if p.requires_grad}
+        mode, side = self.training, self.preprocessing.size
+        device = next(self.parameters()).device
+        with torch.enable_grad():
+            features = self.eval()(torch.zeros(1, 3, side, side, device=device), taps)
+            total = sum(value.float().sum() for value in features.values())
+            found = torch.autograd.grad(total, list(named.values()), allow_unused=True)
+        self.train(mode)
+        return {name: p for (name, p), gradient in zip(named.items(), found, strict=True) if gradient is None}
 
     @torch.no_grad()
     def _classifier(self, whole: nn.Module) -> str | None:

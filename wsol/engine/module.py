@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 
@@ -23,6 +24,8 @@ from wsol.models.localizer import Localizer
 from wsol.types import Batch, Output
 
 BatchTransform = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
+
+log = logging.getLogger("wsol")
 
 
 class LocalizerModule(pl.LightningModule):
@@ -124,6 +127,11 @@ class LocalizerModule(pl.LightningModule):
         """Log the learning rate of the first parameter group as it is now."""
         groups = self.trainer.optimizers[0].param_groups
         self.log("train/lr", torch.tensor(groups[0]["lr"], device=self.device), sync_dist=True, reduce_fx="max")
+
+    def setup(self, stage: str) -> None:
+        """Before a distributed training, freeze what gets no gradient, and say so."""
+        if stage == "fit" and self.trainer.world_size > 1 and (unused := self.localizer.freeze_unused()):
+            log.info("frozen, since no class score depends on them: %d parameters, such as %s", len(unused), unused[0])
 
     def configure_optimizers(self) -> OptimizerLRSchedulerConfig | Optimizer:
         """SGD, AdamW, ... over the localizer's parameter groups, with the schedule stepped each optimizer step."""

@@ -143,10 +143,10 @@ def edits(backbone: Backbone) -> str:
     backbone.eval()
     batch = images(backbone, 1)
     names = list(dict.fromkeys(backbone.resolve(name) for name in backbone.points))
-    plain = backbone(batch, taps=names)
+    plain = backbone(batch, taps=[*names, "last"])
     for place in ("early", "late"):
         at = names.index(backbone.resolve(place))
-        edited = backbone(batch, taps=names, edits={place: _Halved()})
+        edited = backbone(batch, taps=[*names, "last"], edits={place: _Halved()})
         if any(not torch.equal(edited[name], plain[name]) for name in names[:at]):
             raise Broken(f"an edit at {place} changed a point before it: features must not be altered in place")
         if not torch.allclose(edited[names[at]], plain[names[at]] * 0.5):

@@ -105,6 +105,17 @@ class Localizer(nn.Module):
                 groups["backbone" if is_backbone else "head"].append((name, parameter))
         return groups
 
+    def freeze_unused(self) -> list[str]:
+        """Take the gradient from parameters of the backbone that no class score depends on; returns their names.
+
+        Distributed training would wait for their gradients for ever.
+        """
+        points = [name.replace("/", ".") for name in self.edits]
+        unused = self.backbone.unused_parameters(self.head.taps, points)
+        for parameter in unused.values():
+            parameter.requires_grad_(False)
+        return [f"backbone.{name}" for name in unused]
+
     def no_weight_decay(self) -> set[str]:
         """Return the names of parameters that the backbone lists as not to be decayed."""
         return {f"backbone.{name}" for name in self.backbone.no_weight_decay()}
