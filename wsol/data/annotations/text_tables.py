@@ -12,6 +12,7 @@ from collections.abc import Container, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
+from wsol.data.regular_files import name_fault, read_regular
 from wsol.errors import InputError
 
 NUMBER = re.compile(r"[+-]?(\d{1,40}(\.\d{0,40})?|\.\d{1,40})([eE][+-]?\d{1,4})?", re.ASCII)
@@ -50,7 +51,7 @@ class Row(NamedTuple):
 def read_text(path: Path, sink: Sink = STOP) -> str:
     """Read a UTF-8 text file; an empty text if it cannot be read (the sink is told)."""
     try:
-        data = path.read_bytes()
+        data = read_regular(path)
     except OSError as error:
         sink.add(path, None, f"cannot be read ({error.strerror}); expected this file of the published layout")
         return ""
@@ -88,7 +89,7 @@ def read_rows(path: Path, fields: int, separator: str | None = ",", sink: Sink =
         parts = [part.strip() for part in text.split(separator, fields - 1 if rest else -1)]
         if len(parts) != fields:
             sink.add(path, at, f"expected {fields} fields separated by {between}, got {len(parts)}: {shown(text)}")
-        elif not parts[0] or "\0" in text:
+        elif not parts[0] or name_fault(parts[0]) or "\0" in text:
             sink.add(path, at, f"expected a name in the first field, got {shown(text)}")
         else:
             rows.append(Row(tuple(parts), path, at))
