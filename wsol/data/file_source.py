@@ -74,7 +74,7 @@ class Listing:
         for i in reversed([i for i, path in enumerate(self.paths) if name_fault(path)]):
             sink.add(ascii(self.paths[i]), None, str(name_fault(self.paths[i])))
             for values in (self.ids, self.paths, self.labels, self.sizes, self.boxes, self.blacklisted):
-                del values[i]  # type: ignore[attr-defined]
+                del values[i]
 
 
 class ListedSource(Source):
@@ -311,4 +311,4 @@ def _size(path: Path, deep: bool) -> tuple[int, int] | str:
     try:
         return checked_size(path) if deep else image_size(path)
     except InputError as error:
-        return str(error).removeprefix(f"{path}: ")
+        return str(error).removeprefix(f"{path}: ").partition("; replace the file")[0]

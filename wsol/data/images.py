@@ -110,6 +110,8 @@ def checked_size(path: str | Path) -> tuple[int, int]:
 def _read(path: str | Path) -> bytes:
     try:
         data = read_regular(path)
+    except FileNotFoundError as error:
+        raise _bad(path, "no such file") from error
     except OSError as error:
         raise _bad(path, error.strerror or str(error)) from error
     if not data:
