@@ -97,7 +97,7 @@ def _defaults(content: Mapping[str, Any], file: Path, group: str) -> Iterator[st
     for entry in defaults:
         pairs = list(entry.items()) if isinstance(entry, dict) else [(None, entry)]
         for key, value in pairs:
-            choices = value if isinstance(value, list) else [value]
+            choices = value if isinstance(value, list) and key is not None else [value]
             if len(pairs) != 1 or not all(isinstance(choice, str | int | None) for choice in choices):
                 raise InputError(f"{file}: defaults: expected a name or group: name, got {entry!r:.80}")
             where = group if key is None else _group(str(key), group)

@@ -175,15 +175,16 @@ class ListedSource(Source):
         )
 
     def _look_alikes(self) -> Iterator[str]:
-        """Notes of classes and images whose names look alike but differ: one letter or two, such as é."""
-        pairs = [("classes", *pair) for pair in look_alikes(self.classes)]
-        for split in self._made.values():
-            pairs += [(f"{split.name} images", *pair) for pair in look_alikes(split.ids)]
-        for what, first, second in pairs:
-            yield (
-                f"two {what} look alike, {first!r} ({first!a}) and {second!r} ({second!a}); they count as "
-                "different (Unicode NFC and NFD); rename one if they are the same"
-            )
+        """Notes of classes and images whose names look alike but differ, such as é as one letter and as two."""
+        found = {"classes": self.classes} | {f"{name} images": split.ids for name, split in self._made.items()}
+        for what, names in found.items():
+            pairs = list(look_alikes(names))
+            if pairs:
+                first, second = pairs[0]
+                yield (
+                    f"{len(pairs):,} pairs of {what} have names that look alike but differ (Unicode NFC and NFD), "
+                    f"such as {first!r}, {first!a}, and {second!r}, {second!a}; rename them if they are the same"
+                )
 
     def verify(self, deep: bool | None = None, report: Report | None = None) -> Report:
         """Count images, boxes and classes, and hold lists and files against each other.

@@ -31,7 +31,7 @@ import numpy as np
 from wsol.functional.geometry import Geometry
 
 DTYPES = ("auto", "float32", "float16", "uint8")
-MOST_PIXELS = 2**30
+MOST_PIXELS = 2**28
 """Of an image or a network's input; a record that says more is refused."""
 
 EXACT_PIXELS = 64 * 64

@@ -28,7 +28,16 @@ from wsol.data.regular_files import name_fault, open_regular, read_regular
 from wsol.data.source import Split
 from wsol.errors import InputError, unknown
 from wsol.functional.geometry import Geometry
-from wsol.interop.map_record import DTYPES, SMALLEST, image_size_at, pack, record_fault, sound_record, unpack
+from wsol.interop.map_record import (
+    DTYPES,
+    MOST_PIXELS,
+    SMALLEST,
+    image_size_at,
+    pack,
+    record_fault,
+    sound_record,
+    unpack,
+)
 from wsol.interop.maps import Maps
 
 VERSION = 1
@@ -89,11 +98,13 @@ class MapWriter(AbstractContextManager["MapWriter"]):
             geometries: of the V views.
 
         Raises:
-            InputError: number or shape of the maps is wrong, or the disk is full.
+            InputError: number, shape or a size of the maps is wrong, or the disk is full.
         """
         if maps.ndim != 3 or not maps.size or len(maps) != len(geometries):
             raise InputError(f"{image_id}: expected maps (V, h, w) of {len(geometries)} views, got shape {maps.shape}")
         record = pack(image_id, np.asarray(maps, dtype=np.float32), geometries, self._dtype)
+        if fault := record_fault(record):
+            raise InputError(f"{image_id}: maps with {fault}; expected sizes from 1 x 1 to {MOST_PIXELS:,} pixels")
         try:
             self._file.write(record)
         except OSError as error:

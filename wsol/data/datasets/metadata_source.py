@@ -78,6 +78,8 @@ class MetadataSource(ListedSource):
     def _tables(self, split: str) -> tuple[dict[str, Row], dict[str, int]]:
         if split not in self._read:
             ids = keyed(read_rows(self._ids_file(split), 1, "\n", self._sink), self._sink)
+            if not ids:
+                raise InputError(f"{self._ids_file(split)}: no images; expected the path of an image in each line")
             self._read[split] = (ids, {})
             self._read[split][1].update(self._read_labels(split))
         return self._read[split]
