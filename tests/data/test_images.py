@@ -2,13 +2,15 @@
 
 import io
 import warnings
+import zlib
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from wsol.data import images
-from wsol.data.images import BadImage, read_grey, read_image
+from wsol.data.images import BadImage, checked_size, image_size, read_grey, read_image
+from wsol.errors import InputError
 
 WIDTH, HEIGHT = 40, 30
 
@@ -181,6 +183,17 @@ def test_truncated_png_is_named(tmp_path, photo):
     path.write_bytes(out.getvalue()[: len(out.getvalue()) // 2])
     with pytest.raises(BadImage, match=r"cut\.png"):
         read_image(path)
+
+
+@pytest.mark.parametrize("read", [read_image, read_grey, image_size, checked_size])
+def test_a_png_that_says_it_is_vast(tmp_path, photo, read):
+    out = io.BytesIO()
+    Image.fromarray(photo).save(out, "PNG")
+    header = b"IHDR" + (20_000).to_bytes(4) * 2 + out.getvalue()[24:29]
+    data = out.getvalue()[:12] + header + zlib.crc32(header).to_bytes(4) + out.getvalue()[33:]
+    (tmp_path / "a.png").write_bytes(data)
+    with pytest.raises(InputError, match=r"a\.png: .*Image size \(400000000 pixels\) exceeds limit"):
+        read(tmp_path / "a.png")
 
 
 @pytest.mark.parametrize("read", [read_image, read_grey])

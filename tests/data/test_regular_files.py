@@ -10,10 +10,11 @@ from functools import partial
 from pathlib import Path
 
 import pytest
-from layouts import make_folder, paint
+from layouts import make_folder, make_lists, paint
 
 from wsol.data.datasets.folder import Folder
 from wsol.data.datasets.random_splits import DrawnFolders
+from wsol.data.datasets.wsolevaluation import WsolEvaluation
 from wsol.data.file_source import inspected
 from wsol.data.image_files import find_images, image_files
 from wsol.data.images import BadImage, image_size, read_grey, read_image
@@ -102,6 +103,16 @@ def test_boxes_and_lists_that_are_no_files(tmp_path: Path, what) -> None:
         what(tmp_path / name)
         with pytest.raises(InputError, match=rf"{name}: cannot be read \(a (named pipe|device), expected"):
             Folder(tmp_path, name)
+
+
+@pytest.mark.parametrize("name", ["image_ids", "class_labels", "image_sizes", "localization"])
+@pytest.mark.parametrize(("what", "message"), [(pipe, "a named pipe"), (link_to_nothing, "No such file")])
+def test_a_list_that_is_no_file_is_not_taken_for_none(tmp_path: Path, name: str, what, message: str) -> None:
+    file = make_lists(tmp_path) / "metadata" / "test" / f"{name}.txt"
+    file.unlink()
+    what(file)
+    with pytest.raises(InputError, match=rf"{name}\.txt: cannot be read \({message}"):
+        WsolEvaluation(tmp_path / "metadata", tmp_path / "images")
 
 
 def test_links_that_lead_back_are_told_and_others_followed(tmp_path: Path) -> None:

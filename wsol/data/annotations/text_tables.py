@@ -1,7 +1,7 @@
 """Text tables of annotation, read so that whatever is wrong comes with its file and line.
 
 Every reader tells a `Sink` what is wrong and leaves that row out. The usual sink, `STOP`, raises `InputError` at the
-first fault, so that no training starts on bad lists; a `wsol.data.source.Report` collects them instead (`verify`).
+first fault, so that no training starts on bad lists; a `wsol.data.inspection.Report` collects them instead (`verify`).
 """
 
 from __future__ import annotations
