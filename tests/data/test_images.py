@@ -2,13 +2,15 @@
 
 import io
 import warnings
+import zlib
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from wsol.data import images
-from wsol.data.images import BadImage, read_grey, read_image
+from wsol.data.images import BadImage, checked_size, image_size, read_grey, read_image
+from wsol.errors import InputError
 
 WIDTH, HEIGHT = 40, 30
 
@@ -183,11 +185,22 @@ def test_truncated_png_is_named(tmp_path, photo):
         read_image(path)
 
 
+@pytest.mark.parametrize("read", [read_image, read_grey, image_size, checked_size])
+def test_a_png_that_says_it_is_vast(tmp_path, photo, read):
+    out = io.BytesIO()
+    Image.fromarray(photo).save(out, "PNG")
+    header = b"IHDR" + (20_000).to_bytes(4) * 2 + out.getvalue()[24:29]
+    data = out.getvalue()[:12] + header + zlib.crc32(header).to_bytes(4) + out.getvalue()[33:]
+    (tmp_path / "a.png").write_bytes(data)
+    with pytest.raises(InputError, match=r"a\.png: .*Image size \(400000000 pixels\) exceeds limit"):
+        read(tmp_path / "a.png")
+
+
 @pytest.mark.parametrize("read", [read_image, read_grey])
 def test_missing_file_and_folder(tmp_path, read):
-    with pytest.raises(BadImage, match="No such file"):
+    with pytest.raises(BadImage, match="no such file"):
         read(tmp_path / "none.jpg")
-    with pytest.raises(BadImage, match="directory"):
+    with pytest.raises(BadImage, match="a folder, expected a regular file"):
         read(tmp_path)
 
 

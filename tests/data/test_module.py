@@ -197,7 +197,7 @@ def test_bad_images_are_skipped_and_listed(source):
 def test_nothing_to_learn_from_stops_even_when_skipping(source):
     for i in range(11):
         (source.root / f"{i}.png").unlink()
-    with pytest.raises(BadImage, match="No such file"):
+    with pytest.raises(BadImage, match="no such file"):
         list(data(source, on_bad_image="skip").train_dataloader())
 
 

@@ -19,6 +19,8 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import InterpolationResolutionError, OmegaConfBaseException
 
 from wsol.config import schema
+from wsol.config.config_files import check_files
+from wsol.data.regular_files import read_regular
 from wsol.errors import InputError, near_matches
 
 
@@ -44,12 +46,17 @@ def compose(verb: str, overrides: Sequence[str], config_dirs: Sequence[str] = ()
     schema.register()
     known = groups(config_dirs)
     overrides = _every_protocol(overrides, known)
-    check_choices(overrides, known)
+    check_files(check_choices(overrides, known), config_dirs)
     words = _transform_alone(verb, overrides)
     try:
         composed = _composed(verb, words, config_dirs)
     except yaml.YAMLError as error:
         raise InputError(f"a config file is no valid YAML: {' '.join(str(error).split())}") from error
+    except InputError:
+        raise
+    except (RecursionError, ValueError, TypeError, AttributeError) as error:  # of files that no override chooses
+        folders = ", ".join(config_dirs) or config_root()
+        raise InputError(f"a config file in {folders} cannot be composed: {_first_lines(str(error))}") from error
     except (HydraException, OmegaConfBaseException) as error:
         freed = _freed(verb, words, config_dirs)
         if freed == words:
@@ -111,17 +118,22 @@ def groups(config_dirs: Sequence[str] = ()) -> dict[str, dict[str, str]]:
 
 def _summary(file: Path) -> str:
     """The first comment line that is no Hydra directive."""
-    for line in file.read_text(encoding="utf-8").splitlines():
-        text = line.removeprefix("#").strip()
+    try:
+        text = read_regular(file).decode("utf-8", "replace")
+    except OSError as error:
+        raise InputError(f"{file}: cannot be read ({error.strerror}); remove it from the config folder") from error
+    for line in text.splitlines():
+        comment = line.removeprefix("#").strip()
         if not line.startswith("#"):
             return ""
-        if text and not text.startswith("@"):
-            return text
+        if comment and not comment.startswith("@"):
+            return comment
     return ""
 
 
-def check_choices(overrides: Sequence[str], known: Mapping[str, Mapping[str, str]]) -> None:
-    """Refuse a choice that its group does not have, before Hydra meets it."""
+def check_choices(overrides: Sequence[str], known: Mapping[str, Mapping[str, str]]) -> list[tuple[str, str]]:
+    """Return group and choice of each; refuse a choice that its group does not have, before Hydra meets it."""
+    chosen = []
     try:
         parsed = OverridesParser.create().parse_overrides(list(overrides))
     except HydraException as error:
@@ -133,6 +145,8 @@ def check_choices(overrides: Sequence[str], known: Mapping[str, Mapping[str, str
         for choice in value if isinstance(value, list) else [value]:
             if choice is not None and not isinstance(choice, Sweep) and str(choice) not in known[group]:
                 raise InputError(f"{group}={choice}: no such choice; {near_matches(str(choice), known[group])}")
+            chosen.append((group, str(choice)))
+    return chosen
 
 
 def _every_protocol(overrides: Sequence[str], known: Mapping[str, Mapping[str, str]]) -> list[str]:
@@ -150,12 +164,19 @@ def _transform_alone(verb: str, overrides: Sequence[str]) -> list[str]:
 def _explain(verb: str, overrides: Sequence[str], config_dirs: Sequence[str], error: Exception) -> InputError:
     """Turn Hydra's error into one that offers the near matches."""
     known = groups(config_dirs)
-    text = str(error)
+    text = _said(error)
     if match := re.search(r"Could not override '([^']+)'|Could not find key '([^']+)'|Key '([^']+)' not in", text):
         key = next(part for part in match.groups() if part).partition("@")[0]
         choices = sorted({*known, *_keys(verb, overrides, config_dirs)} - {"schema"})
         return InputError(f"no config key {key!r}; {_near_keys(key, choices)}")
     return InputError(f"the config of `wsol {verb.replace('_', ' ')}` does not compose: {_first_lines(text)}")
+
+
+def _said(error: BaseException) -> str:
+    """What an error says, or, if it says nothing, the error behind it."""
+    text = str(error).strip()
+    behind = error.__cause__ or error.__context__
+    return text if text or behind is None else _said(behind)
 
 
 def _near_keys(key: str, keys: Sequence[str]) -> str:

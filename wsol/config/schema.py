@@ -241,7 +241,7 @@ class DataVerify:
     """`wsol data verify`."""
 
     data_dir: str = _key("data", "where datasets lie")
-    deep: bool = _key(False, "decode every image, not only its header")
+    deep: bool | None = _key(None, "decode every image, not only its header; null: up to 20,000 images")
     choices: dict[str, Any] = field(default_factory=dict)
     data: Any = _group()
     transform: Any = _group()

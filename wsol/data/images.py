@@ -11,14 +11,17 @@ keeping the colours stored beneath it, as `torchvision.datasets.ImageFolder` doe
 
 from __future__ import annotations
 
+import io
 import struct
 import zlib
 from pathlib import Path
 
 import cv2
 import numpy as np
+import simplejpeg
 from PIL import Image
 
+from wsol.data.regular_files import open_regular, read_regular
 from wsol.errors import InputError
 
 _FLAGS = cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION
@@ -28,6 +31,11 @@ _BROKEN_FILE = (
     ValueError,
     EOFError,
     IndexError,
+    KeyError,
+    TypeError,
+    AttributeError,
+    OverflowError,
+    MemoryError,
     struct.error,
     zlib.error,
     Image.DecompressionBombError,
@@ -50,7 +58,7 @@ def read_image(path: str | Path) -> np.ndarray:
         image = cv2.imdecode(np.frombuffer(data, np.uint8), _FLAGS)
         if image is not None:
             return image
-    return _decode(path, "RGB")
+    return _decode(path, data, "RGB")
 
 
 def read_grey(path: str | Path) -> np.ndarray:
@@ -59,14 +67,51 @@ def read_grey(path: str | Path) -> np.ndarray:
     Raises:
         BadImage: as `read_image`.
     """
-    _read(path)
-    return _decode(path, "L")
+    return _decode(path, _read(path), "L")
+
+
+def image_size(path: str | Path) -> tuple[int, int]:
+    """Return width and height of an image file, from its header.
+
+    Raises:
+        InputError: naming the file, if it is missing, no regular file or not an image.
+    """
+    try:
+        with open_regular(path) as file, Image.open(file) as image:
+            return image.size
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such file") from None
+    except _BROKEN_FILE as error:
+        reason = "not an image" if isinstance(error, Image.UnidentifiedImageError) else _reason(error)
+        raise InputError(f"{path}: not a readable image ({reason})") from error
+
+
+def checked_size(path: str | Path) -> tuple[int, int]:
+    """Return width and height of an image file whose pixels all decode, and without a warning of libjpeg's.
+
+    A damaged JPEG mostly decodes all the same, to grey or noise from the damage on. This tells of data that end too
+    early, bytes between segments and broken codes; a changed byte that leaves the codes valid cannot be told.
+
+    Raises:
+        BadImage: as `read_image`, and for damaged data of a plain JPEG.
+    """
+    data = _read(path)
+    if _is_plain_jpeg(data):
+        try:
+            height, width, _ = simplejpeg.decode_jpeg(data, colorspace="GRAY", strict=True).shape
+            return width, height
+        except ValueError as error:
+            read_image(path)  # training reads it, then, and what it sees is wrong
+            raise BadImage(f"{path}: damaged, its pixels are partly wrong ({error}); replace the file") from error
+    height, width = read_image(path).shape[:2]
+    return width, height
 
 
 def _read(path: str | Path) -> bytes:
     try:
-        with open(path, "rb") as file:
-            data = file.read()
+        data = read_regular(path)
+    except FileNotFoundError as error:
+        raise _bad(path, "no such file") from error
     except OSError as error:
         raise _bad(path, error.strerror or str(error)) from error
     if not data:
@@ -74,10 +119,10 @@ def _read(path: str | Path) -> bytes:
     return data
 
 
-def _decode(path: str | Path, mode: str) -> np.ndarray:
+def _decode(path: str | Path, data: bytes, mode: str) -> np.ndarray:
     """Decode by Pillow to ``mode``, RGB or L."""
     try:
-        with Image.open(path) as file:
+        with Image.open(io.BytesIO(data)) as file:
             file.load()
             file.info.pop("transparency", None)  # else convert() warns before dropping it
             if file.mode.startswith("I"):
@@ -85,7 +130,7 @@ def _decode(path: str | Path, mode: str) -> np.ndarray:
             if file.mode != "F":
                 return np.array(file.convert(mode))
     except _BROKEN_FILE as error:
-        reason = "not an image" if isinstance(error, Image.UnidentifiedImageError) else str(error)
+        reason = "not an image" if isinstance(error, Image.UnidentifiedImageError) else _reason(error)
         raise _bad(path, f"truncated or unreadable ({reason})") from error
     raise _bad(path, "floating-point pixels have no agreed range; store it with 8 or 16 bits")
 
@@ -110,6 +155,10 @@ def _is_plain_jpeg(data: bytes) -> bool:
             return plain and data.rfind(b"\xff\xd9", at) > 0
         at += 1 if marker == 0xFF else 2 + int.from_bytes(data[at + 2 : at + 4])
     return False
+
+
+def _reason(error: BaseException) -> str:
+    return getattr(error, "strerror", None) or str(error)
 
 
 def _bad(path: str | Path, reason: str) -> BadImage:

@@ -4,12 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
-import numpy as np
-
-if TYPE_CHECKING:
-    from wsol.data.source import Split
+from wsol.data.regular_files import printable
 
 
 class Problem(NamedTuple):
@@ -50,6 +47,8 @@ class Report:
     total: int = 0
     """How many there are in all."""
     keep: int = 20
+    extent: str = ""
+    """How closely the images were looked at."""
 
     @property
     def ok(self) -> bool:
@@ -62,13 +61,6 @@ class Report:
         if len(self.problems) < self.keep:
             self.problems.append(Problem(str(file), line, text))
 
-    def count(self, split: Split) -> None:
-        """Count what is in a split."""
-        row = {"images": len(split), "classes": len(np.unique(split.labels))}
-        if split.boxes is not None:
-            row |= {"boxes": len(split.boxes.corners)}
-        self.counts[split.name] = row | ({"masks": len(split)} if split.has_masks else {})
-
     def __str__(self) -> str:
         lines = [self.name]
         for split, row in self.counts.items():
@@ -77,8 +69,9 @@ class Report:
                 counted.append(f"images per class {min(images.values()):,} to {max(images.values()):,}")
             lines.append(f"  {split}: " + ", ".join(counted))
         lines += [f"note: {note}" for note in self.notes]
+        lines += [self.extent] if self.extent else []
         if self.ok:
-            return "\n".join([*lines, "no problems"])
+            return printable("\n".join([*lines, "no problems"]))
         more = f", the first {len(self.problems)} are" if self.total > len(self.problems) else ""
         lines.append(f"{self.total:,} problem{'s' * (self.total > 1)}{more}:")
-        return "\n".join(lines + [f"  {problem}" for problem in self.problems])
+        return printable("\n".join(lines + [f"  {problem}" for problem in self.problems]))

@@ -8,6 +8,9 @@ from typing import overload
 
 import numpy as np
 
+from wsol.data.regular_files import name_fault
+from wsol.errors import InputError
+
 
 class Strings(Sequence[str]):
     """Many strings as one block of bytes: a fraction of a list's memory, and nothing for forked workers to copy.
@@ -19,7 +22,7 @@ class Strings(Sequence[str]):
     """
 
     def __init__(self, strings: Iterable[str]) -> None:
-        encoded = [text.encode() for text in strings]
+        encoded = [_encoded(text) for text in strings]
         self._bytes = b"".join(encoded)
         self._ends = np.cumsum([len(text) for text in encoded], dtype=np.int64)
 
@@ -36,6 +39,13 @@ class Strings(Sequence[str]):
         i = range(len(self))[i]
         start = int(self._ends[i - 1]) if i else 0
         return self._bytes[start : self._ends[i]].decode()
+
+
+def _encoded(text: str) -> bytes:
+    try:
+        return text.encode()
+    except UnicodeEncodeError:
+        raise InputError(str(name_fault(text))) from None
 
 
 @dataclass(frozen=True)

@@ -9,16 +9,14 @@ from __future__ import annotations
 
 import copy
 import hashlib
-import struct
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Self
 
 import numpy as np
-from PIL import Image
 
-from wsol.data.images import BadImage, read_image
+from wsol.data.images import BadImage, image_size, read_image
 from wsol.data.inspection import Report
 from wsol.data.packed import Boxes, Strings
 from wsol.errors import InputError, unknown
@@ -74,6 +72,13 @@ class Split(ABC):
 
     def __len__(self) -> int:
         return len(self.ids)
+
+    def counts(self) -> dict[str, int]:
+        """Numbers of images, classes and, where annotated, boxes and masks."""
+        counts = {"images": len(self), "classes": len(np.unique(self.labels))}
+        if self.boxes is not None:
+            counts["boxes"] = len(self.boxes.corners)
+        return counts | ({"masks": len(self)} if self.has_masks else {})
 
     def image(self, i: int) -> np.ndarray:
         """Image ``i``, uint8 (H, W, 3) RGB.
@@ -231,16 +236,16 @@ class Source(ABC):
             raise unknown("split", name, self.splits)
         return self._split(name)
 
-    def verify(self, deep: bool = False) -> Report:
+    def verify(self, deep: bool | None = None) -> Report:
         """Count everything and look for what is wrong; a dataset overrides this where it can look closer.
 
         Args:
-            deep: also decode every image.
+            deep: also decode every image; None leaves it to the dataset.
         """
         report = Report(type(self).__name__)
         for name in self.splits:
             split = self.split(name)
-            report.count(split)
+            report.counts[name] = split.counts()
             for path in split.missing() if isinstance(split, FileSplit) else ():
                 report.add(path, None, "no such file")
             for i in range(len(split)) if deep else ():
@@ -264,21 +269,6 @@ class Source(ABC):
 
     @abstractmethod
     def _split(self, name: str) -> Split: ...
-
-
-def image_size(path: Path) -> tuple[int, int]:
-    """Return width and height of an image file, from its header.
-
-    Raises:
-        InputError: naming the file, if it is missing or not an image.
-    """
-    try:
-        with Image.open(path) as image:
-            return image.size
-    except FileNotFoundError:
-        raise InputError(f"{path}: no such file") from None
-    except (OSError, ValueError, SyntaxError, struct.error, Image.DecompressionBombError) as error:
-        raise InputError(f"{path}: not a readable image ({error})") from error
 
 
 def hold_out(split: Split, per_class: int, seed: int = 0) -> tuple[Split, Split]:

@@ -11,11 +11,13 @@ import csv
 import json
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
+from io import TextIOWrapper
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
+from wsol.data.regular_files import open_regular
 from wsol.errors import InputError
 
 HEADER = ("image", "class", "index", "score", "x0", "y0", "x1", "y1", "iou", "width", "height")
@@ -100,7 +102,7 @@ def read_table(file: str | Path) -> list[tuple[str, Prediction]]:
     """
     path, found = Path(file), []
     try:
-        with path.open(newline="", encoding="utf-8") as stream:
+        with TextIOWrapper(open_regular(path), encoding="utf-8", newline="") as stream:
             reader = csv.reader(stream, strict=True)
             if tuple(header := next(reader, [])) != HEADER:
                 raise InputError(f"{path}:1: expected the header {','.join(HEADER)}, got {','.join(header)!r}")

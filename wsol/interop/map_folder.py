@@ -9,7 +9,9 @@ shorter side resized to 256, the 224 x 224 window at the centre.
 from __future__ import annotations
 
 import os
+import struct
 import tokenize
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -17,6 +19,8 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from wsol.data.image_files import files_under
+from wsol.data.regular_files import name_fault, open_regular
 from wsol.data.source import Split
 from wsol.errors import InputError, first_line, unknown
 from wsol.functional.geometry import Geometry
@@ -41,8 +45,12 @@ _BROKEN_NPY = (
     KeyError,
     RecursionError,
     MemoryError,
+    OverflowError,
 )
 """What NumPy raises at a header that is none: it is read as Python's literals."""
+
+
+_BROKEN_PNG = (OSError, ValueError, SyntaxError, EOFError, struct.error, zlib.error, Image.DecompressionBombError)
 
 
 def open_maps(folder: str | Path, view: str = "whole") -> Maps:
@@ -114,18 +122,16 @@ class MapFolder(Maps):
 
 
 def _files(folder: Path) -> list[Path]:
-    found = []
-    for parent, folders, names in os.walk(folder, followlinks=True):
-        folders[:] = [name for name in folders if not name.startswith(".")]
-        kept = (name for name in names if not name.startswith("."))
-        found += [Path(parent, name) for name in kept if os.path.splitext(name)[1] in _READERS]
-    return sorted(found)
+    found = sorted(files_under(folder, lambda name: os.path.splitext(name)[1] in _READERS and name[0] != "."))
+    for fault in filter(None, (name_fault(str(file.relative_to(folder))) for file in found)):
+        raise InputError(f"{folder}: {fault}")
+    return found
 
 
 def _check_npy(file: Path) -> None:
     """Look at the header of an npy file, and whether the file is as long as that says."""
     try:
-        with file.open("rb") as stream:
+        with open_regular(file) as stream:
             version = np.lib.format.read_magic(stream)
             if version not in ((1, 0), (2, 0), (3, 0)):
                 raise ValueError(f"version {version}")
@@ -133,7 +139,7 @@ def _check_npy(file: Path) -> None:
             shape, _, dtype = read(stream)
             length = os.fstat(stream.fileno()).st_size - stream.tell()
     except _BROKEN_NPY as error:
-        raise InputError(f"{file}: not a readable npy file ({first_line(error)}); save the map again") from error
+        raise InputError(f"{file}: not a readable npy file ({_why(error)}); save the map again") from error
     if dtype.kind not in "fiu":
         raise InputError(f"{file}: expected real numbers, got dtype {dtype}; save the map with dtype float32")
     if len(shape) != 2 or min(shape) < 1:
@@ -145,9 +151,10 @@ def _check_npy(file: Path) -> None:
 def _read_npy(file: Path) -> np.ndarray:
     _check_npy(file)
     try:
-        values = np.load(file, allow_pickle=False)
+        with open_regular(file) as stream:
+            values = np.load(stream, allow_pickle=False)
     except _BROKEN_NPY as error:
-        raise InputError(f"{file}: not a readable npy file ({first_line(error)}); save the map again") from error
+        raise InputError(f"{file}: not a readable npy file ({_why(error)}); save the map again") from error
     small = values.dtype.kind == "f" and values.dtype.itemsize <= 4
     return np.ascontiguousarray(values, dtype=np.float32 if small else np.float64)
 
@@ -164,14 +171,18 @@ def _read_png(file: Path) -> np.ndarray:
 def _opened(file: Path, read: Callable[[Image.Image], Any]) -> Any:
     """What ``read`` makes of a grey PNG."""
     try:
-        with Image.open(file, formats=["PNG"]) as image:
+        with open_regular(file) as stream, Image.open(stream, formats=["PNG"]) as image:
             if image.mode not in ("L", "I;16"):
                 raise InputError(f"{file}: expected a grey PNG of 8 or 16 bits, got mode {image.mode}; save it as grey")
             return read(image)
     except InputError:
         raise
-    except (OSError, ValueError, SyntaxError, EOFError) as error:
-        raise InputError(f"{file}: not a readable PNG ({first_line(error)}); save the map again") from error
+    except _BROKEN_PNG as error:
+        raise InputError(f"{file}: not a readable PNG ({_why(error)}); save the map again") from error
+
+
+def _why(error: Exception) -> str:
+    return getattr(error, "strerror", None) or first_line(error)
 
 
 _READERS: dict[str, Callable[[Path], np.ndarray]] = {".npy": _read_npy, ".png": _read_png}

@@ -31,12 +31,17 @@ import numpy as np
 from wsol.functional.geometry import Geometry
 
 DTYPES = ("auto", "float32", "float16", "uint8")
+MOST_PIXELS = 2**28
+"""Of an image or a network's input; a record that says more is refused."""
+
 EXACT_PIXELS = 64 * 64
 """``auto`` keeps maps of up to so many pixels as float32, larger ones as uint8."""
 
 _MAGIC = b"WMAP"
 _HEAD = struct.Struct("<4s5I")
 _KINDS = ("<f4", "<f2", "u1")
+SMALLEST = _HEAD.size + 44 + 1
+"""Bytes of the smallest record: one map of one pixel."""
 _LARGEST = float(np.finfo(np.float32).max)
 
 
@@ -74,6 +79,8 @@ def pack(image_id: str, maps: np.ndarray, geometries: Sequence[Geometry], dtype:
 
 def sound_record(image_id: str, data: mmap.mmap | bytes, offset: int) -> bytes | None:
     """Return the record of an image that begins at ``offset``; None if there is none, or it is damaged."""
+    if offset + _HEAD.size > len(data):
+        return None
     magic, crc, kind, *shape = _HEAD.unpack_from(data, offset)
     end = offset + _length(kind, *shape) if magic == _MAGIC and kind < len(_KINDS) else 0
     record = data[offset:end]
@@ -84,6 +91,19 @@ def image_size_at(data: mmap.mmap | bytes, offset: int) -> tuple[int, int]:
     """Return the image's width and height by the record that begins at ``offset``, its checksum not held."""
     width, height = struct.unpack_from("<2i", data, offset + _HEAD.size)
     return width, height
+
+
+def record_fault(record: bytes) -> str | None:
+    """Say why a record with a right checksum cannot be one of maps; None if it can."""
+    views, height, width = _HEAD.unpack_from(record)[3:]
+    if not views or not height or not width:
+        return f"{views} maps of {width} x {height}"
+    numbers = np.frombuffer(record, "<i4", 9 * views, _HEAD.size).reshape(views, 9).astype(np.int64)
+    for name, (x, y) in {"image": (0, 1), "resized": (2, 3), "input": (6, 7)}.items():
+        for w, h in numbers[:, [x, y]].tolist():
+            if w < 1 or h < 1 or w * h > MOST_PIXELS:
+                return f"{name} size {w} x {h}"
+    return None if (np.isin(numbers[:, 8], (0, 1))).all() else "a mirrored flag that is neither 0 nor 1"
 
 
 def unpack(record: bytes) -> tuple[np.ndarray, tuple[Geometry, ...]]:

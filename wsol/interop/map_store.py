@@ -22,16 +22,29 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from wsol.data.annotations.json_file import strict_json
+from wsol.data.annotations.text_tables import shown
+from wsol.data.regular_files import name_fault, open_regular, read_regular
 from wsol.data.source import Split
 from wsol.errors import InputError, unknown
 from wsol.functional.geometry import Geometry
-from wsol.interop.map_record import DTYPES, image_size_at, pack, sound_record, unpack
+from wsol.interop.map_record import (
+    DTYPES,
+    MOST_PIXELS,
+    SMALLEST,
+    image_size_at,
+    pack,
+    record_fault,
+    sound_record,
+    unpack,
+)
 from wsol.interop.maps import Maps
 
 VERSION = 1
 """Of the format; stores of other versions are refused."""
 
 _INDEX_KEYS = {"version", "header", "bytes", "ids", "offsets"}
+_JSON_NAMES = {dict: "an object", int: "a whole number", list: "a list"}
 
 
 class MapWriter(AbstractContextManager["MapWriter"]):
@@ -85,11 +98,13 @@ class MapWriter(AbstractContextManager["MapWriter"]):
             geometries: of the V views.
 
         Raises:
-            InputError: number or shape of the maps is wrong, or the disk is full.
+            InputError: number, shape or a size of the maps is wrong, or the disk is full.
         """
         if maps.ndim != 3 or not maps.size or len(maps) != len(geometries):
             raise InputError(f"{image_id}: expected maps (V, h, w) of {len(geometries)} views, got shape {maps.shape}")
         record = pack(image_id, np.asarray(maps, dtype=np.float32), geometries, self._dtype)
+        if fault := record_fault(record):
+            raise InputError(f"{image_id}: maps with {fault}; expected sizes from 1 x 1 to {MOST_PIXELS:,} pixels")
         try:
             self._file.write(record)
         except OSError as error:
@@ -155,10 +170,16 @@ class MapStore(Maps):
 
     def check(self, split: Split) -> tuple[list[str], list[str]]:
         """See `wsol.interop.maps.Maps.check`."""
+        made_on = self.header.get("split")
+        if isinstance(made_on, str) and made_on != split.name:
+            raise InputError(f"{self.folder}: maps of the split {made_on!r}, expected {split.name!r}; name that split")
         for i, image_id in enumerate(split.ids):
             if image_id in self._at:
                 shard, offset = self._at[image_id]
-                _check_size(self.folder, image_id, image_size_at(shard.data, offset), split.size(i))
+                size = image_size_at(shard.data, offset)
+                if size != split.size(i):
+                    shard.record(image_id, offset)  # a damaged record is told as such
+                    _check_size(self.folder, image_id, size, split.size(i))
         return super().check(split)
 
     def verify(self) -> None:
@@ -199,8 +220,9 @@ class _Shard(NamedTuple):
             raise InputError(f"{file}: no such file, but {index_file.name} tells of it; write the maps again")
         size = file.stat().st_size
         if size != index["bytes"]:
-            raise InputError(f"{file}: has {size:,} bytes, expected {index['bytes']:,}: cut off; write the maps again")
-        with file.open("rb") as stream:
+            how = "cut off" if size < index["bytes"] else "longer than it was written"
+            raise InputError(f"{file}: has {size:,} bytes, expected {index['bytes']:,}: {how}; write the maps again")
+        with open_regular(file) as stream:
             data = mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) if size else b""
         return cls(file, index["header"], index["ids"], index["offsets"], data)
 
@@ -209,6 +231,8 @@ class _Shard(NamedTuple):
         record = sound_record(image_id, self.data, offset)
         if record is None:
             raise InputError(f"{self.file}: the maps of {image_id!r} differ from their checksum; write the maps again")
+        if fault := record_fault(record):
+            raise InputError(f"{self.file}: the record of {image_id!r} has {fault}; write the maps again")
         return record
 
 
@@ -228,20 +252,43 @@ def _index_files(folder: Path) -> list[Path]:
 
 def _read_index(file: Path) -> dict[str, Any]:
     try:
-        digest, _, text = file.read_text(encoding="utf-8").partition("\n")
+        digest, _, text = read_regular(file).decode().partition("\n")
         sound = digest == hashlib.sha256(text.rstrip("\n").encode()).hexdigest()
-        index = json.loads(text) if sound else None
+        index = strict_json(text) if sound else None
     except OSError as error:
         raise InputError(f"{file}: cannot be read ({error.strerror})") from error
     except ValueError:
         index = None
     if not isinstance(index, dict):
         raise InputError(f"{file}: differs from its checksum; write the maps again")
-    if index.get("version") != VERSION:
+    if type(index.get("version")) is not int or index["version"] != VERSION:
         raise InputError(f"{file}: version {index.get('version')!r} of the format, expected {VERSION}; update wsol")
-    if set(index) != _INDEX_KEYS or len(index["ids"]) != len(index["offsets"]):
-        raise InputError(f"{file}: expected the keys {', '.join(sorted(_INDEX_KEYS))}; write the maps again")
+    if fault := _index_fault(index):
+        raise InputError(f"{file}: {fault}; write the maps again")
     return index
+
+
+def _index_fault(index: dict[str, Any]) -> str | None:
+    """Say what is wrong with what an index of the right checksum holds."""
+    if set(index) != _INDEX_KEYS:
+        return f"expected the keys {', '.join(sorted(_INDEX_KEYS))}, got {', '.join(sorted(index))}"
+    kinds = {"header": dict, "bytes": int, "ids": list, "offsets": list}
+    for key, kind in kinds.items():
+        if type(index[key]) is not kind:
+            return f"{key}: expected {_JSON_NAMES[kind]}, got {shown(json.dumps(index[key]))}"
+    ids, offsets, size = index["ids"], index["offsets"], index["bytes"]
+    if len(ids) != len(offsets):
+        return f"{len(ids):,} ids but {len(offsets):,} offsets"
+    known: set[str] = set()
+    for i, (image_id, offset) in enumerate(zip(ids, offsets, strict=True)):
+        if not isinstance(image_id, str) or not image_id or name_fault(image_id):
+            return f"ids[{i}]: expected the id of an image, got {shown(json.dumps(image_id))}"
+        if image_id in known:
+            return f"ids[{i}]: {image_id!r} is listed twice"
+        known.add(image_id)
+        if type(offset) is not int or not 0 <= offset <= size - SMALLEST:
+            return f"offsets[{i}]: expected a place in the {size:,} bytes of maps, got {shown(json.dumps(offset))}"
+    return None
 
 
 def _check_size(folder: Path, image_id: str, stored: tuple[int, int], asked: tuple[int, int] | None) -> None:

@@ -12,12 +12,14 @@ import math
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
+from io import TextIOWrapper
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
 from wsol.data.annotations.text_tables import shown, whole
+from wsol.data.regular_files import open_regular
 from wsol.data.source import Split
 from wsol.errors import InputError
 
@@ -168,7 +170,7 @@ class _Row(NamedTuple):
 
 def _rows(path: Path) -> Iterator[_Row]:
     try:
-        with path.open(newline="", encoding="utf-8-sig") as file:
+        with TextIOWrapper(open_regular(path), encoding="utf-8-sig", newline="") as file:
             reader = csv.reader(file, strict=True)
             for fields in reader:
                 where = f"{path}:{reader.line_num}"

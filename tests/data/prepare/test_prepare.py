@@ -85,6 +85,24 @@ def test_a_faulty_dataset_is_reported(tmp_path: Path) -> None:
     assert f"remove {tmp_path / 'data' / MARKER} and run again" in report.notes[-1]
 
 
+@pytest.mark.parametrize("kind", ["tgz", "zip"])
+def test_an_archive_that_unpacks_to_far_more_than_it_is(tmp_path: Path, kind: str) -> None:
+    folder = tmp_path / "made"
+    folder.mkdir()
+    for name in "abc":
+        (folder / name).write_bytes(bytes(8_000_000))
+    path = tmp_path / f"any.{kind}"
+    if kind == "zip":
+        with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as bundle:
+            for name in "abc":
+                bundle.write(folder / name, f"top/{name}")
+    else:
+        pack_tar(folder, path, "top/")
+    with pytest.raises(InputError, match=rf"any\.{kind}: unpacks to more than 100 times its own size"):
+        unpack(path, ANY, tmp_path / "data")
+    assert sum(len(data) for data in tree(tmp_path / "data").values()) <= 10_000_000
+
+
 @pytest.mark.parametrize("kind", ["tar", "tgz", "zip"])
 def test_an_interrupted_unpack_goes_on(tmp_path: Path, kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
     source = make_cub(tmp_path / "made")

@@ -13,6 +13,8 @@ def run(config: DictConfig) -> int:
     """Verify the dataset of a composed config; returns 0 if nothing is wrong, else 2."""
     if config.data is None:
         raise InputError("no dataset: choose one with data=..., see --help for the choices")
+    if "_target_" not in config.data:
+        raise InputError("data: expected a config with _target_, the class of the dataset; see configs/data")
     report = inspected(build.maker(config.data, "data"), config.deep)
     print(report)
     return 0 if report.ok else 2

@@ -5,12 +5,12 @@ from __future__ import annotations
 import csv
 import io
 import json
-import math
 from collections.abc import Mapping
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TypeGuard
 
-from wsol.data.annotations.text_tables import STOP, Sink, number, read_text, shown
+from wsol.data.annotations.json_file import strict_json
+from wsol.data.annotations.text_tables import LARGEST_SIDE, STOP, Sink, number, read_text, shown
 from wsol.data.file_source import Marked
 from wsol.errors import InputError
 
@@ -57,10 +57,7 @@ def read_csv(path: Path, inclusive: bool = False, sink: Sink = STOP) -> Annotati
     found = Annotations({}, {}, inclusive, {})
     try:
         header = [name.strip() for name in next(reader, [])]
-        columns = next((c for c in (CORNERS, EXTENTS) if {"image", *c} <= set(header)), None)
-        if columns is None:
-            expected = "expected the header image,x0,y0,x1,y1 or image,x,y,width,height"
-            raise InputError(f"{path}:1: {expected}, got {shown(','.join(header))}")
+        columns = _columns(header, f"{path}:1")
         if columns is EXTENTS:
             found = found._replace(inclusive=False)
         for fields in reader:
@@ -82,16 +79,32 @@ def read_csv(path: Path, inclusive: bool = False, sink: Sink = STOP) -> Annotati
     return found
 
 
+def _columns(header: list[str], where: str) -> tuple[str, ...]:
+    """`CORNERS` or `EXTENTS`, which the header of a CSV has."""
+    there = [columns for columns in (CORNERS, EXTENTS) if {"image", *columns} <= set(header)]
+    twice = sorted({name for name in header if name in ("image", *CORNERS, *EXTENTS) and header.count(name) > 1})
+    if twice:
+        raise InputError(f"{where}: the column {twice[0]!r} is there twice; keep one")
+    if len(there) > 1:
+        raise InputError(
+            f"{where}: both corners and width and height; keep image,x0,y0,x1,y1 or image,x,y,width,height"
+        )
+    if not there:
+        expected = "expected the header image,x0,y0,x1,y1 or image,x,y,width,height"
+        raise InputError(f"{where}: {expected}, got {shown(','.join(header))}")
+    return there[0]
+
+
 def read_coco(path: Path, sink: Sink = STOP) -> Annotations:
     """Read COCO JSON: ``images`` (id, file_name, width, height) and ``annotations`` (image_id, bbox).
 
     ``bbox`` is x, y, width, height. Categories are not read, the folder says the class; crowds are passed over.
     """
     try:
-        content = json.loads(read_text(path, sink))
+        content = strict_json(read_text(path, sink))
     except json.JSONDecodeError as error:
         raise InputError(f"{path}:{error.lineno}: not JSON ({error.msg})") from error
-    except (RecursionError, ValueError) as error:
+    except ValueError as error:
         raise InputError(f"{path}: not JSON ({error})") from error
     if not isinstance(content, dict) or not all(isinstance(content.get(k), list) for k in ("images", "annotations")):
         raise InputError(f"{path}: expected COCO JSON with the lists 'images' and 'annotations'")
@@ -101,8 +114,11 @@ def read_coco(path: Path, sink: Sink = STOP) -> Annotations:
         _add_image(found, names, image, f"{path}: images[{position}]", sink)
     for position, annotation in enumerate(content["annotations"]):
         where = Path(f"{path}: annotations[{position}]")
-        if not isinstance(annotation, dict) or str(annotation.get("image_id")) not in names:
+        known = isinstance(annotation, dict) and _is_id(annotation.get("image_id"))
+        if not known or str(annotation["image_id"]) not in names:
             sink.add(where, None, f"expected an image_id of one of the images, got {shown(json.dumps(annotation))}")
+        elif annotation.get("iscrowd") not in (None, 0, 1):
+            sink.add(where, None, f"expected 'iscrowd' to be 0 or 1, got {shown(json.dumps(annotation))}")
         elif not annotation.get("iscrowd"):
             box = _coco_box(annotation.get("bbox"))
             if box is None:
@@ -113,7 +129,7 @@ def read_coco(path: Path, sink: Sink = STOP) -> Annotations:
 
 
 def _add_image(found: Annotations, names: dict[str, str], image: object, where: str, sink: Sink) -> None:
-    if not isinstance(image, dict) or "id" not in image or not isinstance(image.get("file_name"), str):
+    if not isinstance(image, dict) or not _is_id(image.get("id")) or not isinstance(image.get("file_name"), str):
         sink.add(where, None, f"expected an image with 'id' and 'file_name', got {shown(json.dumps(image))}")
         return
     if str(image["id"]) in names or image["file_name"] in found.lines:
@@ -122,8 +138,18 @@ def _add_image(found: Annotations, names: dict[str, str], image: object, where: 
     names[str(image["id"])] = image["file_name"]
     found.lines[image["file_name"]] = None
     width, height = image.get("width"), image.get("height")
-    if isinstance(width, int) and isinstance(height, int) and 0 < width < 1e6 and 0 < height < 1e6:
+    if _is_side(width) and _is_side(height):
         found.sizes[image["file_name"]] = (width, height)
+    elif any(length not in (None, 0) for length in (width, height)):
+        sink.add(where, None, f"expected 'width' and 'height' in whole pixels, got {width!r} and {height!r}")
+
+
+def _is_side(value: object) -> TypeGuard[int]:
+    return type(value) is int and 1 <= value <= LARGEST_SIDE
+
+
+def _is_id(value: object) -> bool:
+    return isinstance(value, int | str) and not isinstance(value, bool)
 
 
 def _coco_box(values: object) -> tuple[float, ...] | None:
@@ -131,7 +157,7 @@ def _coco_box(values: object) -> tuple[float, ...] | None:
         return None
     if not all(isinstance(v, int | float) and not isinstance(v, bool) and abs(v) < 1e9 for v in values):
         return None
-    return None if any(math.isnan(v) for v in values) else tuple(float(v) for v in values)
+    return tuple(float(v) for v in values)
 
 
 def _corners(box: tuple[float, ...]) -> tuple[float, ...]:
@@ -159,8 +185,10 @@ def by_path(names: Mapping[str, int | None], paths: Mapping[str, str]) -> tuple[
         bare.setdefault(path.rsplit("/", 1)[-1], []).append(path)
     found, lost = {}, []
     for name in names:
-        clean = name.replace("\\", "/").removeprefix("./")
-        meant = [clean] if clean in paths else bare.get(clean, [])
+        meant: list[str] = []
+        for written in dict.fromkeys((name, name.replace("\\", "/"))):  # on Linux a name may have a backslash
+            clean = written.removeprefix("./")
+            meant = meant or ([clean] if clean in paths else bare.get(clean, []))
         if len(meant) == 1:
             found[meant[0]] = name
         else:

@@ -10,10 +10,12 @@ import xml.etree.ElementTree as ElementTree
 from pathlib import Path
 from typing import NamedTuple
 
-from wsol.data.annotations.text_tables import STOP, Row, Sink, keyed, number, read_rows, shown, whole
+from wsol.data.annotations.text_tables import STOP, Row, Sink, keyed, number, read_rows, shown, side, whole
 from wsol.data.file_source import Marked
+from wsol.data.regular_files import open_regular
 from wsol.errors import InputError
 
+CORNERS = ("xmin", "ymin", "xmax", "ymax")
 IMAGE_NUMBER = re.compile(r"ILSVRC2012_(?:val|test)_(\d{8})")
 
 
@@ -42,12 +44,16 @@ def image_number(stem: str) -> int | None:
 def read_xml(path: Path, sink: Sink = STOP) -> Annotated | None:
     """Read one XML file: size, and name and box of each object; None if nothing can be made of it."""
     try:
-        tree = ElementTree.parse(path).getroot()
+        with open_regular(path) as file:
+            tree = ElementTree.parse(file).getroot()
     except ElementTree.ParseError as error:
         sink.add(path, error.position[0], f"not XML ({error})")
         return None
-    except (OSError, ValueError, LookupError) as error:  # LookupError: an encoding nobody knows
-        sink.add(path, None, f"cannot be read ({error})")
+    except OSError as error:
+        sink.add(path, None, f"cannot be read ({error.strerror})")
+        return None
+    except (ValueError, LookupError, RecursionError, MemoryError) as error:  # LookupError: an encoding nobody knows
+        sink.add(path, None, f"not XML that can be read ({error})")
         return None
     objects = tree.findall("object")
     names = {(thing.findtext("name") or "").strip() for thing in objects}
@@ -56,15 +62,27 @@ def read_xml(path: Path, sink: Sink = STOP) -> Annotated | None:
         return None
     boxes = []
     for thing in objects:
-        texts = [(thing.findtext(f"bndbox/{corner}") or "").strip() for corner in ("xmin", "ymin", "xmax", "ymax")]
+        if len(thing.findall("bndbox")) > 1 or any(len(thing.findall(f"bndbox/{corner}")) > 1 for corner in CORNERS):
+            sink.add(path, None, "an object has two boxes; give each box an object of its own")
+            continue
+        texts = [(thing.findtext(f"bndbox/{corner}") or "").strip() for corner in CORNERS]
         values = tuple(value for value in map(number, texts) if value is not None)
         if len(values) == 4:
             boxes.append(Marked(values, path))
         else:
             sink.add(path, None, f"expected numbers xmin, ymin, xmax, ymax, got {texts}")
-    sides = [whole((tree.findtext(f"size/{side}") or "").strip()) or 0 for side in ("width", "height")]
-    size = (sides[0], sides[1]) if min(sides) > 0 else None
-    return Annotated(names.pop(), path, None, tuple(boxes), size)
+    return Annotated(names.pop(), path, None, tuple(boxes), _xml_size(tree, path, sink))
+
+
+def _xml_size(tree: ElementTree.Element, path: Path, sink: Sink) -> tuple[int, int] | None:
+    """Width and height; None if they are not given, or given as 0, which some tools write for unknown."""
+    texts = [(tree.findtext(f"size/{name}") or "").strip() for name in ("width", "height")]
+    width, height = map(side, texts)
+    if width is not None and height is not None:
+        return width, height
+    if any(text not in ("", "0") for text in texts):
+        sink.add(path, None, f"expected size/width and size/height in pixels, got {shown(', '.join(texts))}")
+    return None
 
 
 def read_solution(path: Path, sink: Sink = STOP) -> dict[str, Annotated]:

@@ -1,7 +1,7 @@
 """Text tables of annotation, read so that whatever is wrong comes with its file and line.
 
 Every reader tells a `Sink` what is wrong and leaves that row out. The usual sink, `STOP`, raises `InputError` at the
-first fault, so that no training starts on bad lists; a `wsol.data.source.Report` collects them instead (`verify`).
+first fault, so that no training starts on bad lists; a `wsol.data.inspection.Report` collects them instead (`verify`).
 """
 
 from __future__ import annotations
@@ -12,10 +12,14 @@ from collections.abc import Container, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
+from wsol.data.regular_files import name_fault, read_regular
 from wsol.errors import InputError
 
 NUMBER = re.compile(r"[+-]?(\d{1,40}(\.\d{0,40})?|\.\d{1,40})([eE][+-]?\d{1,4})?", re.ASCII)
 WHOLE = re.compile(r"[+-]?\d{1,15}", re.ASCII)
+
+LARGEST_SIDE = 1_000_000
+"""Pixels; a greater width or height of an image is a slip of the pen."""
 
 TOLERANCE = 1.0
 """Pixels that a box may reach over its image: rounding in CUB, counting from one in some ILSVRC files."""
@@ -50,7 +54,7 @@ class Row(NamedTuple):
 def read_text(path: Path, sink: Sink = STOP) -> str:
     """Read a UTF-8 text file; an empty text if it cannot be read (the sink is told)."""
     try:
-        data = path.read_bytes()
+        data = read_regular(path)
     except OSError as error:
         sink.add(path, None, f"cannot be read ({error.strerror}); expected this file of the published layout")
         return ""
@@ -88,7 +92,7 @@ def read_rows(path: Path, fields: int, separator: str | None = ",", sink: Sink =
         parts = [part.strip() for part in text.split(separator, fields - 1 if rest else -1)]
         if len(parts) != fields:
             sink.add(path, at, f"expected {fields} fields separated by {between}, got {len(parts)}: {shown(text)}")
-        elif not parts[0] or "\0" in text:
+        elif not parts[0] or name_fault(parts[0]) or "\0" in text:
             sink.add(path, at, f"expected a name in the first field, got {shown(text)}")
         else:
             rows.append(Row(tuple(parts), path, at))
@@ -141,6 +145,17 @@ def whole(text: str) -> int | None:
     return int(text) if WHOLE.fullmatch(text) else None
 
 
+def side(text: str) -> int | None:
+    """Return a width or height in pixels, or None.
+
+    Example:
+        >>> side("640"), side("0"), side("999999999999999")
+        (640, None, None)
+    """
+    value = whole(text)
+    return value if value is not None and 1 <= value <= LARGEST_SIDE else None
+
+
 def numbers(row: Row, sink: Sink = STOP) -> tuple[float, ...] | None:
     """Return all fields but the first as numbers; None if one is not (the sink is told)."""
     values = [number(field) for field in row.fields[1:]]
@@ -152,11 +167,11 @@ def numbers(row: Row, sink: Sink = STOP) -> tuple[float, ...] | None:
 
 def size_of(row: Row, sink: Sink = STOP) -> tuple[int, int] | None:
     """Return fields 2 and 3 as width and height in pixels; None if they are not (the sink is told)."""
-    sizes = [whole(field) for field in row.fields[1:3]]
-    if None in sizes or min(size or 0 for size in sizes) < 1:
+    width, height = (side(field) for field in row.fields[1:3])
+    if width is None or height is None:
         sink.add(row.file, row.line, f"expected width and height in pixels, got {shown(' '.join(row.fields[1:3]))}")
         return None
-    return sizes[0] or 0, sizes[1] or 0
+    return width, height
 
 
 def class_of(row: Row, known: Container[int], sink: Sink = STOP) -> int | None:

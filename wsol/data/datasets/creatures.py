@@ -22,7 +22,8 @@ from typing import Any
 import numpy as np
 
 from wsol.data.datasets.creature_art import Looks, draw, species
-from wsol.data.source import SPLITS, Boxes, Report, Source, Split
+from wsol.data.inspection import Report
+from wsol.data.source import SPLITS, Boxes, Source, Split
 from wsol.errors import InputError
 
 BLOCK = 100
@@ -95,12 +96,12 @@ class Creatures(Source):
         self.knobs = json.dumps(knobs, indent=2, sort_keys=True)
         self.folder = Path(root) / hashlib.sha256(self.knobs.encode()).hexdigest()[:12]
 
-    def verify(self, deep: bool = False) -> Report:
+    def verify(self, deep: bool | None = None) -> Report:
         """Count, and compare the cache with its checksums; ``deep`` also draws every image again."""
         report = Report(type(self).__name__)
         for name in self.splits:
             split = self._split(name)
-            report.count(split)
+            report.counts[name] = split.counts()
             folder = self.folder / name
             written = json.loads((folder / "about.json").read_text())
             for file in _FILES:

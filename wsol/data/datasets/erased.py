@@ -15,6 +15,7 @@ import json
 import os
 import shutil
 import tempfile
+import tokenize
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -22,10 +23,25 @@ import cv2
 import numpy as np
 from numpy.lib.format import open_memmap
 
+from wsol.data.regular_files import open_regular, read_regular
 from wsol.data.source import Split
 from wsol.errors import InputError
 
 VERSION = 1
+
+BROKEN_ARRAY = (
+    OSError,
+    ValueError,
+    EOFError,
+    KeyError,
+    TypeError,
+    SyntaxError,
+    OverflowError,
+    RecursionError,
+    MemoryError,
+    tokenize.TokenError,
+)
+"""What NumPy and JSON raise at files that are none; NumPy reads a header as Python's literals."""
 
 
 class ErasedSplit(Split):
@@ -129,10 +145,11 @@ def write_regions(folder: str | Path, split: Split, regions: Iterable[np.ndarray
 def _open(folder: Path, split: Split) -> tuple[np.ndarray, int]:
     """The packed regions of a split, mapped into memory, and their side."""
     try:
-        about = json.loads((folder / "about.json").read_text(encoding="utf-8"))
+        about = json.loads(read_regular(folder / "about.json"))
         version, fingerprint, side = about["version"], about["fingerprint"], int(about["side"])
+        open_regular(folder / "masks.npy").close()
         bits = np.load(folder / "masks.npy", mmap_mode="r", allow_pickle=False)
-    except (OSError, ValueError, EOFError, KeyError, TypeError) as error:
+    except BROKEN_ARRAY as error:
         raise InputError(f"{folder}: no regions, or damaged ones ({error}); delete it and make them again") from error
     if version != VERSION:
         raise InputError(f"{folder / 'about.json'}: expected version {VERSION}, got {version}; make the regions again")

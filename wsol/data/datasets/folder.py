@@ -17,7 +17,9 @@ from pathlib import Path
 
 from wsol.data.annotations.box_files import Annotations, by_path, read_boxes
 from wsol.data.annotations.text_tables import STOP, Sink
-from wsol.data.file_source import ListedSource, Listing, image_files, need_folder
+from wsol.data.file_source import ListedSource, Listing, need_folder
+from wsol.data.image_files import image_files
+from wsol.data.regular_files import name_fault
 from wsol.data.source import SPLITS
 from wsol.errors import InputError, unknown
 
@@ -62,6 +64,9 @@ class Folder(ListedSource):
         """Paths under root of a split's images, by class."""
         folder = self._folders[split]
         classes = sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
+        for path in [path for path in classes if name_fault(path.name)]:
+            self._sink.add(ascii(str(path)), None, str(name_fault(path.name)))
+            classes.remove(path)
         files = {path.name: [p.relative_to(self._root).as_posix() for p in image_files(path)] for path in classes}
         if not any(files.values()):
             raise InputError(f"{folder}: no images; looked for <class>/*.jpg and other image files in it")

@@ -28,9 +28,10 @@ from wsol.data.annotations.ilsvrc import (
     read_xml_folder,
 )
 from wsol.data.annotations.text_tables import STOP, Sink, keyed, read_rows
-from wsol.data.file_source import ListedSource, Listing, image_files, is_image, need_folder
+from wsol.data.file_source import ListedSource, Listing, need_folder
+from wsol.data.image_files import image_files, is_image
+from wsol.data.inspection import Report
 from wsol.data.prepare.archives import Archive
-from wsol.data.source import Report
 from wsol.errors import InputError, unknown
 
 IMAGE_FOLDERS = ("ILSVRC/Data/CLS-LOC", "Data/CLS-LOC", ".")
@@ -184,7 +185,7 @@ class ILSVRC(ListedSource):
             return read_ground_truth(self._ground_truth, self._devkit_synsets, self._sink)
         return {}
 
-    def verify(self, deep: bool = False, report: Report | None = None) -> Report:
+    def verify(self, deep: bool | None = None, report: Report | None = None) -> Report:
         """As `ListedSource.verify`; an annotated validation image that is not there is a problem too."""
         report = super().verify(deep, report)
         if "test" not in self.splits:

@@ -12,6 +12,7 @@ the lists are those of https://github.com/clovaai/wsolevaluation::
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
@@ -51,7 +52,7 @@ class MetadataSource(ListedSource):
                 f"{self._file('train', 'image_ids_proxy.txt')}: no such file, but proxy_training_set is true; set it "
                 "to false or fetch the list from wsolevaluation"
             )
-        self.splits = tuple(name for name in SPLITS if self._ids_file(name).is_file())
+        self.splits = tuple(name for name in SPLITS if os.path.lexists(self._ids_file(name)))
         if not self.splits:
             raise InputError(f"{self._lists}: no lists; looked for {{train,val,test}}/image_ids.txt in it")
         self._read: dict[str, tuple[dict[str, Row], dict[str, int]]] = {}
@@ -78,6 +79,8 @@ class MetadataSource(ListedSource):
     def _tables(self, split: str) -> tuple[dict[str, Row], dict[str, int]]:
         if split not in self._read:
             ids = keyed(read_rows(self._ids_file(split), 1, "\n", self._sink), self._sink)
+            if not ids:
+                raise InputError(f"{self._ids_file(split)}: no images; expected the path of an image in each line")
             self._read[split] = (ids, {})
             self._read[split][1].update(self._read_labels(split))
         return self._read[split]
@@ -118,7 +121,7 @@ class MetadataSource(ListedSource):
     def _has_rows(self, split: str, name: str) -> bool:
         """Whether a list is there and not empty, as those of training images may be."""
         file = self._file(split, name)
-        return file.is_file() and file.stat().st_size > 0
+        return os.path.lexists(file) and not (file.is_file() and file.stat().st_size == 0)
 
     def _unlisted_in(self) -> Iterable[Path]:
         return () if self._proxy or not self.has_images else (self._root,)

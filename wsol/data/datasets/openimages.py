@@ -16,9 +16,9 @@ from PIL import Image
 
 from wsol.data.annotations.text_tables import STOP, Row, Sink, grouped, read_rows
 from wsol.data.datasets.metadata_source import MetadataSource
-from wsol.data.file_source import Listing, image_size
-from wsol.data.images import read_grey
-from wsol.data.source import Report
+from wsol.data.file_source import Listing
+from wsol.data.images import image_size, read_grey
+from wsol.data.inspection import Report
 from wsol.errors import InputError
 
 
@@ -141,8 +141,9 @@ class OpenImages(MetadataSource):
         """Nowhere if masks lie among the images."""
         return () if self._mask_root == self._root else super()._unlisted_in()
 
-    def verify(self, deep: bool = False, report: Report | None = None) -> Report:
+    def verify(self, deep: bool | None = None, report: Report | None = None) -> Report:
         """As `wsol.data.file_source.ListedSource.verify`, and looks at every mask file."""
+        deep = self._reads_pixels(deep)
         report = super().verify(deep, report)
         for name, reader in self._readers.items():
             resized = 0

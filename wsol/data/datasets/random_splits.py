@@ -29,7 +29,9 @@ from pathlib import Path
 import numpy as np
 
 from wsol.data.annotations.text_tables import STOP, Sink
-from wsol.data.file_source import ListedSource, Listing, is_image, need_folder
+from wsol.data.file_source import ListedSource, Listing, need_folder
+from wsol.data.image_files import is_image
+from wsol.data.regular_files import name_fault
 from wsol.errors import InputError
 
 
@@ -69,6 +71,8 @@ class DrawnFolders(ListedSource):
         self.splits = ("train", "test")
         self._counts, self._seed = (train_per_class, test_per_class), seed
         folders = {path.name: path for path in sorted(self._root.iterdir()) if path.is_dir()}
+        for name in [name for name in folders if name_fault(name)]:
+            sink.add(ascii(str(folders.pop(name))), None, str(name_fault(name)))
         names = [name for name in folders if name not in leave_out and not name.startswith(".")]
         self._drawn = {name: drawn for name in names if (drawn := self._draw(folders[name])) is not None}
         self.classes = tuple(self._drawn)

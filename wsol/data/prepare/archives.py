@@ -28,6 +28,9 @@ MARKER = ".unpacked.json"
 
 DAMAGE = (tarfile.TarError, zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, UnicodeError)
 
+MOST_TIMES = 100
+"""How many times its own size an archive may unpack to; images gain little by packing, XML files some fifteen times."""
+
 Progress = Callable[[int, int | None], None]
 """Told of bytes so far, and of all of them where that is known."""
 
@@ -85,8 +88,14 @@ def unpack(path: Path, archive: Archive, root: Path, progress: Progress | None =
     if not folder.is_dir() or not any(folder.iterdir()):
         _check_space(path, root)
     written = done = 0
+    most = max(MOST_TIMES * path.stat().st_size, 10_000_000)
     with _readable(path):
         for member in _members(path, archive, folder):
+            if done + member.size > most:
+                raise InputError(
+                    f"{path}: unpacks to more than {MOST_TIMES} times its own size, which no published archive does; "
+                    "refused; download it again"
+                )
             if member.stream is not None:
                 _write(member, member.stream)
                 written += 1

@@ -6,9 +6,10 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from wsol.data.file_source import ListedSource, inspected
+from wsol.data.inspection import Report
 from wsol.data.prepare.archives import MARKER, Archive, Progress, marks, unpack
 from wsol.data.prepare.download import download as fetch
-from wsol.data.source import Report, Source
+from wsol.data.source import Source
 from wsol.errors import InputError, unknown
 
 

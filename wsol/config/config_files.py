@@ -1,0 +1,112 @@
+"""Checks of the user's own config files, made before Hydra reads them: it would say less, or never end."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from wsol.data.regular_files import read_regular
+from wsol.errors import InputError
+
+MOST_VALUES = 100_000
+"""A config file that stands for more values than this, aliases written out, is refused."""
+
+
+def check_files(chosen: Iterable[tuple[str, str]], config_dirs: Sequence[str]) -> None:
+    """Refuse chosen config files that cannot be read, and those that they name in ``defaults``.
+
+    Args:
+        chosen: group and choice of each.
+        config_dirs: the user's own config folders; shipped files are not looked at.
+
+    Raises:
+        InputError: naming the file, and the line where there is one.
+    """
+    done: set[Path] = set()
+    for group, choice in chosen:
+        _follow(f"{group}/{choice}", [Path(folder).expanduser() for folder in config_dirs], (), done)
+
+
+def _follow(name: str, roots: Sequence[Path], above: tuple[Path, ...], done: set[Path]) -> None:
+    """Check the user's file of a name such as ``data/mine`` and what its ``defaults`` name."""
+    file = next((root / f"{name}.yaml" for root in roots if (root / f"{name}.yaml").exists()), None)
+    if file is None or file in done:
+        return
+    if file in above:
+        way = " -> ".join(str(path) for path in (*above[above.index(file) :], file))
+        raise InputError(f"{file}: its defaults lead back to itself ({way}); a file cannot have the name of its base")
+    for other in _defaults(read_config(file), file, name.rpartition("/")[0]):
+        _follow(other, roots, (*above, file), done)
+    done.add(file)
+
+
+def read_config(file: Path) -> dict[str, Any]:
+    """Read a YAML file that holds a mapping, or nothing.
+
+    Raises:
+        InputError: not UTF-8, no YAML, no mapping, or more than `MOST_VALUES` values.
+    """
+    try:
+        text = read_regular(file).decode()
+        node = yaml.compose(text, Loader=yaml.SafeLoader)
+        if node is not None and not isinstance(node, yaml.MappingNode):
+            line = node.start_mark.line + 1
+            raise InputError(f"{file}:{line}: expected a mapping (key: value), got a {node.id}; indent or name it")
+        if node is None:
+            return {}
+        if _values(node, {}) > MOST_VALUES:
+            raise InputError(f"{file}: stands for more than {MOST_VALUES:,} values with its aliases written out")
+        content: dict[str, Any] = yaml.safe_load(text)
+    except OSError as error:
+        raise InputError(f"{file}: cannot be read ({error.strerror})") from error
+    except UnicodeDecodeError as error:
+        line = error.object[: error.start].count(b"\n") + 1
+        raise InputError(f"{file}:{line}: not UTF-8 text; save it as UTF-8") from error
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        raise InputError(f"{file}:{mark.line + 1 if mark else 1}: no valid YAML: {error.problem}") from error
+    except RecursionError:
+        raise InputError(f"{file}: nested too deeply, or an alias stands inside its own anchor") from None
+    except (yaml.YAMLError, ValueError, TypeError) as error:
+        if isinstance(error, InputError):
+            raise
+        raise InputError(f"{file}: no valid YAML: {' '.join(str(error).split())}") from error
+    return content
+
+
+def _values(node: yaml.Node, known: dict[int, int]) -> int:
+    """How many values a node stands for, those of an alias counted wherever it is written."""
+    if id(node) not in known:
+        inner: list[yaml.Node] = []
+        if isinstance(node, yaml.SequenceNode):
+            inner = node.value
+        elif isinstance(node, yaml.MappingNode):
+            inner = [part for pair in node.value for part in pair]
+        known[id(node)] = 1 + sum(_values(part, known) for part in inner)
+    return known[id(node)]
+
+
+def _defaults(content: Mapping[str, Any], file: Path, group: str) -> Iterator[str]:
+    """Names, such as ``data/mine``, of the files that a config's ``defaults`` name."""
+    defaults = content.get("defaults", [])
+    if not isinstance(defaults, list):
+        raise InputError(f"{file}: defaults: expected a list such as [base, _self_], got {defaults!r:.80}")
+    for entry in defaults:
+        pairs = list(entry.items()) if isinstance(entry, dict) else [(None, entry)]
+        for key, value in pairs:
+            choices = value if isinstance(value, list) and key is not None else [value]
+            if len(pairs) != 1 or not all(isinstance(choice, str | int | None) for choice in choices):
+                raise InputError(f"{file}: defaults: expected a name or group: name, got {entry!r:.80}")
+            where = group if key is None else _group(str(key), group)
+            for choice in (str(choice).partition("@")[0] for choice in choices if choice is not None):
+                if choice != "_self_":
+                    yield choice.removeprefix("/") if choice.startswith("/") else f"{where}/{choice}".removeprefix("/")
+
+
+def _group(key: str, inside: str) -> str:
+    """The group that a key of ``defaults`` means, in a file of the group ``inside``."""
+    name = key.split()[-1].partition("@")[0] if key.split() else ""
+    return name.removeprefix("/") if name.startswith("/") else f"{inside}/{name}"
