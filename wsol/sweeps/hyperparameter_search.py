@@ -117,7 +117,7 @@ def check(settings: Mapping[str, Any], overrides: Sequence[str], config_dirs: Se
     check_group_choices(space, groups(config_dirs))
     for row in _rows(space):
         config = compose("train", [*overrides, *row], config_dirs)
-    _check_types(space, config)
+    _check_types(space, config, groups(config_dirs))
     return compose("train", overrides, config_dirs)
 
 
@@ -132,9 +132,8 @@ def _rows(space: Sequence[Dimension]) -> list[list[str]]:
     return [[each.override_of(value(each, row)) for each in space] for row in range(rows)]
 
 
-def _check_types(space: Sequence[Dimension], config: DictConfig) -> None:
+def _check_types(space: Sequence[Dimension], config: DictConfig, known: Mapping[str, Mapping[str, str]]) -> None:
     """Refuse values of a type that the key does not take; those of long choices are not composed one by one."""
-    known = groups()
     for dimension in space:
         key = dimension.key.lstrip("+")
         if len(dimension.values) <= COMPOSED or key in known or dimension.template != "{}":

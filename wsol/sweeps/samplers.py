@@ -35,6 +35,12 @@ def make_sampler(settings: Mapping[str, Any], number: int, drawn: Mapping[str, A
 
 
 def make_pruner(settings: Mapping[str, Any], max_epochs: int) -> BasePruner:
+    """The pruner of a study.
+
+    Args:
+        settings: of the search.
+        max_epochs: of a trial.
+    """
     warmup = int(settings["warmup_epochs"])
     if settings["pruner"] == "none":
         return NopPruner()

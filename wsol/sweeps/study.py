@@ -100,7 +100,8 @@ class SweepStudy:
             except KeyError as error:
                 raise InputError(
                     f"sweep.storage={settings['storage']} holds no study {about['study']!r}, which "
-                    f"{folder / 'study.json'} names: give the storage that the search was begun with, or choose another sweep.folder"
+                    f"{folder / 'study.json'} names: give the storage that the search was begun with, or choose "
+                    "another sweep.folder"
                 ) from error
 
     def _compare(self, known: Mapping[str, Any], now: Mapping[str, Any]) -> None:

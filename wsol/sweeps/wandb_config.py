@@ -9,7 +9,7 @@ from wsol.config.compose import override
 from wsol.sweeps.search_space import read_space
 
 
-def wandb_sweep(settings: Mapping[str, Any], overrides: Sequence[str], mode: str) -> dict[str, Any]:
+def sweep_config(settings: Mapping[str, Any], overrides: Sequence[str], mode: str) -> dict[str, Any]:
     """The same search for `wandb sweep`: each agent runs `wsol train` with logger=wandb.
 
     Args:

@@ -34,9 +34,9 @@ def run(words: Sequence[str]) -> int:
         return 0
     config = searching.check(settings, base, options["--config-dir"])
     if "--wandb" in options:
-        from wsol.sweeps.wandb_config import wandb_sweep
+        from wsol.sweeps.wandb_config import sweep_config
 
-        content = wandb_sweep(settings, base, searching.metric_mode(settings["metric"]))
+        content = sweep_config(settings, base, searching.metric_mode(settings["metric"]))
         print(yaml.safe_dump(content, sort_keys=False), end="")
         return 0
     print("wsol sweep: loading PyTorch ...", file=sys.stderr, flush=True)
