@@ -43,7 +43,9 @@ def test_each_trial_is_claimed_once_and_there_are_no_more_than_asked_for(tmp_pat
     assert study(tmp_path / "s", storage=storage, trials=4).claim().number == 3
 
 
-@pytest.mark.parametrize(("what", "storage"), [("open", "sqlite"), ("open", "journal"), ("open_without_locks", "sqlite")])
+@pytest.mark.parametrize(
+    ("what", "storage"), [("open", "sqlite"), ("open", "journal"), ("open_without_locks", "sqlite")]
+)
 def test_eight_processes_started_at_once_join_one_study(tmp_path: Path, what: str, storage: str) -> None:
     command = [sys.executable, "-m", "tests.sweeps.fake_trials", what, str(tmp_path / "s"), storage]
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
