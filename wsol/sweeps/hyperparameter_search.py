@@ -11,6 +11,7 @@ from typing import Any
 from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from wsol.config import schema
 from wsol.config.compose import check_resolves, compose, groups, override
 from wsol.errors import InputError, first_line, unknown
 from wsol.sweeps.search_space import Dimension, check_group_choices, read_space
@@ -115,9 +116,9 @@ def check(settings: Mapping[str, Any], overrides: Sequence[str], config_dirs: Se
         if key in OWN:
             raise InputError(f"{word}: each trial has its own; leave it out (sweep.metric is what is monitored)")
     check_group_choices(space, groups(config_dirs))
+    _check_types(space)
     for row in _rows(space):
-        config = compose("train", [*overrides, *row], config_dirs)
-    _check_types(space, config, groups(config_dirs))
+        compose("train", [*overrides, *row], config_dirs)
     return compose("train", overrides, config_dirs)
 
 
@@ -132,15 +133,16 @@ def _rows(space: Sequence[Dimension]) -> list[list[str]]:
     return [[each.override_of(value(each, row)) for each in space] for row in range(rows)]
 
 
-def _check_types(space: Sequence[Dimension], config: DictConfig, known: Mapping[str, Mapping[str, str]]) -> None:
-    """Refuse values of a type that the key does not take; those of long choices are not composed one by one."""
+def _check_types(space: Sequence[Dimension]) -> None:
+    """Refuse values of a type that a key does not take; those of long choices are not composed one by one."""
+    typed = OmegaConf.structured(schema.VERBS["train"])
     for dimension in space:
         key = dimension.key.lstrip("+")
-        if len(dimension.values) <= COMPOSED or key in known or dimension.template != "{}":
+        if len(dimension.values) <= COMPOSED or key not in typed or dimension.template != "{}":
             continue
         for value in dimension.values:
             try:
-                OmegaConf.update(config, key, value, merge=False)
+                typed[key] = value
             except OmegaConfBaseException as error:
                 raise InputError(f"sweep.space.{dimension.key}: {value!r}: {first_line(error)}") from error
 
@@ -196,7 +198,7 @@ def finish(sweep: Sweep, study: SweepStudy) -> dict[str, Any]:
     failed = False
     if not study.is_done():
         if settings["workers"] == 1:
-            work(sweep)
+            work(sweep, study)
         else:
             failed = not run_workers(sweep, settings["workers"])
     if failed and not study.is_done():

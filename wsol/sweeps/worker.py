@@ -59,13 +59,17 @@ class Current:
     attempt: Attempt | None = None
 
 
-def work(sweep: Sweep) -> None:
+def work(sweep: Sweep, study: SweepStudy | None = None) -> None:
     """Run trials until all have ended.
+
+    Args:
+        sweep: to work on.
+        study: of it, where it is open already.
 
     Raises:
         InputError: the first trials failed one after another; the message is that of the last.
     """
-    study, failed = sweep.study(), 0
+    study, failed = study or sweep.study(), 0
     with terminable():
         while not study.is_done():
             claim = study.claim()
