@@ -114,6 +114,12 @@ def test_a_faulty_space_in_a_file_is_one_message(tmp_path: Path, capsys, space: 
     assert "Traceback" not in error
 
 
+def test_own_configs_lie_in_a_folder_of_any_name(tmp_path: Path, capsys) -> None:
+    folder = tmp_path / "my drive (1), a=[b]"
+    assert main([*own_sweep(folder, "trials: 7\nspace: {seed: {choice: [0, 1]}}"), "--cfg"]) == 0
+    assert yaml.safe_load(capsys.readouterr().out)["trials"] == 7
+
+
 def test_twenty_thousand_choices_are_not_composed_one_by_one(monkeypatch) -> None:
     composed = []
     real = hyperparameter_search.compose
