@@ -22,8 +22,9 @@ from unittest import mock
 import numpy as np
 from measuring import machine, positive
 
+from wsol.sweeps import trial
 from wsol.sweeps import worker as sweep_worker
-from wsol.sweeps.study import PRUNERS, SAMPLERS
+from wsol.sweeps.samplers import PRUNERS, SAMPLERS
 
 WORDS = (
     *("data.train_images=64", "data.val_images=32", "data.test_images=16", "data.size=32", "image_size=32"),
@@ -66,6 +67,7 @@ def main() -> None:
     options = parser.parse_args()
     settings = {
         "metric": "val/top1_error",
+        "trials": options.trials + 1,
         "warmup_epochs": 1,
         "seed": 0,
         "space": SPACE,
@@ -76,20 +78,19 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stderr(io.StringIO()):
         words = (*WORDS, f"data_dir={Path(folder, 'data')}")
         sweep = sweep_worker.Sweep(str(Path(folder, "found")), settings, words, (), "min", 3)
-        sweep.study().fill(options.trials + 1)
-        sweep_worker.run_trial(
-            sweep, study := sweep.study(), study.claim()
-        )  # makes the data, and imports what it needs
+        study = sweep.study()
+        claim = study.claim()
+        assert claim is not None
+        sweep_worker.run_trial(sweep, study, claim)  # makes the data, and imports what it needs
+        reports = trial.MetricReports
         with (
-            mock.patch.object(sweep_worker.training, "run", training.around(sweep_worker.training.run)),
-            mock.patch.object(
-                sweep_worker.Pruning, "on_validation_end", reporting.around(sweep_worker.Pruning.on_validation_end)
-            ),
+            mock.patch.object(trial.training, "run", training.around(trial.training.run)),
+            mock.patch.object(reports, "on_validation_end", reporting.around(reports.on_validation_end)),
         ):
             started = now()
             sweep_worker.work(sweep)
             whole = now() - started
-        states = [trial.state.name.lower() for trial in study.trials()][1:]
+        states = [result.state.name.lower() for result in study.results().values()][1:]
     own = (training.seconds - reporting.seconds) / options.trials
     added = whole / options.trials - own
     print(f"{options.trials} trials ({states.count('complete')} complete, {states.count('pruned')} pruned)")

@@ -13,7 +13,7 @@ from hydra import compose as hydra_compose
 from hydra import initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import Sweep
+from hydra.core.override_parser.types import Quote, QuotedString, Sweep
 from hydra.errors import ConfigCompositionException, HydraException
 from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import InterpolationResolutionError, OmegaConfBaseException
@@ -100,7 +100,42 @@ def search_path(config_dirs: Sequence[str]) -> list[str]:
     for folder in folders:
         if not folder.is_dir():
             raise InputError(f"--config-dir {folder}: no such folder")
-    return [f"hydra.searchpath=[{','.join(f'file://{folder}' for folder in folders)}]"] if folders else []
+    return [override("hydra.searchpath", [f"file://{folder}" for folder in folders])] if folders else []
+
+
+def override(key: str, value: Any) -> str:
+    """Return the override ``key=value`` in Hydra's grammar; any text, number, list or mapping arrives as it is.
+
+    Example:
+        >>> override("run_dir", "my drive (1)/runs"), override("seed", 3), override("topk", [1, 5])
+        ("run_dir='my drive (1)/runs'", 'seed=3', 'topk=[1,5]')
+    """
+    return f"{key}={override_value(value)}"
+
+
+def override_value(value: Any) -> str:
+    """Return a value as `override` writes it.
+
+    Example:
+        >>> override_value("cam"), override_value("null"), override_value(None)
+        ('cam', "'null'", 'null')
+    """
+    if value is None or isinstance(value, bool):
+        return {None: "null", True: "true", False: "false"}[value]
+    if isinstance(value, Mapping):
+        return f"{{{','.join(f'{key}:{override_value(item)}' for key, item in value.items())}}}"
+    if isinstance(value, Sequence) and not isinstance(value, str):
+        return f"[{','.join(map(override_value, value))}]"
+    if isinstance(value, int | float):
+        return repr(value)
+    text = str(value)
+    if re.fullmatch(r"[A-Za-z_][\w/.-]*", text, re.ASCII) and text.lower() not in _WORDS_WITH_A_MEANING:
+        return text
+    literal = re.sub(r"(\\*)\$\{", lambda found: found[1] * 2 + r"\${", text)  # else it would be an interpolation
+    return QuotedString(literal, Quote.single).with_quotes()
+
+
+_WORDS_WITH_A_MEANING = {"null", "true", "false", "inf", "nan"}
 
 
 def groups(config_dirs: Sequence[str] = ()) -> dict[str, dict[str, str]]:

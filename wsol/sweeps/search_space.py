@@ -12,15 +12,20 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
-from optuna.trial import BaseTrial
+from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 
-from wsol.errors import InputError, unknown
+from wsol.config.compose import override, override_value
+from wsol.errors import InputError, near_matches, unknown
 
 KINDS = ("choice", "range", "log")
+LARGEST = 2**53
+"""Integers beyond it are not exact as floating-point numbers, which samplers use."""
 
 
 @dataclass(frozen=True)
@@ -35,21 +40,29 @@ class Dimension:
     template: str = "{}"
     """How the drawn value is written."""
 
-    def suggest(self, trial: BaseTrial) -> str:
-        """Draw, and return the word of the command line that sets the key."""
+    @cached_property
+    def distribution(self) -> BaseDistribution:
+        """The same for Optuna; choices are drawn by their text."""
         if self.kind == "choice":
-            drawn = trial.suggest_categorical(self.key, [_text(value) for value in self.values])
-            return f"{self.key}={self.template.format(drawn)}"
+            return CategoricalDistribution([_text(value) for value in self.values])
         low, high = self.values
         if self.is_integer:
-            number: float = trial.suggest_int(self.key, low, high, log=self.kind == "log")
-        else:
-            number = trial.suggest_float(self.key, low, high, log=self.kind == "log")
-        return self.word(number)
+            return IntDistribution(low, high, log=self.kind == "log")
+        return FloatDistribution(low, high, log=self.kind == "log")
 
-    def word(self, value: Any) -> str:
-        """The word of the command line that sets the key."""
-        return f"{self.key}={self.template.format(_text(value))}"
+    def override(self, drawn: Any) -> str:
+        """The override of `wsol train` that sets the key to what was drawn from `distribution`."""
+        return self.override_of(self._choices[drawn] if self.kind == "choice" else drawn)
+
+    def override_of(self, value: Any) -> str:
+        """The override of `wsol train` that sets the key to a value."""
+        if self.template == "{}":
+            return override(self.key, value)
+        return f"{self.key}={self.template.replace('{}', override_value(value))}"
+
+    @cached_property
+    def _choices(self) -> dict[str, Any]:
+        return {_text(value): value for value in self.values}
 
     @property
     def is_integer(self) -> bool:
@@ -78,14 +91,43 @@ def read_space(node: Mapping[str, Any]) -> list[Dimension]:
         InputError: no keys, or a key with something else than one choice, range or log range that can be drawn from.
 
     Example:
-        >>> [each.word(0.5) for each in read_space({"optim.optimizer.lr": {"log": [0.1, 1.0]}})]
+        >>> [each.override(0.5) for each in read_space({"optim.optimizer.lr": {"log": [0.1, 1.0]}})]
         ['optim.optimizer.lr=0.5']
     """
-    if not node:
+    if not isinstance(node, Mapping) or not node:
         raise InputError(
             "sweep.space is empty: name keys of `wsol train`, such as optim.optimizer.lr: {log: [1e-4, 1]}"
         )
-    return [_dimension(str(key), content) for key, content in node.items()]
+    names: set[str] = set()
+    for key in node:
+        if not isinstance(key, str):
+            raise InputError(f"sweep.space.{key}: expected the name of a key of `wsol train`, got {key!r}")
+        if (name := key.lstrip("+")) in names:
+            raise InputError(f"sweep.space.{key}: the key is there twice; leave one of the two out")
+        names.add(name)
+    return [_dimension(key, content) for key, content in node.items()]
+
+
+def check_group_choices(space: Sequence[Dimension], groups: Mapping[str, Mapping[str, Any]]) -> None:
+    """Refuse choices of config groups that do not exist.
+
+    Args:
+        space: what is searched over.
+        groups: group -> its choices.
+
+    Raises:
+        InputError: there is no such choice.
+    """
+    for dimension in space:
+        known = groups.get(dimension.key.lstrip("+"))
+        if known is None or dimension.template != "{}":
+            continue
+        for value in dimension.values:
+            for name in value if isinstance(value, list) else [value]:
+                if name is not None and str(name) not in known and (name != "all" or dimension.key != "protocol"):
+                    raise InputError(
+                        f"sweep.space.{dimension.key}: no choice {name!r}; {near_matches(str(name), known)}"
+                    )
 
 
 def _dimension(key: str, node: Any) -> Dimension:
@@ -96,21 +138,44 @@ def _dimension(key: str, node: Any) -> Dimension:
     if kind not in KINDS:
         raise unknown(f"kind in {where}", str(kind), KINDS)
     values, template = node[kind], str(node.get("as", "{}"))
-    if not isinstance(values, list) or not values:
-        raise InputError(f"{where}: expected a list behind {kind}, got {values!r}")
+    if not isinstance(values, list | tuple) or not values:
+        raise InputError(f"{where}: expected a list of values for {kind}, got {values!r}")
     if "{}" not in template:
         raise InputError(f"{where}: `as` must hold {{}}, where the drawn value is put; got {template!r}")
-    if kind == "choice":
-        return Dimension(key, kind, tuple(values), template)
+    (_check_choices if kind == "choice" else _check_ends)(where, kind, list(values))
+    return Dimension(key, kind, tuple(values), template)
+
+
+def _check_choices(where: str, kind: str, values: list[Any]) -> None:
+    for value in values:
+        if not _is_plain(value):
+            raise InputError(f"{where}: expected names, numbers, true, false, null or lists of these, got {value!r}")
+    seen: set[str] = set()
+    for text in map(_text, values):
+        if text in seen:
+            raise InputError(f"{where}: {text} is there twice; list each value once")
+        seen.add(text)
+
+
+def _is_plain(value: Any) -> bool:
+    if isinstance(value, list):
+        return all(map(_is_plain, value))
+    if isinstance(value, float):
+        return not math.isnan(value)
+    return value is None or isinstance(value, str | int)
+
+
+def _check_ends(where: str, kind: str, values: list[Any]) -> None:
     if len(values) != 2 or not all(isinstance(value, int | float) and not isinstance(value, bool) for value in values):
         raise InputError(f"{where}: expected two numbers, lowest and highest, got {values}")
     low, high = values
+    if not all(abs(value) <= LARGEST if isinstance(value, int) else math.isfinite(value) for value in values):
+        raise InputError(f"{where}: expected two finite numbers of no more than 16 digits, got {values}")
     if not low < high or (kind == "log" and not low > 0):
         positive = "0 < lowest < highest" if kind == "log" else "lowest < highest"
         raise InputError(f"{where}: expected {positive}, got {values}")
-    return Dimension(key, kind, (low, high), template)
 
 
 def _text(value: Any) -> str:
-    """A value as a word of the command line."""
-    return value if isinstance(value, str) else json.dumps(value)
+    """A choice as the text that the study records."""
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)

@@ -1,8 +1,10 @@
 """The trials of a sweep on disk: drawn once, run by one worker at a time, taken over from workers that died.
 
-All trials wait in the study from the start, so there are never more of them than asked for. A worker holds the lock of
-its trial while it runs it; the system frees the lock of a process that dies, however it dies, and the trial, marked as
-running and yet not locked, goes to the next worker, which resumes its training.
+A trial of the search is a number below `sweep.trials` with a run folder and a file for each attempt at it (see
+`wsol.sweeps.attempts`); each attempt is a trial of Optuna, drawn by ``Study.ask``, of which one ends with a result.
+Optuna's heartbeats with `RetryHeartbeatStaleTrialCallback` do not serve here: they exist for databases alone, not for
+journals, and wait the whole grace period for a worker killed on the same machine. Nor do they know that a retry goes
+on in the run folder of its predecessor, so that there are as many results as asked for, with the same draws.
 """
 
 from __future__ import annotations
@@ -10,34 +12,44 @@ from __future__ import annotations
 import contextlib
 import json
 import math
-from collections.abc import Iterator, Mapping
+import uuid
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import optuna
-from filelock import FileLock, Timeout
-from optuna.pruners import BasePruner, HyperbandPruner, MedianPruner, NopPruner
-from optuna.samplers import BaseSampler, RandomSampler, TPESampler
-from optuna.storages import BaseStorage, JournalStorage, RDBStorage
-from optuna.storages.journal import JournalFileBackend
+from optuna.exceptions import UpdateFinishedTrialError
+from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, Trial, TrialState
-from sqlalchemy.exc import SQLAlchemyError
 
-from wsol.errors import InputError, first_line, unknown
+from wsol.errors import InputError, unknown
+from wsol.sweeps.attempts import Attempt, Attempts
+from wsol.sweeps.samplers import SAMPLERS, make_pruner, make_sampler
+from wsol.sweeps.search_space import read_space
+from wsol.sweeps.storage import connect, one_at_a_time, publish, reachable, read_about
 
-SAMPLERS = ("random", "tpe")
-PRUNERS = ("none", "median", "hyperband")
-PATIENCE = 120.0
-"""Seconds that a worker waits for another to let go of the study."""
-IDENTITY = "wsol"
-"""Name of the study's attribute that says what is searched."""
+CRASHES = 3
+"""A trial that killed so many workers without getting on by an epoch has failed."""
+NUMBER, ERROR = "trial", "error"
+"""Attributes of Optuna's trials: the number of the trial in the sweep, and how it failed."""
 
 
-class Claim(NamedTuple):
+class LostTrialError(Exception):
+    """Another worker took the trial over, because this one gave no sign of life."""
+
+
+@dataclass
+class Claim:
     """A trial that this process alone runs."""
 
+    number: int
     trial: Trial
-    lock: FileLock
+    attempt: Attempt
+    overrides: list[str]
+    """Of `wsol train`: what was drawn."""
+    values: dict[int, float] = field(default_factory=dict)
+    """The metric by epoch."""
 
 
 class SweepStudy:
@@ -48,145 +60,190 @@ class SweepStudy:
         settings: keys of `wsol.config.schema.Search`.
         mode: ``min`` or ``max`` of the metric.
         max_epochs: of a trial.
+        identity: what is searched; it is kept with a new study and compared with that of an existing one. None: not
+            compared.
+        machine: see `Attempts`.
 
     Raises:
-        InputError: unknown sampler or pruner, or storage that cannot be used.
+        InputError: unknown sampler or pruner; storage that cannot be used or does not hold the study of the folder;
+            a study that was begun with another identity.
     """
 
-    def __init__(self, folder: Path, settings: Mapping[str, Any], mode: str, max_epochs: int) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        settings: Mapping[str, Any],
+        mode: str,
+        max_epochs: int,
+        identity: Mapping[str, Any] | None = None,
+        machine: str | None = None,
+    ) -> None:
         self.folder, self.settings, self.mode = folder, settings, mode
         if settings["sampler"] not in SAMPLERS:
             raise unknown("sweep.sampler", settings["sampler"], SAMPLERS)
+        pruner = make_pruner(settings, max_epochs)
         optuna.logging.set_verbosity(optuna.logging.WARNING)
-        (folder / "locks").mkdir(parents=True, exist_ok=True)
-        with reachable(settings["storage"]):
-            self.study = optuna.create_study(
-                storage=_storage(settings["storage"], folder),
-                study_name=folder.name,
-                direction="minimize" if mode == "min" else "maximize",
-                pruner=_pruner(settings, max_epochs),
-                load_if_exists=True,
-            )
+        self.space = read_space(settings["space"])
+        self.attempts = Attempts(folder / "attempts", machine)
+        with reachable(settings["storage"]), one_at_a_time(folder / "study.lock"):
+            storage = connect(settings["storage"], folder)
+            if not (folder / "study.json").exists():
+                name = f"{folder.name}-{uuid.uuid4().hex[:12]}"
+                direction = StudyDirection.MINIMIZE if mode == "min" else StudyDirection.MAXIMIZE
+                optuna.create_study(storage=storage, study_name=name, direction=direction)
+                publish(folder / "study.json", {"study": name, "search": identity or {}})
+            about = read_about(folder / "study.json")
+            if identity is not None:
+                self._compare(about["search"], json.loads(json.dumps(identity)))
+            try:
+                self.study = optuna.load_study(study_name=about["study"], storage=storage, pruner=pruner)
+            except KeyError as error:
+                raise InputError(
+                    f"sweep.storage={settings['storage']} holds no study {about['study']!r}, which "
+                    f"{folder / 'study.json'} names: give the storage that the search was begun with, or choose "
+                    "another sweep.folder"
+                ) from error
 
-    def identify(self, identity: Mapping[str, Any]) -> None:
-        """State what is searched.
-
-        Raises:
-            InputError: the study was begun with something else.
-        """
-        with self._exclusive():
-            before = self.study.user_attrs.get(IDENTITY)
-            if before is None:
-                self.study.set_user_attr(IDENTITY, json.dumps(identity, sort_keys=True))
-                return
-        known, now = json.loads(before), json.loads(json.dumps(identity))
+    def _compare(self, known: Mapping[str, Any], now: Mapping[str, Any]) -> None:
         if different := sorted(key for key in known.keys() | now.keys() if known.get(key) != now.get(key)):
             raise InputError(
                 f"{self.folder} holds a study that was begun otherwise ({', '.join(different)} differ): trials of two "
                 "searches cannot be ranked together; choose another sweep.folder, or give the first command"
             )
 
-    def fill(self, trials: int) -> None:
-        """Let trials wait until there are so many in all."""
-        with self._exclusive():
-            for _ in range(trials - len(self.trials())):
-                self.study.enqueue_trial({})
-
     def claim(self) -> Claim | None:
-        """Take a trial that nobody runs: one whose worker died, else the next that waits; None if there is none now."""
-        with self._exclusive():
-            for frozen in self.trials(TrialState.RUNNING):
-                with contextlib.suppress(Timeout):
-                    return Claim(self._trial(frozen), self._lock(frozen.number))
-            if not self.trials(TrialState.WAITING):
-                return None
-            number = self.study.ask().number
-            return Claim(self._trial(self.trials()[number]), self._lock(number))
+        """Take a trial that nobody runs: new, or left by a worker that died; None if there is none now."""
+        with reachable(self.settings["storage"]):
+            known = self._by_number()
+            for number in range(self.settings["trials"]):
+                if any(map(_is_result, known.get(number, ()))):
+                    continue
+                progress = max((len(each.intermediate_values) for each in known.get(number, ())), default=0)
+                crashes = self.attempts.crashes(_name(number), progress)
+                attempt = self.attempts.take(_name(number), progress)
+                if attempt is None:
+                    continue
+                try:
+                    claim = self._begin(number, attempt)
+                except BaseException:
+                    attempt.end("left")
+                    raise
+                if claim is None:
+                    attempt.end("finished")
+                elif crashes < CRASHES:
+                    return claim
+                else:
+                    error = (
+                        f"its worker died {crashes} times at the same epoch without an error of its own (killed, out "
+                        f"of memory, or a crash of a library); see {self.run_dir(number) / 'run.log'}"
+                    )
+                    self.tell(claim, None, TrialState.FAIL, error)
+        return None
 
-    def is_done(self) -> bool:
-        """Whether no trial waits or runs."""
-        return not self.trials(TrialState.WAITING, TrialState.RUNNING)
+    def _begin(self, number: int, attempt: Attempt) -> Claim | None:
+        """Draw a trial, as earlier attempts did; None if one of these has come to its end meanwhile."""
+        for earlier in self._by_number().get(number, ()):
+            if earlier.state == TrialState.RUNNING:
+                with contextlib.suppress(ValueError):  # it has just ended
+                    self.study.tell(earlier.number, state=TrialState.FAIL)
+        before = self._by_number().get(number, [])
+        if any(map(_is_result, before)):
+            return None
+        keys = {dimension.key for dimension in self.space}
+        drawn = next((each.params for each in before if keys <= each.params.keys()), {})
+        self.study.sampler = make_sampler(self.settings, number, drawn)
+        trial = self.study.ask({dimension.key: dimension.distribution for dimension in self.space})
+        trial.set_user_attr(NUMBER, number)
+        overrides = [dimension.override(trial.params[dimension.key]) for dimension in self.space]
+        claim = Claim(number, trial, attempt, overrides)
+        for epoch, value in sorted(max((each.intermediate_values for each in before), key=len, default={}).items()):
+            trial.report(value, epoch)
+            claim.values[epoch] = value
+        return claim
+
+    def report(self, claim: Claim, epoch: int, value: float) -> None:
+        """Record the metric after an epoch.
+
+        Raises:
+            optuna.TrialPruned: the trial is not worth going on with.
+            LostTrialError: another worker runs it now.
+            StorageError: the study cannot be reached.
+        """
+        with reachable(self.settings["storage"]):
+            if not claim.attempt.is_mine():
+                raise LostTrialError
+            if epoch not in claim.values:  # a resumed trial repeats an epoch at most
+                claim.values[epoch] = value
+                try:
+                    claim.trial.report(value, epoch)
+                except UpdateFinishedTrialError as error:
+                    raise LostTrialError from error
+            if claim.trial.should_prune():
+                raise optuna.TrialPruned
 
     def tell(self, claim: Claim, value: float | None, state: TrialState, error: str | None = None) -> None:
-        """Record how a trial ended, and let it go."""
-        if error:
-            claim.trial.set_user_attr("error", error)
-        self.study.tell(claim.trial, value if state == TrialState.COMPLETE else None, state)
-        claim.lock.release()
+        """Record how a trial ended, and let it go.
 
-    def trials(self, *states: TrialState) -> list[FrozenTrial]:
-        """The trials, all or those in some states, by number."""
+        Raises:
+            LostTrialError: another worker runs it now.
+            StorageError: the study cannot be reached.
+        """
         with reachable(self.settings["storage"]):
-            return self.study.get_trials(deepcopy=False, states=states or None)
+            if not claim.attempt.is_mine():
+                raise LostTrialError
+            try:
+                if error:
+                    claim.trial.set_user_attr(ERROR, error)
+                self.study.tell(claim.trial, value if state == TrialState.COMPLETE else None, state)
+            except (UpdateFinishedTrialError, ValueError) as ended:
+                raise LostTrialError from ended
+        claim.attempt.end("finished")
 
-    def best(self) -> FrozenTrial | None:
-        """The complete trial of the best value; of equal ones the first."""
-        complete = [trial for trial in self.trials(TrialState.COMPLETE) if trial.value is not None]
+    def is_done(self) -> bool:
+        """Whether every trial has ended."""
+        results = self.results()
+        return all(number in results for number in range(self.settings["trials"]))
+
+    def results(self, *states: TrialState) -> dict[int, FrozenTrial]:
+        """The trials that have ended, all or those in some states, by their numbers in the sweep."""
+        with reachable(self.settings["storage"]):
+            ended = {
+                number: next(filter(_is_result, attempts))
+                for number, attempts in sorted(self._by_number().items())
+                if any(map(_is_result, attempts))
+            }
+        return {number: trial for number, trial in ended.items() if not states or trial.state in states}
+
+    def best(self) -> tuple[int, FrozenTrial] | None:
+        """The complete trial of the best value, and its number; of equal ones the first."""
         sign = 1 if self.mode == "min" else -1
-        return min(complete, key=lambda trial: (sign * (trial.value or 0.0), trial.number), default=None)
+        complete = self.results(TrialState.COMPLETE).items()
+        return min(complete, key=lambda pair: (sign * (pair[1].value or 0.0), pair[0]), default=None)
 
     def run_dir(self, number: int) -> Path:
         """The run folder of a trial."""
-        return self.folder / "trials" / f"{number:04d}"
+        return self.folder / "trials" / _name(number)
 
-    def _trial(self, frozen: FrozenTrial) -> Trial:
-        """A trial whose draws depend on its number alone, where the sampler does not learn."""
-        self.study.sampler = _sampler(self.settings, frozen.number)
-        return Trial(self.study, frozen._trial_id)
-
-    def _lock(self, number: int) -> FileLock:
-        lock = FileLock(self.folder / "locks" / f"{number:04d}")
-        lock.acquire(blocking=False)
-        return lock
-
-    @contextlib.contextmanager
-    def _exclusive(self) -> Iterator[None]:
-        with reachable(self.settings["storage"]), FileLock(self.folder / "locks" / "study", timeout=PATIENCE):
-            yield
+    def _by_number(self) -> dict[int, list[FrozenTrial]]:
+        """Optuna's trials, that is attempts, by the number of the sweep's trial."""
+        found: dict[int, list[FrozenTrial]] = {}
+        for trial in self.study.get_trials(deepcopy=False):
+            if NUMBER in trial.user_attrs:
+                found.setdefault(trial.user_attrs[NUMBER], []).append(trial)
+        return found
 
 
-@contextlib.contextmanager
-def reachable(storage: str) -> Iterator[None]:
-    """Say what is wrong with the storage, if something is."""
-    try:
-        yield
-    except (SQLAlchemyError, OSError, optuna.exceptions.StorageInternalError, ImportError) as error:
-        cause = error.__cause__ or error
-        raise InputError(
-            f"sweep.storage={storage}: cannot be used ({first_line(cause)}). Is it locked by another program, full, or "
-            "out of reach? Nothing is lost: the same command goes on when it is back"
-        ) from error
+def _name(number: int) -> str:
+    return f"{number:04d}"
 
 
-def _storage(name: str, folder: Path) -> BaseStorage:
-    if name == "sqlite":
-        return RDBStorage(f"sqlite:///{folder / 'study.db'}", engine_kwargs={"connect_args": {"timeout": 60}})
-    if name == "journal":
-        return JournalStorage(JournalFileBackend(str(folder / "study.log")))
-    if "://" not in name:
-        raise InputError(f"sweep.storage={name}: expected sqlite, journal, or the URL of a database server")
-    return RDBStorage(name)
+def _is_result(trial: FrozenTrial) -> bool:
+    """Whether the attempt ended by itself; one that was taken over has failed without an error."""
+    failed = trial.state == TrialState.FAIL and ERROR in trial.user_attrs
+    return failed or trial.state in (TrialState.COMPLETE, TrialState.PRUNED)
 
 
-def _sampler(settings: Mapping[str, Any], number: int) -> BaseSampler:
-    seed = int(settings["seed"]) * 1_000_003 + number
-    if settings["sampler"] == "random":
-        return RandomSampler(seed=seed)
-    return TPESampler(seed=seed, constant_liar=True)
-
-
-def _pruner(settings: Mapping[str, Any], max_epochs: int) -> BasePruner:
-    warmup = int(settings["warmup_epochs"])
-    if settings["pruner"] == "none":
-        return NopPruner()
-    if settings["pruner"] == "median":
-        return MedianPruner(n_startup_trials=5, n_warmup_steps=warmup)
-    if settings["pruner"] == "hyperband":
-        return HyperbandPruner(min_resource=max(1, warmup), max_resource=max(2, max_epochs))
-    raise unknown("sweep.pruner", settings["pruner"], PRUNERS)
-
-
-def best_of(values: list[float], mode: str) -> float | None:
+def best_of(values: Sequence[float], mode: str) -> float | None:
     """The lowest or highest of the values that are numbers; None if none is.
 
     Example:

@@ -10,17 +10,18 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import optuna
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from optuna.importance import PedAnovaImportanceEvaluator, get_param_importances
 from optuna.trial import FrozenTrial, TrialState
 
 from wsol import runs
+from wsol.config.compose import override
 from wsol.errors import InputError
-from wsol.sweeps.search_space import read_space
-from wsol.sweeps.study import SweepStudy
+from wsol.files import atomic_file
+from wsol.sweeps.study import ERROR, SweepStudy
 from wsol.sweeps.worker import Sweep
+from wsol.tables.collect import read_results
 
 ENOUGH = 4
 """Complete trials below which no importance is computed."""
@@ -32,25 +33,27 @@ def write(sweep: Sweep, study: SweepStudy) -> dict[str, Any]:
     Raises:
         InputError: no trial was completed.
     """
-    best = study.best()
-    counts = Counter(trial.state.name.lower() for trial in study.trials())
-    if best is None:
-        errors = [trial.user_attrs["error"] for trial in study.trials() if "error" in trial.user_attrs]
-        raise InputError(f"{study.folder}: no trial was completed ({dict(counts)}). {' '.join(errors[:1])}")
+    found, results = study.best(), study.results()
+    counts = Counter(trial.state.name.lower() for trial in results.values())
+    errors = {str(number): trial.user_attrs[ERROR] for number, trial in results.items() if ERROR in trial.user_attrs}
+    if found is None:
+        raise InputError(f"{study.folder}: no trial was completed ({dict(counts)}). {' '.join([*errors.values()][:1])}")
+    number, best = found
     content = {
         "metric": sweep.settings["metric"],
         "mode": sweep.mode,
         "best": {
-            "trial": best.number,
+            "trial": number,
             "value": best.value,
             "params": best.params,
-            "run": str(study.run_dir(best.number)),
+            "run": str(study.run_dir(number)),
         },
-        "command": command(sweep, best),
+        "command": command(sweep, study, best),
         "trials": dict(sorted(counts.items())),
-        "supervision": supervision(study.run_dir(best.number), sweep.settings["metric"]),
+        "supervision": supervision(study.run_dir(number), sweep.settings["metric"]),
         "importance": importance(study),
-        "values": {str(trial.number): trial.value for trial in study.trials() if trial.state == TrialState.COMPLETE},
+        "values": {str(number): trial.value for number, trial in results.items() if trial.value is not None},
+        "errors": errors,
     }
     folder = study.folder
     runs.write_text(folder / "sweep.json", json.dumps(content, indent=2) + "\n")
@@ -60,17 +63,21 @@ def write(sweep: Sweep, study: SweepStudy) -> dict[str, Any]:
     return content
 
 
-def command(sweep: Sweep, trial: FrozenTrial) -> str:
+def command(sweep: Sweep, study: SweepStudy, trial: FrozenTrial) -> str:
     """The command line that trains a trial's network anew, as an ordinary run."""
-    fixed = optuna.trial.FixedTrial(trial.params)
-    drawn = [each.suggest(fixed) for each in read_space(sweep.settings["space"])]
+    drawn = [dimension.override(trial.params[dimension.key]) for dimension in study.space]
     folders = [word for folder in sweep.config_dirs for word in ("--config-dir", folder)]
-    return shlex.join(["wsol", "train", *folders, *sweep.words, *drawn, f"monitor={sweep.settings['metric']}"])
+    metric = override("monitor", sweep.settings["metric"])
+    return shlex.join(["wsol", "train", *folders, *sweep.overrides, *drawn, metric])
 
 
 def supervision(run: Path, metric: str) -> dict[str, Any]:
-    """What human annotation the choice among trials has cost: images of the val split, and what was known of each."""
-    about = json.loads((run / "results.json").read_text(encoding="utf-8"))["data"]
+    """What human annotation the choice among trials has cost: images of the val split, and what was known of each.
+
+    Raises:
+        InputError: the run folder has no readable results.json.
+    """
+    about = read_results(run / "results.json")["data"]
     images, classes = about["splits"]["val"]["images"], about["classes"]
     kind = "masks" if metric.endswith("PxAP") else "boxes" if metric.count("/") > 1 else "labels"
     return {"split": "val", "kind": kind, "images": images, "per_class": images / classes if classes else None}
@@ -78,8 +85,8 @@ def supervision(run: Path, metric: str) -> dict[str, Any]:
 
 def importance(study: SweepStudy) -> dict[str, float]:
     """The share of each key in the spread of values (PED-ANOVA, Watanabe et al. 2023); empty with too few trials."""
-    complete = study.trials(TrialState.COMPLETE)
-    if len(complete) < ENOUGH or len({trial.value for trial in complete}) < 2:
+    complete = study.results(TrialState.COMPLETE)
+    if len(complete) < ENOUGH or len({trial.value for trial in complete.values()}) < 2:
         return {}
     try:
         found = get_param_importances(study.study, evaluator=PedAnovaImportanceEvaluator())
@@ -92,15 +99,17 @@ def history(study: SweepStudy, metric: str) -> Figure:
     """Values by trial, and the best so far."""
     figure = Figure(figsize=(7, 4), layout="constrained")
     axes = figure.subplots()
-    complete = [(trial.number, trial.value) for trial in study.trials(TrialState.COMPLETE) if trial.value is not None]
+    complete = [
+        (number, trial.value) for number, trial in study.results(TrialState.COMPLETE).items() if trial.value is not None
+    ]
     numbers, values = zip(*complete, strict=True)
     choose = min if study.mode == "min" else max
     axes.plot(numbers, values, "o", label="complete")
     best = [choose(values[: i + 1]) for i in range(len(values))]
     axes.plot(numbers, best, "-", drawstyle="steps-post", label="best so far")
     pruned = [
-        (trial.number, trial.intermediate_values[max(trial.intermediate_values)])
-        for trial in study.trials(TrialState.PRUNED)
+        (number, trial.intermediate_values[max(trial.intermediate_values)])
+        for number, trial in study.results(TrialState.PRUNED).items()
         if trial.intermediate_values
     ]
     if pruned:
@@ -121,4 +130,5 @@ def bars(shares: Mapping[str, float]) -> Figure:
 
 
 def _save(figure: Figure, file: Path) -> None:
-    figure.savefig(file, dpi=120)
+    with atomic_file(file) as temporary:
+        figure.savefig(temporary, dpi=120, format="png")

@@ -1,35 +1,32 @@
-"""One worker of a sweep: takes trial after trial until none is left, each an ordinary resumable run of `wsol train`."""
+"""One worker of a sweep: takes trial after trial until none is left, and records how each ends."""
 
 from __future__ import annotations
 
 import contextlib
-import csv
-import io
-import multiprocessing
-import os
+import signal
 import sys
 import threading
 import time
-from collections.abc import Iterator, Mapping
+import traceback
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 import optuna
-import pytorch_lightning as pl
-import torch
-from optuna.trial import Trial, TrialState
+from optuna.trial import TrialState
 
-from wsol.config.compose import compose
-from wsol.engine import training
+from wsol import runs
 from wsol.errors import InputError, first_line
-from wsol.sweeps.search_space import read_space
-from wsol.sweeps.study import Claim, SweepStudy, best_of
+from wsol.sweeps.attempts import Attempt
+from wsol.sweeps.storage import StorageError
+from wsol.sweeps.study import Claim, LostTrialError, SweepStudy, best_of
 
 PATIENCE = 1.0
 """Seconds between two looks for a trial while others run the last ones."""
 FAILURES = 3
-"""So many failed trials in a row stop a worker."""
+"""So many failed trials in a row stop a worker while no trial of the study is complete."""
 
 
 @dataclass(frozen=True)
@@ -38,111 +35,121 @@ class Sweep:
 
     folder: str
     settings: Mapping[str, Any]
-    words: tuple[str, ...]
+    overrides: tuple[str, ...]
     """Of `wsol train`, the same for all trials."""
     config_dirs: tuple[str, ...]
     mode: str
     """``min`` or ``max``."""
     max_epochs: int
+    train: Callable[[Sweep, SweepStudy, Claim], None] | None = None
+    """Runs a trial and reports its metric to the study; None: `wsol.sweeps.trial.train`."""
 
-    def study(self) -> SweepStudy:
+    def study(self, identity: Mapping[str, Any] | None = None) -> SweepStudy:
         """Open the study."""
-        return SweepStudy(Path(self.folder), self.settings, self.mode, self.max_epochs)
+        return SweepStudy(Path(self.folder), self.settings, self.mode, self.max_epochs, identity)
 
 
-class Pruning(pl.Callback):
-    """Reports the metric after each validation, and ends a trial that is not worth going on with.
+class Terminated(SystemExit):
+    """The process was asked to end by SIGTERM."""
+
+
+class Current:
+    """The attempt that this process is at, for the thread that watches over it."""
+
+    attempt: Attempt | None = None
+
+
+def work(sweep: Sweep, study: SweepStudy | None = None) -> None:
+    """Run trials until all have ended.
 
     Args:
-        trial: to report to.
-        metric: that decides.
-    """
-
-    def __init__(self, trial: Trial, metric: str) -> None:
-        self.trial, self.metric = trial, metric
-        frozen = next(each for each in trial.study.get_trials(deepcopy=False) if each.number == trial.number)
-        self._reported = set(frozen.intermediate_values)
-
-    def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Report, and raise `optuna.TrialPruned` where the pruner says so."""
-        if not trainer.is_global_zero or self.metric not in trainer.callback_metrics:
-            return
-        if trainer.current_epoch not in self._reported:  # a resumed trial repeats an epoch at most
-            self.trial.report(float(trainer.callback_metrics[self.metric]), trainer.current_epoch)
-        if self.trial.should_prune():
-            raise optuna.TrialPruned
-
-
-def process(sweep: Sweep, threads: int) -> None:
-    """A worker in a process of its own, which ends with the process that started it."""
-    torch.set_num_threads(threads)
-    parent = multiprocessing.parent_process()
-    assert parent is not None
-
-    def follow() -> None:
-        parent.join()
-        os._exit(1)
-
-    threading.Thread(target=follow, daemon=True).start()
-    try:
-        work(sweep)
-    except InputError as error:
-        print(f"wsol: error: {error}", file=sys.stderr)
-        raise SystemExit(2) from error
-    except KeyboardInterrupt:
-        raise SystemExit(130) from None
-
-
-def work(sweep: Sweep) -> None:
-    """Run trials until none waits or runs.
+        sweep: to work on.
+        study: of it, where it is open already.
 
     Raises:
-        InputError: several trials failed one after another; the message is that of the last.
+        InputError: the first trials failed one after another; the message is that of the last.
     """
-    study, failed = sweep.study(), 0
-    while not study.is_done():
-        claim = study.claim()
-        if claim is None:
-            time.sleep(PATIENCE)
-            continue
-        error = run_trial(sweep, study, claim)
-        failed = failed + 1 if error else 0
-        if failed == FAILURES:
-            raise InputError(f"{FAILURES} trials failed one after another, the last with: {error}")
+    study, failed = study or sweep.study(), 0
+    with terminable():
+        while not study.is_done():
+            claim = study.claim()
+            if claim is None:
+                if not study.is_done():
+                    time.sleep(PATIENCE)
+                continue
+            error = run_trial(sweep, study, claim)
+            failed = failed + 1 if error else 0
+            if failed >= FAILURES and study.best() is None and not study.is_done():
+                raise InputError(
+                    f"{FAILURES} trials failed one after another and none is complete, the last with: {error}. The "
+                    "same command goes on with the others"
+                )
 
 
 def run_trial(sweep: Sweep, study: SweepStudy, claim: Claim) -> str | None:
     """Train one trial, or go on with it, and record how it ended; returns the error of a failed one."""
-    number, started, metric = claim.trial.number, time.perf_counter(), sweep.settings["metric"]
-    drawn = [each.suggest(claim.trial) for each in read_space(sweep.settings["space"])]
-    folder = study.run_dir(number)
-    own = [f"monitor={metric}", f"run_dir={folder}", "resume=true"]
+    started, metric = time.perf_counter(), sweep.settings["metric"]
     try:
-        config = compose("train", [*sweep.words, *drawn, *own], sweep.config_dirs)
-        with _quiet():
-            training.run(config, callbacks=[Pruning(claim.trial, metric)], splits=("val",))
-        value = best_of(read_metric(folder / "metrics.csv", metric), sweep.mode)
-        error = None if value is not None else f"{metric} was never a finite number"
-        state = TrialState.FAIL if error else TrialState.COMPLETE
-    except optuna.TrialPruned:
-        value, error, state = None, None, TrialState.PRUNED
-    except (InputError, RuntimeError) as caught:
-        value, error, state = None, first_line(caught), TrialState.FAIL
-    study.tell(claim, value, state, error)
-    said = error or (f"{metric} {value:.4g}" if value is not None else "pruned")
+        Current.attempt = claim.attempt
+        value, state, error = _outcome(sweep, study, claim)
+        study.tell(claim, value, state, error)
+        said = error or (f"{metric} {value:.4g}" if value is not None else "pruned")
+    except LostTrialError:
+        error, said = None, "gave no sign of life for a while, and was taken over by another worker"
+        claim.attempt.end("left")
+    except (StorageError, KeyboardInterrupt, Terminated):
+        claim.attempt.end("left")
+        raise
+    except BaseException:
+        claim.attempt.end("crashed")
+        raise
+    finally:
+        Current.attempt = None
     seconds = time.perf_counter() - started
-    print(f"trial {number}: {said}   {' '.join(drawn)}   {seconds:.1f} s", file=sys.stderr, flush=True)
+    drawn = " ".join(claim.overrides)
+    print(f"trial {claim.number}: {said}   {drawn}   {seconds:.1f} s", file=sys.stderr, flush=True)
     return error
 
 
-def read_metric(file: Path, metric: str) -> list[float]:
-    """The values of a metric by epoch, from metrics.csv."""
-    with file.open(encoding="utf-8", newline="") as lines:
-        return [float(row[metric]) for row in csv.DictReader(lines) if row.get(metric)]
+def _outcome(sweep: Sweep, study: SweepStudy, claim: Claim) -> tuple[float | None, TrialState, str | None]:
+    """Run the trial: its value, its state, and what went wrong."""
+    try:
+        (sweep.train or _training())(sweep, study, claim)
+    except optuna.TrialPruned:
+        return None, TrialState.PRUNED, None
+    except (LostTrialError, StorageError):
+        raise
+    except InputError as caught:
+        return None, TrialState.FAIL, first_line(caught)
+    except Exception as caught:
+        with contextlib.suppress(OSError):  # the study has the first line all the same
+            study.run_dir(claim.number).mkdir(parents=True, exist_ok=True)
+            runs.write_text(study.run_dir(claim.number) / "error.txt", traceback.format_exc())
+        return None, TrialState.FAIL, f"{type(caught).__name__}: {first_line(caught)}"
+    value = best_of(list(claim.values.values()), sweep.mode)
+    if value is None:
+        return None, TrialState.FAIL, f"{sweep.settings['metric']} was never a finite number"
+    return value, TrialState.COMPLETE, None
+
+
+def _training() -> Callable[[Sweep, SweepStudy, Claim], None]:
+    from wsol.sweeps.trial import train
+
+    return train
 
 
 @contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Keep a trial's epoch lines and tables off the screen; run.log has the lines."""
-    with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
+def terminable() -> Iterator[None]:
+    """Let SIGTERM raise `Terminated` meanwhile, so that trials are left in good order."""
+    if threading.current_thread() is not threading.main_thread():
         yield
+        return
+
+    def end(number: int, frame: FrameType | None) -> None:
+        raise Terminated(128 + number)
+
+    before = signal.signal(signal.SIGTERM, end)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)

@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
 
 from wsol.config import build
-from wsol.config.compose import compose
+from wsol.config.compose import compose, override
 from wsol.data.file_source import ListedSource
 from wsol.data.prepare.preparation import prepare
 from wsol.errors import InputError
@@ -20,8 +20,8 @@ from wsol.errors import InputError
 def run(words: Sequence[str]) -> int:
     """Parse the words and prepare; returns 0 if the dataset verifies, else 2."""
     arguments = parser().parse_args(words)
-    chosen = [f"data={arguments.dataset}", f"data_dir={arguments.data_dir}"]
-    config = compose("data_verify", [*chosen, *([f"data.root={arguments.root}"] if arguments.root else [])])
+    chosen = [override("data", arguments.dataset), override("data_dir", arguments.data_dir)]
+    config = compose("data_verify", [*chosen, *([override("data.root", arguments.root)] if arguments.root else [])])
     kind = build.locate(config.data._target_, "data")
     if not (isinstance(kind, type) and issubclass(kind, ListedSource) and "root" in config.data):
         raise InputError(f"{arguments.dataset} has no archives to prepare")

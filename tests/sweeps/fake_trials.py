@@ -1,0 +1,89 @@
+"""Trials without training, so that studies and workers are tested in milliseconds; also a program for processes."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import sys
+import time
+from pathlib import Path
+
+from wsol.sweeps import storage
+from wsol.sweeps.processes import run_workers
+from wsol.sweeps.study import Claim, SweepStudy
+from wsol.sweeps.worker import Sweep, work
+
+SETTINGS = {
+    "metric": "val/top1_error",
+    "trials": 4,
+    "workers": 1,
+    "sampler": "random",
+    "pruner": "none",
+    "warmup_epochs": 1,
+    "seed": 0,
+    "storage": "sqlite",
+    "space": {"optim.optimizer.lr": {"log": [1e-3, 1.0]}, "method": {"choice": ["cam", "gmp"]}},
+}
+EPOCHS = 3
+
+
+def study(folder: Path, machine: str | None = None, identity: dict | None = None, **changes) -> SweepStudy:
+    return SweepStudy(folder, {**SETTINGS, **changes}, "min", EPOCHS, identity, machine)
+
+
+def sweep(folder: Path, train, **changes) -> Sweep:
+    return Sweep(str(folder), {**SETTINGS, **changes}, (), (), "min", EPOCHS, train)
+
+
+def quick(sweep: Sweep, study: SweepStudy, claim: Claim) -> None:
+    """Each epoch writes the draws into the run folder and reports."""
+    run = study.run_dir(claim.number)
+    run.mkdir(parents=True, exist_ok=True)
+    for epoch in range(EPOCHS):
+        if epoch not in claim.values:
+            with (run / "epochs.txt").open("a") as file:
+                file.write(f"{epoch} {' '.join(claim.overrides)}\n")
+            study.report(claim, epoch, float(epoch + claim.number))
+
+
+def slow(sweep: Sweep, study: SweepStudy, claim: Claim) -> None:
+    """The same, in the third of a second."""
+    time.sleep(0.3)
+    quick(sweep, study, claim)
+
+
+def second_kills(sweep: Sweep, study: SweepStudy, claim: Claim) -> None:
+    """Trial 1 kills its worker, every time."""
+    if claim.number == 1:
+        os.kill(os.getpid(), signal.SIGKILL)
+    quick(sweep, study, claim)
+
+
+class NoLock:
+    """A lock of a file system whose locks do not work between machines: everyone gets it."""
+
+    def __init__(self, *args, **kwargs) -> None: ...
+
+    def acquire(self) -> None: ...
+
+    def release(self) -> None: ...
+
+
+def main(what: str, folder: str, name: str) -> None:
+    if what in ("open", "open_without_locks"):
+        if what == "open_without_locks":
+            storage.FileLock = NoLock  # type: ignore[misc, assignment]
+        print(study(Path(folder), storage=name).study.study_name)
+        assert "torch" not in sys.modules
+    elif what == "one":
+        work(sweep(Path(folder), globals()[name]))
+    else:
+        print(run_workers(sweep(Path(folder), globals()[name]), 2))
+
+
+if __name__ == "__main__":
+    with contextlib.suppress(KeyboardInterrupt):
+        from tests.sweeps import fake_trials  # so that workers can import what they are told to run
+
+        fake_trials.main(*sys.argv[1:])

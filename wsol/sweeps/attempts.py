@@ -1,0 +1,172 @@
+"""Who runs a trial, and whether they still live: one file for each attempt at it.
+
+The file of an attempt is created exclusively, which is atomic on local and on network file systems, so an attempt has
+one owner even where file locks do not work between machines. The owner renews the file's time while it lives. Others
+take the next attempt when the owner said that it stopped, when its process is gone (on the same machine), or when the
+file's time did not change for `GRACE` seconds of their own clock (on another machine: clocks need not agree).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import datetime
+import json
+import os
+import socket
+import threading
+import time
+from pathlib import Path
+from typing import Any, Literal
+
+from wsol.files import atomic_file
+
+INTERVAL = 10.0
+"""Seconds between two signs of life."""
+GRACE = 120.0
+"""Seconds without a sign of life after which the owner of an attempt on another machine counts as dead."""
+
+Ending = Literal["finished", "left", "crashed"]
+"""``left``: interrupted from outside, through no fault of the trial."""
+
+
+class Attempt:
+    """One attempt, owned by this process; signs of life are given until `end`.
+
+    Args:
+        file: of the attempt, just created.
+        following: file of the next attempt; where it exists, another worker has taken over.
+        record: content of the file.
+    """
+
+    def __init__(self, file: Path, following: Path, record: dict[str, Any]) -> None:
+        self.file, self._following, self._record = file, following, record
+        self._stop = threading.Event()
+        threading.Thread(target=self._beat, daemon=True).start()
+
+    def is_mine(self) -> bool:
+        """Whether no other worker has taken over."""
+        return not self._following.exists()
+
+    def end(self, how: Ending) -> None:
+        """Stop the signs of life, and say why."""
+        self._stop.set()
+        self._record["ended"] = how
+        with contextlib.suppress(OSError), atomic_file(self.file) as temporary:
+            temporary.write_text(json.dumps(self._record), encoding="utf-8")
+
+    def _beat(self) -> None:
+        while not self._stop.wait(INTERVAL):
+            with contextlib.suppress(OSError):
+                os.utime(self.file)
+
+
+class Attempts:
+    """The attempts in a folder.
+
+    Args:
+        folder: of the files; it is made.
+        machine: this one; default `this_machine`.
+    """
+
+    def __init__(self, folder: Path, machine: str | None = None) -> None:
+        self.folder, self.machine = folder, machine or this_machine()
+        self._seen: dict[Path, tuple[tuple[str, int], float]] = {}
+        folder.mkdir(parents=True, exist_ok=True)
+
+    def take(self, name: str, progress: int = 0) -> Attempt | None:
+        """Own the next attempt at ``name``; None while somebody else may be at it.
+
+        Args:
+            name: of what is attempted.
+            progress: of earlier attempts; see `crashes`.
+        """
+        last = self._count(name)
+        if last and not self._is_over(self._file(name, last)):
+            return None
+        file = self._file(name, last + 1)
+        record = {
+            "machine": self.machine,
+            "process": os.getpid(),
+            "process_started": process_start(os.getpid()),
+            "progress": progress,
+            "begun": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        }
+        try:
+            with file.open("x", encoding="utf-8") as stream:
+                stream.write(json.dumps(record))
+                stream.flush()
+                os.fsync(stream.fileno())
+        except FileExistsError:  # another worker was quicker
+            return None
+        return Attempt(file, self._file(name, last + 2), record)
+
+    def crashes(self, name: str, progress: int) -> int:
+        """How many attempts at ``name`` began with this progress and ended with the death of their worker."""
+        records = [_read(self._file(name, number))[0] for number in range(1, self._count(name) + 1)]
+        return sum(
+            record.get("progress") == progress and record.get("ended", "crashed") == "crashed" for record in records
+        )
+
+    def _count(self, name: str) -> int:
+        count = 0
+        while self._file(name, count + 1).exists():
+            count += 1
+        return count
+
+    def _file(self, name: str, number: int) -> Path:
+        return self.folder / f"{name}-{number}.json"
+
+    def _is_over(self, file: Path) -> bool:
+        record, state = _read(file)
+        if "ended" in record:
+            return True
+        if record.get("machine") == self.machine:
+            started = process_start(record["process"])
+            if started is None:
+                return True
+            if started and record["process_started"]:
+                return started != record["process_started"]
+        before = self._seen.get(file)
+        if before is None or before[0] != state:
+            self._seen[file] = (state, time.monotonic())
+            return False
+        return time.monotonic() - before[1] > GRACE
+
+
+def _read(file: Path) -> tuple[dict[str, Any], tuple[str, int]]:
+    """The record, and what a sign of life changes; a file that is being created has an empty record."""
+    with file.open(encoding="utf-8", errors="replace") as stream:  # opening it asks a file server for the newest state
+        text, changed = stream.read(), os.fstat(stream.fileno()).st_mtime_ns
+    try:
+        record = json.loads(text)
+    except ValueError:
+        record = {}
+    return record if isinstance(record, dict) else {}, (text, changed)
+
+
+def this_machine() -> str:
+    """Name of the machine as far as process numbers mean the same: host, its start, and the container."""
+    parts = [socket.gethostname()]
+    with contextlib.suppress(OSError):
+        parts.append(Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip())
+        parts.append(os.readlink("/proc/self/ns/pid"))
+    return " ".join(parts)
+
+
+def process_start(process: int) -> str | None:
+    """When a process of this machine was started, empty where the system does not tell; None if it is gone."""
+    try:
+        stat = Path(f"/proc/{process}/stat").read_text(encoding="utf-8", errors="replace")
+        state, *rest = stat.rpartition(")")[2].split()
+        return None if state in "ZX" else rest[18]
+    except (OSError, IndexError):
+        pass
+    if os.name == "nt":  # there, signal 0 is Ctrl-C
+        return ""
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return None
+    except OSError:
+        pass
+    return ""
