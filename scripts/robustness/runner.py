@@ -26,7 +26,7 @@ BAD = ("trace", "silent", "hang", "ran or wrote")
 
 REMEDY = re.compile(
     r"expect|try |choose|choices|did you mean|\buse |\bgive|again|delete|remove|must|needs?\b|free|save |larger|smaller"
-    r"|such as|instead|keep |only|at most|at least|see |fix |set |with |rename|convert|download|lacks|outside|unknown",
+    r"|such as|move |instead|keep |only|at most|at least|see |fix |set |with |rename|convert|download|lacks|outside|unknown",
     re.IGNORECASE,
 )
 """Words of a message that says what was expected, or what to do."""
@@ -122,7 +122,7 @@ def judge(one: Try, place: Place, outcome: Outcome) -> tuple[str, str]:
     if outcome.hung:
         return "hang", "no end within the time allowed"
     if outcome.trace is not None:
-        return "trace", outcome.trace.strip().splitlines()[-1][:300] if outcome.trace.strip() else "no exit code"
+        return "trace", _last_line(outcome.trace)
     if outcome.code == 0:
         return _of_accepted(one, outcome)
     if outcome.code != 2:
@@ -130,6 +130,12 @@ def judge(one: Try, place: Place, outcome: Outcome) -> tuple[str, str]:
     if one.right in ("accepted", "noted"):
         return "silent", f"refused, though it is right: {outcome.message[:200]}"
     return _of_refusal(one, outcome)
+
+
+def _last_line(trace: str) -> str:
+    """The line of a trace that names the error."""
+    lines = [line for line in trace.splitlines() if line[:1].strip()]
+    return lines[-1][:300] if lines else "no exit code"
 
 
 def _of_accepted(one: Try, outcome: Outcome) -> tuple[str, str]:
