@@ -14,7 +14,7 @@ import numpy as np
 from PIL import Image
 
 SMALL = (
-    "data.train_images=32 data.val_images=8 data.test_images=16 data.size=32 image_size=32 loader.batch_size=16 "
+    "experiment=demo data.train_images=32 data.val_images=8 data.test_images=16 data.size=32 image_size=32 loader.batch_size=16 "
     "loader.eval_batch_size=8 loader.num_workers=0 trainer.accelerator=cpu trainer.max_epochs=1 "
     "backbone.widths=[8,8,8,8]"
 )

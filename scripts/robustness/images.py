@@ -22,7 +22,7 @@ NAMES = "names of classes and files"
 VERIFY = "data verify data=folder data.root={inputs}/photos deep=true"
 SHALLOW = "data verify data=folder data.root={inputs}/photos"
 TRAIN = "train data=folder data.root={inputs}/photos run_dir={out}/run topk=[1] " + " ".join(
-    word for word in SMALL.split() if not word.startswith("data.")
+    word for word in SMALL.split() if not word.startswith(("data.", "experiment="))
 )
 PREDICT = "predict run={run} images={inputs}/photos/train/cat out={out}/p device=cpu"
 

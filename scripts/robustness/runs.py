@@ -31,7 +31,7 @@ columns:
   top-1: {{metric: top1_error, of: classification}}
   PxAP: {{metric: PxAP, of: pixels}}
 rows:
-  - {{label: CAM, overrides: {json.dumps(SMALL.split())}}}
+  - {{label: CAM, experiment: demo, overrides: {json.dumps(SMALL.split()[1:])}}}
 """
 
 ODD: dict[str, Any] = {"null": None, "a number": 5, "text": "x", "a list": [5], "a mapping": {"a": 1}, "[{}]": [{}]}
