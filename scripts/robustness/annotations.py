@@ -200,7 +200,9 @@ def _xml() -> Iterator[Try]:
             folder = root / "Annotations/val"
             folder.mkdir(parents=True)
             (folder / "ILSVRC2012_val_00000001.xml").write_bytes(raw if isinstance(raw, bytes) else raw.encode())
-            (folder / "ILSVRC2012_val_00000002.xml").write_text(_annotation(objects=_object(f"<name>{SYNSETS[1]}</name>")))
+            (folder / "ILSVRC2012_val_00000002.xml").write_text(
+                _annotation(objects=_object(f"<name>{SYNSETS[1]}</name>"))
+            )
 
         act = "data verify data=ilsvrc data.root={inputs}/ILSVRC"
         yield Try(XML, what, make, act, right, ("val_00000001", "Annotations"))

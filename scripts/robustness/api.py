@@ -80,12 +80,20 @@ def _classification() -> Iterator[Try]:
         yield _try(f"ClassificationError: {what}", update(*arguments))
     for topk in ((0,), (-1,), (7,), (1.5,), ("a",), (), None, 5, (1, 1)):
         right = "either" if topk in ((), (1, 1)) else "refused"
-        yield _try(f"ClassificationError: topk={topk}", lambda p, t=topk: classification_error(scores, labels, t), right)
+        yield _try(
+            f"ClassificationError: topk={topk}", lambda p, t=topk: classification_error(scores, labels, t), right
+        )
     table = torch.tensor([[0.1, 0.7, 0.2], [0.6, 0.4, 0.0], [0.2, 0.2, 0.6], [0.3, 0.5, 0.2]])
     truth = torch.tensor([2, 0, 2, 2])
-    yield _right("classification_error: top-1 of four images", lambda: classification_error(table, truth, (1,))["top1_error"], 50)
-    yield _right("classification_error: top-2 of four images", lambda: classification_error(table, truth, (2,))["top2_error"], 25)
-    yield _right("classification_error: one image", lambda: classification_error(table[:1], truth[:1], (1,))["top1_error"], 100)
+    yield _right(
+        "classification_error: top-1 of four images", lambda: classification_error(table, truth, (1,))["top1_error"], 50
+    )
+    yield _right(
+        "classification_error: top-2 of four images", lambda: classification_error(table, truth, (2,))["top2_error"], 25
+    )
+    yield _right(
+        "classification_error: one image", lambda: classification_error(table[:1], truth[:1], (1,))["top1_error"], 100
+    )
 
 
 def _boxes() -> Iterator[Try]:
@@ -128,7 +136,14 @@ def _boxes() -> Iterator[Try]:
         "of fractions": (16.5, 16), "10**12": (10**12, 10**12), "null": (None, 16),
     }.items():  # fmt: skip
         yield _try(f"MaxBoxAcc: a size {what}", update(sizes=[value]))
-    for what, value in {"-1": [-1], "0.5": [0.5], "text": ["a"], "two for one": [0, 1], "none": [], "NaN": [math.nan]}.items():
+    for what, value in {
+        "-1": [-1],
+        "0.5": [0.5],
+        "text": ["a"],
+        "two for one": [0, 1],
+        "none": [],
+        "NaN": [math.nan],
+    }.items():
         yield _try(f"MaxBoxAcc: index {what}", update(index=value))
     yield _try("MaxBoxAcc: labels without scores", update(labels=torch.tensor([0])))
     yield _try("MaxBoxAcc: scores without labels", update(logits=torch.zeros(1, 3)))

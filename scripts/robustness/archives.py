@@ -132,7 +132,9 @@ def tries() -> Iterator[Try]:
     yield _try("600 MB of zeros", TGZ, lambda: _bomb(600))
     yield _try("600 MB of zeros", ZIP, _zip_bomb)
     yield _try("a PAX header of another path", TGZ, lambda: gzip.compress(tar(_pax)))
-    yield _try("a name that is no UTF-8", TGZ, lambda: gzip.compress(tar(lambda t: _add(t, "images/\udcff.jpg"))), "either")
+    yield _try(
+        "a name that is no UTF-8", TGZ, lambda: gzip.compress(tar(lambda t: _add(t, "images/\udcff.jpg"))), "either"
+    )
 
 
 def _add(made: tarfile.TarFile, name: str, data: bytes = b"x") -> None:

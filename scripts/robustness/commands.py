@@ -49,7 +49,9 @@ class Command:
 
 
 def _table(folder: Path, base: Base) -> None:
-    small = [word for word in f"{SMALL} {EPOCHS}".split() if not word.startswith(("experiment", "trainer.max_epochs=1"))]
+    small = [
+        word for word in f"{SMALL} {EPOCHS}".split() if not word.startswith(("experiment", "trainer.max_epochs=1"))
+    ]
     (folder / "configs/table").mkdir(parents=True)
     (folder / "configs/table/mine.yaml").write_text(
         "title: a\nsource: b\ncolumns: {c: {metric: gt_known_error, protocol: cam2016, threshold: fixed}}\nrows:\n"
@@ -65,7 +67,9 @@ def _archive(folder: Path, base: Base) -> None:
     with tarfile.open(folder / archives.TGZ, "w:gz", compresslevel=1) as made:
         for k in range(1, images + 1):
             archives._add(made, f"CUB_200_2011/images/001.a/{k}.jpg", jpeg)
-            for name, row in zip(lines, (f"{k} 001.a/{k}.jpg", f"{k} 1", f"{k} 2 2 20 20", f"{k} {k % 2}"), strict=True):
+            for name, row in zip(
+                lines, (f"{k} 001.a/{k}.jpg", f"{k} 1", f"{k} 2 2 20 20", f"{k} {k % 2}"), strict=True
+            ):
                 lines[name].append(row)
         for name, rows in {**lines, "classes": ["1 001.a"]}.items():
             archives._add(made, f"CUB_200_2011/{name}.txt", "\n".join(rows).encode())
@@ -101,7 +105,9 @@ COMMANDS = (
     Command("table --run", "table mine --run --config-dir {f}/configs --runs-dir {f}/runs data_dir={data}", _table),
     Command("data prepare", f"data prepare cub --archive {{f}}/{archives.TGZ} --root {{f}}/CUB", _archive),
     Command(
-        "convert", "convert weights={f}/weights.pth backbone=resnet18 data=folder data.root={photos} out={f}/run", _weights
+        "convert",
+        "convert weights={f}/weights.pth backbone=resnet18 data=folder data.root={photos} out={f}/run",
+        _weights,
     ),
     Command("report", "report {f}/run out={f}/page data_dir={data}", _run),
     Command(

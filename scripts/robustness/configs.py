@@ -55,7 +55,9 @@ def tries() -> Iterator[Try]:
     yield from _words()
 
 
-def _own(kind: str, what: str, group: str, raw: bytes, act: str, right: str = "refused", names: tuple[str, ...] = ()) -> Try:
+def _own(
+    kind: str, what: str, group: str, raw: bytes, act: str, right: str = "refused", names: tuple[str, ...] = ()
+) -> Try:
     def make(place: Place) -> None:
         (place.inputs / group).mkdir()
         text = raw.replace(b"CANARY", str(place.canary).encode())
@@ -83,7 +85,10 @@ def _configs() -> Iterator[Try]:
         "widths negative": (GOOD.replace("[8, 8, 8, 8]", "[-1, 8, 8, 8]"), "widths"),
         "an unknown target": (GOOD.replace("tiny.Tiny", "tiny.Nobody"), "Nobody"),
         "a target of no package": (GOOD.replace("wsol.backbones.tiny", "nobody"), "nobody"),
-        "a target that is no backbone": (GOOD.replace("wsol.backbones.tiny.Tiny", "wsol.heads.gap.GapHead"), "backbone"),
+        "a target that is no backbone": (
+            GOOD.replace("wsol.backbones.tiny.Tiny", "wsol.heads.gap.GapHead"),
+            "backbone",
+        ),
         "a target that is a number": (GOOD.replace("wsol.backbones.tiny.Tiny", "5"), "_target_"),
         "an unknown key": (f"{GOOD}nonsense: 1\n", "nonsense"),
         "no target": (GOOD.partition("\n")[2], "_target_"),
@@ -130,7 +135,11 @@ def _sweeps() -> Iterator[Try]:
         "space": ("null", "5", "{}", "{nobody.key: {log: [1, 2]}}"),
     }.items():
         for one in value:
-            lines = [line for line in GOOD_SWEEP.splitlines() if not line.startswith((f"{key}:", "  " * (key == "space") or "~"))]
+            lines = [
+                line
+                for line in GOOD_SWEEP.splitlines()
+                if not line.startswith((f"{key}:", "  " * (key == "space") or "~"))
+            ]
             text = "\n".join([*lines, f"{key}: {one}"]) + "\n"
             yield _own(KIND, f"{key}: {one}", "sweep", text.encode(), SWEEP, "refused", (key, "nobody"))
     for space in ("{log: [1, .inf]}", "{log: [0, 1]}", "{log: [-1, 1]}", "{log: [2, 1]}", "{log: 5}", "{log: [a, b]}",
@@ -169,7 +178,12 @@ def _words() -> Iterator[Try]:
         "name=../../../../tmp/CANARY-wsol": ("name", ("name",)), "schedule=nobody": ("schedule", ("nobody",)),
     }  # fmt: skip
     for word, (_, names) in last.items():
-        right = "either" if word in ("protocol=[]", "name=../../../../tmp/CANARY-wsol", "~data", "image_size=1000000000", "topk=[99]") else "refused"
+        right = (
+            "either"
+            if word
+            in ("protocol=[]", "name=../../../../tmp/CANARY-wsol", "~data", "image_size=1000000000", "topk=[99]")
+            else "refused"
+        )
         yield Try(WORDS, f"train {word}", nothing, f"train {small} {word}", right, names)
     whole = {
         "tarin": ("tarin",), "": ("usage",), "data": ("data verify",), "data verfy": ("data",), "eval": ("run",),

@@ -32,7 +32,11 @@ def every_try() -> list[Try]:
     import importlib
 
     names = ("checkpoints", "archives", "images", "annotations", "maps", "runs", "configs", "api")
-    modules = [importlib.import_module(f"scripts.robustness.{n}") for n in names if (Path(__file__).parent/f"{n}.py").exists()]
+    modules = [
+        importlib.import_module(f"scripts.robustness.{n}")
+        for n in names
+        if (Path(__file__).parent / f"{n}.py").exists()
+    ]
     return [one for module in modules for one in module.tries()]
 
 

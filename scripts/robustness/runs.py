@@ -107,7 +107,9 @@ def _results() -> Iterator[Try]:
     for what, number in {"-5": -5.0, "1e308": 1e308, "NaN": float("nan"), "101": 101.0, "true": True}.items():
         for key in ("classification.test.top1_error",):
             yield Try(KIND, f"{key} is {what}", run_with(_nested(key, number)), TABLE, "refused", names)
-        yield Try(KIND, f"a row's gt_known_error is {what}", run_with(_row("gt_known_error", number)), TABLE, "refused", names)
+        yield Try(
+            KIND, f"a row's gt_known_error is {what}", run_with(_row("gt_known_error", number)), TABLE, "refused", names
+        )
     texts: dict[str, Callable[[str], str]] = {
         "empty": lambda text: "", "cut in half": lambda text: text[: len(text) // 2], "text": lambda text: "hello",
         "a list": lambda text: "[]", "a number": lambda text: "5", "null": lambda text: "null",
