@@ -9,7 +9,7 @@ from scripts.robustness.runner import Place, Try, nothing
 
 KIND, WORDS = "configs, tables, sweep files (YAML)", "words of the command line"
 CFG = "train --config-dir {inputs} backbone=mine --cfg"
-RUN = f"train --config-dir {{inputs}} backbone=mine data_dir={{data}} run_dir={{out}}/run " + " ".join(
+RUN = "train --config-dir {inputs} backbone=mine data_dir={data} run_dir={out}/run " + " ".join(
     word for word in SMALL.split() if not word.startswith("backbone")
 )
 TABLE = "table mine --config-dir {inputs} --runs-dir {out}"
