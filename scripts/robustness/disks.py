@@ -33,7 +33,7 @@ from scripts.robustness.processes import Running, start  # noqa: E402
 
 PREDICT = Command("predict", "predict run={run} images={image} out={f}/prediction device=cpu")
 EXPORT = Command("export safetensors", "export run={run} format=safetensors out={f}/export/x.safetensors")
-SCORE = Command("score", "score maps={evaluation}/maps/test out={f}/score data_dir={data}")
+SCORE = Command("score", "score maps={evaluation}/maps out={f}/score data_dir={data}")
 OTHERS = (PREDICT, EXPORT, SCORE)
 SHARES = (0.0, 0.3, 0.8)
 """Of what the command writes: the space that is free."""

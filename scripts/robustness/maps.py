@@ -21,7 +21,7 @@ from scripts.robustness.runner import Place, Try
 from scripts.robustness.sandbox import Outcome
 
 STORE, FOLDER = "map stores", "map folders"
-SCORE = "score maps={inputs}/e/maps/test out={out}/s data_dir={data}"
+SCORE = "score maps={inputs}/e/maps out={out}/s data_dir={data}"
 FILES = "score maps={inputs}/maps data=folder data.root={photos} data.boxes=boxes.csv out={out}/s protocol=[cam2016]"
 
 ODD: dict[str, Any] = {"null": None, "a number": 5, "text": "x", "a list": [1], "a mapping": {"a": 1}, "a float": 0.5}

@@ -31,9 +31,7 @@ REMEDY = re.compile(
 )
 """Words of a message that says what was expected, or what to do."""
 
-NOTE = re.compile(
-    r"note:|warning|not finite|NaN|problem|repeated|alike|ignored|dropped|left out|skipped", re.IGNORECASE
-)
+NOTE = re.compile(r"warning|not finite|\bNaN\b|alike|NFC|normali|ignored|dropped|left out|skipped", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
