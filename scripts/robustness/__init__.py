@@ -1,0 +1,1 @@
+"""The robustness campaign: malformed input, killed processes, full disks. See docs/reliability.md."""
