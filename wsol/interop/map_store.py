@@ -24,6 +24,7 @@ import numpy as np
 
 from wsol.data.source import Split
 from wsol.errors import InputError, unknown
+from wsol.files import flush
 from wsol.functional.geometry import Geometry
 from wsol.interop.map_record import DTYPES, image_size_at, pack, sound_record, unpack
 from wsol.interop.maps import Maps
@@ -107,6 +108,8 @@ class MapWriter(AbstractContextManager["MapWriter"]):
         try:
             self._file.close()
             _part(self._json).write_text(f"{hashlib.sha256(text.encode()).hexdigest()}\n{text}\n", encoding="utf-8")
+            flush(_part(self._bin))
+            flush(_part(self._json))
             _part(self._bin).replace(self._bin)
             _part(self._json).replace(self._json)
         except OSError as error:
