@@ -1,9 +1,9 @@
 """Unpack published archives: safely, member by member, and again from where it stopped.
 
-A file appears under its own name only once it is whole (it is written beside it and renamed). An unpack that was cut off
-goes on: it compares the files that are there with the archive, byte by byte, and writes only those that differ, for a
-power loss can leave a file of the right size with zeros in it. When everything is on the disk, the archive is noted, by
-name, size and sha256, in a marker file of the root.
+A file appears under its own name only once it is whole (it is written beside it and renamed). An unpack that was cut
+off goes on: it compares the files that are there with the archive, byte by byte, and writes only those that differ, for
+a power loss can leave a file of the right size with zeros in it. When everything is on the disk, the archive is noted,
+by name, size and sha256, in a marker file of the root.
 """
 
 from __future__ import annotations

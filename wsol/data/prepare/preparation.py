@@ -14,9 +14,6 @@ from wsol.data.prepare.download import download as fetch
 from wsol.data.source import Report, Source
 from wsol.errors import InputError, unknown
 
-LOCK = ".prepare.lock"
-"""Name of the lock file in a dataset's folder. It stays there; it means nothing while no process holds it."""
-
 
 def prepare(
     dataset: type[ListedSource],
@@ -29,7 +26,7 @@ def prepare(
 ) -> Report:
     """Unpack archives of a dataset under ``root``, and verify it.
 
-    A run that was cut off goes on where it stopped. Only one process at a time prepares a folder, see `LOCK`.
+    A run that was cut off goes on where it stopped. Only one process at a time prepares a folder.
 
     Args:
         dataset: its class, such as `wsol.data.datasets.cub.CUB`; its ``archives`` say what is published.
@@ -67,19 +64,26 @@ def prepare(
 
 @contextmanager
 def _alone(folder: Path) -> Iterator[None]:
-    """Hold the lock of a dataset's folder.
+    """Hold a lock beside a dataset's folder. Its file stays there and means nothing while no process holds it.
 
     Raises:
-        InputError: another process holds it, or the folder cannot be made.
+        InputError: another process holds it, or the lock file cannot be made.
     """
+    place = folder.resolve()
+    lock = FileLock(place.with_name(f".{place.name}.prepare.lock"))
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with FileLock(folder / LOCK, timeout=0):
-            yield
-    except Timeout as error:
+        place.parent.mkdir(parents=True, exist_ok=True)
+        lock.acquire(timeout=0)
+    except OSError as error:
+        if not isinstance(error, Timeout):
+            raise InputError(f"{place.parent}: cannot be written ({error.strerror}); choose another root") from error
         raise InputError(
             f"{folder}: another `wsol data prepare` is filling this folder; wait until it ends, and run again"
         ) from error
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def _match(paths: Sequence[Path], published: Mapping[str, Archive]) -> dict[str, Path]:
