@@ -1,10 +1,10 @@
 """The folder that a verb writes its results into: whole or not at all, and never over files of anybody else.
 
 A verb prepares its folder under a hidden name. A folder that is new appears by one rename. Into a folder that exists,
-the results are moved at the end. A verb that is stopped or killed therefore leaves nothing that blocks the same command.
+the results are moved at the end. So a verb that is stopped or killed leaves nothing that blocks the same command.
 
-A finished folder has a marker file, `MARKER`, which names the verb and every file that it wrote. ``force=true`` replaces
-an earlier output of the same verb, and nothing else.
+A finished folder has a marker file, `MARKER`, which names the verb and every file that it wrote. ``force=true``
+replaces an earlier output of the same verb, and nothing else.
 """
 
 from __future__ import annotations
@@ -172,18 +172,18 @@ def _check(verb: str, folder: Path, force: bool) -> None:
     if added := sorted(set(entries) - set(earlier["files"])):
         more = f" and {len(added) - 3} more" if len(added) > 3 else ""
         raise InputError(
-            f"{folder} is not an empty folder: an earlier `wsol {verb}` wrote it, but not {', '.join(added[:3])}{more}; "
-            "move what is yours elsewhere, or choose another out=..."
+            f"{folder} is not an empty folder: an earlier `wsol {verb}` wrote it, but not {', '.join(added[:3])}{more}"
+            "; move what is yours elsewhere, or choose another out=..."
         )
     if earlier["finished"] and not force:
         raise InputError(
-            f"{folder} is not an empty folder: it holds an earlier output of `wsol {verb}`; replace it with force=true, "
-            "or choose another out=..."
+            f"{folder} is not an empty folder: it holds an earlier output of `wsol {verb}`; replace it with "
+            "force=true, or choose another out=..."
         )
 
 
 def _entries(folder: Path) -> list[str]:
-    """Files, links and empty folders below a folder, as relative paths; without the marker and hidden folders of ours."""
+    """Relative paths of files, links and empty folders below a folder, without the marker and hidden folders."""
     found = []
     for parent, folders, files in os.walk(folder):
         at = Path(parent).relative_to(folder)
