@@ -92,7 +92,10 @@ class OutputFolder:
         if target is not None and target.is_dir():
             place = target / "output"
         with _hidden_folder(place) as prepared:
-            yield prepared
+            try:
+                yield prepared
+            except InputError as error:  # in the words of the user, who knows nothing of hidden folders
+                raise InputError(str(error).replace(str(prepared), str(self._out or parent))) from error
             if not started_from_outside() or is_first_process():
                 self._publish(prepared, target, parent)
 
