@@ -9,9 +9,13 @@ import torch
 from hypothesis import settings
 
 from wsol.cli import main
+from wsol.files import hidden
 
 settings.register_profile("wsol", deadline=None, derandomize=True, max_examples=50)
 settings.load_profile("wsol")
+
+GONE = 2**22 + 1
+"""A process number above the greatest that Linux gives."""
 
 SMALL_RUN = [
     "data.train_images=48",
@@ -26,6 +30,12 @@ SMALL_RUN = [
     "trainer.accelerator=cpu",
 ]
 """Overrides that make a training run of the embedded dataset take about a second."""
+
+
+def left_behind(target: Path) -> Path:
+    """The hidden path that a process of this machine, now gone, would have left beside a target."""
+    host, _ = hidden(target).name.removeprefix(f".{target.name}.partial-").split("-")[:2]
+    return target.with_name(f".{target.name}.partial-{host}-{GONE}-0{target.suffix}")
 
 
 @pytest.fixture(autouse=True, scope="session")

@@ -2,7 +2,8 @@
 
 What is written lies under a hidden name beside its target until it is complete and flushed to the disk; then it is
 renamed, which no reader and no power loss ever sees half done. Hidden names carry the machine and the process, so that
-what a killed process left behind is recognised and removed by the next one that writes the same target.
+what a killed process left behind is recognised and removed by the next one that writes the same target. They keep the
+ending of the target, by which many libraries choose a format.
 """
 
 from __future__ import annotations
@@ -10,12 +11,18 @@ from __future__ import annotations
 import contextlib
 import os
 import re
+import secrets
 import shutil
 import socket
 from collections.abc import Iterator
 from pathlib import Path
 
 _HOST = re.sub(r"[^A-Za-z0-9]", "_", socket.gethostname())
+_START = secrets.token_hex(4)
+"""Tells this process from an earlier one of the same number, as in a container that is started again."""
+
+MANY = 200
+"""From so many files on, one flush of all file systems is faster than a flush of each file."""
 
 
 @contextlib.contextmanager
@@ -38,12 +45,12 @@ def atomic_file(target: Path) -> Iterator[Path]:
         ('whole', 1)
     """
     remove_leftovers(target)
-    temporary = _hidden(target)
+    temporary = hidden(target)
     try:
         yield temporary
         flush(temporary)
         os.replace(temporary, target)
-        _flush_folder(target.parent)
+        flush_folder(target.parent)
     finally:
         temporary.unlink(missing_ok=True)
 
@@ -60,15 +67,13 @@ def atomic_folder(target: Path) -> Iterator[Path]:
     """
     target.parent.mkdir(parents=True, exist_ok=True)
     remove_leftovers(target)
-    temporary = _hidden(target)
+    temporary = hidden(target)
     temporary.mkdir()
     try:
         yield temporary
-        for file in temporary.rglob("*"):
-            if file.is_file():
-                flush(file)
+        flush_all(temporary)
         os.replace(temporary, target)
-        _flush_folder(target.parent)
+        flush_folder(target.parent)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
 
@@ -82,30 +87,54 @@ def flush(file: Path) -> None:
         os.close(descriptor)
 
 
+def flush_all(folder: Path) -> None:
+    """Have the content of every file below a folder on the disk before anything else happens."""
+    files = [file for file in folder.rglob("*") if file.is_file()]
+    if len(files) >= MANY and hasattr(os, "sync"):
+        os.sync()
+    else:
+        for file in files:
+            flush(file)
+
+
+def flush_folder(folder: Path) -> None:
+    """Have the names of a folder on the disk, as far as the file system can do that."""
+    with contextlib.suppress(OSError):
+        flush(folder)
+
+
+def hidden(target: Path) -> Path:
+    """The path beside ``target`` where this process prepares it."""
+    return target.with_name(f".{target.name}.partial-{_HOST}-{os.getpid()}-{_START}{target.suffix}")
+
+
+def is_hidden(path: Path) -> bool:
+    """Whether a path lies in a folder, or is a file, that is not finished.
+
+    Example:
+        >>> is_hidden(hidden(Path("eval/now")) / "maps"), is_hidden(Path("eval/.now/maps"))
+        (True, False)
+    """
+    return any(part.startswith(".") and ".partial-" in part for part in path.parts)
+
+
 def remove_leftovers(target: Path) -> None:
     """Remove the hidden files and folders that processes of this machine, now gone, left beside ``target``."""
-    mark = f".{target.name}.partial-{_HOST}-"
+    name, end = re.escape(f".{target.name}.partial-{_HOST}-"), re.escape(target.suffix)
+    pattern = re.compile(rf"{name}(\d+)-([0-9a-f]+){end}")
     with contextlib.suppress(OSError):
-        for found in [path for path in target.parent.iterdir() if path.name.startswith(mark)]:
-            process = found.name.removeprefix(mark)
-            if process.isdigit() and not _is_alive(int(process)):
-                shutil.rmtree(found) if found.is_dir() and not found.is_symlink() else found.unlink()
+        for path in list(target.parent.iterdir()):
+            if (found := pattern.fullmatch(path.name)) and _is_gone(int(found[1]), found[2]):
+                shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
 
 
-def _hidden(target: Path) -> Path:
-    return target.with_name(f".{target.name}.partial-{_HOST}-{os.getpid()}")
-
-
-def _is_alive(process: int) -> bool:
+def _is_gone(process: int, start: str) -> bool:
+    if process == os.getpid():
+        return start != _START
     try:
         os.kill(process, 0)
     except ProcessLookupError:
-        return False
-    except OSError:
         return True
-    return True
-
-
-def _flush_folder(folder: Path) -> None:
-    with contextlib.suppress(OSError):  # some file systems have no folders to flush
-        flush(folder)
+    except OSError:
+        return False
+    return False

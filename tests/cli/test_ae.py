@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from omegaconf import OmegaConf
 
 import wsol.engine.training
-from tests.conftest import SMALL_RUN
+from tests.conftest import SMALL_RUN, left_behind
 from wsol.callbacks.progress import EpochLines
 from wsol.cli import main
 from wsol.config import build
@@ -168,8 +168,9 @@ def test_a_stopped_command_goes_on_and_ends_as_if_it_had_not_stopped(
         (folder / "round0" / "config.yaml").write_text(config.replace(str(run), str(folder)))
         shutil.rmtree(folder / "round0" / "regions")
         shutil.rmtree(folder / "round0" / "maps")
-        (folder / "round0" / "maps.partial" / "val").mkdir(parents=True)
-        (folder / "round0" / "maps.partial" / "val" / "maps-0.bin.part").touch()
+        left = left_behind(folder / "round0" / "maps")
+        (left / "val").mkdir(parents=True)
+        (left / "val" / "maps-0.bin.part").touch()
         monkeypatch.setattr(wsol.engine.training, "EpochLines", Stop)
         assert ae(*words, "resume=true") == 130
         assert (folder / "round0" / "regions").exists()
@@ -180,7 +181,7 @@ def test_a_stopped_command_goes_on_and_ends_as_if_it_had_not_stopped(
         for key, value in weights(run / f"round{i}").items():
             assert torch.equal(value, weights(folder / f"round{i}")[key]), key
     assert results(folder)["localization"] == results(run)["localization"]
-    assert not list(folder.rglob("*.partial"))
+    assert not list(folder.rglob("*.partial*"))
 
 
 def test_a_finished_command_prints_its_results(run: Path, data_dir: Path, capsys) -> None:

@@ -85,7 +85,7 @@ def test_classes_are_numbers_without_a_dataset(weights: Path, tmp_path: Path, ca
     file = out / "checkpoints" / "last.ckpt"
     localizer, _ = checkpoints.load_localizer(checkpoints.read(file), file)
     assert localizer.classes == tuple("01234567")
-    assert "holds a run already" in refused(capsys, f"weights={weights}", f"out={out}")
+    assert "replace it with force=true" in refused(capsys, f"weights={weights}", f"out={out}")
     assert "of `wsol train` already" in refused(capsys, f"weights={file}")
 
 
@@ -211,6 +211,9 @@ def test_from_and_to_one_file(weights: Path, finished_run: Path, tmp_path: Path,
     assert (again / "config.yaml").read_text() == (finished_run / "config.yaml").read_text()
     capsys.readouterr()
     assert "is there already" in refused(capsys, f"weights={ckpt}", f"out={two}")
+    assert main(["convert", f"weights={ckpt}", f"out={one}", "force=true"]) == 0
+    assert safetensors_file.read_header(one) == ours["wsol"]
+    capsys.readouterr()
     assert "brings its own; leave data out" in refused(capsys, f"weights={two}", f"out={tmp_path / 'x'}", "data=cub")
 
 

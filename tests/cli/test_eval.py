@@ -69,7 +69,7 @@ def test_the_data_may_lie_elsewhere_or_be_chosen_anew(finished_run: Path, tmp_pa
         (["run=/nowhere"], "/nowhere: no run there"),
         (["run={run}", "checkpoint=bset"], "did you mean 'best'"),
         (["run={run}", "split=tset"], "did you mean 'test'"),
-        (["run={run}", "out={run}"], "holds results already"),
+        (["run={run}", "out={run}"], "is not an empty folder, and not an earlier output of `wsol eval`"),
         (["run={run}", "data=cub", "data.root=/nowhere"], "/nowhere: no such folder"),
         (["run={run}", "topk=[1,9]"], "top-9 of 8 classes"),
         (["run={run}", "protocol=cam2106"], "did you mean 'cam2016'"),

@@ -157,7 +157,7 @@ def test_a_graph_that_differs_is_not_kept(run: Path, tmp_path: Path, capsys, mon
 def test_nothing_is_overwritten_without_force(run: Path, tmp_path: Path, capsys) -> None:
     (file := tmp_path / "a.safetensors").write_text("mine")
     words = [f"run={run}", "format=safetensors", f"out={file}"]
-    assert "a.safetensors is there already: choose another out=..., or force=true" in refused(capsys, *words)
+    assert "a.safetensors is there already: replace it with force=true" in refused(capsys, *words)
     assert file.read_text() == "mine"
     assert main(["export", *words, "force=true"]) == 0
     assert safetensors_file.read_header(file)

@@ -25,8 +25,8 @@ from wsol import runs
 from wsol.cli import main, multirun
 from wsol.config import build
 from wsol.config.compose import check_resolves, compose
-from wsol.engine.run_evaluation import output_folder
 from wsol.errors import InputError
+from wsol.interop.map_folder import open_maps
 
 DOCS = (Path(__file__).parents[2] / "docs" / "scale-out.md").read_text(encoding="utf-8")
 GPUS = "CUDA_VISIBLE_DEVICES"
@@ -148,12 +148,18 @@ def test_the_tasks_of_a_slurm_step_agree_on_a_folder(placed, tmp_path: Path) -> 
 
 
 def test_the_tasks_of_a_step_that_judges_agree_too(placed, tmp_path: Path) -> None:
-    placed(SLURM)
-    assert output_folder(None, tmp_path) == tmp_path / "eval" / "slurm-4242-0"
+    """Each writes to a folder of its own; only that of the first one is kept."""
+    for rank in (5, 0):
+        placed({**SLURM, "SLURM_PROCID": str(rank)})
+        output = runs.OutputFolder("eval", None)
+        with output.writing(tmp_path / "eval") as folder:
+            (folder / "rank").write_text(str(rank))
+        assert output.folder == tmp_path / "eval" / "slurm-4242-0"
+        assert output.folder.exists() == (rank == 0)
+    assert (output.folder / "rank").read_text() == "0"
     placed(TORCHRUN)
-    with pytest.raises(InputError, match="out="):
-        output_folder(None, tmp_path)
-    assert output_folder(str(tmp_path / "mine"), tmp_path) == tmp_path / "mine"
+    with pytest.raises(InputError, match="out="), runs.OutputFolder("eval", None).writing(tmp_path / "eval"):
+        pass
 
 
 def test_a_requeued_slurm_job_resumes_only_if_asked(placed, tmp_path: Path) -> None:
@@ -185,6 +191,17 @@ def test_two_processes_of_torchrun_are_one_run(tmp_path: Path, data_dir: Path, e
     config = OmegaConf.load(tmp_path / "out" / "config.yaml")
     assert (config.trainer.devices, config.trainer.num_nodes) == (2, 1)
     assert weights(tmp_path / "out")
+    words = ["run=out", "out=judged", "save_maps=true", "trainer=torchrun", "trainer.accelerator=cpu", "num_workers=0"]
+    said = started([*launch, "-m", "wsol.cli", "eval", *words], tmp_path, environment)
+    assert said.count("results.json") == 1
+    folder = tmp_path / "judged" / "maps" / "test"
+    assert {file.name for file in folder.iterdir()} == {
+        f"{name}-{rank}.{end}"
+        for rank in (0, 1)
+        for name, end in (("maps", "bin"), ("maps", "json"), ("classes", "csv"))
+    }
+    assert len(open_maps(folder).ids) == 24
+    assert sorted(file.name for file in tmp_path.iterdir() if "judged" in file.name) == ["judged"]
 
 
 # -- multirun ----------------------------------------------------------------------------------------------------------

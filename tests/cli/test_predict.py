@@ -191,13 +191,19 @@ def test_ten_views_are_merged(finished_run: Path, photos: Path, tmp_path: Path) 
 
 
 def test_nothing_is_overwritten_without_force(finished_run: Path, photos: Path, tmp_path: Path, capsys) -> None:
+    """What an earlier command wrote goes, also the maps and the bad images that the second one has none of."""
+    out = tmp_path / "out"
+    (photos / "bad.png").write_bytes(b"no image")
+    assert predict(finished_run, out, f"images={photos}") == 1
+    (photos / "bad.png").unlink()
+    assert {"maps", "overlays", "bad_images.csv"} < {file.name for file in out.iterdir()}
     words = [f"images={photos}", "maps=none", "overlays=false"]
-    (tmp_path / "out").mkdir()
-    (tmp_path / "out" / "precious").write_text("mine")
-    assert predict(finished_run, tmp_path / "out", *words) == 2
-    assert "is not an empty folder" in capsys.readouterr().err
-    assert predict(finished_run, tmp_path / "out", *words, "force=true") == 0
-    assert (tmp_path / "out" / "precious").read_text() == "mine"
+    capsys.readouterr()
+    assert predict(finished_run, out, *words) == 2
+    assert "replace it with force=true" in capsys.readouterr().err
+    assert predict(finished_run, out, *words, "force=true") == 0
+    files = {".wsol-output.json", "coco_images.json", "coco_results.json", "predictions.csv"}
+    assert {file.name for file in out.iterdir()} == files
 
 
 @pytest.mark.parametrize(

@@ -109,14 +109,14 @@ def test_a_report_is_replaced_by_force_only(run: Path, tmp_path: Path, capsys) -
     assert main(words) == 0
     before = (tmp_path / "out" / "index.html").stat().st_mtime_ns
     assert main(words) == 2
-    assert "holds a report" in capsys.readouterr().err
+    assert "an earlier output of `wsol report`; replace it with force=true" in capsys.readouterr().err
     assert (tmp_path / "out" / "index.html").stat().st_mtime_ns == before
     assert main([*words, "--force"]) == 0
     assert (tmp_path / "out" / "index.html").stat().st_mtime_ns > before
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "letter.txt").write_text("dear")
     assert main(["report", str(run), f"out={tmp_path / 'mine'}", "force=true"]) == 2
-    assert "holds no report" in capsys.readouterr().err
+    assert "not an earlier output of `wsol report`" in capsys.readouterr().err
     assert [file.name for file in (tmp_path / "mine").iterdir()] == ["letter.txt"]
 
 
@@ -145,7 +145,7 @@ def test_runs_of_different_data_are_refused(run: Path, tmp_path: Path, data_dir:
         (["{run}", "protocol=[cam2016,choe2020]"], "protocol: expected one"),
         (["{run}", "limti=3"], "no config key 'limti'"),
         (["{run}", "--fource"], "unknown option '--fource'"),
-        (["{run}", "out={run}"], "holds no report"),
+        (["{run}", "out={run}"], "not an earlier output of `wsol report`"),
         (["{run}", "out={run}/config.yaml"], "that is no folder"),
     ],
 )

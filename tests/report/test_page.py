@@ -433,27 +433,3 @@ def test_a_screenshot_shows_pictures_and_boxes_and_nothing_sticks_out(
     left, top, right, bottom = (int(value) for value in box)
     edge = shot[(top + bottom) // 2, left + 1 : left + 2].astype(int)
     assert edge.max() - edge.min() > 90, f"a coloured frame, got {edge} at {left, top, right, bottom}"
-
-
-def test_an_interrupted_report_has_no_page_and_a_second_one_replaces_it(split, runs, tmp_path, monkeypatch) -> None:
-    from wsol.report import site
-
-    write(tmp_path, "first", split, CLASSES, mine("cam2016"), runs)
-    (tmp_path / "pictures" / "99.jpg").write_bytes(b"left over")
-    (tmp_path / "notes.txt").write_text("the user's")
-
-    def stop(*_) -> None:
-        raise KeyboardInterrupt
-
-    with monkeypatch.context() as patch:
-        patch.setattr(site, "_run", stop)
-        with pytest.raises(KeyboardInterrupt):
-            write(tmp_path, "second", split, CLASSES, mine("cam2016"), runs[:1])
-    assert not (tmp_path / "index.html").exists()
-    assert site.is_report(tmp_path)
-    write(tmp_path, "third", split, CLASSES, mine("cam2016"), runs[:1])
-    assert (tmp_path / "index.html").exists()
-    assert not (tmp_path / "pictures" / "99.jpg").exists()
-    assert not list((tmp_path / "data").glob("*-1-*.js"))
-    assert not list((tmp_path / "data").glob("*.part"))
-    assert (tmp_path / "notes.txt").read_text() == "the user's"

@@ -14,7 +14,6 @@
 
 from __future__ import annotations
 
-import os
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -23,6 +22,7 @@ from typing import NamedTuple
 import numpy as np
 
 from wsol.errors import InputError, first_line
+from wsol.files import atomic_file
 
 FILE = "verdicts.npz"
 
@@ -45,10 +45,8 @@ def not_judged(dtype: np.dtype | type) -> int:
 
 def write(folder: Path, arrays: Mapping[str, np.ndarray]) -> None:
     """Write the file whole or not at all."""
-    temporary = folder / f".{FILE}.{os.getpid()}"
-    with temporary.open("wb") as stream:
-        np.savez_compressed(stream, **arrays)  # type: ignore[arg-type]
-    os.replace(temporary, folder / FILE)
+    with atomic_file(folder / FILE) as temporary:
+        np.savez_compressed(temporary, **arrays)  # type: ignore[arg-type]
 
 
 def pack(values: np.ndarray, positions: np.ndarray, images: int, dtype: type[np.unsignedinteger]) -> np.ndarray:

@@ -38,6 +38,7 @@ def run(config: DictConfig) -> Path:
         raise unknown("recognize", config.recognize, WAYS)
     if config.recognize is not None and config.classes is not None:
         raise InputError("recognize=... looks again with the network's own classes: leave classes=... out")
+    output = runs.OutputFolder("eval", config.out, config.force)
     network = networks.find(config, "wsol eval run=<run folder>")
     settings = merged(network.trained, config)
     if config.explainer is None and network.file is None:
@@ -47,7 +48,9 @@ def run(config: DictConfig) -> Path:
     source = build.build_source(settings)
     check_classes(network, source)
     data = build.build_data(settings, source, network.localizer.preprocessing, seed=settings.seed)
-    return evaluate(settings, config, network, data)
+    with output.writing(network.folder / "eval") as folder:
+        evaluate(settings, config, network, data, folder)
+    return output.folder
 
 
 def check_classes(network: Network, source: Source) -> None:
@@ -65,8 +68,8 @@ def check_classes(network: Network, source: Source) -> None:
         )
 
 
-def evaluate(settings: DictConfig, config: DictConfig, network: Network, data: LocalizationData) -> Path:
-    """Judge, write results.json and print the table."""
+def evaluate(settings: DictConfig, config: DictConfig, network: Network, data: LocalizationData, folder: Path) -> None:
+    """Judge and write results.json, and what else was asked for, into an empty folder."""
     splits = [config.split] if config.split == "val" else ["val", "test"]
     if config.split not in data.splits:
         raise InputError(f"split={config.split}: the dataset has {', '.join(data.splits)} only")
@@ -76,7 +79,6 @@ def evaluate(settings: DictConfig, config: DictConfig, network: Network, data: L
         for_thresholds.topk = []
     made = partial(split_results.evaluations, data=data, baselines=True, keep=split_results.PICTURES)
     evaluations = {**made(for_thresholds, splits=splits[:-1]), **made(settings, splits=splits[-1:])}
-    folder = output_folder(config.out, network.folder)
     trainer: pl.Trainer = build.build_trainer(
         settings.trainer, logger=logger(settings, folder), callbacks=[], default_root_dir=str(folder)
     )
@@ -98,7 +100,7 @@ def evaluate(settings: DictConfig, config: DictConfig, network: Network, data: L
                 evaluations[config.split].elsewhere = other.find(trainer, channels_last)
             seen = charts.watch(trainer, evaluations)
             results = split_results.judge(trainer, module, data, evaluations, again)
-        trainer.strategy.barrier()  # all maps are written
+        _gather(folder, trainer)
     if trainer.is_global_zero:
         runs.write_config(folder, settings)
         extra: dict[str, Any] = {"checkpoint": {"file": network.title}}
@@ -109,7 +111,15 @@ def evaluate(settings: DictConfig, config: DictConfig, network: Network, data: L
         split_results.keep_verdicts(folder, module.measured, evaluations)
         split_results.write(folder, settings, module, data, trainer, results, **extra)
     charts.tell(trainer, module, seen, data.source.classes, folder)
-    return folder
+
+
+def _gather(folder: Path, trainer: pl.Trainer) -> None:
+    """Bring the maps that this process kept to the first process's folder; returns when all processes have done so."""
+    first = Path(trainer.strategy.broadcast(str(folder)))
+    if first != folder:
+        for file in folder.glob(f"maps/*/*-{trainer.global_rank}.*"):
+            os.replace(file, first / file.relative_to(folder))
+    trainer.strategy.barrier()
 
 
 def logger(settings: DictConfig, folder: Path) -> list[Any]:
@@ -165,21 +175,6 @@ def look(evaluations: Mapping[str, SplitEvaluation], module: LocalizerModule, fo
     val = module.measured.get("val") if name != "val" else None
     rows = saved_maps.look(evaluation, module.measured[name], maps, ranks, val)
     return saved_maps.write_looked(folder / "per_image.csv", rows)
-
-
-def output_folder(out: str | None, run: Path) -> Path:
-    """The folder for results, made if need be: ``out``, or a new one in the run's folder; one for all ddp processes.
-
-    Raises:
-        InputError: it holds results already.
-    """
-    if given := os.environ.get(runs.RUN_DIR_VARIABLE):
-        return Path(given)
-    folder = Path(out) if out else runs.new_folder(run, "eval")
-    if (folder / "results.json").exists():
-        raise InputError(f"{folder} holds results already: choose another folder with out=...")
-    folder.mkdir(parents=True, exist_ok=True)
-    return folder
 
 
 def merged(trained: DictConfig, config: DictConfig) -> DictConfig:

@@ -18,6 +18,7 @@ import numpy as np
 from wsol.data.source import Split
 from wsol.engine.evaluation import LOCALIZER, Measured, Merged, SplitEvaluation
 from wsol.errors import InputError
+from wsol.files import atomic_file
 from wsol.functional.bootstrap import paired_difference
 from wsol.functional.error_kinds import error_kind
 from wsol.functional.geometry import Geometry
@@ -184,7 +185,7 @@ def write_looked(file: Path, rows: Iterable[Looked]) -> dict[str, dict[str, dict
         By protocol, then origin: kind -> percent of the judged images.
     """
     kinds: dict[tuple[str, str], list[str]] = {}
-    with file.open("w", newline="", encoding="utf-8") as stream:
+    with atomic_file(file) as temporary, temporary.open("w", newline="", encoding="utf-8") as stream:
         writer = csv.writer(stream, lineterminator="\n")
         writer.writerow([*Looked._fields[:-1], "x0", "y0", "x1", "y1"])
         for row in rows:

@@ -12,7 +12,6 @@ from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 from rich.progress import track
 
-from wsol import runs
 from wsol.config import build
 from wsol.data.source import Source, Split
 from wsol.data.transforms import EvalTransform
@@ -163,27 +162,6 @@ def one_protocol(config: DictConfig) -> Protocol:
     if config.threshold is None and found[0].fixed_threshold is None and found[0].origins != ("fixed",):
         raise InputError(f"protocol={found[0].name} has no fixed threshold: give threshold=..., such as 0.2")
     return found[0]
-
-
-def output_folder(out: str | None, parent: Path, verb: str) -> Path:
-    """Make the folder for results: ``out``, or a new one in the run's folder; see `check_out`."""
-    check_out(out)
-    if out is None:
-        return runs.new_folder(parent, verb)
-    folder = Path(out)
-    folder.mkdir(parents=True, exist_ok=True)
-    return folder
-
-
-def check_out(out: str | None) -> None:
-    """Refuse, before any work is done, a folder that is not empty.
-
-    Raises:
-        InputError: it is not.
-    """
-    folder = Path(out or "")
-    if out is not None and folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise InputError(f"{folder} is not an empty folder: choose another out=...")
 
 
 def _with_bar(batches: Iterable[Batch], what: str, count: int) -> Iterable[Batch]:

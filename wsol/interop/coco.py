@@ -10,7 +10,7 @@ from __future__ import annotations
 import csv
 import json
 from collections.abc import Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, ExitStack
 from io import TextIOWrapper
 from pathlib import Path
 from typing import NamedTuple
@@ -19,6 +19,7 @@ import numpy as np
 
 from wsol.data.regular_files import open_regular
 from wsol.errors import InputError
+from wsol.files import atomic_file
 
 HEADER = ("image", "class", "index", "score", "x0", "y0", "x1", "y1", "iou", "width", "height")
 
@@ -43,6 +44,8 @@ class Prediction(NamedTuple):
 class PredictionFiles(AbstractContextManager["PredictionFiles"]):
     """Writes ``predictions.csv``, ``coco_results.json`` and ``coco_images.json`` into a folder as predictions come.
 
+    The files are there when the ``with`` block has ended well.
+
     Args:
         folder: where to.
         classes: names of the K classes; None where they have none. A COCO category's id is its class index + 1.
@@ -65,7 +68,9 @@ class PredictionFiles(AbstractContextManager["PredictionFiles"]):
         self._ids: dict[str, int] = {}
         self._images: list[dict] = []
         self._results: list[dict] = []
-        self._file = (folder / "predictions.csv").open("w", newline="", encoding="utf-8")
+        self._open = ExitStack()
+        temporary = self._open.enter_context(atomic_file(folder / "predictions.csv"))
+        self._file = self._open.enter_context(temporary.open("w", newline="", encoding="utf-8"))
         self._csv = csv.writer(self._file, lineterminator="\n")
         self._csv.writerow(HEADER)
 
@@ -87,11 +92,14 @@ class PredictionFiles(AbstractContextManager["PredictionFiles"]):
         self._results.append({**where, "bbox": box, "score": found.score})
 
     def __exit__(self, *exception: object) -> None:
-        self._file.close()
+        self._open.__exit__(*exception)  # type: ignore[arg-type]
+        if exception[0] is not None:
+            return
         categories = [{"id": label + 1, "name": name} for label, name in enumerate(self._names)]
         images = {"images": self._images, "annotations": [], "categories": categories}
         for name, content in (("coco_results", self._results), ("coco_images", images)):
-            (self._folder / f"{name}.json").write_text(json.dumps(content) + "\n", encoding="utf-8")
+            with atomic_file(self._folder / f"{name}.json") as file:
+                file.write_text(json.dumps(content) + "\n", encoding="utf-8")
 
 
 def read_table(file: str | Path) -> list[tuple[str, Prediction]]:

@@ -29,6 +29,7 @@ import numpy as np
 from wsol.data.annotations.ilsvrc import image_number
 from wsol.data.annotations.text_tables import number, read_text, shown, whole
 from wsol.errors import InputError
+from wsol.files import atomic_file
 
 GUESSES = 5
 """How many of a line count."""
@@ -84,7 +85,8 @@ def write_kit(
             raise InputError(f"{ids[at[n]]}: no guess; the format asks for at least one for each image")
         lines.append(" ".join(map(str, words)))
     try:
-        Path(file).write_text("\n".join([*lines, ""]), encoding="utf-8")
+        with atomic_file(Path(file)) as temporary:
+            temporary.write_text("\n".join([*lines, ""]), encoding="utf-8")
     except OSError as error:
         raise InputError(f"{file}: cannot be written ({error.strerror}); choose another folder") from error
 

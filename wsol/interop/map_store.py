@@ -27,6 +27,7 @@ from wsol.data.annotations.text_tables import shown
 from wsol.data.regular_files import name_fault, open_regular, read_regular
 from wsol.data.source import Split
 from wsol.errors import InputError, unknown
+from wsol.files import flush
 from wsol.functional.geometry import Geometry
 from wsol.interop.map_record import (
     DTYPES,
@@ -122,6 +123,8 @@ class MapWriter(AbstractContextManager["MapWriter"]):
         try:
             self._file.close()
             _part(self._json).write_text(f"{hashlib.sha256(text.encode()).hexdigest()}\n{text}\n", encoding="utf-8")
+            flush(_part(self._bin))
+            flush(_part(self._json))
             _part(self._bin).replace(self._bin)
             _part(self._json).replace(self._json)
         except OSError as error:

@@ -11,7 +11,7 @@ import csv
 import math
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, ExitStack
 from io import TextIOWrapper
 from pathlib import Path
 from typing import NamedTuple
@@ -22,6 +22,7 @@ from wsol.data.annotations.text_tables import shown, whole
 from wsol.data.regular_files import open_regular
 from wsol.data.source import Split
 from wsol.errors import InputError
+from wsol.files import atomic_file
 
 HEADER = ["image_id", "class", "score"]
 NOT_RANKED = int(np.iinfo(np.int32).max)
@@ -29,7 +30,7 @@ NOT_RANKED = int(np.iinfo(np.int32).max)
 
 
 class PredictionWriter(AbstractContextManager["PredictionWriter"]):
-    """Writes the first classes of images as they come.
+    """Writes the first classes of images as they come; the file is there when the ``with`` block has ended well.
 
     Args:
         file: to be written.
@@ -43,9 +44,11 @@ class PredictionWriter(AbstractContextManager["PredictionWriter"]):
     def __init__(self, file: str | Path, classes: Sequence[str], top: int = 5) -> None:
         count = Counter(classes)
         self._tokens = [c if count[c] == 1 and _is_name(c) else str(i) for i, c in enumerate(classes)]
-        self._top, self._path = top, Path(file)
+        self._top = top
+        self._open = ExitStack()
         try:
-            self._file = self._path.open("w", newline="", encoding="utf-8")
+            temporary = self._open.enter_context(atomic_file(Path(file)))
+            self._file = self._open.enter_context(temporary.open("w", newline="", encoding="utf-8"))
         except OSError as error:
             raise InputError(f"{file}: cannot be written ({error.strerror}); choose another folder") from error
         self._csv = csv.writer(self._file, lineterminator="\n")
@@ -70,7 +73,7 @@ class PredictionWriter(AbstractContextManager["PredictionWriter"]):
             self._csv.writerow([image_id, self._tokens[label], f"{logits[label]:.9g}"])
 
     def __exit__(self, *exception: object) -> None:
-        self._file.close()
+        self._open.__exit__(*exception)  # type: ignore[arg-type]
 
 
 def write_predictions(

@@ -22,6 +22,7 @@ from wsol.data.source import Source, Split
 from wsol.engine import networks, run_evaluation, saved_maps
 from wsol.engine.evaluation import LOCALIZER, SplitEvaluation, localization_table
 from wsol.errors import InputError
+from wsol.files import is_hidden
 from wsol.functional.geometry import Geometry
 from wsol.interop.map_folder import open_maps
 from wsol.interop.maps import Maps
@@ -48,15 +49,17 @@ class Given:
 
 def report(folders: Sequence[Path], config: DictConfig) -> int:
     """Write the report of some runs; returns the exit code."""
+    output = runs.OutputFolder("report", config.out, config.force)
     given = [_read(folder, config) for folder in folders]
     _one_dataset(given)
     protocol = _protocol(given[0], config)
-    out = _output_folder(config)
     for one in given:
         one.evaluated = _with_maps(one, config)
         if one.evaluated is None:
             log.info("%s: no saved maps of the %s split; its network makes them now", one.folder, config.split)
             one.evaluated = _make_maps(one, config, protocol)
+    if not runs.is_first_process():  # it was started to make maps
+        return 0
     names = _names(given)
     shown = [_shown(name, one, protocol, config) for name, one in zip(names, given, strict=True)]
     split = given[0].split
@@ -65,12 +68,11 @@ def report(folders: Sequence[Path], config: DictConfig) -> int:
         shown, part = [_part(one, positions) for one in shown], split.subset(positions)
     else:
         part = split
-    out = out or runs.new_folder(folders[0], "report")
-    console = Console(stderr=True)
-    with Progress(console=console, transient=True) as bar:
+    bar = Progress(console=Console(stderr=True), transient=True)
+    with output.writing(folders[0] / "report") as folder, bar:
         tasks = {what: bar.add_task(what, total=len(part)) for what in ("pictures", *names)}
         site.write(
-            out,
+            folder,
             " and ".join(names) if len(names) < 3 else f"{len(names)} runs",
             part,
             given[0].source.classes,
@@ -80,6 +82,7 @@ def report(folders: Sequence[Path], config: DictConfig) -> int:
             whole=len(split),
             progress=lambda what, done: bar.update(tasks[what], completed=done),
         )
+    out = output.folder
     size = sum(file.stat().st_size for file in out.rglob("*") if file.is_file())
     print(f"{len(part):,} images, {size / 1e6:.0f} MB, written to {out}; open {out / 'index.html'} in a browser")
     return 0
@@ -137,6 +140,8 @@ def _with_maps(one: Given, config: DictConfig) -> Path | None:
     digest = hashlib.sha256(checkpoints.find(one.folder, "best").read_bytes()).hexdigest()
     for maps in sorted(one.folder.glob(f"eval/*/maps/{config.split}"), reverse=True):
         folder = maps.parent.parent
+        if is_hidden(folder):
+            continue
         choices = _results(folder).get("choices", {})
         plain = not choices.get("explainer") and choices.get("transform") == one.settings.choices.get("transform")
         about = open_maps(maps).about().get("made_of", {})
@@ -150,7 +155,7 @@ def _make_maps(one: Given, config: DictConfig, protocol: Protocol) -> Path:
     """Judge the run as `wsol eval save_maps=true` does, without its tables, which are on the page; the new folder."""
     asked = compose("eval", ["save_maps=true", f"split={config.split}"])
     OmegaConf.set_struct(asked, False)
-    asked.run, asked.out = str(one.folder), str(runs.new_folder(one.folder, "eval"))
+    asked.run = str(one.folder)
     for key in ("data_dir", "batch_size", "num_workers", "trust"):
         asked[key] = config[key]
     kept = one.settings.get("protocol") or {}
@@ -250,22 +255,3 @@ def _part(shown: site.Shown, positions: np.ndarray) -> site.Shown:
     """Of a run, what is known of some images."""
     ranked = None if shown.ranked is None else shown.ranked[positions]
     return shown._replace(ranked=ranked, ranks=None if shown.ranks is None else shown.ranks[positions])
-
-
-def _output_folder(config: DictConfig) -> Path | None:
-    """The folder given, checked; None for a new one.
-
-    Raises:
-        InputError: it is not empty, and not an earlier report that may be replaced.
-    """
-    if config.out is None:
-        return None
-    folder = Path(config.out)
-    if folder.exists() and not folder.is_dir():
-        raise InputError(f"{folder}: that is no folder; choose another out=...")
-    if folder.is_dir() and any(folder.iterdir()):
-        if not site.is_report(folder):
-            raise InputError(f"{folder} is not empty and holds no report: choose another out=...")
-        if not config.force:
-            raise InputError(f"{folder} holds a report: choose another out=..., or replace it with --force")
-    return folder

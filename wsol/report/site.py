@@ -2,7 +2,7 @@
 
 ::
 
-    index.html      written last, so a report that was interrupted does not open
+    index.html      the page to open
     page/           style sheet and scripts, as shipped
     data/report.js  all that is known at once: runs, metrics, curves, classes, labels, true boxes
     data/boxes-<run>-<part>.js   the boxes at every threshold, some hundred images a part: read after the page is there
@@ -81,7 +81,7 @@ def write(
     """Write a report.
 
     Args:
-        folder: an empty one, or an earlier report, which is replaced (`is_report`).
+        folder: an empty one.
         title: of the page.
         split: the images shown.
         classes: names of the K classes.
@@ -95,7 +95,8 @@ def write(
         InputError: something can't be written or read; a single unreadable picture only stays away.
     """
     try:
-        _clear(folder)
+        for name in ("data", "pictures", "page"):
+            (folder / name).mkdir(parents=True)
         page = resources.files("wsol.report") / "page"
         for file in page.iterdir():
             if file.name.endswith((".css", ".js")):
@@ -122,21 +123,6 @@ def write(
         raise InputError(
             f"{folder}: cannot be written ({error.strerror}); choose another folder with out=..."
         ) from error
-
-
-def is_report(folder: Path) -> bool:
-    """Whether a report was written there, or begun."""
-    return (folder / "page" / "judge.js").is_file()
-
-
-def _clear(folder: Path) -> None:
-    """Make the folders, and remove what an earlier report left in them; what is no report is let alone."""
-    old = is_report(folder)
-    (folder / "index.html").unlink(missing_ok=True)
-    for name, left in (("data", "*.js"), ("data", "maps-*.part"), ("pictures", "*.jpg"), ("page", "*.*")):
-        (folder / name).mkdir(parents=True, exist_ok=True)
-        for file in (folder / name).glob(left) if old else ():
-            file.unlink()
 
 
 def _pictures(

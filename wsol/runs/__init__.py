@@ -22,12 +22,16 @@ from wsol.runs.folder import (
     write_results,
     write_text,
 )
+from wsol.runs.outputs import MARKER, OutputFolder, check_file
 
 __all__ = [
     "LOGGERS",
+    "MARKER",
     "NOT_COMPARED",
     "RUN_DIR_VARIABLE",
+    "OutputFolder",
     "announced",
+    "check_file",
     "comparable",
     "discard",
     "find_same",

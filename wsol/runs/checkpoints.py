@@ -9,7 +9,6 @@ one.
 from __future__ import annotations
 
 import logging
-import os
 import pickle
 from collections.abc import Mapping
 from pathlib import Path
@@ -19,6 +18,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from wsol.config.build import build_localizer
 from wsol.errors import InputError, first_line, unknown
+from wsol.files import atomic_file
 from wsol.interop import safetensors_file
 from wsol.interop.peers import OURS
 from wsol.models.localizer import Localizer
@@ -80,15 +80,11 @@ def _read_pickled(path: Path) -> dict:
 
 def write(checkpoint: Mapping, path: Path) -> None:
     """Write a checkpoint whole or not at all; as .safetensors, if the file is called so, without the trainer's part."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
+    with atomic_file(path) as temporary:
         if path.suffix == safetensors_file.SUFFIX:
             temporary.write_bytes(safetensors_file.to_bytes(own_state(checkpoint["state_dict"]), checkpoint["wsol"]))
         else:
             torch.save(dict(checkpoint), temporary)
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def find(run: Path, name: str = "best") -> Path:

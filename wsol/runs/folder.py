@@ -27,6 +27,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from wsol.errors import InputError, first_line
+from wsol.files import atomic_file, is_hidden
 
 PACKAGES = (
     "wsol",
@@ -146,7 +147,8 @@ def discard(folder: Path) -> None:
 
 def find_same(runs_dir: Path, config: DictConfig) -> Path | None:
     """Return the newest run folder whose recorded config is the same, whatever the folder is called."""
-    folders = [file.parent for file in runs_dir.glob("**/config.yaml")]
+    files = runs_dir.glob("**/config.yaml")
+    folders = [file.parent for file in files if not is_hidden(file.relative_to(runs_dir))]
     same = [folder for folder in folders if comparable(read_config(folder)) == comparable(config)]
     return max(same, key=lambda folder: (folder / "config.yaml").stat().st_mtime_ns, default=None)
 
@@ -190,9 +192,8 @@ def read_config(folder: Path) -> DictConfig:
 
 def write_text(file: Path, text: str) -> None:
     """Write a file whole or not at all."""
-    temporary = file.with_name(f".{file.name}.{os.getpid()}")
-    temporary.write_text(text, encoding="utf-8")
-    os.replace(temporary, file)
+    with atomic_file(file) as temporary:
+        temporary.write_text(text, encoding="utf-8")
 
 
 def write_config(folder: Path, config: DictConfig) -> None:

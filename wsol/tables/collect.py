@@ -15,6 +15,7 @@ import yaml
 
 from wsol.engine import image_results
 from wsol.errors import InputError, first_line
+from wsol.files import is_hidden
 
 UNCOMPARED = frozenset(
     {
@@ -69,7 +70,7 @@ class Run:
     def _judged(self) -> list[tuple[Path, Mapping[str, Any]]]:
         """The folders that hold results of this network on these images, the run's own first, and what they say."""
         own = read_results(self.folder / "results.json")
-        files = sorted(self.folder.glob("eval/*/results.json"))
+        files = [file for file in sorted(self.folder.glob("eval/*/results.json")) if not is_hidden(file)]
         others = [(file.parent, read_results(file)) for file in files]
         return [(self.folder, own), *((folder, other) for folder, other in others if _same(own, other))]
 

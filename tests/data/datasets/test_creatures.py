@@ -7,6 +7,7 @@ import time
 import numpy as np
 import pytest
 
+from tests.conftest import left_behind
 from wsol.data.datasets import creatures
 from wsol.data.datasets.creature_art import Looks, draw, species
 from wsol.data.datasets.creatures import Creatures, tight_box
@@ -120,6 +121,16 @@ def test_two_processes_at_once(tmp_path):
         assert worker.exitcode == 0
     (folder,) = tmp_path.iterdir()
     assert [path.name for path in folder.iterdir()] == ["train"]
+
+
+@pytest.mark.parametrize("drawn_by_another", [False, True])
+def test_what_a_killed_process_left_is_removed(tmp_path, drawn_by_another):
+    source = Creatures(tmp_path, train_images=3, val_images=3, test_images=3, size=16)
+    if drawn_by_another:
+        source.split("train")
+    left_behind(source.folder / "train").mkdir(parents=True)
+    source.split("train")
+    assert [path.name for path in source.folder.iterdir()] == ["train"]
 
 
 def test_root_that_cannot_be_made(tmp_path):

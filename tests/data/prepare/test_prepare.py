@@ -111,11 +111,11 @@ def test_an_interrupted_unpack_goes_on(tmp_path: Path, kind: str, monkeypatch: p
     written: list[str] = []
     write = archives._write
 
-    def failing(member, stream) -> None:
+    def failing(member) -> bool:
         if len(written) == 5:
             raise KeyboardInterrupt
         written.append(member.target.name)
-        write(member, stream)
+        return write(member)
 
     monkeypatch.setattr(archives, "_write", failing)
     with pytest.raises(KeyboardInterrupt):
@@ -138,6 +138,44 @@ def test_a_file_cut_off_by_a_crash_is_written_anew(tmp_path: Path) -> None:
     (tmp_path / "data/a").write_bytes(b"wh")
     assert unpack(path, ANY, tmp_path / "data") == 2
     assert tree(tmp_path / "data") == {"a": b"whole", "b": b"whole"}
+
+
+@pytest.mark.parametrize("kind", ["tar", "tgz", "zip"])
+@pytest.mark.parametrize("damage", [slice(0, 100), slice(50, 51), slice(99, 100)])
+def test_a_file_of_the_right_size_and_other_bytes_is_written_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str, damage: slice
+) -> None:
+    """As a power loss leaves it, here in chunks of eight bytes."""
+    monkeypatch.setattr(archives, "CHUNK", 8)
+    (tmp_path / "made").mkdir()
+    for name, size in (("a", 100), ("b", 100), ("empty", 0)):
+        (tmp_path / "made" / name).write_bytes(bytes(range(1, size + 1)))
+    pack: Callable[[Path, Path, str], Path] = pack_zip if kind == "zip" else pack_tar
+    path = pack(tmp_path / "made", tmp_path / f"any.{kind}", "top/")
+    assert unpack(path, ANY, tmp_path / "data") == 3
+    (tmp_path / "data" / MARKER).unlink()
+    content = bytearray((tmp_path / "data" / "b").read_bytes())
+    content[damage] = bytes(len(content[damage]))
+    (tmp_path / "data" / "b").write_bytes(content)
+    assert unpack(path, ANY, tmp_path / "data") == 1
+    assert tree(tmp_path / "data") == tree(tmp_path / "made")
+
+
+def test_two_at_once(tmp_path: Path) -> None:
+    """The second process is refused while the first one works, and finds all done afterwards."""
+    source = make_cub(tmp_path / "made")
+    tgz = pack_tar(source, tmp_path / "CUB_200_2011.tgz", prefix="CUB_200_2011/")
+    refused = []
+
+    def second(*_: object) -> None:
+        if not refused:
+            with pytest.raises(InputError, match="another `wsol data prepare` is filling this folder") as raised:
+                prepare(CUB, [tgz], tmp_path / "data/cub")
+            refused.append(raised)
+
+    assert prepare(CUB, [tgz], tmp_path / "data/cub", progress=second).ok
+    assert refused
+    assert prepare(CUB, [tgz], tmp_path / "data/cub").ok
 
 
 @pytest.mark.parametrize(

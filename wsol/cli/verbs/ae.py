@@ -40,6 +40,7 @@ from wsol.engine.evaluation import LOCALIZER, MapWriter, Measured, SplitEvaluati
 from wsol.engine.module import LocalizerModule
 from wsol.engine.saved_maps import KeptMaps
 from wsol.errors import InputError
+from wsol.files import atomic_folder
 from wsol.functional.geometry import Geometry
 from wsol.functional.maps import merge, normalize, place
 from wsol.interop.map_folder import open_maps
@@ -157,15 +158,13 @@ class Round:
         """Keep the maps of the judged splits, unless they are there already."""
         if (self.folder / "maps").exists():
             return
-        partial = _fresh(self.folder / "maps.partial")
-        with ExitStack() as open_files:
+        with atomic_folder(self.folder / "maps") as partial, ExitStack() as open_files:
             writers = {}
             for name in self.judged:
                 header = {"split": name, "data_fingerprint": self.data.split(name).fingerprint()}
                 kept = KeptMaps(partial / name, self.data.source.classes, header)
                 writers[name] = open_files.enter_context(kept)
             self._look(writers)
-        partial.rename(self.folder / "maps")
 
     def _look(self, writers: Mapping[str, MapWriter]) -> None:
         """Run the network once over each split; the maps of the labels go to its writer."""
@@ -247,17 +246,16 @@ def merge_maps(folders: Sequence[Path], out: Path) -> None:
     """
     if out.exists():
         return
-    partial = _fresh(out.with_name(f"{out.name}.partial"))
-    for of_split in sorted(path for path in folders[0].iterdir() if path.is_dir()):
-        stores = [open_maps(folder / of_split.name) for folder in folders]
-        with StoreWriter(partial / of_split.name, header=stores[0].about()["made_of"]) as writer:
-            for name in stores[0].ids:
-                merged = [merge(*store.read(name)) for store in stores]
-                scaled = np.max([normalize(whole) for whole, _ in merged], axis=0)
-                writer.add(name, scaled[None], [merged[0][1]])
-        for file in of_split.glob("classes-*.csv"):
-            shutil.copy(file, partial / of_split.name)
-    partial.rename(out)
+    with atomic_folder(out) as partial:
+        for of_split in sorted(path for path in folders[0].iterdir() if path.is_dir()):
+            stores = [open_maps(folder / of_split.name) for folder in folders]
+            with StoreWriter(partial / of_split.name, header=stores[0].about()["made_of"]) as writer:
+                for name in stores[0].ids:
+                    merged = [merge(*store.read(name)) for store in stores]
+                    scaled = np.max([normalize(whole) for whole, _ in merged], axis=0)
+                    writer.add(name, scaled[None], [merged[0][1]])
+            for file in of_split.glob("classes-*.csv"):
+                shutil.copy(file, partial / of_split.name)
 
 
 def _of_round(folder: Path) -> dict[str, Any]:
@@ -269,10 +267,3 @@ def _of_round(folder: Path) -> dict[str, Any]:
 
 def _results(folder: Path) -> dict[str, Any]:
     return json.loads((folder / "results.json").read_text(encoding="utf-8"))
-
-
-def _fresh(folder: Path) -> Path:
-    """An empty folder, whatever an interrupted command left there."""
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(parents=True)
-    return folder

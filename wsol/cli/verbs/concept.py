@@ -33,7 +33,7 @@ def run(config: DictConfig) -> int:
     """Learn and draw under a composed config; returns the exit code."""
     screen.start_logging()
     costs = svm.costs(config.C)
-    feature_source.check_out(config.out)
+    output = runs.OutputFolder("concept", config.out, config.force)
     split = _examples(config)
     held = hold_out(split.labels, config.held_out, config.seed)
     images = None if config.images is None else find_images(config.images)
@@ -48,17 +48,17 @@ def run(config: DictConfig) -> int:
     held_out = split.subset(np.flatnonzero(held))
     shown = held_out if images is None else files_as_split("images", images, [0] * len(images))
     maps = _maps(looking, shown, concept)
-    folder = feature_source.output_folder(config.out, looking.folder, "concept")
-    runs.write_config(folder, config)
-    np.savez(folder / "concept.npz", weight=concept.weight[POSITIVE], bias=concept.bias[POSITIVE])
     results = {"network": looking.title, "point": looking.extractor.point, "C": concept.c}
     counts = {"positives": int((split.labels == POSITIVE).sum()), "negatives": int((split.labels == NEGATIVE).sum())}
-    runs.write_results(folder, {**results, **counts, "images_held_out": int(held.sum()), **found})
-    _write_scores(folder / "scores.csv", split, held, scores)
-    _draw(folder, shown, maps)
+    with output.writing(looking.folder / "concept") as folder:
+        runs.write_config(folder, config)
+        np.savez(folder / "concept.npz", weight=concept.weight[POSITIVE], bias=concept.bias[POSITIVE])
+        runs.write_results(folder, {**results, **counts, "images_held_out": int(held.sum()), **found})
+        _write_scores(folder / "scores.csv", split, held, scores)
+        _draw(folder, shown, maps)
     for name, values in found.items():
         print(f"{name}: " + ", ".join(f"{key.replace('_', ' ')} {value:.1f} %" for key, value in values.items()))
-    print(f"{counts['positives']} positives, {counts['negatives']} negatives; written to {folder}")
+    print(f"{counts['positives']} positives, {counts['negatives']} negatives; written to {output.folder}")
     return 0
 
 

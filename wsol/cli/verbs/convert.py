@@ -36,17 +36,22 @@ def run(config: DictConfig) -> int:
     if config.weights is None:
         raise InputError("which weights? wsol convert weights=<file>")
     file = Path(config.weights)
+    to_one_file = config.out is not None and Path(config.out).suffix == safetensors_file.SUFFIX
+    if to_one_file:
+        runs.check_file(Path(config.out), config.force)
+    output = runs.OutputFolder("convert", None if to_one_file else config.out, config.force)
     if (own := _own(config, file)) is not None:
         found = own
     else:
         found = _classifier(config, file) if config.backbone is not None else _peer(config, file)
     print(found.title)
-    if config.out and Path(config.out).suffix == safetensors_file.SUFFIX:
+    if to_one_file:
         return _write_file(found, Path(config.out))
-    folder = _output_folder(config, f"convert-{file.name.partition('.')[0]}")
-    checkpoints.write(found.checkpoint, folder / "checkpoints" / "last.ckpt")
-    runs.write_config(folder, found.settings)
-    print(f"written to {folder}; judge it with: wsol eval run={folder}")
+    with output.writing(Path(config.runs_dir) / f"convert-{file.name.partition('.')[0]}") as folder:
+        (folder / "checkpoints").mkdir()
+        checkpoints.write(found.checkpoint, folder / "checkpoints" / "last.ckpt")
+        runs.write_config(folder, found.settings)
+    print(f"written to {output.folder}; judge it with: wsol eval run={output.folder}")
     if found.settings.data is None:
         print("Its classes are numbers: to judge it, convert it with the dataset it was trained on, data=...")
     return 0
@@ -157,17 +162,7 @@ def _classes(config: DictConfig, count: int, source: str) -> tuple[str, ...]:
 
 
 def _write_file(found: Converted, file: Path) -> int:
-    if file.exists():
-        raise InputError(f"{file} is there already: choose another file with out=...")
     file.parent.mkdir(parents=True, exist_ok=True)
     checkpoints.write(found.checkpoint, file)
     print(f"written to {file}; judge it with: wsol eval run={file}")
     return 0
-
-
-def _output_folder(config: DictConfig, name: str) -> Path:
-    folder = Path(config.out) if config.out else runs.new_folder(Path(config.runs_dir), name)
-    if (folder / "config.yaml").exists() or (folder / "checkpoints").exists():
-        raise InputError(f"{folder} holds a run already: choose another folder with out=...")
-    (folder / "checkpoints").mkdir(parents=True)
-    return folder

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig
 
+from wsol import runs
 from wsol.cli import screen
 from wsol.config import build
 from wsol.data.transforms import EvalTransform
 from wsol.errors import InputError, unknown
+from wsol.files import atomic_file
 from wsol.interop import export_onnx, export_torch
 from wsol.interop.export import TOLERANCE, Portable, compare
 from wsol.models.localizer import Localizer
@@ -61,8 +62,7 @@ def _file(config: DictConfig, source: Path) -> Path:
         raise InputError(
             f"out={file}: expected the name of a file that ends in {suffix}, as format={config.format} does"
         )
-    if file.is_dir() or (file.exists() and not config.force):
-        raise InputError(f"{file} is there already: choose another out=..., or force=true to overwrite the file")
+    runs.check_file(file, config.force)
     return file
 
 
@@ -72,8 +72,7 @@ def _write_graph(config: DictConfig, localizer: Localizer, transform: EvalTransf
     graph = Portable(localizer, top, normalise=config.normalise is not False)
     card = describe(localizer, transform, normalised_inside=config.normalise is not False)
     file.parent.mkdir(parents=True, exist_ok=True)
-    temporary = file.with_name(f".{os.getpid()}.{file.name}")
-    try:
+    with atomic_file(file) as temporary:
         if config.format == "onnx":
             export_onnx.write(graph, temporary, transform.size, card, config.opset)
         else:
@@ -83,9 +82,6 @@ def _write_graph(config: DictConfig, localizer: Localizer, transform: EvalTransf
             runner = export_onnx.runner if config.format == "onnx" else export_torch.runner
             worst = compare(graph, runner(temporary), transform.size)
             told = f"differs from the network by {worst:.1e} at most ({TOLERANCE:.0e} is allowed)"
-        os.replace(temporary, file)
-    finally:
-        temporary.unlink(missing_ok=True)
     return told
 
 

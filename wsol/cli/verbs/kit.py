@@ -8,6 +8,7 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 from omegaconf import DictConfig
 
+from wsol import runs
 from wsol.config import build
 from wsol.data.annotations.ilsvrc import image_number
 from wsol.data.annotations.text_tables import read_rows
@@ -49,8 +50,7 @@ def run(config: DictConfig) -> int:
 
 def write(predicted: Path, synsets: Path, out: Path, force: bool) -> int:
     """Write what `wsol predict` found of all validation or test images in the challenge's format."""
-    if out.exists() and not force:
-        raise InputError(f"{out} is there already: choose another out=..., or force=true to replace it")
+    runs.check_file(out, force)
     of_image: dict[str, list[tuple[str, Prediction]]] = defaultdict(list)
     for name, found in read_table(predicted / "predictions.csv" if predicted.is_dir() else predicted):
         of_image[found.image].append((name, found))

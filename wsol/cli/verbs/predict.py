@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import csv
-import json
-import shutil
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -65,17 +63,12 @@ def run(config: DictConfig) -> int:
     if config.batch_size < 1 or config.top < 1:
         raise InputError(f"batch_size, top: expected numbers from 1, got {config.batch_size} and {config.top}")
     files = find_images(config.images)
+    output = runs.OutputFolder("predict", config.out, config.force)
     network = networks.find(config, "wsol predict run=<run folder> images=<folder>")
     predictor = Predictor(config, network, files)
-    folder = _output_folder(config, network)
-    is_new = not any(folder.iterdir())
-    try:
+    with output.writing(network.folder / "predict") as folder:
         bad = predictor.write(folder)
-    except InputError:
-        if is_new and json.loads((folder / "coco_results.json").read_text(encoding="utf-8")) == []:
-            shutil.rmtree(folder)  # nothing was predicted, such as for a layer that does not exist
-        raise
-    print(f"{len(files) - len(bad):,} of {len(files):,} images, written to {folder}")
+    print(f"{len(files) - len(bad):,} of {len(files):,} images, written to {output.folder}")
     return 1 if bad else 0
 
 
@@ -210,22 +203,3 @@ def _write_image(file: Path, pixels: np.ndarray) -> None:
     ahead = cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR) if pixels.ndim == 3 else pixels
     if not cv2.imwrite(str(file), ahead):
         raise InputError(f"{file}: cannot be written; choose another folder with out=...")
-
-
-def _output_folder(config: DictConfig, network: Network) -> Path:
-    """The new folder, or the one given.
-
-    Raises:
-        InputError: it is not empty and ``force`` is not set.
-    """
-    if config.out is None:
-        return runs.new_folder(network.folder, "predict")
-    folder = Path(config.out)
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        if not config.force or not folder.is_dir():
-            raise InputError(f"{folder} is not an empty folder: choose another out=..., or force=true to write into it")
-        for name in ("maps", "overlays"):
-            shutil.rmtree(folder / name, ignore_errors=True)
-        (folder / "bad_images.csv").unlink(missing_ok=True)
-    folder.mkdir(parents=True, exist_ok=True)
-    return folder

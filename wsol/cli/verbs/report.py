@@ -9,7 +9,7 @@ from wsol.config.compose import compose, groups
 from wsol.errors import InputError
 
 OPTIONS = (
-    "--force             replace an earlier report in the output folder",
+    "--force             replace an earlier report in the output folder; force=true is the same",
     "--config-dir DIR    add a folder of your own configs (may be repeated)",
 )
 

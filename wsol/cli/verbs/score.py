@@ -34,21 +34,23 @@ def run(config: DictConfig) -> int:
     screen.start_logging()
     if config.maps is None:
         raise InputError("which maps? wsol score maps=<folder>")
+    output = runs.OutputFolder("score", config.out, config.force)
     source = build.build_source(_settings(config), trust=config.trust or config.data is not None)
     if config.split not in source.splits:
         raise unknown("split", config.split, source.splits)
     protocols = build.build_protocols(config)
     ours = Set(config, source, protocols, config.maps, config.classes)
     theirs = Set(config, source, protocols, config.against) if config.against else None
-    folder = _output_folder(config)
-    with Progress(console=Console(stderr=True), transient=True) as bar:
+    name = "-".join(Path(config.maps).resolve().parts[-2:])
+    bar = Progress(console=Console(stderr=True), transient=True)
+    with output.writing(Path(config.runs_dir) / f"score-{name}") as folder, bar:
         for one in (ours, theirs) if theirs else (ours,):
             one.score(bar)
         results = _results(config, ours, theirs)
         if config.per_image:
             results["error_kinds"] = ours.look(folder / "per_image.csv", bar)
-    file = runs.write_results(folder, results)
-    screen.results(file)
+        runs.write_results(folder, results)
+    screen.results(output.folder / "results.json")
     return 0
 
 
@@ -208,12 +210,3 @@ def _settings(config: DictConfig) -> DictConfig:
             if isinstance(found, DictConfig) and found.get("data") is not None:
                 return found
     raise InputError(f"{config.maps}: of which dataset are these maps? name it, such as data=cub_lists")
-
-
-def _output_folder(config: DictConfig) -> Path:
-    name = "-".join(Path(config.maps).resolve().parts[-2:])
-    folder = Path(config.out) if config.out else runs.new_folder(Path(config.runs_dir), f"score-{name}")
-    if (folder / "results.json").exists():
-        raise InputError(f"{folder} holds results already: choose another folder with out=...")
-    folder.mkdir(parents=True, exist_ok=True)
-    return folder

@@ -44,7 +44,7 @@ def run(config: DictConfig) -> int:
     if not crops:
         raise InputError(f"crops: expected some of {', '.join(CROPS)}, got none")
     svm.costs(config.C)
-    feature_source.check_out(config.out)
+    output = runs.OutputFolder("svm", config.out, config.force)
     protocol = feature_source.one_protocol(config) if "map" in crops else None
     looking = feature_source.find(config, "wsol svm run=<run folder>")
     maps = _whose_maps(config.maps, looking)
@@ -56,8 +56,6 @@ def run(config: DictConfig) -> int:
     by_map_first = sorted(crops, key=lambda name: name != "map")  # its pass gives the features of whole images, too
     found = {name: judged.by(name, protocol, maps) for name in by_map_first}
     found = {name: found[name] for name in crops}
-    folder = feature_source.output_folder(config.out, looking.folder, "svm")
-    runs.write_config(folder, config)
     results = {
         "network": looking.title,
         "point": looking.extractor.point,
@@ -69,10 +67,12 @@ def run(config: DictConfig) -> int:
         "protocol": None if protocol is None else dataclasses.asdict(protocol) | {"threshold": config.threshold},
         "svm": {name: _numbers(predicted, splits["test"], of) for name, (of, predicted) in found.items()},
     }
-    runs.write_results(folder, results)
-    _write_predictions(folder / "predictions.csv", splits["test"], source.classes, found)
+    with output.writing(looking.folder / "svm") as folder:
+        runs.write_config(folder, config)
+        runs.write_results(folder, results)
+        _write_predictions(folder / "predictions.csv", splits["test"], source.classes, found)
     _print(results)
-    print(f"written to {folder}")
+    print(f"written to {output.folder}")
     return 0
 
 

@@ -43,7 +43,7 @@ def run(config: DictConfig) -> int:
         raise InputError(f"units, images: expected numbers from 1, got {config.units} and {config.images}")
     if not 0 <= config.threshold < 1:
         raise InputError(f"threshold: expected a number in [0, 1), got {config.threshold}")
-    feature_source.check_out(config.out)
+    output = runs.OutputFolder("units", config.out, config.force)
     looking = feature_source.find(config, "wsol units run=<run folder>")
     localizer = looking.localizer
     weights = class_weights(localizer)
@@ -56,24 +56,24 @@ def run(config: DictConfig) -> int:
     top = TopActivations(sorted({unit for of_class in units.values() for unit in of_class}), config.images)
     for seen in looking.extractor.look(split, "units"):
         top.update(seen.cells, seen.batch.positions, seen.batch.sizes)
-    folder = feature_source.output_folder(config.out, looking.folder, "units")
-    runs.write_config(folder, config)
     drawn = _Drawn(split, source.classes, looking.transform, config.threshold)
-    lines = []
-    content: dict[str, list[dict]] = {}
-    for label, of_class in units.items():
-        rows = []
-        for rank, unit in enumerate(of_class, start=1):
-            weight = float(weights[label, unit])
-            found = drawn.found(top.of(unit))
-            rows.append(([f"{rank}. unit {unit}, weight {weight:+.3f}"], [drawn.picture(one) for one in found]))
-            first = (names[label], rank, unit, f"{weight:.6g}")
-            lines += [(*first, number, *_flat(one)) for number, one in enumerate(found, start=1)]
-            content.setdefault(names[label], []).append({"unit": unit, "weight": weight, "images": found})
-        file = folder / f"{label:04d}-{''.join(c if c.isalnum() else '_' for c in names[label])[:60]}.png"
-        write_png(file, sheet(names[label], rows))
-    _write(folder, lines, {"network": looking.title, "split": config.split, "classes": content})
-    print(f"{len(units):,} classes, {len(split):,} images looked at, written to {folder}")
+    with output.writing(looking.folder / "units") as folder:
+        runs.write_config(folder, config)
+        lines: list[tuple] = []
+        content: dict[str, list[dict]] = {}
+        for label, of_class in units.items():
+            name, rows = names[label], []
+            for rank, unit in enumerate(of_class, start=1):
+                weight = float(weights[label, unit])
+                found = drawn.found(top.of(unit))
+                rows.append(([f"{rank}. unit {unit}, weight {weight:+.3f}"], [drawn.picture(one) for one in found]))
+                first = (name, rank, unit, f"{weight:.6g}")
+                lines += [(*first, number, *_flat(one)) for number, one in enumerate(found, start=1)]
+                content.setdefault(name, []).append({"unit": unit, "weight": weight, "images": found})
+            file = folder / f"{label:04d}-{''.join(c if c.isalnum() else '_' for c in name)[:60]}.png"
+            write_png(file, sheet(name, rows))
+        _write(folder, lines, {"network": looking.title, "split": config.split, "classes": content})
+    print(f"{len(units):,} classes, {len(split):,} images looked at, written to {output.folder}")
     return 0
 
 

@@ -12,9 +12,6 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-import os
-import shutil
-import tempfile
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -25,6 +22,7 @@ from wsol.data.datasets.creature_art import Looks, draw, species
 from wsol.data.inspection import Report
 from wsol.data.source import SPLITS, Boxes, Source, Split
 from wsol.errors import InputError
+from wsol.files import atomic_folder, remove_leftovers
 
 BLOCK = 100
 """Images drawn from one generator; a split's first images don't depend on how many follow."""
@@ -115,7 +113,9 @@ class Creatures(Source):
 
     def _split(self, name: str) -> CreatureSplit:
         folder = self.folder / name
-        if not folder.exists():
+        if folder.exists():
+            remove_leftovers(folder)  # of processes that were killed while another one drew the same
+        else:
             self._make(name, folder)
         try:
             return CreatureSplit(name, folder)
@@ -126,22 +126,14 @@ class Creatures(Source):
         """Draw a split into a folder of its own, then move that to its place in one step."""
         log.info("drawing %d creatures for %s in %s", self.counts[name], name, folder)
         try:
-            folder.parent.mkdir(parents=True, exist_ok=True)
-            partial = Path(tempfile.mkdtemp(prefix=f".{name}-", dir=folder.parent))
-        except OSError as error:
-            raise InputError(f"{folder.parent}: cannot be made ({error.strerror}); choose another root") from error
-        try:
-            for file, values in self._draw(name).items():
-                np.save(partial / file, values)
-            about = {"knobs": json.loads(self.knobs), "sha256": {file: _sha256(partial / file) for file in _FILES}}
-            (partial / "about.json").write_text(json.dumps(about, indent=2) + "\n")
-            partial.chmod(0o755)
-            os.rename(partial, folder)
+            with atomic_folder(folder) as partial:
+                for file, values in self._draw(name).items():
+                    np.save(partial / file, values)
+                about = {"knobs": json.loads(self.knobs), "sha256": {file: _sha256(partial / file) for file in _FILES}}
+                (partial / "about.json").write_text(json.dumps(about, indent=2) + "\n")
         except OSError as error:
             if not folder.exists():  # else another process was faster, and has drawn the same
                 raise InputError(f"{folder}: cannot be written ({error.strerror}); choose another root") from error
-        finally:
-            shutil.rmtree(partial, ignore_errors=True)
 
     def _draw(self, name: str) -> dict[str, np.ndarray]:
         """Draw a split: the contents of its files, masks and heads as packed bits."""

@@ -12,9 +12,6 @@ over the whole image (64 x 64: 512 bytes), and ``about.json``, which says of whi
 from __future__ import annotations
 
 import json
-import os
-import shutil
-import tempfile
 import tokenize
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -26,6 +23,7 @@ from numpy.lib.format import open_memmap
 from wsol.data.regular_files import open_regular, read_regular
 from wsol.data.source import Split
 from wsol.errors import InputError
+from wsol.files import atomic_folder
 
 VERSION = 1
 
@@ -116,30 +114,23 @@ def write_regions(folder: str | Path, split: Split, regions: Iterable[np.ndarray
     """
     folder = Path(folder)
     try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        partial = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
-    except OSError as error:
-        raise InputError(f"{folder.parent}: cannot be made ({error.strerror}); choose another folder") from error
-    try:
-        bits = open_memmap(partial / "masks.npy", mode="w+", dtype=np.uint8, shape=(len(split), -(-side * side // 8)))
-        count = 0
-        for region in regions:
-            if count == len(split) or region.shape != (side, side):
-                shape = f"{region.shape} as number {count + 1}"
-                raise InputError(f"{folder}: expected {len(split)} regions of {side} x {side}, got {shape}")
-            bits[count] = np.packbits(region)
-            count += 1
-        if count < len(split):
-            raise InputError(f"{folder}: expected {len(split)} regions, one for each image, got {count}")
-        bits.flush()
-        about = {"version": VERSION, "split": split.name, "fingerprint": split.fingerprint(), "side": side}
-        (partial / "about.json").write_text(json.dumps(about, indent=2) + "\n", encoding="utf-8")
-        partial.chmod(0o755)
-        os.rename(partial, folder)
+        with atomic_folder(folder) as partial:
+            shape = (len(split), -(-side * side // 8))
+            bits = open_memmap(partial / "masks.npy", mode="w+", dtype=np.uint8, shape=shape)
+            count = 0
+            for region in regions:
+                if count == len(split) or region.shape != (side, side):
+                    found = f"{region.shape} as number {count + 1}"
+                    raise InputError(f"{folder}: expected {len(split)} regions of {side} x {side}, got {found}")
+                bits[count] = np.packbits(region)
+                count += 1
+            if count < len(split):
+                raise InputError(f"{folder}: expected {len(split)} regions, one for each image, got {count}")
+            bits.flush()
+            about = {"version": VERSION, "split": split.name, "fingerprint": split.fingerprint(), "side": side}
+            (partial / "about.json").write_text(json.dumps(about, indent=2) + "\n", encoding="utf-8")
     except OSError as error:
         raise InputError(f"{folder}: cannot be written ({error.strerror}); choose a folder not there yet") from error
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
 
 
 def _open(folder: Path, split: Split) -> tuple[np.ndarray, int]:

@@ -1,8 +1,9 @@
 """Unpack published archives: safely, member by member, and again from where it stopped.
 
-A file appears under its own name only once it is whole (it is written beside it and renamed), so an unpack that was cut
-off goes on by passing over the files that are there with the right size. A finished archive is noted, by name, size and
-sha256, in a marker file of the root.
+A file appears under its own name only once it is whole (it is written beside it and renamed). An unpack that was cut
+off goes on: it compares the files that are there with the archive, byte by byte, and writes only those that differ, for
+a power loss can leave a file of the right size with zeros in it. When everything is on the disk, the archive is noted,
+by name, size and sha256, in a marker file of the root.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import errno
 import hashlib
 import json
+import os
 import shutil
 import stat
 import tarfile
@@ -22,6 +24,7 @@ from pathlib import Path, PurePosixPath
 from typing import IO, NamedTuple
 
 from wsol.errors import InputError
+from wsol.files import atomic_file
 
 MARKER = ".unpacked.json"
 """Name of the file that notes finished archives, in the root they went into."""
@@ -30,6 +33,8 @@ DAMAGE = (tarfile.TarError, zipfile.BadZipFile, zlib.error, EOFError, NotImpleme
 
 MOST_TIMES = 100
 """How many times its own size an archive may unpack to; images gain little by packing, XML files some fifteen times."""
+CHUNK = 1 << 20
+"""Bytes read at a time."""
 
 Progress = Callable[[int, int | None], None]
 """Told of bytes so far, and of all of them where that is known."""
@@ -59,12 +64,12 @@ class Member(NamedTuple):
     target: Path
     """Where it goes."""
     size: int
-    stream: IO[bytes] | None
-    """Its bytes; None if it is there already."""
+    stream: IO[bytes]
+    """Its bytes."""
 
 
 def unpack(path: Path, archive: Archive, root: Path, progress: Progress | None = None) -> int:
-    """Unpack an archive under ``root``, passing over what is there already.
+    """Unpack an archive under ``root``; files that are there already, byte for byte, are left as they are.
 
     Args:
         path: the archive.
@@ -96,9 +101,7 @@ def unpack(path: Path, archive: Archive, root: Path, progress: Progress | None =
                     f"{path}: unpacks to more than {MOST_TIMES} times its own size, which no published archive does; "
                     "refused; download it again"
                 )
-            if member.stream is not None:
-                _write(member, member.stream)
-                written += 1
+            written += _write(member)
             done += member.size
             if progress:
                 progress(done, None)
@@ -138,7 +141,7 @@ def _readable(path: Path) -> Iterator[None]:
     except OSError as error:
         if error.errno == errno.ENOSPC:
             raise InputError(f"{path}: the disk filled up; free some space and run again, it goes on there") from error
-        raise InputError(f"{path}: {error}; mend this and run again, it goes on there") from error
+        raise InputError(f"{path}: {error}; correct this and run again, it goes on there") from error
 
 
 def _members(path: Path, archive: Archive, folder: Path) -> Iterator[Member]:
@@ -164,7 +167,8 @@ def _tar_members(tar: tarfile.TarFile, path: Path, archive: Archive, folder: Pat
             with tarfile.open(fileobj=stream) as nested:
                 yield from _tar_members(nested, path, inner, target.with_suffix(""))
         else:
-            yield Member(target, info.size, None if _there(target, info.size) else stream)
+            assert stream is not None  # of a regular file
+            yield Member(target, info.size, stream)
 
 
 def _zip_members(path: Path, archive: Archive, folder: Path) -> Iterator[Member]:
@@ -177,11 +181,8 @@ def _zip_members(path: Path, archive: Archive, folder: Path) -> Iterator[Member]
                 raise InputError(f"{path}: member {info.filename!r} is a link; refused; use the published archive")
             if target is None:
                 continue
-            if _there(target, info.file_size):
-                yield Member(target, info.file_size, None)
-            else:
-                with bundle.open(info) as stream:
-                    yield Member(target, info.file_size, stream)
+            with bundle.open(info) as stream:
+                yield Member(target, info.file_size, stream)
 
 
 def _target(name: str, path: Path, archive: Archive, folder: Path) -> Path | None:
@@ -200,21 +201,46 @@ def _target(name: str, path: Path, archive: Archive, folder: Path) -> Path | Non
     return target
 
 
-def _there(target: Path, size: int) -> bool:
-    return target.is_file() and target.stat().st_size == size
-
-
-def _write(member: Member, stream: IO[bytes]) -> None:
-    member.target.parent.mkdir(parents=True, exist_ok=True)
-    beside = member.target.with_name(member.target.name + ".part")
+def _write(member: Member) -> bool:
+    """Write a member, unless the same bytes are there already; whether it was written."""
+    target = member.target
+    same, following = 0, b""
+    if target.is_file() and target.stat().st_size == member.size:
+        same, following = _compare(target, member.stream)
+        if same == member.size:
+            return False
+    target.parent.mkdir(parents=True, exist_ok=True)
+    beside = target.with_name(target.name + ".part")
     try:
         with beside.open("wb") as file:
-            shutil.copyfileobj(stream, file, 1 << 20)
+            if same:
+                _copy_start(target, file, same)
+            file.write(following)
+            shutil.copyfileobj(member.stream, file, CHUNK)
         if beside.stat().st_size != member.size:
-            raise EOFError(f"{member.target.name} is cut off")
-        beside.replace(member.target)
+            raise EOFError(f"{target.name} is cut off")
+        beside.replace(target)
     finally:
         beside.unlink(missing_ok=True)
+    return True
+
+
+def _compare(target: Path, stream: IO[bytes]) -> tuple[int, bytes]:
+    """How many bytes of a file are those of the stream, chunk by chunk, and the chunk of the stream that differs."""
+    same = 0
+    with target.open("rb") as there:
+        while chunk := stream.read(CHUNK):
+            if there.read(len(chunk)) != chunk:
+                return same, chunk
+            same += len(chunk)
+    return same, b""
+
+
+def _copy_start(source: Path, file: IO[bytes], size: int) -> None:
+    with source.open("rb") as there:
+        while size and (chunk := there.read(min(CHUNK, size))):
+            file.write(chunk)
+            size -= len(chunk)
 
 
 def _check_space(path: Path, root: Path) -> None:
@@ -239,6 +265,7 @@ def _finished(path: Path, archive: Archive, root: Path) -> bool:
 def _note(path: Path, archive: Archive, root: Path) -> None:
     status = path.stat()
     mark = {"size": status.st_size, "mtime_ns": status.st_mtime_ns, **file_digests(path, ["sha256", "md5"])}
-    beside = root / (MARKER + ".part")
-    beside.write_text(json.dumps(marks(root) | {archive.name: mark}, indent=2))
-    beside.replace(root / MARKER)
+    if hasattr(os, "sync"):
+        os.sync()  # the unpacked files must be on the disk before the note that they are
+    with atomic_file(root / MARKER) as file:
+        file.write_text(json.dumps(marks(root) | {archive.name: mark}, indent=2), encoding="utf-8")

@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 from wsol.data.prepare.archives import Progress, file_digests
 from wsol.errors import InputError
+from wsol.files import flush
 
 RETRIED = frozenset((408, 425, 429, 500, 502, 503, 504))
 """HTTP answers worth another try."""
@@ -76,6 +77,7 @@ def download(
     if found != wanted:
         part.unlink()
         raise InputError(f"{url}: wrong checksum {found}, expected {wanted}; the download was removed, try again")
+    flush(part)
     part.replace(path)
     return path
 

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+
+from filelock import FileLock, Timeout
 
 from wsol.data.file_source import ListedSource, inspected
 from wsol.data.inspection import Report
@@ -24,7 +27,7 @@ def prepare(
 ) -> Report:
     """Unpack archives of a dataset under ``root``, and verify it.
 
-    What is unpacked already is passed over, so a run that was cut off goes on where it stopped.
+    A run that was cut off goes on where it stopped. Only one process at a time prepares a folder.
 
     Args:
         dataset: its class, such as `wsol.data.datasets.cub.CUB`; its ``archives`` say what is published.
@@ -39,20 +42,49 @@ def prepare(
         Counts and first problems of the dataset.
 
     Raises:
-        InputError: if an archive is not one of the dataset's, is damaged or unsafe, or cannot be fetched.
+        InputError: if an archive is not one of the dataset's, is damaged or unsafe, or cannot be fetched, or if
+            another process is preparing the same folder.
     """
     folder = Path(root)
     published = {archive.name: archive for archive in dataset.archives}
     if not published:
         raise InputError(f"{dataset.__name__} has no published archives to unpack; arrange its files by data/README.md")
     given = _match([Path(path) for path in archives], published)
-    if download:
-        given = _fetched(published, given, folder, urls or {}, progress) | given
-    if not given:
+    if not given and not download:
         raise InputError(f"no archive given; expected some of {', '.join(published)}")
-    for name, path in given.items():
-        unpack(path, published[name], folder, progress)
+    addresses = _addresses(published, given, urls or {}) if download else {}
+    with _alone(folder):
+        fetched = {
+            name: fetch(url, folder.parent / name, md5=published[name].md5, progress=progress)
+            for name, url in addresses.items()
+        }
+        for name, path in (fetched | given).items():
+            unpack(path, published[name], folder, progress)
     return _verified(build, dataset, folder, published)
+
+
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """Hold a lock beside a dataset's folder. Its file stays there and means nothing while no process holds it.
+
+    Raises:
+        InputError: another process holds it, or the lock file cannot be made.
+    """
+    place = folder.resolve()
+    lock = FileLock(place.with_name(f".{place.name}.prepare.lock"))
+    try:
+        place.parent.mkdir(parents=True, exist_ok=True)
+        lock.acquire(timeout=0)
+    except OSError as error:
+        if not isinstance(error, Timeout):
+            raise InputError(f"{place.parent}: cannot be written ({error.strerror}); choose another root") from error
+        raise InputError(
+            f"{folder}: another `wsol data prepare` is filling this folder; wait until it ends, and run again"
+        ) from error
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def _match(paths: Sequence[Path], published: Mapping[str, Archive]) -> dict[str, Path]:
@@ -64,14 +96,8 @@ def _match(paths: Sequence[Path], published: Mapping[str, Archive]) -> dict[str,
     return {path.name: path for path in paths}
 
 
-def _fetched(
-    published: Mapping[str, Archive],
-    given: Mapping[str, Path],
-    folder: Path,
-    urls: Mapping[str, str],
-    progress: Progress | None,
-) -> dict[str, Path]:
-    """Fetch what is not given; archives that need registration are left to the user."""
+def _addresses(published: Mapping[str, Archive], given: Mapping[str, Path], urls: Mapping[str, str]) -> dict[str, str]:
+    """Where to fetch what is not given; archives that need registration are left to the user."""
     for name in urls:
         if name not in published:
             raise unknown("archive", name, published)
@@ -81,11 +107,7 @@ def _fetched(
             f"{', '.join(published)} have no public address: register with the publisher, fetch them yourself and give "
             "them as archives"
         )
-    return {
-        name: fetch(url, folder.parent / name, md5=published[name].md5, progress=progress)
-        for name, url in addresses.items()
-        if url
-    }
+    return {name: url for name, url in addresses.items() if url}
 
 
 def _verified(
