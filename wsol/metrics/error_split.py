@@ -2,63 +2,53 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
-from wsol.errors import unknown
-from wsol.functional.error_kinds import KINDS
-from wsol.metrics.per_image import PerImage
+from wsol.functional.error_kinds import KINDS, kind_codes, kind_shares
+from wsol.functional.metric_inputs import Values, check_index, on_host, to_result
+from wsol.metrics._per_image import PerImage
 
 
 class ErrorSplit(PerImage):
-    """Share of each kind of localization, percent; see `wsol.functional.error_kinds`.
+    r"""Share of each kind of localization, percent; see `wsol.functional.error_kinds`.
+
+    .. math:: S_t = 100 \cdot \frac{1}{N} \sum_{i=1}^{N} \left[ t_i = t \right]
 
     Args:
         kwargs: of `torchmetrics.Metric`.
 
     Example:
         >>> metric = ErrorSplit()
-        >>> metric.update(["right", "part"], index=[0, 1])
-        >>> metric.update(["part", "miss"], index=[2, 3])
-        >>> {kind: share for kind, share in metric.compute().items() if share}
+        >>> metric.update(["right", "part"])
+        >>> metric.update(["part", "miss"])
+        >>> {kind: share.item() for kind, share in metric.compute().items() if share}
         {'right': 25.0, 'part': 50.0, 'miss': 25.0}
     """
-
-    is_differentiable = False
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.add_rows("kinds", None, torch.uint8)
 
-    def update(self, kinds: Iterable[str], index: np.ndarray | Tensor | Sequence[int]) -> None:
-        """Take a batch: N kinds, and integer (N,) positions in the split.
+    def update(self, kinds: Iterable[str], index: Values | None = None) -> None:
+        """Take a batch.
+
+        Args:
+            kinds: N of `wsol.functional.error_kinds.KINDS`.
+            index: integer (N,) position of each image in its split, at least 0, so that an image that comes twice
+                counts once; None if every image comes once.
 
         Raises:
-            InputError: a word that is no kind.
+            InputError: a word that is no kind, or another number of positions.
         """
-        words = list(kinds)
-        for word in words:
-            if word not in KINDS:
-                raise unknown("kind of localization", word, KINDS)
-        self.append(index, kinds=np.array([KINDS.index(word) for word in words], dtype=np.uint8))
+        codes = kind_codes(kinds)
+        (positions,) = on_host(index)
+        self.append(check_index(positions, len(codes)), kinds=codes)
 
-    def compute(self) -> dict[str, float]:
-        """Percent by kind; NaN before any image came."""
-        found = self.rows()["kinds"]
-        return {kind: 100.0 * float(np.mean(found == i)) if len(found) else np.nan for i, kind in enumerate(KINDS)}
-
-
-def error_split(kinds: Iterable[str]) -> dict[str, float]:
-    """The shares in one set; the functional twin of `ErrorSplit`.
-
-    Example:
-        >>> error_split(["right", "right", "miss"])["miss"]
-        33.33333333333333
-    """
-    words, metric = list(kinds), ErrorSplit(sync_on_compute=False)
-    metric.update(words, np.arange(len(words)))
-    return metric.compute()
+    def compute(self) -> dict[str, Tensor]:
+        """Percent by kind, 0-d float64 in [0, 100] on the metric's device; NaN before any image came."""
+        shares = kind_shares(self.rows()["kinds"])
+        return {kind: to_result(shares[kind], self.device) for kind in KINDS}
