@@ -149,8 +149,8 @@ def place(
 
     Under ``scaling="none"`` the map must lie in [0, 1]; what a cubic resize overshoots is cut off.
 
-    Otherwise scaling comes after resizing, so ``minmax`` of a map that is constant but not 0 may blow up the rounding errors of a
-    cubic resize instead of giving zeros. The reference code does the same.
+    Otherwise scaling comes after resizing, so ``minmax`` of a map that is constant but not 0 may blow up the rounding
+    errors of a cubic resize instead of giving zeros. The reference code does the same.
 
     Args:
         score_map: real (h, w) over the whole input frame of its view.

@@ -183,7 +183,7 @@ def check_integers(values: Any, name: str, count: int, limit: int = 2**63) -> np
     if array.shape != (count,):
         raise InputError(f"{name}: expected one for each of {count} images, shape ({count},), got {array.shape}")
     if array.size and not 0 <= int(array.min()) <= int(array.max()) < limit:
-        raise InputError(f"{name}: expected whole numbers of at least 0, got {array.min()} to {array.max()}")
+        raise InputError(f"{name}: expected whole numbers from 0 to {limit - 1}, got {array.min()} to {array.max()}")
     return array.astype(np.int64)
 
 

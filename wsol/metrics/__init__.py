@@ -11,9 +11,9 @@ class                  function                     result
 `ErrorSplit`           `error_split`                what is wrong with wrong boxes
 =====================  ===========================  ===============================================================
 
-``update(predictions, truth, ..., index=None)`` takes a batch, ``metric(...)`` takes it and returns the batch's value, and
-``compute()`` returns 0-d tensors in percent. Images are kept one by one: with ``index``, an image that comes twice counts
-once, and any number of processes and any size of batches give the same digits.
+``update(predictions, truth, ..., index=None)`` takes a batch, ``metric(...)`` also returns the value of this batch, and
+``compute()`` returns 0-d tensors in percent. Images are kept one by one: with ``index``, an image that comes twice
+counts once. Any number of processes and any size of batches give the same digits.
 """
 
 from wsol.functional.error_kinds import error_split
@@ -21,7 +21,7 @@ from wsol.functional.pixels import pxap
 from wsol.functional.ranks import topk_error
 from wsol.metrics._localization_functions import localization_error, max_box_acc
 from wsol.metrics.classification import TopKError
-from wsol.metrics.error_split import ErrorSplit
+from wsol.metrics.error_kinds import ErrorSplit
 from wsol.metrics.localization import LocalizationError, MaxBoxAcc, MaxBoxAccV2
 from wsol.metrics.pixels import PxAP
 

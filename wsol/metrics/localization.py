@@ -1,7 +1,7 @@
 """Localization metrics: score maps and true boxes in, the field's numbers out.
 
-Each judges maps under a `wsol.protocols.Protocol` and keeps a few bits of each image: whether its box is correct at each
-overlap and threshold.
+Each judges maps under a `wsol.protocols.Protocol` and keeps a few bits of each image: whether its box is correct at
+each overlap and threshold.
 """
 
 from __future__ import annotations
@@ -97,8 +97,9 @@ class LocalizationError(_BoxMetric):
     .. math:: E = 100 \cdot \frac{1}{N} \sum_{i=1}^{N} \left[ \mathrm{IoU}(b_i(t), g_i) < \delta \;\text{or}\;
         \mathrm{rank}_i \geq k \right]
 
-    with the box :math:`b_i(t)` of the map of the true class at threshold :math:`t`, the true box :math:`g_i` it overlaps
-    best, and the rank of the true class; GT-known leaves the rank out. The protocol says how boxes are made and compared.
+    with the box :math:`b_i(t)` of the map of the true class at threshold :math:`t`, the true box :math:`g_i` that it
+    overlaps best, and the rank of the true class; GT-known leaves the rank out. The protocol says how boxes are made
+    and compared.
 
     Args:
         protocol: how boxes are judged, an object or a name such as ``cam2016``.
