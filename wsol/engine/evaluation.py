@@ -33,7 +33,7 @@ from wsol.metrics._box_accuracy import BoxAccuracy
 from wsol.metrics._curves import Curves, choose_thresholds
 from wsol.metrics._table_rows import localization_rows
 from wsol.protocols import Protocol
-from wsol.types import Batch, Picture
+from wsol.types import Batch, Picture, Truth
 
 T = TypeVar("T")
 
@@ -239,9 +239,15 @@ class SplitEvaluation(nn.Module):
         found = {}
         for name, protocol in self.protocols.items():
             missed = np.zeros((len(protocol.iou_thresholds), protocol.num_columns), dtype=bool)
-            own = missed if merged is None else protocol.judge(*merged, truth)
+            own = missed if merged is None else self._correct(protocol, position, merged, truth)
             found[name] = {LOCALIZER: own, **(self.baselines[name].correct(view, truth) if self.baselines else {})}
         return found
+
+    def _correct(self, protocol: Protocol, position: int, merged: Merged, truth: Truth) -> np.ndarray:
+        try:
+            return protocol.judge(*merged, truth)
+        except InputError as error:
+            raise InputError(f"{self.split.ids[position]}, protocol {protocol.name!r}: {error}") from error
 
     def _masked(self, position: int, merged: Merged | None) -> tuple[np.ndarray, np.ndarray] | None:
         """Map and mask as Choe et al. 2020 compare them, at 224 x 224; None without a mask."""
