@@ -15,12 +15,13 @@ from wsol.metrics._per_image import PerImage
 
 
 class TopKError(PerImage):
-    r"""Top-k classification errors, percent.
+    """Top-k classification errors, percent.
 
-    .. math:: E_k = 100 \cdot \frac{1}{N} \sum_{i=1}^{N} \left[ \mathrm{rank}_i(y_i) \geq k \right]
+    With the number of classes ahead of the true one as its rank (`wsol.functional.ranks`), over N images::
 
-    where :math:`\mathrm{rank}_i(y_i)` is the number of classes ahead of the true one (`wsol.functional.ranks`). Of each
-    image this rank is kept, 4 bytes.
+        topk_error = 100 / N * #{i : rank_i >= k}
+
+    Of each image this rank is kept, 4 bytes.
 
     Args:
         topk: which errors.

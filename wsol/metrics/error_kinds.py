@@ -14,9 +14,11 @@ from wsol.metrics._per_image import PerImage
 
 
 class ErrorSplit(PerImage):
-    r"""Share of each kind of localization, percent; see `wsol.functional.error_kinds`.
+    """Share of each kind of localization, percent; see `wsol.functional.error_kinds`.
 
-    .. math:: S_t = 100 \cdot \frac{1}{N} \sum_{i=1}^{N} \left[ t_i = t \right]
+    Over N images::
+
+        share(kind) = 100 / N * #{i : kind_i = kind}
 
     Args:
         kwargs: of `torchmetrics.Metric`.

@@ -92,14 +92,15 @@ class _BoxMetric(PerImage):
 
 
 class LocalizationError(_BoxMetric):
-    r"""GT-known, top-1 and top-5 localization error, percent.
+    """GT-known, top-1 and top-5 localization error, percent.
 
-    .. math:: E = 100 \cdot \frac{1}{N} \sum_{i=1}^{N} \left[ \mathrm{IoU}(b_i(t), g_i) < \delta \;\text{or}\;
-        \mathrm{rank}_i \geq k \right]
+    With the box b_i(t) at threshold t from the map of the true class, the true boxes g_i, the overlap d that the
+    protocol asks for, and the rank of the true class (`wsol.functional.ranks`), over N images::
 
-    with the box :math:`b_i(t)` of the map of the true class at threshold :math:`t`, the true box :math:`g_i` that it
-    overlaps best, and the rank of the true class; GT-known leaves the rank out. The protocol says how boxes are made
-    and compared.
+        gt_known_error = 100 / N * #{i : IoU(b_i(t), g_i) < d}
+        topk_error     = 100 / N * #{i : IoU(b_i(t), g_i) < d or rank_i >= k}
+
+    The protocol says how boxes are made and compared, and whether t is fixed or the best one.
 
     Args:
         protocol: how boxes are judged, an object or a name such as ``cam2016``.
@@ -155,13 +156,11 @@ class LocalizationError(_BoxMetric):
 
 
 class MaxBoxAcc(_BoxMetric):
-    r"""MaxBoxAcc, percent: GT-known accuracy at IoU 0.5 and the best threshold (Choe et al., CVPR 2020).
+    """MaxBoxAcc, percent: GT-known accuracy at IoU 0.5 and the best threshold (Choe et al., CVPR 2020).
 
-    .. math:: \mathrm{MaxBoxAcc} = 100 \cdot \max_t \frac{1}{N} \sum_{i=1}^{N} \left[ \mathrm{IoU}(b_i(t), g_i) \geq 0.5
-        \right]
+    With the box b_i(t) of the largest contour at threshold t and the true boxes g_i, over N images::
 
-    with the box :math:`b_i(t)` of the largest contour at threshold :math:`t` and the true box :math:`g_i` that it
-    overlaps best.
+        MaxBoxAcc = 100 / N * max over t of #{i : IoU(b_i(t), g_i) >= 0.5}
 
     Args:
         inclusive: whether x1, y1 of true boxes name the last pixel inside (ILSVRC) or the edge (CUB's x + width).
@@ -185,13 +184,13 @@ class MaxBoxAcc(_BoxMetric):
 
 
 class MaxBoxAccV2(_BoxMetric):
-    r"""MaxBoxAccV2, percent: the mean of the best accuracies at IoU 0.3, 0.5 and 0.7, where any contour counts.
+    """MaxBoxAccV2, percent: the mean of the best accuracies at IoU 0.3, 0.5 and 0.7, where any contour counts.
 
-    .. math:: \mathrm{MaxBoxAccV2} = 100 \cdot \frac{1}{3} \sum_{\delta} \max_t \frac{1}{N} \sum_{i=1}^{N} \left[ \max_c
-        \mathrm{IoU}(b_{ic}(t), g_i) \geq \delta \right]
+    Choe et al., "Evaluation for Weakly Supervised Object Localization: Protocol, Metrics, and Datasets", TPAMI 2022.
+    With the boxes b_ic(t) of all contours c at threshold t and the true boxes g_i, over N images::
 
-    with the boxes :math:`b_{ic}(t)` of all contours at threshold :math:`t`. Choe et al., "Evaluation for Weakly
-    Supervised Object Localization: Protocol, Metrics, and Datasets", TPAMI 2022.
+        accuracy(d) = 100 / N * max over t of #{i : max over c of IoU(b_ic(t), g_i) >= d}
+        MaxBoxAccV2 = (accuracy(0.3) + accuracy(0.5) + accuracy(0.7)) / 3
 
     Args:
         inclusive: whether x1, y1 of true boxes name the last pixel inside (ILSVRC) or the edge (CUB's x + width).

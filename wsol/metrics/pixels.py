@@ -15,11 +15,13 @@ from wsol.metrics._per_image import PerImage
 
 
 class PxAP(PerImage):
-    r"""Pixel-wise average precision (PxAP, Choe et al., CVPR 2020), percent.
+    """Pixel-wise average precision (PxAP, Choe et al., CVPR 2020), percent.
 
-    .. math:: \mathrm{PxAP} = 100 \sum_l \mathrm{precision}(t_l) \, (\mathrm{recall}(t_l) - \mathrm{recall}(t_{l+1}))
+    Over the pixels of all images together (`wsol.functional.pixels`)::
 
-    over the pixels of all images together; see `wsol.functional.pixels`. The histograms of an image are too large to
+        PxAP = 100 * sum over l of precision(t_l) (recall(t_l) - recall(t_(l+1)))
+
+    The histograms of an image are too large to
     keep, so they are summed as they come, and of each image only its position is kept. An image that comes to one
     process again is left out at once. If several processes measure the same image, it can't be taken out any more: all
     processes refuse that at `compute`.
