@@ -42,7 +42,7 @@ FOLDERS = [
 BASES = {
     "backbones": {"base", "rescaled", "weights"},
     "heads": {"base", "branch", "erasing"},
-    "metrics": {"per_image", "box_accuracy", "localization_rows"},
+    "metrics": {"_per_image", "_curves", "_box_accuracy", "_table_rows", "_localization_functions"},
     "callbacks": {"run_logger"},
     "batch_transforms": set(),
     "edits": set(),

@@ -84,7 +84,7 @@ class Protocol:
     interpolation: str
     """How the map is resized to the frame: ``cubic`` or ``linear``."""
     scaling: str
-    """How the map comes to [0, 1]: ``minmax``, or ``max`` (negative values become 0)."""
+    """How the map comes to [0, 1]: ``minmax``, ``max`` (negative values become 0), or ``none``: it must lie there."""
     components: str
     """Which part of the thresholded map is boxed, see `wsol.functional.boxes`; or ``ranked``."""
     predicted_end: str

@@ -194,3 +194,25 @@ def _data_dir(evaluated: Path) -> Path:
     from omegaconf import OmegaConf
 
     return Path(OmegaConf.load(evaluated / "config.yaml").data_dir)
+
+
+def test_maps_can_be_judged_as_they_are(evaluated: Path, npy: Path, tmp_path: Path, capsys) -> None:
+    words = [f"maps={npy}", *DATA, f"data_dir={_data_dir(evaluated)}", "protocol=cam2016", "baselines=false"]
+    words.append("protocol.cam2016.fixed_threshold=0.4")
+    first = sorted(npy.glob("*.npy"))[0]
+    for file in npy.glob("*.npy"):
+        values = np.load(file).astype(np.float64)
+        np.save(file, 0.5 + 0.5 * (values - values.min()) / (values.max() - values.min()))
+    for scaling in ("none", "minmax"):
+        assert score(*words, f"protocol.cam2016.scaling={scaling}", f"out={tmp_path / scaling}") == 0
+        content = results(tmp_path / scaling)
+        assert content["protocols"]["cam2016"]["scaling"] == scaling
+        with (tmp_path / scaling / "per_image.csv").open(newline="") as stream:
+            boxes = {(line["x0"], line["y0"]) for line in csv.DictReader(stream)}
+        assert (boxes == {("0", "0")}) == (scaling == "none")  # all is above 0.4 of the maximum
+    np.save(first, np.load(first) * 300)
+    capsys.readouterr()
+    assert score(*words, "protocol.cam2016.scaling=none", f"out={tmp_path / 'outside'}") == 2
+    said = capsys.readouterr().err
+    assert first.stem in said
+    assert "takes maps in [0, 1]" in " ".join(said.split())

@@ -15,7 +15,7 @@ from wsol.engine.evaluation import LOCALIZER, SplitEvaluation, framed_mask, loca
 from wsol.errors import InputError
 from wsol.functional.geometry import Geometry
 from wsol.functional.maps import merge, place
-from wsol.metrics import BASELINES, Baselines
+from wsol.metrics._baselines import BASELINES, Baselines
 from wsol.protocols import Protocol
 from wsol.types import Picture
 
@@ -59,7 +59,7 @@ def reference_curves(case: Case, views, protocol: Protocol, topk: tuple[int, ...
         if truth is None:
             continue
         score_map, view = merge(case.maps[i], views(size))
-        right = {LOCALIZER: protocol.judge(score_map, view, truth), **blind.hits(view, truth)}
+        right = {LOCALIZER: protocol.judge(score_map, view, truth), **blind.correct(view, truth)}
         for name, bits in right.items():
             found.setdefault(name, []).append((bits, i))
     curves = {}

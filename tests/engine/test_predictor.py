@@ -183,7 +183,7 @@ def test_the_package_is_imported_without_torch() -> None:
 def test_what_the_docs_show_runs(finished_run: Path, photo: Path, tmp_path: Path, monkeypatch, capsys) -> None:
     """The blocks of docs/library.md, one after the other, beside a run folder and photographs."""
     blocks = re.findall(r"```python\n(.*?)```", (DOCS / "library.md").read_text(encoding="utf-8"), flags=re.DOTALL)
-    assert len(blocks) == 3
+    assert len(blocks) == 4
     monkeypatch.chdir(tmp_path)
     shutil.copytree(finished_run, "run")
     Path("photos").mkdir()

@@ -15,6 +15,7 @@ from omegaconf import DictConfig
 from wandb.proto import wandb_internal_pb2
 
 from tests.conftest import SMALL_RUN
+from tests.curves import box_accuracy
 from tests.marked import CLASSES, PROTOCOLS, Case
 from wsol.cli import main
 from wsol.config.compose import compose
@@ -23,7 +24,6 @@ from wsol.engine.charts import OVERLAPS, Overlaps, charts
 from wsol.engine.evaluation import SplitEvaluation
 from wsol.engine.training import run
 from wsol.functional.maps import merge
-from wsol.metrics import box_accuracy
 
 BLOCK = 32768
 LAST_PARTS = (1, 4)
@@ -212,7 +212,7 @@ def test_overlaps_are_those_of_each_protocol_asked_image_by_image(views: int) ->
             protocol.thresholds if len(protocol.thresholds) else None,
             topk=(),
             ious=OVERLAPS,
-            columns=protocol.num_columns,
+            num_thresholds=protocol.num_columns,
             by_class=protocol.average == "class",
             labels=case.labels[positions],
         )

@@ -4,10 +4,13 @@ import numpy as np
 import pytest
 import torch
 
+from tests.curves import box_accuracy
 from wsol.errors import InputError
 from wsol.functional.baselines import centre_gaussian
 from wsol.functional.geometry import Geometry
-from wsol.metrics import BASELINES, Baselines, BoxAccuracy, box_accuracy, localization_rows
+from wsol.metrics._baselines import BASELINES, Baselines
+from wsol.metrics._box_accuracy import BoxAccuracy
+from wsol.metrics._table_rows import localization_rows
 from wsol.protocols import Protocol
 from wsol.protocols import protocol as protocol_of
 from wsol.types import Truth
@@ -51,7 +54,7 @@ def test_curves_equal_plain_means(thresholds):
     assert np.allclose(curves.gt_known, 100 * hits.mean(0))
     for k in (1, 5):
         assert np.allclose(curves.accuracy(f"top{k}"), 100 * (hits * (ranks < k)[:, None, None]).mean(0))
-    twin = box_accuracy(hits, metric.thresholds, ranks)
+    twin = box_accuracy(hits, metric.layout.thresholds, ranks)
     for name in curves.names():
         assert np.array_equal(twin.accuracy(name), curves.accuracy(name))
 
@@ -61,7 +64,7 @@ def test_memory_is_a_few_hundred_bytes_an_image():
     for start in range(0, 1024, 64):
         index = torch.arange(start, start + 64)
         metric.update(np.zeros((64, 1, 1000), bool), index, torch.zeros(64))
-    kept = sum(t.element_size() * t.nelement() for name in ("hits", "ranks", "index") for t in getattr(metric, name))
+    kept = sum(t.element_size() * t.nelement() for name in ("correct", "ranks", "index") for t in getattr(metric, name))
     assert kept / 1024 == 125 + 4 + 8
 
 
@@ -120,7 +123,7 @@ def test_baselines_end_to_end():
     metrics = {name: baselines.metric(name) for name in BASELINES}
     truths = [[0.0, 0, 20, 10], [5.0, 2, 15, 8], [0.0, 0, 4, 4]]
     for position, corners in enumerate(truths):
-        hits = baselines.hits(Geometry.square((20, 10), 16), Truth(np.array([corners]), inclusive=False))
+        hits = baselines.correct(Geometry.square((20, 10), 16), Truth(np.array([corners]), inclusive=False))
         for name, metric in metrics.items():
             metric.update(hits[name][None], [position])
     rows = {
@@ -158,15 +161,15 @@ def test_the_cached_gaussian_is_judged_like_any_map(frame):
         view = Geometry(size, (24, 24), (2, 4), (16, 16))
         truth = Truth(np.array([[3.0, 2.0, 8.0, 9.0]]), inclusive=True)
         expected = protocol.judge(centre_gaussian((16, 16)), view, truth)
-        assert baselines.hits(view, truth)["centre gaussian"].tolist() == expected.tolist()
+        assert baselines.correct(view, truth)["centre gaussian"].tolist() == expected.tolist()
     assert len(baselines._found) == (1 if frame == "input" else 2)
 
 
 def test_the_cache_stays_small(monkeypatch):
-    monkeypatch.setattr("wsol.metrics.baselines._CACHED_SIZES", 2)
+    monkeypatch.setattr("wsol.metrics._baselines._CACHED_SIZES", 2)
     baselines = Baselines(dataclasses.replace(PROTOCOL, frame="image"))
     for width in range(8, 13):
-        baselines.hits(Geometry.square((width, 8), 8), Truth(np.array([[1.0, 1.0, 6.0, 6.0]]), inclusive=True))
+        baselines.correct(Geometry.square((width, 8), 8), Truth(np.array([[1.0, 1.0, 6.0, 6.0]]), inclusive=True))
         assert len(baselines._found) <= 2
 
 
@@ -175,7 +178,7 @@ def test_several_overlaps_have_thresholds_of_their_own():
     protocol = dataclasses.replace(PROTOCOL, iou_thresholds=(0.3, 0.5, 0.7))
     overlaps = rng.random((50, 1, 10))
     hits, ranks = overlaps >= np.array([0.3, 0.5, 0.7])[:, None], rng.integers(0, 3, 50)
-    metric = BoxAccuracy.of(protocol, [1])
+    metric = BoxAccuracy.from_protocol(protocol, [1])
     metric.update(hits, np.arange(50), ranks)
     curves = metric.compute()
     (row,) = localization_rows(protocol, curves, origins=["oracle"])
@@ -189,7 +192,7 @@ def test_several_overlaps_have_thresholds_of_their_own():
     assert [(part["iou"], part["threshold"]) for part in row["by_iou"]] == [
         (iou, round(g / 10, 12)) for iou, g in zip((0.3, 0.5, 0.7), best, strict=True)
     ]
-    assert np.allclose(curves.right("gt_known", best), np.mean([hits[:, i, g] for i, g in enumerate(best)], axis=0))
+    assert np.allclose(curves.correct("gt_known", best), np.mean([hits[:, i, g] for i, g in enumerate(best)], axis=0))
 
 
 def test_the_mean_over_classes():
@@ -205,7 +208,7 @@ def test_guesses_name_class_and_box():
     ranked = protocol_of("cam2016-code")
     hits = np.array([[True, False], [False, True], [False, True], [True, False], [False, True], [True, True]])[:, None]
     ranks = np.array([0, 0, 1, 2, 2, 3])
-    metric = BoxAccuracy.of(ranked, [1, 5])
+    metric = BoxAccuracy.from_protocol(ranked, [1, 5])
     metric.update(hits, np.arange(6), ranks)
     (row,) = localization_rows(ranked, metric.compute())
     assert (row["threshold_origin"], row["threshold"]) == ("fixed", None)

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from wsol.errors import InputError
-from wsol.metrics import LocalizationError, MaxBoxAcc, MaxBoxAccV2, error_split, localization_error, max_box_acc
+from wsol.metrics import LocalizationError, max_box_acc
 
 SIZES = [(60, 40), (33, 57), (224, 224), (50, 50), (41, 29)]
 
@@ -54,32 +54,12 @@ def overlap(a, b) -> float:
 
 def test_max_box_acc_equals_the_reference(images) -> None:
     maps, boxes = images
-    assert max_box_acc(maps, boxes, SIZES) == pytest.approx(slow(maps, boxes, False, [0.5]))
+    assert max_box_acc(maps, boxes, SIZES).item() == pytest.approx(slow(maps, boxes, False, [0.5]))
 
 
 def test_max_box_acc_v2_equals_the_reference(images) -> None:
     maps, boxes = images
-    assert max_box_acc(maps, boxes, SIZES, v2=True) == pytest.approx(slow(maps, boxes, True, [0.3, 0.5, 0.7]))
-
-
-@pytest.mark.parametrize("metric", [MaxBoxAcc, MaxBoxAccV2])
-def test_batches_repeats_and_order_change_nothing(images, metric) -> None:
-    maps, boxes = images
-    whole = metric()
-    whole.update(maps, boxes, SIZES)
-    parts = metric()
-    for some in ([3, 1], [0], [4, 2, 1]):
-        parts.update(
-            [torch.from_numpy(maps[i]) for i in some], [boxes[i] for i in some], [SIZES[i] for i in some], index=some
-        )
-    assert parts.compute() == whole.compute()
-    counted = metric()
-    for i in range(5):
-        counted.update(maps[i : i + 1], boxes[i : i + 1], SIZES[i : i + 1])
-    assert counted.compute() == whole.compute()
-    counted.reset()
-    counted.update(maps[:1], boxes[:1], SIZES[:1])
-    assert counted.curves().images == 1
+    assert max_box_acc(maps, boxes, SIZES, v2=True).item() == pytest.approx(slow(maps, boxes, True, [0.3, 0.5, 0.7]))
 
 
 def test_topk_errors_count_the_class_too(images) -> None:
@@ -118,15 +98,3 @@ def test_fullsup_thresholds_come_from_other_curves(images) -> None:
         test.errors("fullsup")
     with pytest.raises(InputError, match="no threshold of origin 'fixed'"):
         test.errors("fixed")
-
-
-def test_bad_input_is_refused(images) -> None:
-    maps, boxes = images
-    with pytest.raises(InputError, match="got 5, 4 and 5"):
-        max_box_acc(maps, boxes[:4], SIZES)
-    with pytest.raises(InputError, match="needs logits and labels"):
-        localization_error(maps, boxes, SIZES)
-    with pytest.raises(InputError, match="did you mean 'choe2020"):
-        LocalizationError("choe202")
-    with pytest.raises(InputError, match="did you mean 'miss'"):
-        error_split(["mis"])

@@ -19,7 +19,8 @@ from wsol.engine.module import LocalizerModule
 from wsol.functional.geometry import Geometry
 from wsol.functional.maps import merge
 from wsol.loggers.base import Chart, RunLogger
-from wsol.metrics import BoxAccuracy, Curves, chosen
+from wsol.metrics._box_accuracy import BoxAccuracy
+from wsol.metrics._curves import Curves, choose_thresholds
 from wsol.protocols import Protocol
 
 OVERLAPS = tuple(round(0.05 * step, 2) for step in range(1, 20))
@@ -39,7 +40,7 @@ class Overlaps:
     def __init__(self, evaluation: SplitEvaluation) -> None:
         self.split, self._next = evaluation.split, evaluation.writer
         self.protocols = {name: replace(p, iou_thresholds=OVERLAPS) for name, p in evaluation.protocols.items()}
-        self.metrics = {name: BoxAccuracy.of(protocol, topk=()) for name, protocol in self.protocols.items()}
+        self.metrics = {name: BoxAccuracy.from_protocol(protocol, topk=()) for name, protocol in self.protocols.items()}
         self._position = {image_id: position for position, image_id in enumerate(self.split.ids)}
         evaluation.writer = self
 
@@ -127,7 +128,9 @@ def charts(
             continue
         thresholds += _over_thresholds(name, curves)
         fullsup = val.curves.get(name, {}).get(LOCALIZER) if val else None
-        for origin, positions in chosen(protocol, curves, fullsup if fullsup and fullsup.images else None).items():
+        for origin, positions in choose_thresholds(
+            protocol, curves, fullsup if fullsup and fullsup.images else None
+        ).items():
             column = int(positions[curves.ious.index(0.5) if 0.5 in curves.ious else 0])
             at = "" if curves.thresholds is None else f"{curves.thresholds[column]:.3g} "
             overlaps += _over_overlaps(f"{name}, {at}({origin})", over_iou[name], column)

@@ -26,19 +26,14 @@ from wsol.functional.geometry import Geometry
 from wsol.functional.iou import iou
 from wsol.functional.maps import merge, place, to_levels
 from wsol.functional.pixels import average_precision, precision_and_coverage
-from wsol.functional.ranks import check_topk, true_class_ranks
-from wsol.metrics import (
-    BASELINES,
-    Baselines,
-    BoxAccuracy,
-    ClassificationError,
-    Curves,
-    PixelScores,
-    chosen,
-    localization_rows,
-)
+from wsol.functional.ranks import check_topk, errors_of_ranks, true_class_ranks
+from wsol.metrics import PxAP, TopKError
+from wsol.metrics._baselines import BASELINES, Baselines
+from wsol.metrics._box_accuracy import BoxAccuracy
+from wsol.metrics._curves import Curves, choose_thresholds
+from wsol.metrics._table_rows import localization_rows
 from wsol.protocols import Protocol
-from wsol.types import Batch, Picture
+from wsol.types import Batch, Picture, Truth
 
 T = TypeVar("T")
 
@@ -131,15 +126,17 @@ class SplitEvaluation(nn.Module):
         self.baselines = {name: Baselines(protocol) for name, protocol in self.protocols.items()} if baselines else {}
         self.topk = check_topk(topk, num_classes)
         # Left to `compute`: whether and when processes exchange what they have.
-        self.classes = ClassificationError(self.topk)
-        self.boxes = nn.ModuleDict({name: BoxAccuracy.of(p, self.topk) for name, p in self.protocols.items()})
+        self.classes = TopKError(self.topk)
+        self.boxes = nn.ModuleDict(
+            {name: BoxAccuracy.from_protocol(p, self.topk) for name, p in self.protocols.items()}
+        )
         self.blind = nn.ModuleDict(
             {
                 name: nn.ModuleDict({maps: blind.metric(maps) for maps in BASELINES})
                 for name, blind in self.baselines.items()
             }
         )
-        self.pixels = PixelScores() if split.has_masks else None
+        self.pixels = PxAP() if split.has_masks else None
         self._kept: dict[int, _Kept] = {}
         self._wanted = set(np.linspace(0, len(split) - 1, min(pictures, len(split))).astype(int).tolist())
         self._skipped: set[int] = set()
@@ -161,11 +158,10 @@ class SplitEvaluation(nn.Module):
         """
         positions = batch.positions.tolist()
         if self.elsewhere is None:
-            self.classes.update(logits, batch.labels, batch.positions)
             ranks, first = true_class_ranks(logits, batch.labels).cpu().numpy(), logits.argmax(1).cpu().numpy()
         else:
             ranks, first = (values[positions] for values in self.elsewhere)
-            self.classify(positions, ranks)
+        self.classify(positions, ranks)
         views = [self.views((int(w), int(h))) for w, h in batch.sizes.tolist()]
         if self.writer is not None:
             scores = logits.float().cpu().numpy()
@@ -236,16 +232,22 @@ class SplitEvaluation(nn.Module):
         return found
 
     def _judge(self, position: int, merged: Merged | None) -> dict[str, dict[str, np.ndarray]]:
-        """Hits of one image by protocol, then by whose maps: bool (I, G)."""
+        """Whether boxes of one image are correct, by protocol, then by whose maps: bool (I, G)."""
         truth = self.split.truth(position)
         assert truth is not None
         view = Geometry.whole(self.split.size(position)) if merged is None else merged[1]
         found = {}
         for name, protocol in self.protocols.items():
             missed = np.zeros((len(protocol.iou_thresholds), protocol.num_columns), dtype=bool)
-            own = missed if merged is None else protocol.judge(*merged, truth)
-            found[name] = {LOCALIZER: own, **(self.baselines[name].hits(view, truth) if self.baselines else {})}
+            own = missed if merged is None else self._correct(protocol, position, merged, truth)
+            found[name] = {LOCALIZER: own, **(self.baselines[name].correct(view, truth) if self.baselines else {})}
         return found
+
+    def _correct(self, protocol: Protocol, position: int, merged: Merged, truth: Truth) -> np.ndarray:
+        try:
+            return protocol.judge(*merged, truth)
+        except InputError as error:
+            raise InputError(f"{self.split.ids[position]}, protocol {protocol.name!r}: {error}") from error
 
     def _masked(self, position: int, merged: Merged | None) -> tuple[np.ndarray, np.ndarray] | None:
         """Map and mask as Choe et al. 2020 compare them, at 224 x 224; None without a mask."""
@@ -279,11 +281,10 @@ class SplitEvaluation(nn.Module):
         for name, metrics in self.blind.items():
             assert isinstance(metrics, nn.ModuleDict)
             curves[name] |= {maps: self._metric(metrics, maps).compute() for maps in metrics}
-        pixels = _of_pixels(self.pixels.compute()) if self.pixels is not None else {}
+        pixels = _of_pixels(self.pixels.counts()) if self.pixels is not None else {}
         not_finite = sorted(self.split.ids[position] for position in gathered(self._not_finite))
-        classification = self.classes.compute() if self.topk else {}
-        with self.classes.sync_context():
-            rows = self.classes.rows()
+        rows = self.classes.gathered_rows()
+        classification = errors_of_ranks(rows["ranks"], self.topk)
         return Measured(classification, curves, pixels, not_finite, (rows["index"], rows["ranks"]))
 
     def scalars(self) -> dict[str, float]:
@@ -320,7 +321,7 @@ class SplitEvaluation(nn.Module):
             return []
         name, protocol = next(iter(self.protocols.items()))
         curves = measured.curves[name][LOCALIZER]
-        (positions,) = chosen(protocol, curves, origins=self._origins(name)[:1]).values()
+        (positions,) = choose_thresholds(protocol, curves, origins=self._origins(name)[:1]).values()
         at = None if curves.thresholds is None else float(curves.thresholds[positions[0]])
         found = (self._picture(position, kept, protocol, at) for position, kept in sorted(self._kept.items()))
         return [picture for picture in found if picture is not None]

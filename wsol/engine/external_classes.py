@@ -23,7 +23,7 @@ from wsol.engine.module import LocalizerModule
 from wsol.errors import InputError
 from wsol.functional.ranks import true_class_ranks
 from wsol.interop.predictions import NOT_RANKED, ranks_of, read_predictions
-from wsol.metrics.per_image import PerImage
+from wsol.metrics._per_image import PerImage
 from wsol.models.localizer import Localizer
 from wsol.runs import checkpoints
 from wsol.types import Batch

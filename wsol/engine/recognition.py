@@ -19,7 +19,7 @@ from wsol.data.transforms import EvalTransform
 from wsol.errors import unknown
 from wsol.functional.geometry import Geometry
 from wsol.functional.maps import merge, place
-from wsol.metrics import ClassificationError
+from wsol.metrics import TopKError
 from wsol.protocols import protocol
 from wsol.types import Batch, Preprocessing
 
@@ -53,7 +53,7 @@ class Recognition(nn.Module):
             raise unknown("recognize", how, WAYS)
         self.how, self.split, self.transform = how, split, transform
         self.fill = np.array(preprocessing.mean) * 255
-        self.errors = ClassificationError(topk)
+        self.errors = TopKError(topk)
         self._protocol = protocol("cam2016")
         self._pool = ThreadPoolExecutor(os.cpu_count())
 
@@ -85,7 +85,7 @@ class Recognition(nn.Module):
 
     def compute(self, before: dict[str, float]) -> dict[str, object]:
         """The errors of the second look and what it gained over the first one, ``before``; percent."""
-        errors = self.errors.compute()
+        errors = {name: float(error) for name, error in self.errors.compute().items()}
         return {"how": self.how, **errors, "gain": {name: before[name] - error for name, error in errors.items()}}
 
 

@@ -20,15 +20,15 @@ from wsol.engine.evaluation import LOCALIZER, Measured, Merged, SplitEvaluation
 from wsol.errors import InputError
 from wsol.files import atomic_file
 from wsol.functional.bootstrap import paired_difference
-from wsol.functional.error_kinds import error_kind
+from wsol.functional.error_kinds import error_kind, kind_codes, kind_shares
 from wsol.functional.geometry import Geometry
 from wsol.functional.iou import iou
 from wsol.functional.maps import merge
 from wsol.interop.map_store import MapWriter
 from wsol.interop.maps import Maps
 from wsol.interop.predictions import PredictionWriter
-from wsol.metrics import chosen, error_split
-from wsol.metrics.localization_rows import DRAWS
+from wsol.metrics._curves import choose_thresholds
+from wsol.metrics._table_rows import DRAWS
 from wsol.protocols import Protocol
 
 CHUNK = 512
@@ -196,7 +196,7 @@ def write_looked(file: Path, rows: Iterable[Looked]) -> dict[str, dict[str, dict
             kinds.setdefault((row.protocol, row.threshold_origin), []).append(row.kind)
     shares: dict[str, dict[str, dict[str, float]]] = {}
     for (name, origin), found in kinds.items():
-        shares.setdefault(name, {})[origin] = error_split(found)
+        shares.setdefault(name, {})[origin] = kind_shares(kind_codes(found))
     return shares
 
 
@@ -222,7 +222,7 @@ def differences(
             if origin not in there:
                 continue
             for key in (key for key in a.names() if key in b.names()):
-                wrong = [100.0 * (1.0 - c.right(key, at)) for c, at in ((a, positions), (b, there[origin]))]
+                wrong = [100.0 * (1.0 - c.correct(key, at)) for c, at in ((a, positions), (b, there[origin]))]
                 found = paired_difference(wrong[0], wrong[1], a.labels, draws=DRAWS)
                 rows.append(
                     {
@@ -261,9 +261,9 @@ def _chunks(split: Split, maps: Maps) -> Iterator[tuple[list[int], list[Merged |
 
 
 def _positions(protocol: Protocol, measured: Measured, fullsup: Measured | None) -> dict[str, np.ndarray]:
-    """Positions of the reported thresholds by origin, see `wsol.metrics.chosen`."""
+    """Positions of the reported thresholds by origin, see `choose_thresholds`."""
     val = fullsup.curves.get(protocol.name, {}).get(LOCALIZER) if fullsup else None
-    return chosen(protocol, measured.curves[protocol.name][LOCALIZER], val if val and val.images else None)
+    return choose_thresholds(protocol, measured.curves[protocol.name][LOCALIZER], val if val and val.images else None)
 
 
 def _column(measured: Measured, name: str) -> int:

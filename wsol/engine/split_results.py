@@ -18,7 +18,7 @@ from wsol.engine import image_results, picture_sheet
 from wsol.engine.evaluation import LOCALIZER, Measured, SplitEvaluation, localization_table
 from wsol.engine.module import LocalizerModule
 from wsol.engine.recognition import Recognition
-from wsol.metrics import chosen
+from wsol.metrics._curves import choose_thresholds
 from wsol.types import Picture
 
 PICTURES = 16
@@ -126,7 +126,7 @@ def keep_verdicts(folder: Path, measured: Mapping[str, Measured], evaluations: M
             arrays[f"{split}/{name}"] = np.array([len(curves.ious), curves.labels is not None], np.uint8)
             for origin, columns in at.items():
                 for error in curves.names():
-                    right = np.rint(curves.right(error, columns) * len(curves.ious))
+                    right = np.rint(curves.correct(error, columns) * len(curves.ious))
                     packed = image_results.pack(right, curves.positions, images, np.uint8)
                     arrays[f"{split}/{name}/{origin}/{error}_error"] = packed
     if arrays:
@@ -141,7 +141,7 @@ def _thresholds(
     for name, protocol in evaluation.protocols.items():
         fullsup = val.curves.get(name, {}).get(LOCALIZER) if val else None
         curves = measured.curves[name][LOCALIZER]
-        found[name] = chosen(protocol, curves, fullsup if fullsup and fullsup.images else None)
+        found[name] = choose_thresholds(protocol, curves, fullsup if fullsup and fullsup.images else None)
     return found
 
 

@@ -10,7 +10,14 @@ while shares are exact areas in the image frame.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import numpy as np
+import torch
+from torch import Tensor
+
+from wsol.errors import InputError, unknown
+from wsol.functional.metric_inputs import to_result
 
 RIGHT, WRONG_CLASS, PART, TOO_LARGE, SEVERAL, MISS = KINDS = (
     "right",
@@ -71,6 +78,45 @@ def error_kind(box: np.ndarray, true_boxes: np.ndarray, *, box_right: bool, clas
     if _share(shared, own)[best] > PART_INSIDE:
         return PART
     return TOO_LARGE if covered[best] >= TOO_LARGE_COVERED else MISS
+
+
+def kind_codes(kinds: Iterable[str]) -> np.ndarray:
+    """The positions in `KINDS` of N kinds: uint8 (N,).
+
+    Raises:
+        InputError: a word that is no kind, or no list of words.
+    """
+    if isinstance(kinds, str) or not isinstance(kinds, Iterable):
+        raise InputError(f"kinds: expected a list of kinds of localization, got {kinds!r}")
+    words = list(kinds)
+    for word in words:
+        if word not in KINDS:
+            raise unknown("kind of localization", str(word), KINDS)
+    return np.array([KINDS.index(word) for word in words], dtype=np.uint8)
+
+
+def kind_shares(codes: np.ndarray) -> dict[str, float]:
+    """Percent by kind, from positions in `KINDS`, uint8 (N,); NaN where N is 0."""
+    return {kind: 100.0 * float(np.mean(codes == i)) if len(codes) else np.nan for i, kind in enumerate(KINDS)}
+
+
+def error_split(kinds: Iterable[str]) -> dict[str, Tensor]:
+    """The share of each kind in a set; the function behind `wsol.metrics.ErrorSplit`.
+
+    Args:
+        kinds: N of `KINDS`.
+
+    Returns:
+        0-d float64 by kind, percent; NaN where N is 0.
+
+    Raises:
+        InputError: a word that is no kind.
+
+    Example:
+        >>> round(error_split(["right", "right", "miss"])["miss"].item(), 2)
+        33.33
+    """
+    return {kind: to_result(share, torch.device("cpu")) for kind, share in kind_shares(kind_codes(kinds)).items()}
 
 
 def _area(low: np.ndarray, high: np.ndarray) -> np.ndarray:

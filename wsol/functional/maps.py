@@ -3,7 +3,8 @@
 A class map (h, w) covers the whole input frame of its view. What is done to it is the protocol's choice, in this order:
 
 1. resize to the frame's size (the reference code of Choe et al. 2020 resizes first and scales afterwards, in float64);
-2. scale to [0, 1], by ``minmax``: ``(m - min) / (max - min)``, or by ``max``: ``max(m, 0) / max``;
+2. scale to [0, 1], by ``minmax``: ``(m - min) / (max - min)``; by ``max``: ``max(m, 0) / max``; or, for maps that lie
+   in [0, 1] already, not at all (``none``);
 3. cut into 256 grey levels.
 
 All arithmetic is float64, so that levels agree with the reference code to the last bit.
@@ -21,7 +22,7 @@ from wsol.errors import InputError, unknown
 from wsol.functional.geometry import Geometry
 
 INTERPOLATIONS = {"cubic": cv2.INTER_CUBIC, "linear": cv2.INTER_LINEAR}
-SCALINGS = ("minmax", "max")
+SCALINGS = ("minmax", "max", "none")
 
 
 def normalize(score_map: np.ndarray, scaling: str = "minmax") -> np.ndarray:
@@ -29,14 +30,15 @@ def normalize(score_map: np.ndarray, scaling: str = "minmax") -> np.ndarray:
 
     Args:
         score_map: real (H, W).
-        scaling: ``minmax``, or ``max`` (negative values become 0, then division by the maximum).
+        scaling: ``minmax``; ``max`` (negative values become 0, then division by the maximum); or ``none`` (the map
+            must lie in [0, 1] and stays as it is).
 
     Returns:
-        float64 (H, W) whose maximum is 1; or all zeros where there is nothing to tell apart: a value that is not
-        finite, a constant map under ``minmax``, a map without positive values under ``max``.
+        float64 (H, W). Its maximum is 1 unless ``scaling`` is ``none``. It is all zeros where there is nothing to tell
+        apart: a value that is not finite, a constant map under ``minmax``, a map without positive values under ``max``.
 
     Raises:
-        InputError: unknown scaling, or a map without pixels.
+        InputError: unknown scaling, a map without pixels, or values outside [0, 1] under ``none``.
 
     Example:
         >>> normalize(np.array([[-1.0, 0.0, 3.0]])).tolist()
@@ -48,6 +50,13 @@ def normalize(score_map: np.ndarray, scaling: str = "minmax") -> np.ndarray:
         raise unknown("scaling", scaling, SCALINGS)
     values = _as_map(score_map)
     least, greatest = values.min(), values.max()
+    if scaling == "none" and np.isfinite([least, greatest]).all():
+        if least < 0 or greatest > 1:
+            raise InputError(
+                f"scaling 'none' takes maps in [0, 1], got {least:.4g} to {greatest:.4g}; scale the maps, or set "
+                "scaling to minmax or max"
+            )
+        return values.copy()
     low = least if scaling == "minmax" else 0.0
     with np.errstate(over="ignore", invalid="ignore"):
         peak = greatest - low
@@ -138,8 +147,10 @@ def place(
     A view may show a part of the frame only (a crop, judged in the whole image). Scaling then looks at what was seen of
     the frame; pixels outside, of which nothing is known, get 0, the lowest score there is.
 
-    Scaling comes after resizing, so ``minmax`` of a map that is constant but not 0 may blow up the rounding errors of a
-    cubic resize instead of giving zeros. The reference code does the same.
+    Under ``scaling="none"`` the map must lie in [0, 1]; what a cubic resize overshoots is cut off.
+
+    Otherwise scaling comes after resizing, so ``minmax`` of a map that is constant but not 0 may blow up the rounding
+    errors of a cubic resize instead of giving zeros. The reference code does the same.
 
     Args:
         score_map: real (h, w) over the whole input frame of its view.
@@ -161,6 +172,7 @@ def place(
     ahead = score_map[:, ::-1] if view.mirrored else score_map
     part = window(view, frame)
     size = part[2] - part[0], part[3] - part[1]
+    scale_first = scale_first or scaling == "none"
     if scale_first:
         seen = resize(normalize(ahead, scaling), size, interpolation).clip(0, 1)
     else:

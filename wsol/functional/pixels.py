@@ -11,10 +11,15 @@ Choe et al., "Evaluating Weakly Supervised Object Localization Methods Right", C
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
+import torch
+from torch import Tensor
 
 from wsol.errors import InputError
 from wsol.functional.box_engine.compiled import compiled, plain
+from wsol.functional.metric_inputs import check_count, check_maps, on_host, to_result
 
 BACKGROUND, OBJECT, IGNORE = 0, 1, 255
 """Values of a mask."""
@@ -105,6 +110,44 @@ def average_precision(histograms: np.ndarray) -> float:
     precision = above[1][some] / pixels[some]
     gained = np.diff(above[1] / above[1, -1], prepend=0.0)[some]
     return float((precision * gained).sum() * 100)
+
+
+def check_masks(score_maps: Any, masks: Any) -> tuple[list[np.ndarray], list[np.ndarray]]:
+    """Check maps and masks, without a look at their values: N arrays (H, W) of each; see `pxap`."""
+    maps = check_maps(score_maps)
+    expected = "expected N masks uint8 (H, W), 0 background, 1 object, 255 ignore"
+    if not isinstance(masks, np.ndarray | list | tuple) or (isinstance(masks, np.ndarray) and masks.ndim != 3):
+        raise InputError(f"masks: {expected}, got {getattr(masks, 'shape', type(masks).__name__)}")
+    check_count("masks", len(masks), len(maps))
+    for i, mask in enumerate(masks):
+        if not isinstance(mask, np.ndarray):
+            raise InputError(f"masks[{i}]: {expected}, got {type(mask).__name__}")
+    return maps, list(masks)
+
+
+def pxap(score_maps: Any, masks: Any, num_thresholds: int = 1000) -> Tensor:
+    """PxAP of a set; the function behind `wsol.metrics.PxAP`.
+
+    Args:
+        score_maps: N of real (H, W) in [0, 1], tensors or arrays.
+        masks: N of uint8 (H, W), 0 background, 1 object, 255 ignore, each of its map's shape.
+        num_thresholds: thresholds are ``0, 1 / num_thresholds, ...``.
+
+    Returns:
+        0-d float64, percent in [0, 100].
+
+    Raises:
+        InputError: see `score_histograms` and `average_precision`; or the numbers of maps and masks differ.
+
+    Example:
+        >>> pxap([np.array([[0.9, 0.4, 0.2]])], [np.array([[1, 0, 255]], np.uint8)]).item()
+        100.0
+    """
+    pairs = zip(*check_masks(*on_host(score_maps, masks)), strict=True)
+    total = np.zeros((2, num_thresholds + 1), dtype=np.int64)
+    for score_map, mask in pairs:
+        total += score_histograms(score_map, mask, num_thresholds)
+    return to_result(average_precision(total), torch.device("cpu"))
 
 
 def precision_and_coverage(histograms: np.ndarray, threshold: float) -> tuple[float, float]:

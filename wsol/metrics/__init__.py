@@ -1,39 +1,40 @@
-"""Metrics as torchmetrics classes, one file each, with plain functions beside them; usable in anybody's loop."""
+"""Metrics as torchmetrics classes, usable in anybody's loop, each with a plain function for a whole set beside it.
 
-from wsol.metrics.baselines import BASELINES, Baselines
-from wsol.metrics.box_accuracy import BoxAccuracy, Curves, box_accuracy
-from wsol.metrics.classification import ClassificationError, classification_error
-from wsol.metrics.error_split import ErrorSplit, error_split
-from wsol.metrics.localization_error import (
-    LocalizationError,
-    MaxBoxAcc,
-    MaxBoxAccV2,
-    localization_error,
-    max_box_acc,
-)
-from wsol.metrics.localization_rows import chosen, localization_rows
-from wsol.metrics.per_image import PerImage
-from wsol.metrics.pxap import PixelScores, PxAP, pxap
+=====================  ===========================  ===============================================================
+class                  function                     result
+=====================  ===========================  ===============================================================
+`LocalizationError`    `localization_error`         GT-known and top-k localization errors under any protocol
+`MaxBoxAcc`            `max_box_acc`                GT-known accuracy at the best threshold
+`MaxBoxAccV2`          `max_box_acc` (``v2=True``)  the same, mean over IoU 0.3, 0.5 and 0.7
+`PxAP`                 `pxap`                       pixel-wise average precision against masks
+`TopKError`            `topk_error`                 classification errors
+`ErrorSplit`           `error_split`                what is wrong with wrong boxes
+=====================  ===========================  ===============================================================
+
+``update(predictions, truth, ..., index=None)`` takes a batch, ``metric(...)`` also returns the value of this batch, and
+``compute()`` returns 0-d tensors in percent. Images are kept one by one: with ``index``, an image that comes twice
+counts once. Any number of processes and any size of batches give the same digits.
+"""
+
+from wsol.functional.error_kinds import error_split
+from wsol.functional.pixels import pxap
+from wsol.functional.ranks import topk_error
+from wsol.metrics._localization_functions import localization_error, max_box_acc
+from wsol.metrics.classification import TopKError
+from wsol.metrics.error_kinds import ErrorSplit
+from wsol.metrics.localization import LocalizationError, MaxBoxAcc, MaxBoxAccV2
+from wsol.metrics.pixels import PxAP
 
 __all__ = [
-    "BASELINES",
-    "Baselines",
-    "BoxAccuracy",
-    "ClassificationError",
-    "Curves",
     "ErrorSplit",
     "LocalizationError",
     "MaxBoxAcc",
     "MaxBoxAccV2",
-    "PerImage",
-    "PixelScores",
     "PxAP",
-    "box_accuracy",
-    "chosen",
-    "classification_error",
+    "TopKError",
     "error_split",
     "localization_error",
-    "localization_rows",
     "max_box_acc",
     "pxap",
+    "topk_error",
 ]

@@ -9,31 +9,19 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from wsol.functional.ranks import check_topk, true_class_ranks
-from wsol.metrics.per_image import PerImage
+from wsol.functional.metric_inputs import Values, check_index, on_host, to_result
+from wsol.functional.ranks import check_ranks, check_topk, errors_of_ranks, ranks_or_invalid
+from wsol.metrics._per_image import PerImage
 
 
-def classification_error(logits: Tensor, labels: Tensor, topk: Iterable[int] = (1, 5)) -> dict[str, float]:
-    """The errors of one batch or of a whole set; the functional twin of `ClassificationError`.
+class TopKError(PerImage):
+    """Top-k classification errors, percent.
 
-    Args:
-        logits: float (N, K).
-        labels: int64 (N,).
-        topk: which errors.
+    With the number of classes ahead of the true one as its rank (`wsol.functional.ranks`), over N images::
 
-    Returns:
-        ``top1_error`` and so on, percent.
+        topk_error = 100 / N * #{i : rank_i >= k}
 
-    Example:
-        >>> classification_error(torch.tensor([[0.1, 0.7, 0.2], [0.6, 0.4, 0.0]]), torch.tensor([2, 0]), (1, 2))
-        {'top1_error': 50.0, 'top2_error': 0.0}
-    """
-    numbers = check_topk(topk, logits.shape[1])
-    return _errors(true_class_ranks(logits, labels).cpu().numpy(), numbers)
-
-
-class ClassificationError(PerImage):
-    """Top-k classification errors of a split, percent. Of an image the rank of its true class is kept, 4 bytes.
+    Of each image this rank is kept, 4 bytes.
 
     Args:
         topk: which errors.
@@ -43,15 +31,14 @@ class ClassificationError(PerImage):
         InputError: see `wsol.functional.ranks.check_topk`; top-k of fewer than k classes is found at the first update.
 
     Example:
-        >>> metric = ClassificationError(topk=(1, 2))
+        >>> metric = TopKError(topk=(1, 2))
         >>> scores = torch.tensor([[0.1, 0.7, 0.2], [0.6, 0.4, 0.0]])
-        >>> metric.update(scores, torch.tensor([2, 0]), index=torch.tensor([0, 1]))
-        >>> metric.update(scores[:1], torch.tensor([2]), index=torch.tensor([0]))  # again: counts once
-        >>> metric.compute()
+        >>> metric.update(scores, torch.tensor([2, 0]), index=[0, 1])
+        >>> metric.update(scores[:1], [2], index=[0])  # the same image again: it counts once
+        >>> {name: error.item() for name, error in metric.compute().items()}
         {'top1_error': 50.0, 'top2_error': 0.0}
     """
 
-    is_differentiable = False
     higher_is_better = False
 
     def __init__(self, topk: Iterable[int] = (1, 5), **kwargs: Any) -> None:
@@ -59,16 +46,25 @@ class ClassificationError(PerImage):
         self.topk = check_topk(topk)
         self.add_rows("ranks", None, torch.int32)
 
-    def update(self, logits: Tensor, labels: Tensor, index: Tensor) -> None:
-        """Take a batch: logits float (N, K), labels int64 (N,), positions in the split int64 (N,)."""
+    def update(self, logits: Tensor | np.ndarray, labels: Values, index: Values | None = None) -> None:
+        """Take a batch.
+
+        Args:
+            logits: real (N, K) class scores, any monotone scale; a row with NaN predicts nothing.
+            labels: integer (N,) true classes in 0..K-1: a tensor on any device, an array or a list.
+            index: integer (N,) position of each image in its split, at least 0, so that an image that comes twice
+                counts once; None if every image comes once.
+
+        Raises:
+            InputError: other shapes, types or values, or a top-k of fewer than k classes.
+        """
+        found = ranks_or_invalid(logits, labels)
         check_topk(self.topk, logits.shape[1])
-        self.append(index, ranks=true_class_ranks(logits, labels))
+        ranks, positions = on_host(found, index)
+        check_ranks(ranks, logits.shape[1])
+        self.append(check_index(positions, len(ranks)), ranks=ranks)
 
-    def compute(self) -> dict[str, float]:
-        """``top1_error`` and so on, percent; NaN before any image came."""
-        return _errors(self.rows()["ranks"], self.topk)
-
-
-def _errors(ranks: np.ndarray, topk: tuple[int, ...]) -> dict[str, float]:
-    images = len(ranks)
-    return {f"top{k}_error": 100.0 * int((ranks >= k).sum()) / images if images else float("nan") for k in topk}
+    def compute(self) -> dict[str, Tensor]:
+        """``top1_error`` and so on, 0-d float64 in [0, 100] on the metric's device; NaN before any image came."""
+        found = errors_of_ranks(self.rows()["ranks"], self.topk)
+        return {name: to_result(error, self.device) for name, error in found.items()}

@@ -12,7 +12,8 @@ import numpy as np
 from wsol.data.source import Split
 from wsol.functional.maps import merge
 from wsol.interop.maps import Maps
-from wsol.metrics import BoxAccuracy, Curves
+from wsol.metrics._box_accuracy import BoxAccuracy
+from wsol.metrics._curves import Curves
 from wsol.protocols import MAX_LEVELS, RANKED, Protocol
 from wsol.report.pictures import small_map
 from wsol.report.steps import Steps, steps
@@ -94,7 +95,7 @@ class Accuracy:
         left_out = split.blacklist if protocol.blacklist and split.blacklist is not None else np.zeros_like(marked)
         self.counts = marked & ~left_out
         """bool (N,) which images the protocol judges, a map given."""
-        self._metric = BoxAccuracy.of(protocol, () if ranks is None else (1,))
+        self._metric = BoxAccuracy.from_protocol(protocol, () if ranks is None else (1,))
 
     def add(self, positions: Sequence[int], judged: Sequence[Judged | None]) -> None:
         """Take some images; one without a map is not judged."""

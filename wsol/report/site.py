@@ -31,7 +31,7 @@ from wsol.data.source import Split
 from wsol.errors import InputError
 from wsol.interop.maps import Maps
 from wsol.interop.predictions import NOT_RANKED
-from wsol.metrics import Curves
+from wsol.metrics._curves import Curves
 from wsol.protocols import Protocol
 from wsol.report.confusion import confusion
 from wsol.report.judging import Accuracy, Judged, at_all_thresholds, judge

@@ -9,7 +9,7 @@ import numpy as np
 from wsol.functional.baselines import FRACTIONS, centre_boxes, centre_gaussian, whole_image
 from wsol.functional.geometry import Geometry
 from wsol.functional.maps import window
-from wsol.metrics.box_accuracy import BoxAccuracy
+from wsol.metrics._box_accuracy import BoxAccuracy
 from wsol.protocols import Found, Protocol
 from wsol.types import Truth
 
@@ -26,8 +26,8 @@ class Baselines:
       fixed threshold both origins are given.
     * ``centre gaussian``: a score map, judged like any other.
 
-    ``thresholds`` and ``origins`` hold by baseline what `wsol.metrics.BoxAccuracy` and `wsol.metrics.localization_rows`
-    are to be given for it; `metric` builds the former.
+    ``thresholds`` and ``origins`` hold by baseline what `BoxAccuracy` and `localization_rows` are to be given for it;
+    `metric` builds the former.
 
     Args:
         protocol: how boxes are judged.
@@ -36,8 +36,8 @@ class Baselines:
         >>> from wsol.protocols import protocol
         >>> baselines = Baselines(protocol("cam2016"))
         >>> truth = Truth(np.array([[0.0, 0.0, 8.0, 5.0]]), inclusive=False)
-        >>> hits = baselines.hits(Geometry.square((8, 8), 8), truth)
-        >>> {name: (h.shape, bool(h[0, -1])) for name, h in hits.items()}
+        >>> correct = baselines.correct(Geometry.square((8, 8), 8), truth)
+        >>> {name: (h.shape, bool(h[0, -1])) for name, h in correct.items()}
         {'whole image': ((1, 1), True), 'centre box': ((1, 100), True), 'centre gaussian': ((1, 1), True)}
     """
 
@@ -57,14 +57,14 @@ class Baselines:
         self._found: dict[Hashable, Found] = {}
 
     def metric(self, name: str) -> BoxAccuracy:
-        """The metric that takes the hits of one baseline; it has no class scores, so no top-k."""
-        columns = self.protocol.num_columns if name == "centre gaussian" else 1
+        """The metric that takes what `correct` finds of one baseline; it has no class scores, so no top-k."""
+        num_thresholds = self.protocol.num_columns if name == "centre gaussian" else 1
         by_class = self.protocol.average == "class"
         ious = self.protocol.iou_thresholds
-        return BoxAccuracy(self.thresholds[name], (), ious=ious, columns=columns, by_class=by_class)
+        return BoxAccuracy(self.thresholds[name], (), ious=ious, num_thresholds=num_thresholds, by_class=by_class)
 
-    def hits(self, view: Geometry, truth: Truth) -> dict[str, np.ndarray]:
-        """Whether each baseline is right on an image: bool (I, G) by name, G of its ``thresholds``.
+    def correct(self, view: Geometry, truth: Truth) -> dict[str, np.ndarray]:
+        """Whether each baseline is correct on an image: bool (I, G) by name, G of its ``thresholds``.
 
         Args:
             view: of the image.

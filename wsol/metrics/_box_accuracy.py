@@ -1,0 +1,185 @@
+"""What is kept of each image for box accuracy, and the metric that the engine feeds with judged boxes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from wsol.errors import InputError
+from wsol.functional.ranks import check_topk
+from wsol.metrics._curves import Curves, Guesses
+from wsol.metrics._per_image import PerImage
+from wsol.protocols import Protocol
+
+
+@dataclass(frozen=True)
+class BoxRows:
+    """The rows of one image: a bit for each overlap and threshold, and the rank and label where they are needed."""
+
+    thresholds: np.ndarray | None
+    """float64 (G,); None for predictions without threshold."""
+    ious: tuple[float, ...]
+    """I overlaps."""
+    num_thresholds: int
+    """G."""
+    topk: tuple[int, ...] = ()
+    guesses: tuple[Guesses, ...] = ()
+    """For each of ``topk``, see `Protocol.top_guesses`."""
+    by_class: bool = False
+    """Whether accuracy is the mean over classes."""
+    name: str = "correct"
+    """Name of the state of bits."""
+
+    @classmethod
+    def from_protocol(cls, protocol: Protocol, topk: Iterable[int] = (1, 5), name: str = "correct") -> BoxRows:
+        """The rows for what `Protocol.judge` returns."""
+        topk, thresholds = check_topk(topk), protocol.thresholds
+        return cls(
+            thresholds if len(thresholds) else None,
+            protocol.iou_thresholds,
+            protocol.num_columns,
+            topk,
+            tuple(protocol.top_guesses(k) for k in topk),
+            protocol.average == "class",
+            name,
+        )
+
+    def declare(self, metric: PerImage) -> None:
+        """Declare the rows of a metric."""
+        metric.add_rows(self.name, (len(self.ious) * self.num_thresholds + 7) // 8, torch.uint8)
+        if self.topk:
+            metric.add_rows("ranks", None, torch.int32)
+        if self.by_class:
+            metric.add_rows("labels", None, torch.int32)
+
+    def encode(self, correct: np.ndarray, ranks: Any = None, labels: Any = None) -> dict[str, Any]:
+        """Make the rows of N images.
+
+        Args:
+            correct: bool (N, I, G), see `Protocol.judge`.
+            ranks: integer (N,) rank of each true class; not used if ``topk`` is empty.
+            labels: integer (N,) true classes; not used unless ``by_class``.
+
+        Raises:
+            InputError: another shape, or what is needed is missing.
+        """
+        expected = (len(self.ious), self.num_thresholds)
+        if correct.ndim != 3 or correct.shape[1:] != expected:
+            raise InputError(f"expected correct of shape (N, {expected[0]}, {expected[1]}), got {correct.shape}")
+        bits = correct.reshape(len(correct), expected[0] * expected[1])
+        rows: dict[str, Any] = {self.name: np.packbits(bits, axis=1)}
+        if self.topk:
+            rows["ranks"] = _needed(ranks, f"topk={list(self.topk)} needs ranks; pass them or set topk=[]")
+        if self.by_class:
+            rows["labels"] = _needed(labels, "the mean over classes needs labels; pass them")
+        return rows
+
+    def curves(self, rows: dict[str, Any], positions: np.ndarray) -> Curves:
+        """The curves over images whose rows are given; ``positions`` int64 (N,)."""
+        bits, ranks, labels = rows[self.name], rows.get("ranks"), rows.get("labels")
+        return Curves(
+            self.thresholds,
+            self.ious,
+            positions,
+            bits,
+            self.num_thresholds,
+            None if ranks is None else np.asarray(ranks),
+            None if labels is None else np.asarray(labels),
+            self.topk,
+            self.guesses,
+        )
+
+
+class BoxAccuracy(PerImage):
+    """Box accuracy of a split at every threshold. An image takes I G / 8 + 12 bytes.
+
+    Args:
+        thresholds: float64 (G,) of the last axis of ``correct``, such as `Protocol.thresholds`; None for predictions
+            without threshold.
+        topk: which top-k accuracies besides GT-known; with none, no ranks are needed.
+        ious: the overlaps of the second axis of ``correct``.
+        num_thresholds: G where ``thresholds`` is None.
+        guesses: for each of ``topk``, see `Protocol.top_guesses`; None for the first k classes, one box each.
+        by_class: whether accuracy is the mean over classes; needs labels.
+        kwargs: of `torchmetrics.Metric`.
+
+    Example:
+        >>> metric = BoxAccuracy(np.array([0.1, 0.2]), topk=[1])
+        >>> metric.update(np.array([[[True, False]]]), index=[7], ranks=[0])
+        >>> metric.update(np.array([[[True, True]]]), index=[2], ranks=[3])
+        >>> metric.compute().gt_known.tolist(), metric.compute().accuracy("top1").tolist()
+        ([[100.0, 50.0]], [[50.0, 0.0]])
+    """
+
+    higher_is_better = True
+
+    def __init__(
+        self,
+        thresholds: np.ndarray | None,
+        topk: Iterable[int] = (1, 5),
+        *,
+        ious: Sequence[float] = (0.5,),
+        num_thresholds: int = 1,
+        guesses: Sequence[Guesses] | None = None,
+        by_class: bool = False,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        topk = check_topk(topk)
+        self.layout = BoxRows(
+            thresholds,
+            tuple(float(iou) for iou in ious),
+            num_thresholds if thresholds is None else len(thresholds),
+            topk,
+            tuple(guesses or (tuple((rank, 0) for rank in range(k)) for k in topk)),
+            by_class,
+        )
+        self.layout.declare(self)
+
+    @classmethod
+    def from_protocol(cls, protocol: Protocol, topk: Iterable[int] = (1, 5), **kwargs: Any) -> BoxAccuracy:
+        """The metric for what a protocol finds correct (`Protocol.judge`)."""
+        rows = BoxRows.from_protocol(protocol, topk)
+        return cls(
+            rows.thresholds,
+            rows.topk,
+            ious=rows.ious,
+            num_thresholds=rows.num_thresholds,
+            guesses=rows.guesses,
+            by_class=rows.by_class,
+            **kwargs,
+        )
+
+    def update(
+        self,
+        correct: np.ndarray | Tensor,
+        index: np.ndarray | Tensor | Sequence[int],
+        ranks: np.ndarray | Tensor | Sequence[int] | None = None,
+        labels: np.ndarray | Tensor | Sequence[int] | None = None,
+    ) -> None:
+        """Take a batch.
+
+        Args:
+            correct: bool (N, I, G), see `Protocol.judge`.
+            index: integer (N,) positions in the split.
+            ranks: integer (N,) rank of each true class (`wsol.functional.ranks`); not used if ``topk`` is empty.
+            labels: integer (N,) true classes; not used unless ``by_class``.
+        """
+        bits = np.asarray(correct.cpu() if isinstance(correct, Tensor) else correct, dtype=bool)
+        self.append(index, **self.layout.encode(bits, ranks, labels))
+
+    def compute(self) -> Curves:
+        """The curves over all images so far."""
+        rows = self.gathered_rows()
+        return self.layout.curves(rows, rows["index"])
+
+
+def _needed(value: Any, otherwise: str) -> Any:
+    if value is None:
+        raise InputError(otherwise)
+    return value

@@ -1,0 +1,153 @@
+"""Box accuracy at every threshold of a protocol, and the choice of a threshold.
+
+An image is correct GT-known where the box from its true class's map is correct. It is correct top-k where the true
+class is also among the k predicted classes. A top-k localization needs one predicted class to be the true one *and that
+class's own* box to be correct: this is the box of the true class again, so one row of bits for each image serves all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from wsol.errors import InputError
+from wsol.protocols import Protocol
+
+_CHUNK = 4096
+
+Guesses = Sequence[tuple[int, int]]
+"""The guesses of a top-k error: rank of the class and rank of its box, from 0; see `Protocol.top_guesses`."""
+
+
+class Curves(NamedTuple):
+    """Which images are correct, at each of I overlaps and G thresholds."""
+
+    thresholds: np.ndarray | None
+    """float64 (G,) ascending; None for predictions without threshold."""
+    ious: tuple[float, ...]
+    """The I overlaps asked for."""
+    positions: np.ndarray
+    """int64 (N,) positions of the judged images in their split, ascending."""
+    packed: np.ndarray
+    """uint8 (N, ceil(I G / 8)) one bit for each overlap and threshold, row by row."""
+    num_thresholds: int
+    """G."""
+    ranks: np.ndarray | None = None
+    """int32 (N,) rank of each true class."""
+    labels: np.ndarray | None = None
+    """int32 (N,) true classes, where accuracy is the mean over classes; None where it is the mean over images."""
+    topk: tuple[int, ...] = ()
+    guesses: tuple[Guesses, ...] = ()
+    """For each of ``topk``."""
+
+    @property
+    def images(self) -> int:
+        """How many images were judged."""
+        return len(self.packed)
+
+    @property
+    def gt_known(self) -> np.ndarray:
+        """float64 (I, G) GT-known accuracy, percent; NaN if there are no images."""
+        return self.accuracy("gt_known")
+
+    def names(self) -> tuple[str, ...]:
+        """What there is accuracy of: ``gt_known``, ``top1``, ..."""
+        return ("gt_known", *(f"top{k}" for k in self.topk))
+
+    def accuracy(self, name: str) -> np.ndarray:
+        """float64 (I, G) accuracy, percent, by one of `names`; NaN if there are no images."""
+        packed = self._packed(name)
+        if not self.images:
+            return np.full((len(self.ious), self.num_thresholds), np.nan)
+        if self.labels is None:
+            return self._count(packed) * 100.0 / self.images
+        shares = [
+            self._count(packed[of]) / of.sum() for of in (self.labels == label for label in np.unique(self.labels))
+        ]
+        return np.mean(shares, axis=0) * 100.0
+
+    def best(self) -> np.ndarray:
+        """int64 (I,) the threshold of highest GT-known accuracy for each overlap; of equal ones the lowest."""
+        return self.gt_known.argmax(axis=1)
+
+    def correct(self, name: str, thresholds: Sequence[int] | np.ndarray) -> np.ndarray:
+        """Share of the overlaps at which each image is correct: float64 (N,).
+
+        Args:
+            name: one of `names`.
+            thresholds: I columns, the threshold for each overlap.
+        """
+        return np.mean([self.at(i, int(column), name) for i, column in enumerate(thresholds)], axis=0)
+
+    def at(self, overlap: int, column: int, name: str = "gt_known") -> np.ndarray:
+        """Whether each image is correct at one overlap and threshold: bool (N,)."""
+        bit = overlap * self.num_thresholds + column
+        return (self._packed(name)[:, bit // 8] >> (7 - bit % 8) & 1).astype(bool)
+
+    def per_class(self, name: str, thresholds: Sequence[int] | np.ndarray, labels: np.ndarray) -> dict[int, float]:
+        """Accuracy of each class in percent, by class.
+
+        Args:
+            name: one of `names`.
+            thresholds: I columns, the threshold for each overlap.
+            labels: integer, of all images of the split.
+        """
+        correct, of = self.correct(name, thresholds), np.asarray(labels)[self.positions]
+        return {int(label): 100.0 * float(correct[of == label].mean()) for label in np.unique(of)}
+
+    def error(self, name: str, thresholds: Sequence[int] | np.ndarray) -> float | None:
+        """Error in percent, mean over the overlaps, each at its own threshold; None without images."""
+        if not self.images:
+            return None
+        accuracy = self.accuracy(name)[np.arange(len(self.ious)), thresholds]
+        return float(np.mean(100.0 - accuracy))
+
+    def _packed(self, name: str) -> np.ndarray:
+        """The bits of ``name``; those of top-k are cleared where no guess names the true class."""
+        if name == "gt_known":
+            return self.packed
+        if self.ranks is None:
+            raise InputError(f"topk={list(self.topk)} needs ranks; pass them or set topk=[]")
+        guesses = dict(zip(self.names()[1:], self.guesses, strict=True))[name]
+        if all(column == 0 for _, column in guesses):
+            named = np.isin(self.ranks, [rank for rank, _ in guesses])
+            return self.packed * named[:, None]
+        bits = np.unpackbits(self.packed, axis=1, count=len(self.ious) * self.num_thresholds)
+        bits = bits.reshape(self.images, len(self.ious), self.num_thresholds)
+        right = np.zeros_like(bits)
+        for rank, column in guesses:
+            right |= (bits[:, :, column] & (self.ranks == rank)[:, None])[:, :, None]
+        return np.packbits(right.reshape(self.images, -1), axis=1)
+
+    def _count(self, packed: np.ndarray) -> np.ndarray:
+        """Correct images at each overlap and threshold, int64 (I, G); a few thousand at a time to keep memory flat."""
+        total = np.zeros(len(self.ious) * self.num_thresholds, dtype=np.int64)
+        for start in range(0, len(packed), _CHUNK):
+            some = np.unpackbits(packed[start : start + _CHUNK], axis=1, count=len(total))
+            total += some.sum(axis=0, dtype=np.int64)
+        return total.reshape(len(self.ious), self.num_thresholds)
+
+
+def choose_thresholds(
+    protocol: Protocol, judged: Curves, fullsup: Curves | None = None, origins: Sequence[str] | None = None
+) -> dict[str, np.ndarray]:
+    """Choose the threshold for each overlap: its position, int64 (I,), by the threshold's origin.
+
+    ``oracle`` takes the threshold of highest GT-known accuracy on the judged split, ``fullsup`` that on the
+    train-fullsup split (of equal ones the lowest), ``fixed`` the protocol's constant. Predictions without threshold
+    are ``fixed`` where the protocol's are (ranked boxes), else of origin ``none``.
+    """
+    first = np.zeros(len(judged.ious), dtype=np.int64)
+    wanted = protocol.origins if origins is None else origins
+    if judged.thresholds is None:
+        return {"fixed" if "fixed" in wanted else "none": first}
+    positions: dict[str, np.ndarray] = {"oracle": judged.best()}
+    if fullsup is not None:
+        if not np.array_equal(judged.thresholds, fullsup.thresholds if fullsup.thresholds is not None else []):
+            raise InputError("the curves of the judged and of the train-fullsup split have different thresholds")
+        positions["fullsup"] = fullsup.best()
+    if protocol.fixed_threshold is not None:
+        positions["fixed"] = first + int(np.abs(judged.thresholds - protocol.fixed_threshold).argmin())
+    return {origin: positions[origin] for origin in wanted if origin in positions}

@@ -1,0 +1,167 @@
+"""Localization errors of a set as functions: check, find correct boxes, compute. The classes only accumulate."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from wsol.errors import InputError
+from wsol.functional import metric_inputs as inputs
+from wsol.functional.geometry import Geometry
+from wsol.functional.ranks import check_ranks, check_topk, ranks_or_invalid
+from wsol.metrics._box_accuracy import BoxRows
+from wsol.metrics._curves import Curves
+from wsol.metrics._table_rows import localization_rows
+from wsol.protocols import Protocol, protocol
+from wsol.types import Truth
+
+
+class LocalizationBatch(NamedTuple):
+    """N images as `check_batch` passes them."""
+
+    maps: list[np.ndarray]
+    """N of real (h, w)."""
+    boxes: list[np.ndarray]
+    """N of float64 (M, 4)."""
+    sizes: list[tuple[int, int]]
+    """N of (width, height)."""
+    ranks: np.ndarray | None
+    """int32 (N,) rank of each true class."""
+    labels: np.ndarray | None
+    """int64 (N,)."""
+    positions: np.ndarray
+    """int64 (N,), `wsol.functional.metric_inputs.UNKEYED` without a position."""
+
+
+def check_batch(
+    score_maps: Any,
+    boxes: Any,
+    sizes: Any = None,
+    *,
+    logits: Any = None,
+    labels: Any = None,
+    index: Any = None,
+    topk: Sequence[int] = (),
+    inclusive: bool = False,
+) -> LocalizationBatch:
+    """Check a batch and copy its tensors from their device, once; see `LocalizationError.update`.
+
+    Raises:
+        InputError: what can't be judged, or what ``topk`` needs is missing.
+    """
+    if topk and (logits is None or labels is None):
+        raise InputError(f"topk={list(topk)} needs logits and labels; pass them or set topk=[]")
+    if logits is not None and labels is None:
+        raise InputError("logits without labels: pass the true classes, integer (N,), too")
+    found = None if logits is None else ranks_or_invalid(logits, labels)
+    if found is not None:
+        check_topk(topk, logits.shape[1])
+    of_maps, of_boxes, of_sizes, ranks, classes, positions = inputs.on_host(
+        score_maps, boxes, sizes, found, labels, index
+    )
+    maps = inputs.check_maps(of_maps)
+    pairs = inputs.check_sizes(of_sizes, maps)
+    truths = inputs.check_boxes(of_boxes, pairs, inclusive=inclusive)
+    if ranks is not None:
+        inputs.check_count("logits", len(ranks), len(maps))
+        check_ranks(ranks, logits.shape[1])
+    if classes is not None:
+        classes = inputs.check_integers(classes, "labels", len(maps), limit=2**31)
+    return LocalizationBatch(maps, truths, pairs, ranks, classes, inputs.check_index(positions, len(maps)))
+
+
+def correct_boxes(judged_by: Protocol, batch: LocalizationBatch, *, inclusive: bool) -> np.ndarray:
+    """Whether the box at each overlap and threshold is correct: bool (N, I, G), see `Protocol.judge`."""
+    correct = np.zeros((len(batch.maps), len(judged_by.iou_thresholds), judged_by.num_columns), dtype=bool)
+    for i, (score_map, boxes, size) in enumerate(zip(batch.maps, batch.boxes, batch.sizes, strict=True)):
+        shape = score_map.shape[1], score_map.shape[0]
+        correct[i] = judged_by.judge(score_map, Geometry(size, shape, (0, 0), shape), Truth(boxes, inclusive))
+    return correct
+
+
+def errors_at(
+    judged_by: Protocol, curves: Curves, origin: str | None = None, fullsup: Curves | None = None
+) -> dict[str, float]:
+    """The errors at a threshold of a given origin, percent; see `LocalizationError.errors`."""
+    wanted = origin or ("fixed" if "fixed" in judged_by.origins else "oracle")
+    for row in localization_rows(judged_by, curves, fullsup, origins=[wanted]):
+        errors = {key: value for key, value in row.items() if key.endswith("_error")}
+        return {key: float("nan") if value is None else value for key, value in errors.items()}
+    raise InputError(f"protocol {judged_by.name!r} has no threshold of origin {wanted!r} here")
+
+
+def best_accuracy(curves: Curves) -> float:
+    """The mean over overlaps of the accuracy at the best threshold of each, percent; NaN without images."""
+    return float(curves.gt_known.max(axis=1).mean())
+
+
+def protocol_of(value: Protocol | str) -> Protocol:
+    """A protocol by its name, or the protocol itself."""
+    if not isinstance(value, Protocol | str):
+        raise InputError(f"protocol: expected a name such as 'cam2016' or a Protocol, got {type(value).__name__}")
+    return protocol(value) if isinstance(value, str) else value
+
+
+def localization_error(
+    score_maps: inputs.Values,
+    boxes: inputs.Values,
+    sizes: inputs.Values | None = None,
+    *,
+    protocol: Protocol | str = "cam2016",
+    topk: Iterable[int] = (1, 5),
+    logits: Tensor | np.ndarray | None = None,
+    labels: inputs.Values | None = None,
+    inclusive: bool = False,
+) -> dict[str, Tensor]:
+    """Localization errors of a set; the function behind `LocalizationError`, where the arguments are described.
+
+    Returns:
+        ``gt_known_error``, ``top1_error`` and so on, 0-d float64, percent in [0, 100].
+
+    Raises:
+        InputError: what can't be judged, or what ``topk`` needs is missing.
+
+    Example:
+        >>> errors = localization_error(np.eye(8)[None], [[0, 0, 8, 8]], protocol="choe2020", topk=[])
+        >>> errors["gt_known_error"].item()
+        0.0
+    """
+    judged_by, topk = protocol_of(protocol), check_topk(topk)
+    curves = _curves(judged_by, score_maps, boxes, sizes, logits=logits, labels=labels, topk=topk, inclusive=inclusive)
+    return {k: inputs.to_result(v, torch.device("cpu")) for k, v in errors_at(judged_by, curves).items()}
+
+
+def max_box_acc(
+    score_maps: inputs.Values,
+    boxes: inputs.Values,
+    sizes: inputs.Values | None = None,
+    *,
+    v2: bool = False,
+    inclusive: bool = False,
+) -> Tensor:
+    """MaxBoxAcc of a set, or MaxBoxAccV2; the function behind these classes, where the arguments are described.
+
+    Returns:
+        0-d float64, percent in [0, 100].
+
+    Raises:
+        InputError: what can't be judged.
+
+    Example:
+        >>> max_box_acc(np.eye(8)[None], [[0, 0, 8, 8]], v2=True).item()
+        100.0
+    """
+    judged_by = protocol("choe2020-v2" if v2 else "choe2020")
+    curves = _curves(judged_by, score_maps, boxes, sizes, topk=(), inclusive=inclusive)
+    return inputs.to_result(best_accuracy(curves), torch.device("cpu"))
+
+
+def _curves(judged_by: Protocol, *values: Any, topk: tuple[int, ...], inclusive: bool, **classes: Any) -> Curves:
+    batch = check_batch(*values, topk=topk, inclusive=inclusive, **classes)
+    layout = BoxRows.from_protocol(judged_by, topk)
+    rows = layout.encode(correct_boxes(judged_by, batch, inclusive=inclusive), batch.ranks, batch.labels)
+    return layout.curves(rows, np.arange(len(batch.maps)))
