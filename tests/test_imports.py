@@ -13,6 +13,7 @@ PACKAGE = Path(__file__).parent.parent / "wsol"
 FOLDERS = [
     "errors",
     "files",
+    "tensor_files",
     "types",
     "functional",
     "data",

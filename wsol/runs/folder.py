@@ -26,6 +26,7 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from wsol.config.plain import check_plain
 from wsol.errors import InputError, first_line
 
 PACKAGES = (
@@ -185,6 +186,7 @@ def read_config(folder: Path) -> DictConfig:
         raise InputError(f"{file}: unreadable ({first_line(error)})") from error
     if not isinstance(config, DictConfig):
         raise InputError(f"{file}: expected a mapping")
+    check_plain(OmegaConf.to_container(config, resolve=False), str(file))
     return config
 
 
