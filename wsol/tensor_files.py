@@ -57,6 +57,7 @@ def read_archive(path: Path, remedy: str) -> Any:
     Raises:
         InputError: the file is damaged, holds pickled objects, or is something else.
     """
+    start = b""
     try:
         with open(path, "rb") as file:
             start = file.read(512)
@@ -115,9 +116,8 @@ def _check_archive(path: Path, file: BinaryIO, remedy: str) -> None:
             raise InputError(f"{path}: not a PyTorch checkpoint (a zip archive of other files); {remedy}")
         if "constants.pkl" in parts or any(name.startswith("code/") for name in parts):
             raise InputError(f"{path}: a TorchScript program, which is never run; save its state dict instead")
-        if len(set(names)) < len(names) or any(
-            r.compress_type != zipfile.ZIP_STORED or r.flag_bits & 1 for r in records
-        ):
+        is_packed = any(record.compress_type != zipfile.ZIP_STORED or record.flag_bits & 1 for record in records)
+        if is_packed or len(set(names)) < len(names):
             raise InputError(f"{path}: not written by torch.save (packed, or two records of one name); {remedy}")
         if (bad := archive.testzip()) is not None:
             raise InputError(f"{path}: damaged: {bad} does not fit its checksum; {remedy}")
@@ -156,7 +156,7 @@ class _Inert:
     def add(self, _value: Any) -> None: ...
 
 
-class _Scan(pickle._Unpickler):  # type: ignore[name-defined]  # the one in C sizes its memo as the file says
+class _Scan(pickle._Unpickler):  # the one in C sizes its memo as the file says
     """Reads the storages that a pickle names; every class and function in it is an `_Inert`."""
 
     def __init__(self, content: bytes) -> None:

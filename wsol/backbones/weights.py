@@ -53,7 +53,7 @@ def read_state(path: Path) -> dict[str, Tensor]:
     """Read a state dict without running any code it may carry. A wrapping ``state_dict`` or ``model`` entry is opened.
 
     Raises:
-        InputError: the file is damaged (its checksums tell), holds pickled objects, or is no mapping of names to tensors.
+        InputError: the file is damaged, holds pickled objects, or is no mapping of names to tensors.
     """
     remedy = "copy or download the file again"
     try:

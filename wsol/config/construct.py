@@ -1,7 +1,7 @@
 """A resolved config becomes objects, in one walk.
 
-The walk reads plain data: it locates what each ``_target_`` names, holds it to the rule of its place and the keys beside
-it to its signature, and makes a plan, in which nothing is a name any more. Carrying out the plan calls what was
+The walk reads plain data: it locates what each ``_target_`` names, holds it to the rule of its place and the keys
+beside it to its signature, and makes a plan, in which nothing is a name any more. Carrying out the plan calls what was
 located. So nothing is resolved or looked up twice, and what was checked is what is called.
 """
 

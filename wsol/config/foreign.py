@@ -49,7 +49,11 @@ PLACES = (
     Place(r"method\.head", "method.head", (Head,), "wsol.heads", "heads"),
     Place(r"method\.edits\..*", "method.edits", (nn.Module,), "wsol.edits", "edits"),
     Place(
-        r"method\.batch_transforms\[\d+\]", "method.batch_transforms", (object,), "wsol.batch_transforms", "transforms"
+        r"method\.batch_transforms\[\d+\]",
+        "method.batch_transforms",
+        (object,),
+        "wsol.batch_transforms",
+        "transforms of batches",
     ),
     Place(
         r"transform\.\w+", "transform", (EvalTransform, TrainTransform), "wsol.data.transforms", "transforms of images"
@@ -62,11 +66,11 @@ PLACES = (
 LAYERS = {
     f"{package}.{name}"
     for package, names in {
-        "torch.nn": "AdaptiveAvgPool2d AdaptiveMaxPool2d AvgPool2d BatchNorm2d CELU Conv2d Dropout Dropout2d ELU Flatten "
-        "GELU GroupNorm Hardsigmoid Hardswish Hardtanh Identity InstanceNorm2d LayerNorm LeakyReLU Linear MaxPool2d Mish "
-        "PReLU ReLU ReLU6 SELU SiLU Sigmoid Softplus Tanh",
-        "timm.layers": "BatchNormAct2d DropPath GroupNorm1 GroupNormAct LayerNorm LayerNorm2d LayerNormAct2d Mlp RmsNorm "
-        "RmsNorm2d",
+        "torch.nn": "AdaptiveAvgPool2d AdaptiveMaxPool2d AvgPool2d BatchNorm2d CELU Conv2d Dropout Dropout2d ELU "
+        "Flatten GELU GroupNorm Hardsigmoid Hardswish Hardtanh Identity InstanceNorm2d LayerNorm LeakyReLU Linear "
+        "MaxPool2d Mish PReLU ReLU ReLU6 SELU SiLU Sigmoid Softplus Tanh",
+        "timm.layers": "BatchNormAct2d DropPath GroupNorm1 GroupNormAct LayerNorm LayerNorm2d LayerNormAct2d Mlp "
+        "RmsNorm RmsNorm2d",
     }.items()
     for name in names.split()
 }
@@ -89,12 +93,11 @@ def rule(name: Any, where: str, arguments: Mapping[str, Any]) -> Any:
     packages = () if place is None else (place.package, *PLUGINS)
     target = None
     if isinstance(name, str):
-        if name.startswith(tuple(f"{package}." for package in packages)):
-            target = locate(name, where)
-        elif is_nested and name in LAYERS:
+        is_own = name.startswith(tuple(f"{package}." for package in packages))
+        if is_own or (is_nested and name in LAYERS):
             target = locate(name, where)
     if inspect.isclass(target):
-        is_layer = is_nested and f"{name}" in LAYERS
+        is_layer = is_nested and name in LAYERS
         is_own = place is not None and issubclass(target, place.classes) and _is_of(target, packages)
         if is_layer or is_own:
             check_arguments(target, arguments, where)

@@ -1,4 +1,4 @@
-"""What a checkpoint must look like, held before anything is built from it: its config, classes, preprocessing, tensors."""
+"""What a checkpoint must look like: its config, classes, preprocessing and tensors, checked before anything is built."""
 
 from __future__ import annotations
 
@@ -185,8 +185,8 @@ class _Bound(TorchDispatchMode):
         self.made += asked
         if max(asked, self.made) > self.limit:
             raise InputError(
-                f"{self.file}: config.backbone and config.method ask for a network of more than {self.limit:,} numbers; "
-                f"the file's tensors hold {self.held:,}; {REMEDY}"
+                f"{self.file}: config.backbone and config.method ask for a network of more than {self.limit:,} "
+                f"numbers; the file's tensors hold {self.held:,}; {REMEDY}"
             )
         return func(*args, **(kwargs or {}))
 
