@@ -1,4 +1,4 @@
-"""What a checkpoint must look like: its config, classes, preprocessing and tensors, checked before anything is built."""
+"""What a checkpoint must look like: config, classes, preprocessing and tensors, checked before anything is built."""
 
 from __future__ import annotations
 
