@@ -68,34 +68,36 @@ def read_archive(path: Path, remedy: str) -> Any:
             elif start[:2] == b"PK":
                 raise InputError(f"{path}: damaged: the archive is cut short; {remedy}")
             file.seek(0)
-            return torch.load(file, map_location="cpu", weights_only=True)
+            # PyTorch takes an old file for a tar archive first, and makes a temporary folder for it, if it is on disk.
+            source = file if start[:2] == b"PK" else io.BytesIO(file.read())
+            return torch.load(source, map_location="cpu", weights_only=True)
     except InputError:
         raise
     except zipfile.BadZipFile as error:
         raise InputError(f"{path}: damaged: {first_line(error)}; {remedy}") from error
     except Exception as error:  # whatever a malformed pickle can raise
-        raise InputError(f"{path}: {_explain(start, error)}; {remedy}") from error
+        raise InputError(f"{path}: {_explain(start, error, remedy)}") from error
 
 
-def _explain(start: bytes, error: Exception) -> str:
+def _explain(start: bytes, error: Exception, remedy: str) -> str:
     """What a file is that `torch.load` refused, by its first bytes and the error."""
     if isinstance(error, OSError) and error.strerror:
-        return f"cannot be read ({error.strerror})"
+        return f"cannot be read ({error.strerror}); {remedy}"
     if not start:
-        return "not a PyTorch checkpoint (the file is empty)"
+        return f"not a PyTorch checkpoint (the file is empty); {remedy}"
     if named := re.search(r"GLOBAL ([\w.]+)", str(error)):
         return _refusal([named[1]])
     if start[:2] == b"PK":
-        return f"damaged: {first_line(error)}"
+        return f"damaged: {first_line(error)}; {remedy}"
     try:
         text = start.decode("utf-8", errors="strict" if len(start) < 512 else "ignore")
     except UnicodeDecodeError:
         text = "\0"
     if all(sign.isprintable() or sign.isspace() for sign in text):
-        return "not a PyTorch checkpoint (plain text)"
+        return f"not a PyTorch checkpoint (plain text); {remedy}"
     if isinstance(error, pickle.UnpicklingError) and "Unsupported" in str(error):
-        return "holds pickled objects, which are never loaded, or is corrupt"
-    return "not a PyTorch checkpoint, or damaged"
+        return f"holds pickled objects, which are never loaded, or is corrupt; {remedy}"
+    return f"not a PyTorch checkpoint, or damaged; {remedy}"
 
 
 def _refusal(names: list[str]) -> str:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import copy
 import hashlib
+import io
 import json
 import os
 import pickle
+import re
 import shutil
 import sys
 import zipfile
@@ -72,6 +74,12 @@ def snapshot(folder: Path) -> dict[str, tuple]:
 
 @pytest.fixture(scope="module")
 def base(finished_run: Path) -> dict:
+    """A whole checkpoint; read once by the verbs' own reader, so that no library's import is taken for a deed of it."""
+    import pytorch_lightning.loggers  # noqa: F401
+
+    import wsol.backbones.timm  # noqa: F401
+
+    Localizer.from_checkpoint(finished_run)
     return torch.load(finished_run / "checkpoints" / "best.ckpt", weights_only=True)
 
 
@@ -94,7 +102,7 @@ def post(tmp_path_factory: pytest.TempPathFactory, room: Path, monkeypatch: pyte
 
 def verb_words(verb: str, file: Path) -> list[str]:
     words = {
-        "predict": [f"run={file}", "images=pictures", "device=cpu", "num_workers=0"],
+        "predict": [f"run={file}", "images=pictures", "device=cpu", "out=out"],
         "eval": [f"run={file}", "num_workers=0", "trainer.accelerator=cpu", "out=out"],
         "export": [f"run={file}", "format=torch_export", "out=out.pt2"],
         "units": [f"run={file}", "num_workers=0", "device=cpu", "out=out"],
@@ -210,7 +218,7 @@ def test_no_target_is_called(number: int, base: dict, room: Path, post: Path, ca
     put(hostile["wsol"]["config"], keys, node)
     file = post / ("a.safetensors" if number % 3 == 0 else "a.ckpt")
     checkpoints.write(hostile, file)
-    verb = VERBS[number % (5 if keys[0] in OF_THE_NETWORK else 4)]
+    verb = "eval" if keys[0] == "protocol" else VERBS[number % (5 if keys[0] in OF_THE_NETWORK else 4)]
     said = refused(room, capsys, verb_words(verb, file), file)
     assert keys[-1] in said or "config." in said
     if keys[0] in OF_THE_NETWORK:
@@ -315,12 +323,9 @@ def _zipped(file: Path, records: dict[str, bytes], packing: int = zipfile.ZIP_ST
 
 
 def _records(content: object) -> dict[str, bytes]:
-    torch.save(content, "/dev/shm/records" if False else (path := Path(".records.tmp")))
-    try:
-        with zipfile.ZipFile(path) as archive:
-            return {name: archive.read(name) for name in archive.namelist()}
-    finally:
-        path.unlink()
+    torch.save(content, whole := io.BytesIO())
+    with zipfile.ZipFile(whole) as archive:
+        return {name: archive.read(name) for name in archive.namelist()}
 
 
 def _lying_storage(file: Path) -> None:
@@ -351,7 +356,7 @@ RAW: list[tuple[str, Callable[[Path], object], str]] = [
     ("script", _script, "TorchScript"),
     ("storage", _lying_storage, "declares 16,000 bytes"),
     ("system", lambda f: torch.save({"state_dict": Reduced(os.system, "touch ran"), "wsol": {}}, f), r"posix\.system"),
-    ("exec", lambda f: torch.save([Reduced(exec, "open('ran', 'w')")], f), r"builtins\.exec"),
+    ("exec", lambda f: torch.save([Reduced(exec, "open('ran', 'w')")], f), r"objects of (builtins\.)?exec"),
     ("path", lambda f: torch.save({"wsol": Path("ran")}, f), r"objects of pathlib"),
     ("old", lambda f: torch.save(Reduced(os.system, "x"), f, _use_new_zipfile_serialization=False), r"posix\.system"),
     ("plain", lambda f: f.write_bytes(pickle.dumps(Reduced(os.system, "touch ran"))), r"posix\.system|pickled"),
@@ -365,7 +370,7 @@ def test_files_of_another_kind_say_what_they_are(number: int, room: Path, post: 
     for suffix, verb in ((".ckpt", VERBS[number % 5]), ((".pth", ".pt")[number % 2], "convert")):
         write(file := post / f"{name}{suffix}")
         said = refused(room, capsys, verb_words(verb, file), file)
-        assert __import__("re").search(message, said), said
+        assert re.search(message, said), said
     with watched(room), pytest.raises(InputError, match=message):
         Localizer.from_checkpoint(post / f"{name}.ckpt")
 
@@ -375,9 +380,7 @@ def test_a_flipped_byte_is_found(suffix: str, base: dict, room: Path, post: Path
     whole = post / f"whole{suffix}"
     checkpoints.write(base, whole)
     content = whole.read_bytes()
-    middle = max(range(len(content) - 64), key=lambda at: content[at : at + 1] != b"\0") if False else len(content) // 2
     places = [int(len(content) * part) for part in (0.2, 0.35, 0.5, 0.65, 0.8)]
-    assert middle in places
     for i, (at, verb) in enumerate(zip(places, ("predict", "eval", "export", "units", "convert"), strict=True)):
         torn = bytearray(content)
         torn[at] ^= 16
@@ -394,13 +397,13 @@ def test_every_byte_of_a_safetensors_file_counts(tmp_path: Path) -> None:
     content = safetensors_file.to_bytes({"w": torch.arange(3.0), "n": torch.tensor(1)}, header)
     file = tmp_path / "a.safetensors"
     file.write_bytes(content)
-    tensors, found = safetensors_file.read(file)
+    found = safetensors_file.read(file)[1]
     assert found == header
     for at in range(len(content)):
         torn = bytearray(content)
         torn[at] ^= 1
         file.write_bytes(torn)
-        with pytest.raises(InputError, match="a.safetensors"):
+        with pytest.raises(InputError, match=r"a\.safetensors"):
             safetensors_file.read(file)
 
 
@@ -469,7 +472,7 @@ def _set(*keys: str, to: Any) -> Callable[[dict], None]:
 SHAPES: list[tuple[str, Callable[[dict], None]]] = [
     *[("config", _set("wsol", "config", to=value)) for value in (None, 5, "x", [], {})],
     *[("classes", _set("wsol", "classes", to=value)) for value in (None, 5, [], [1], "ab")],
-    *[("classes", _set("wsol", "classes", to=["a"]))],
+    ("head.classifier", _set("wsol", "classes", to=["a"])),
     *[("preprocessing", _set("wsol", "preprocessing", to=value)) for value in (None, {}, [1], {"mean": [0, 0, 0]})],
     *[
         ("preprocessing.mean", _set("wsol", "preprocessing", "mean", to=value))
@@ -519,7 +522,7 @@ def test_the_header_and_the_tensors_have_a_schema(number: int, base: dict, room:
     said = str(caught.value)
     assert "odd.ckpt" in said
     assert "\n" not in said
-    assert key in said or "class names" in said
+    assert key in said
 
 
 def test_a_safetensors_header_has_the_same_schema(room: Path, post: Path, base: dict) -> None:

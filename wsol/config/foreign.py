@@ -140,9 +140,17 @@ def check_arguments(target: type, arguments: Mapping[str, Any], where: str) -> N
         if name in hints and not fits(value, hints[name]):
             kind = getattr(hints[name], "__name__", None) if isinstance(hints[name], type) else hints[name]
             raise InputError(f"{where}.{name}: expected {kind}, got {str(value)[:60]!r}; restore the config of the run")
-        limit = LIMITS.get(name, GREATEST)
-        if isinstance(value, int) and abs(value) > limit:
-            raise InputError(f"{where}.{name}={value}: expected {limit} at most; restore the config of the run")
+        if (greatest := _greatest(value)) > (limit := LIMITS.get(name, GREATEST)):
+            raise InputError(f"{where}.{name}={greatest}: expected {limit} at most; restore the config of the run")
+
+
+def _greatest(value: Any) -> int:
+    """The greatest magnitude of the whole numbers in plain data."""
+    if isinstance(value, Mapping):
+        value = list(value.values())
+    if isinstance(value, list | tuple):
+        return max(map(_greatest, value), default=0)
+    return abs(value) if isinstance(value, int) else 0
 
 
 def fits(value: Any, annotation: Any) -> bool:

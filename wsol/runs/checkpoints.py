@@ -147,8 +147,9 @@ def load_localizer(checkpoint: dict, path: Path, *, trust: bool = False) -> tupl
             f"{path}: config.method: cannot be built of what the file says ({type(error).__name__}: "
             f"{first_line(error)}); {REMEDY}"
         ) from error
-    load_state(localizer, checkpoint["state_dict"], path)
+    _compare(localizer, given, path)
     check_weights(localizer.state_dict(), given, path)
+    localizer.load_state_dict(given)
     return localizer, config
 
 
@@ -158,8 +159,13 @@ def load_state(localizer: Localizer, state: Mapping[str, torch.Tensor], path: Pa
     Raises:
         InputError: missing or unexpected keys, or other shapes.
     """
-    own = localizer.state_dict()
     given = own_state(state)
+    _compare(localizer, given, path)
+    localizer.load_state_dict(given)
+
+
+def _compare(localizer: Localizer, given: Mapping[str, torch.Tensor], path: Path) -> None:
+    own = localizer.state_dict()
     missing, surplus = sorted(own.keys() - given.keys()), sorted(given.keys() - own.keys())
     shapes = [k for k in own.keys() & given.keys() if own[k].shape != given[k].shape]
     if missing or surplus or shapes:
@@ -171,7 +177,6 @@ def load_state(localizer: Localizer, state: Mapping[str, torch.Tensor], path: Pa
         raise InputError(
             f"{path}: its weights are of another architecture ({'; '.join(lines)}); use the config it was trained with"
         )
-    localizer.load_state_dict(given)
 
 
 def own_state(state: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
