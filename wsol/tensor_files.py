@@ -179,6 +179,31 @@ class _Scan(pickle._Unpickler):  # the one in C sizes its memo as the file says
         return _Inert()
 
 
+def check_tensors(state: Any, where: str, remedy: str) -> None:
+    """Expect a state dict of dense tensors on the CPU, whose numbers are all in the file.
+
+    Args:
+        state: what a file holds.
+        where: the file, and the key in it, for messages.
+        remedy: what to do, for messages.
+
+    Raises:
+        InputError: names the tensor.
+    """
+    if not isinstance(state, Mapping):
+        raise InputError(f"{where}: expected names to tensors, got {type(state).__name__}; {remedy}")
+    for name, value in state.items():
+        if not isinstance(name, str) or not isinstance(value, Tensor):
+            raise InputError(f"{where}.{name}: expected a name and a tensor, got {type(value).__name__}; {remedy}")
+        if value.layout != torch.strided or value.is_quantized or value.device.type != "cpu":
+            kind = f"{value.layout} {value.dtype} on {value.device}".replace("torch.", "")
+            raise InputError(f"{where}.{name}: expected a dense tensor on the CPU, got {kind}; {remedy}")
+        if value.numel() * value.element_size() > value.untyped_storage().nbytes():
+            raise InputError(
+                f"{where}.{name}: the file holds fewer numbers than its shape {tuple(value.shape)}; {remedy}"
+            )
+
+
 def to_safetensors(state: Mapping[str, Tensor], metadata: Mapping[str, str]) -> bytes:
     """Return the content of a .safetensors file with a checksum.
 

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torchvision.models import WeightsEnum, get_model_weights
 
 from wsol.errors import InputError, unknown
-from wsol.tensor_files import read_archive, read_safetensors
+from wsol.tensor_files import check_tensors, read_archive, read_safetensors
 from wsol.types import Preprocessing
 
 INTERPOLATIONS = ("bilinear", "bicubic")
@@ -67,6 +67,7 @@ def read_state(path: Path) -> dict[str, Tensor]:
             content = content[wrapper]
     if not isinstance(content, Mapping) or not all(isinstance(value, Tensor) for value in content.values()):
         raise InputError(f"weights {path}: expected a state dict (names to tensors), got {type(content).__name__}")
+    check_tensors(content, f"weights {path}", remedy)
     return dict(content)
 
 

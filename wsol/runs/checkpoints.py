@@ -21,8 +21,8 @@ from wsol.errors import InputError, first_line, unknown
 from wsol.interop import safetensors_file
 from wsol.interop.peers import OURS
 from wsol.models.localizer import Localizer
-from wsol.runs.header import REMEDY, bounded, check_header, check_tensors, check_weights
-from wsol.tensor_files import read_archive
+from wsol.runs.header import REMEDY, bounded, check_header, check_weights
+from wsol.tensor_files import check_tensors, read_archive
 from wsol.types import Preprocessing
 
 log = logging.getLogger("wsol")
@@ -60,7 +60,7 @@ def read(path: Path) -> dict:
     if version != FORMAT:
         raise InputError(f"{path}: checkpoint format {version}, this version reads {FORMAT}; {REMEDY}")
     check_header(content["wsol"], path)
-    check_tensors(content["state_dict"], path)
+    check_tensors(content["state_dict"], f"{path}: state_dict", REMEDY)
     return content
 
 

@@ -17,6 +17,8 @@ from wsol.config.plain import check_plain
 from wsol.errors import InputError
 
 REMEDY = "take another checkpoint of the run, or train again"
+USED = ("name", "seed", "data_dir", "image_size", "topk", "memory_format", "choices", "protocol", "backbone", "method")
+"""Keys of a config that are asked for by name, beside those that are looked at below."""
 SPARE = 64 * 2**20
 """Elements that a network may have beside those in its file: tables that are made anew, and their like."""
 
@@ -54,7 +56,9 @@ def check_config(config: Any, where: str) -> None:
     """
     _expect(isinstance(config, Mapping), where, "", "a mapping", config)
     check_plain(config, where)
-    for key, can_be_null in (("backbone", False), ("data", True), ("loader", True)):
+    for key in USED:
+        _expect(key in config, where, key, "an entry", None)
+    for key, can_be_null in (("backbone", False), ("data", True), ("loader", False)):
         _node(config.get(key), where, key, can_be_null)
     for key in ("method", "transform"):
         _expect(isinstance(config.get(key), Mapping), where, key, "a mapping", config.get(key))
@@ -70,28 +74,26 @@ def check_config(config: Any, where: str) -> None:
     _expect(changes is None or isinstance(changes, list), where, "method.batch_transforms", "a list or null", changes)
     for i, node in enumerate(changes or []):
         _node(node, where, f"method.batch_transforms[{i}]", False)
-    classifier = method.get("pretrained_classifier", False)
+    classifier = method.get("pretrained_classifier")
     _expect(isinstance(classifier, bool), where, "method.pretrained_classifier", "true or false", classifier)
     _node(transform.get("eval"), where, "transform.eval", False)
-    _node(transform.get("train"), where, "transform.train", True)
+    _node(transform.get("train"), where, "transform.train", False)
     _check_values(config, where)
 
 
 def _check_values(config: Mapping[str, Any], where: str) -> None:
     """The few values of a config that are used without building anything."""
-    for key in ("name", "data_dir", "memory_format", "on_bad_image"):
-        value = config.get(key)
-        _expect(value is None or isinstance(value, str), where, key, "a string", value)
+    for key in ("name", "data_dir", "memory_format"):
+        _expect(isinstance(config[key], str), where, key, "a string", config[key])
     for key in ("image_size", "seed"):
         value = config.get(key)
         fits = value is None or (_is_whole(value) and 0 <= value <= LIMITS.get(key, 2**63))
         _expect(fits, where, key, "a whole number of a plausible size, or null", value)
-    for key in ("topk",):
-        value = config.get(key)
-        fits = value is None or (isinstance(value, list) and all(_is_whole(one) and one > 0 for one in value))
-        _expect(fits, where, key, "a list of positive numbers", value)
+    topk = config.get("topk")
+    fits = isinstance(topk, list) and all(_is_whole(one) and one > 0 for one in topk)
+    _expect(fits, where, "topk", "a list of positive numbers", topk)
     choices = config.get("choices")
-    _expect(choices is None or isinstance(choices, Mapping), where, "choices", "a mapping", choices)
+    _expect(isinstance(choices, Mapping), where, "choices", "a mapping", choices)
 
 
 def _node(value: Any, where: object, key: str, can_be_null: bool) -> None:
@@ -115,24 +117,6 @@ def _check_preprocessing(found: Any, file: object) -> None:
     _expect(_is_whole(size) and 0 < size <= most, file, "preprocessing.size", f"pixels, 1 to {most}", size)
     ways = found["interpolation"]
     _expect(ways in INTERPOLATIONS, file, "preprocessing.interpolation", " or ".join(INTERPOLATIONS), ways)
-
-
-def check_tensors(state: Any, file: object) -> None:
-    """Expect a state dict of dense tensors on the CPU, none of them larger than the numbers that the file holds.
-
-    Raises:
-        InputError: names the tensor.
-    """
-    _expect(isinstance(state, dict), file, "state_dict", "names to tensors", state)
-    for name, value in state.items():
-        _expect(isinstance(name, str), file, "state_dict", "names as keys", name)
-        key = f"state_dict.{name}"
-        _expect(isinstance(value, Tensor), file, key, "a tensor", value)
-        is_dense = value.layout == torch.strided and not value.is_quantized and value.device.type == "cpu"
-        kind = f"{value.layout} {value.dtype} on {value.device}".replace("torch.", "")
-        _expect(is_dense, file, key, "a dense tensor on the CPU", kind)
-        fits = value.numel() * value.element_size() <= value.untyped_storage().nbytes()
-        _expect(fits, file, key, "as many numbers in the file as its shape has", tuple(value.shape))
 
 
 def check_weights(own: Mapping[str, Tensor], given: Mapping[str, Tensor], file: object) -> None:
