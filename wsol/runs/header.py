@@ -60,9 +60,9 @@ def check_config(config: Any, where: str) -> None:
         _expect(key in config, where, key, "an entry", None)
     for key, can_be_null in (("backbone", False), ("data", True), ("loader", False)):
         _node(config.get(key), where, key, can_be_null)
-    for key in ("method", "transform"):
-        _expect(isinstance(config.get(key), Mapping), where, key, "a mapping", config.get(key))
-    method, transform = config["method"], config["transform"]
+    method, transform = config["method"], config.get("transform")
+    _expect(isinstance(method, Mapping), where, "method", "a mapping", method)
+    _expect(transform is None or isinstance(transform, Mapping), where, "transform", "a mapping or null", transform)
     _node(method.get("head"), where, "method.head", False)
     for key in ("method.edits", "protocol"):
         nodes = method.get("edits") if key == "method.edits" else config.get(key)
@@ -76,8 +76,8 @@ def check_config(config: Any, where: str) -> None:
         _node(node, where, f"method.batch_transforms[{i}]", False)
     classifier = method.get("pretrained_classifier")
     _expect(isinstance(classifier, bool), where, "method.pretrained_classifier", "true or false", classifier)
-    _node(transform.get("eval"), where, "transform.eval", False)
-    _node(transform.get("train"), where, "transform.train", False)
+    for use in ("eval", "train") if transform is not None else ():
+        _node(transform.get(use), where, f"transform.{use}", False)
     _check_values(config, where)
 
 
