@@ -154,6 +154,8 @@ def build_transform(config: DictConfig, use: str, preprocessing: Preprocessing, 
     ``size`` and ``interpolation`` that it leaves null are those of ``preprocessing``.
     """
     where = f"transform.{use}"
+    if config.transform is None:
+        raise InputError("no transform: choose transform=square, or a dataset, which brings its own")
     size = preprocessing.size if config.image_size is None else config.image_size
     fill = {"size": size, "resize": round(size * 8 / 7), "interpolation": preprocessing.interpolation}
     return instantiate(_filled(config.transform[use], where, trust, **fill), where, trust=trust)
