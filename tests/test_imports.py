@@ -13,6 +13,7 @@ PACKAGE = Path(__file__).parent.parent / "wsol"
 FOLDERS = [
     "errors",
     "files",
+    "tensor_files",
     "types",
     "functional",
     "data",
@@ -97,6 +98,12 @@ def test_hydra_is_used_by_few(package: str) -> None:
         text = path.read_text(encoding="utf-8")
         if f"from {package}" in text or f"import {package}" in text:
             assert folder(path.relative_to(PACKAGE).parts) in users, path
+
+
+def test_hydra_builds_nothing() -> None:
+    """Its `instantiate` resolves a config again, and what it refuses differs from version to version."""
+    for path in FILES:
+        assert "hydra.utils" not in path.read_text(encoding="utf-8"), path
 
 
 def test_no_method_or_backbone_is_named_in_an_if() -> None:

@@ -143,7 +143,7 @@ def test_tensors_that_do_not_fit(weights: Path, tmp_path: Path, capsys) -> None:
 def test_pickled_objects_are_not_loaded(tmp_path: Path, capsys) -> None:
     torch.save({"state_dict": {"fc.weight": torch.zeros(2, 2)}, "hook": Path}, tmp_path / "objects.pth")
     message = refused(capsys, f"weights={tmp_path / 'objects.pth'}", f"out={tmp_path / 'out'}")
-    assert "holds pickled objects" in message
+    assert "carries pickled objects of" in message
 
 
 def classifier(kind: str, tmp_path: Path) -> tuple[nn.Module, list[str]]:

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from omegaconf import OmegaConf
 
 from wsol.config import build
 from wsol.errors import InputError
@@ -36,7 +37,10 @@ def test_extra_arguments_pass_uncopied() -> None:
         ({"_target_": "wsol.types.Point", "channels": 3}, "x: Point needs stride; set x.stride="),
         ({"_target_": "wsol.types.Pont", "channels": 3}, "wsol.types has no 'Pont'; did you mean 'Point'"),
         ({"_target_": "nosuchpackage.Thing"}, "no such package"),
-        ({"_target_": "wsol.types.Point", "channels": "???", "stride": 1}, "x.channels: Missing mandatory value"),
+        (
+            OmegaConf.create({"_target_": "wsol.types.Point", "channels": "???", "stride": 1}),
+            "x.channels: Missing mandatory value",
+        ),
         ({"inner": {"_target_": "wsol.types.Point", "_partial_": True, "strid": 1}}, "x.inner: Point takes no 'strid'"),
         (
             {"_target_": "wsol.types.Point", "channels": [{"_target_": "wsol.types.Pont"}], "stride": 1},
@@ -56,8 +60,8 @@ def test_an_untrusted_config_names_only_known_packages(target: str) -> None:
 
 
 def test_an_untrusted_target_deep_inside_is_found() -> None:
-    node = {"_target_": "wsol.types.Point", "channels": [{"deep": {"_target_": "os.getcwd"}}], "stride": 1}
-    with pytest.raises(InputError, match=r"backbone.channels\[0\].deep._target_=os.getcwd"):
+    node = {"_target_": "wsol.backbones.timm.Timm", "name": "x", "options": {"deep": [{"_target_": "os.getcwd"}]}}
+    with pytest.raises(InputError, match=r"backbone.options.deep\[0\]._target_=os.getcwd"):
         build.instantiate(node, "backbone", trust=False)
 
 

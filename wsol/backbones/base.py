@@ -50,6 +50,9 @@ class Backbone(nn.Module):
     """Name prefixes of the layers that the surgery adds: not pretrained, so they learn at the head's rate."""
     optional: tuple[str, ...] = ()
     """Names of buffers that torchvision's weights lack and this project's have."""
+    reads: tuple[str, ...] = ()
+    """Arguments beside ``weights`` that have files read or downloaded, nested ones with dots. The config of a file from
+    elsewhere must leave them null."""
     classifier: str | None = None
     """Name of the linear layer in the weights that reads the spatial mean of the last features, if there is one."""
     ALIASES: ClassVar[tuple[str, ...]] = ("early", "mid", "late")

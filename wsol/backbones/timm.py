@@ -45,6 +45,23 @@ class Timm(Backbone):
         ['act1', 'layer1', 'layer2', 'layer3', 'layer4', 'last']
     """
 
+    reads = tuple(
+        f"options.{key}"
+        for key in (
+            "pretrained",
+            "pretrained_cfg",
+            "pretrained_cfg_overlay",
+            "pretrained_strict",
+            "pretrained_filter_fn",
+            "pretrained_model_args",
+            "checkpoint_path",
+            "cache_dir",
+            "model_cfg",
+            "feature_cfg",
+            "kwargs_filter",
+        )
+    )
+
     def __init__(
         self,
         name: str,

@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
-import pickle
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import Tensor, nn
 from torchvision.models import WeightsEnum, get_model_weights
 
 from wsol.errors import InputError, unknown
+from wsol.tensor_files import check_tensors, read_archive, read_safetensors
 from wsol.types import Preprocessing
 
 INTERPOLATIONS = ("bilinear", "bicubic")
@@ -56,24 +53,21 @@ def read_state(path: Path) -> dict[str, Tensor]:
     """Read a state dict without running any code it may carry. A wrapping ``state_dict`` or ``model`` entry is opened.
 
     Raises:
-        InputError: the file is corrupt, holds pickled objects, or is no mapping of names to tensors.
+        InputError: the file is damaged, holds pickled objects, or is no mapping of names to tensors.
     """
+    remedy = "copy or download the file again"
     try:
         if path.suffix == ".safetensors":
-            return load_file(path)
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        raise InputError(
-            f"weights {path}: holds pickled objects or is corrupt, and is not loaded because such files can run code. "
-            "Save the plain state dict instead: torch.save(model.state_dict(), path), or use .safetensors"
-        ) from error
-    except (SafetensorError, RuntimeError, ValueError, EOFError, OSError, KeyError, TypeError, IndexError) as error:
-        raise InputError(f"weights {path}: cannot be read ({error}). Copy or download the file again") from error
+            return read_safetensors(path, remedy)[0]
+        content = read_archive(path, remedy)
+    except InputError as error:
+        raise InputError(f"weights {error}") from error
     for wrapper in ("state_dict", "model"):
         if isinstance(content, Mapping) and isinstance(content.get(wrapper), Mapping):
             content = content[wrapper]
     if not isinstance(content, Mapping) or not all(isinstance(value, Tensor) for value in content.values()):
         raise InputError(f"weights {path}: expected a state dict (names to tensors), got {type(content).__name__}")
+    check_tensors(content, f"weights {path}", remedy)
     return dict(content)
 
 

@@ -1,13 +1,11 @@
-"""A resolved config becomes objects.
+"""A resolved config becomes objects: the dataset, the data module, the network, the protocols, the trainer.
 
-`hydra.utils.instantiate` behind two checks: what a ``_target_`` names may be built at all (a config inside a checkpoint
-that came from elsewhere must not run any code), and the keys beside it fit its signature (a misspelt one is refused
-with the near matches).
+Configs of the user build anything that can be imported. Configs that came with a file build what `wsol.config.foreign`
+allows.
 """
 
 from __future__ import annotations
 
-import importlib
 import inspect
 import sys
 from collections.abc import Iterable, Mapping
@@ -15,40 +13,50 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import hydra.utils
 import pytorch_lightning as pl
 import torch
-from hydra.errors import InstantiationException
 from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from pytorch_lightning.utilities.exceptions import MisconfigurationException
 
+from wsol.config import foreign
+from wsol.config.construct import anything, carry_out, locate, plan
+from wsol.config.plain import check_plain
 from wsol.data.module import LocalizationData
 from wsol.data.source import Source
-from wsol.errors import InputError, first_line, near_matches, unknown
+from wsol.errors import InputError, first_line, unknown
 from wsol.models.localizer import Localizer
 from wsol.protocols import Protocol
 from wsol.types import Preprocessing
 
-TRUSTED = ("wsol", "torch", "torchvision", "timm")
-
 
 def instantiate(node: DictConfig | Mapping, where: str, *, trust: bool = True, **extra: Any) -> Any:
-    """Build what ``node`` names, after the two checks, recursively.
+    """Build what ``node`` names, recursively.
 
     Args:
         node: config with ``_target_``.
         where: its key in the config, for messages.
-        trust: False allows targets of the packages `TRUSTED` only.
+        trust: False allows what `wsol.config.foreign` does.
         extra: keyword arguments beside those of the config.
 
     Raises:
-        InputError: untrusted or unknown target, unknown or missing argument, or a missing mandatory value.
+        InputError: untrusted or unknown target, unknown or missing argument, a missing mandatory value, or, without
+            trust, a target that fails.
     """
-    make = maker(node, where, trust=trust, given=extra) if extra else None
-    if make is not None:  # finished objects go past Hydra, which would copy them
-        return make(**extra)
-    return _made(_checked(node, where, trust, {}))
+    planned = _planned(node, where, trust, extra)
+    if extra:
+        planned = planned._replace(arguments={**planned.arguments, **extra}, is_partial=False)
+    try:
+        return carry_out(planned)
+    except InputError:
+        raise
+    except Exception as error:
+        if trust:
+            raise
+        raise InputError(
+            f"{where}: cannot be built of what the file says ({type(error).__name__}: {first_line(error)}); "
+            "restore the config of the run"
+        ) from error
 
 
 def maker(node: DictConfig | Mapping, where: str, *, trust: bool = True, given: Iterable[str] = ()) -> partial:
@@ -60,124 +68,74 @@ def maker(node: DictConfig | Mapping, where: str, *, trust: bool = True, given: 
         trust: see `instantiate`.
         given: names of arguments that the call will give.
     """
-    return _made({**_checked(node, where, trust, given), "_partial_": True})
+    return carry_out(_planned(node, where, trust, given)._replace(is_partial=True))
 
 
-def _checked(node: DictConfig | Mapping, where: str, trust: bool, given: Iterable[str]) -> dict[str, Any]:
-    """The plain content of ``node``, after the two checks."""
-    try:
-        content = _plain(node)
-    except OmegaConfBaseException as error:
-        key = str(getattr(error, "full_key", None) or where)
-        place = key if key.startswith(where) else f"{where}.{key}"
-        raise InputError(f"{place}: {first_line(error)}; set it on the command line") from error
-    check(content, where, trust=trust, given=given)
-    return content
+def check(node: Any, where: str, *, trust: bool) -> None:
+    """Hold ``node``, with the targets in it, to the rules without building anything; see `instantiate`."""
+    plan(_plain(node, where, trust), where, anything if trust else foreign.rule)
 
 
-def _made(content: dict[str, Any]) -> Any:
-    try:
-        return hydra.utils.instantiate(content, _convert_="all")
-    except InstantiationException as error:
-        raise _cause(error) from error
+def check_parts(config: DictConfig, keys: Iterable[str], file: Path | str, *, trust: bool) -> None:
+    """Hold parts of a config that came with a file to the rules, without building anything.
 
-
-def _cause(error: BaseException) -> BaseException:
-    """What went wrong in the target itself, under the exceptions that Hydra wraps around it."""
-    while isinstance(error, InstantiationException) and error.__cause__ is not None:
-        error = error.__cause__
-    return error
-
-
-def _plain(node: DictConfig | Mapping) -> dict[str, Any]:
-    """The content of a config node, interpolations resolved; raises OmegaConf's errors."""
-    config = node if isinstance(node, DictConfig) else OmegaConf.create(dict(node))
-    plain = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
-    assert isinstance(plain, dict)
-    return {str(key): value for key, value in plain.items()}
-
-
-def check(node: Any, where: str, *, trust: bool, given: Iterable[str] = ()) -> None:
-    """Check the targets in ``node`` and the arguments beside them; see `instantiate`."""
-    if isinstance(node, list | ListConfig):
-        for position, child in enumerate(node):
-            check(child, f"{where}[{position}]", trust=trust)
-    if not isinstance(node, dict | DictConfig):
-        return
-    for key, child in node.items():
-        check(child, f"{where}.{key!s}", trust=trust)
-    if "_target_" in node:
-        name = str(node["_target_"])
-        target = locate(name, where) if trust or name.partition(".")[0] in TRUSTED else None
-        if not trust and not _is_harmless(target):
-            raise InputError(
-                f"{where}._target_={name}: a checkpoint may only name classes of wsol and modules of "
-                f"{', '.join(TRUSTED[1:])}; pass trust=true if you trust where the checkpoint came from"
-            )
-        own = {str(k) for k in node if str(k) not in ("_target_", "_partial_", "_args_", "_recursive_", "_convert_")}
-        _check_arguments(target, own, {*own, *given}, where, is_partial=bool(node.get("_partial_", False)))
-
-
-def _is_harmless(target: Any) -> bool:
-    """Whether building ``target`` runs no code but its own: a class of wsol, or a layer of a trusted package."""
-    if not inspect.isclass(target):
-        return False
-    package = target.__module__.partition(".")[0]
-    return package == "wsol" or (package in TRUSTED and issubclass(target, torch.nn.Module))
-
-
-def locate(name: str, where: str) -> Any:
-    """Import what a dotted name means; ``where`` is its key in the config.
+    Args:
+        config: that the file records.
+        keys: of the parts.
+        file: the file, for messages.
+        trust: see `instantiate`.
 
     Raises:
-        InputError: no such package, or the package has no such name.
+        InputError: names the file and the key.
     """
-    module, _, attributes = name, "", ""
-    while module:
-        try:
-            found: Any = importlib.import_module(module)
-        except ModuleNotFoundError as error:
-            if error.name is None or not (name == error.name or name.startswith(f"{error.name}.")):
-                raise
-            module, _, last = module.rpartition(".")
-            attributes = f"{last}.{attributes}" if attributes else last
-            continue
-        for attribute in filter(None, attributes.split(".")):
-            if not hasattr(found, attribute):
-                raise InputError(
-                    f"{where}._target_={name}: {found.__name__} has no {attribute!r}; {_has(found, attribute)}"
-                )
-            found = getattr(found, attribute)
-        return found
-    raise InputError(f"{where}._target_={name}: no such package; expected a dotted Python name that can be imported")
-
-
-def _has(found: Any, attribute: str) -> str:
-    return (
-        near_matches(attribute, [n for n in dir(found) if not n.startswith("_")]).partition("Choices:")[0] or "check it"
-    )
-
-
-def _check_arguments(target: Any, given: set[str], complete: set[str], where: str, *, is_partial: bool) -> None:
-    """Refuse arguments that the signature of ``target`` lacks, and missing ones unless it is partial."""
     try:
-        parameters = inspect.signature(target).parameters
-    except (TypeError, ValueError):
-        return
-    named = [n for n, p in parameters.items() if p.kind not in (p.VAR_KEYWORD, p.VAR_POSITIONAL)]
-    if not any(p.kind == p.VAR_KEYWORD for p in parameters.values()):
-        for key in sorted(given - set(named)):
-            raise InputError(f"{where}: {target.__qualname__} takes no {key!r}; {near_matches(key, named)}")
-    missing = [n for n in named if parameters[n].default is inspect.Parameter.empty and n not in complete]
-    if missing and not is_partial:
-        raise InputError(f"{where}: {target.__qualname__} needs {', '.join(missing)}; set {where}.{missing[0]}=...")
+        for key in keys:
+            node = config.get(key)
+            if node is not None and not isinstance(node, DictConfig):
+                raise InputError(f"{key}: expected a mapping, got {str(node)[:60]!r}; restore the config of the run")
+            check(node, key, trust=trust)
+    except InputError as error:
+        raise InputError(f"{file}: {error}") from error
 
 
-def build_source(config: DictConfig, *, trust: bool = True) -> Source:
-    """Return the dataset that ``config.data`` names."""
+def _planned(node: DictConfig | Mapping, where: str, trust: bool, given: Iterable[str]) -> Any:
+    if not isinstance(node, DictConfig | Mapping):
+        raise InputError(f"{where}: expected a mapping with _target_, got {str(node)[:60]!r}; restore it")
+    return plan(_plain(node, where, trust), where, anything if trust else foreign.rule, given)
+
+
+def _plain(node: Any, where: str, trust: bool) -> Any:
+    """The plain content of a config node: interpolations resolved, or refused where there is no trust."""
+    if isinstance(node, Mapping) and not isinstance(node, DictConfig):  # is plain already, but for nodes in it
+        plain: Any = {key: _plain(child, f"{where}.{key}", trust) for key, child in node.items()}
+    elif isinstance(node, DictConfig | ListConfig):
+        try:
+            plain = OmegaConf.to_container(node, resolve=trust, throw_on_missing=trust)
+        except OmegaConfBaseException as error:
+            key = str(getattr(error, "full_key", None) or where)
+            place = key if key.startswith(where) else f"{where}.{key}"
+            raise InputError(f"{place}: {first_line(error)}; set it on the command line") from error
+    else:
+        plain = node
+    if not trust:
+        check_plain(plain, where)
+    return plain
+
+
+def build_source(config: DictConfig, *, trust: bool = True, data_dir: str | Path | None = None) -> Source:
+    """Return the dataset that ``config.data`` names.
+
+    Args:
+        config: resolved training config.
+        trust: see `instantiate`.
+        data_dir: the folder below which a dataset may be drawn without trust; None for ``data``.
+    """
     if config.data is None:
         raise InputError("no dataset: choose one with data=..., see --help for the choices")
-    return instantiate(config.data, "data", trust=trust)
+    source = instantiate(config.data, "data", trust=trust)
+    if not trust:
+        source.confine(Path("data" if data_dir is None else data_dir))
+    return source
 
 
 def build_data(
@@ -195,14 +153,17 @@ def build_transform(config: DictConfig, use: str, preprocessing: Preprocessing, 
 
     ``size`` and ``interpolation`` that it leaves null are those of ``preprocessing``.
     """
+    where = f"transform.{use}"
+    if config.transform is None:
+        raise InputError("no transform: choose transform=square, or a dataset, which brings its own")
     size = preprocessing.size if config.image_size is None else config.image_size
     fill = {"size": size, "resize": round(size * 8 / 7), "interpolation": preprocessing.interpolation}
-    return instantiate(_filled(config.transform[use], **fill), f"transform.{use}", trust=trust)
+    return instantiate(_filled(config.transform[use], where, trust, **fill), where, trust=trust)
 
 
-def _filled(node: DictConfig, **defaults: Any) -> dict[str, Any]:
+def _filled(node: DictConfig, where: str, trust: bool, **defaults: Any) -> dict[str, Any]:
     """The plain content of ``node``, in which null values take the defaults of the same name."""
-    plain = _plain(node)
+    plain = _plain(node, where, trust)
     return {**plain, **{k: v for k, v in defaults.items() if k in plain and plain[k] is None}}
 
 

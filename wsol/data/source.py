@@ -267,6 +267,15 @@ class Source(ABC):
         """
         self.split(name)
 
+    def confine(self, folder: Path) -> None:  # noqa: B027  # most datasets only read
+        """Write nothing outside ``folder`` from now on; asked of a dataset that the config of a file names.
+
+        A dataset that writes overrides this, and refuses sizes beyond reason.
+
+        Raises:
+            InputError: see there.
+        """
+
     @abstractmethod
     def _split(self, name: str) -> Split: ...
 

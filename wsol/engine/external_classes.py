@@ -114,7 +114,7 @@ class _Network:
                 f"{file}: has {self.localizer.num_classes} classes; the dataset has {len(data.source.classes)}, or "
                 "names them otherwise; expected a network of the same classes in the same order"
             )
-        build.check(trained.transform, "transform", trust=config.trust)
+        build.check_parts(trained, ["transform"], file, trust=config.trust)
         own = settings.copy()
         own.transform, own.image_size, self.name = trained.transform, trained.image_size, str(trained.name)
         self.data = build.build_data(own, data.source, self.localizer.preprocessing, seed=settings.seed)

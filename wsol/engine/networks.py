@@ -54,7 +54,7 @@ def find(config: DictConfig, example: str) -> Network:
     file = checkpoints.find(Path(config.run), config.checkpoint)
     checkpoint = checkpoints.read(file)
     localizer, trained = checkpoints.load_localizer(checkpoint, file, trust=config.trust)
-    guard(trained, config)
+    guard(trained, config, file)
     folder = file.parent.parent if file.parent.name == "checkpoints" else file.with_suffix("")
     return Network(localizer, trained, str(file), folder, file)
 
@@ -73,18 +73,17 @@ def explainer(config: DictConfig) -> Explainer | None:
     return None if config.explainer is None else build.instantiate(config.explainer, "explainer")
 
 
-def guard(trained: DictConfig, config: DictConfig) -> None:
-    """Refuse a checkpoint's config that names code to run, in every part that is built from it here.
+def guard(trained: DictConfig, config: DictConfig, file: Path) -> None:
+    """Refuse a checkpoint's config that names what it may not, in every part that is built from it here.
 
     Its backbone and method were guarded when the localizer was built; what the command line chose instead is trusted.
     """
-    for key in ("data", "transform", "loader", "protocol"):
-        if config.get(key) is None:
-            build.check(trained[key], key, trust=config.trust)
+    keys = [key for key in ("data", "transform", "loader", "protocol") if config.get(key) is None]
+    build.check_parts(trained, keys, file, trust=config.trust)
 
 
 def moved(value: Any, before: str, now: str) -> Any:
     """A path below folder ``before`` as the same path below ``now``; anything else as it is."""
-    if isinstance(value, str) and Path(value).is_relative_to(before):
+    if isinstance(value, str) and before and Path(value).is_relative_to(before):
         return str(Path(now) / Path(value).relative_to(before))
     return value

@@ -125,7 +125,7 @@ class Localizer:
         device: str = "auto",
         trust: bool = False,
     ) -> Localizer:
-        """Load a network, without running any code that the file may carry.
+        """Load a network; without ``trust`` the file runs no code, and has nothing written and no other file read.
 
         Args:
             path: a run folder, a checkpoint (.ckpt), or what `wsol export format=safetensors` wrote.
@@ -144,6 +144,11 @@ class Localizer:
         network, trained = checkpoints.load_localizer(checkpoints.read(file), file, trust=trust)
         if image_size is not None:
             trained.image_size = image_size
+        if trained.get("transform") is None:
+            raise InputError(
+                f"{file}: config.transform: none is recorded; convert the weights again with transform=..."
+            )
+        build.check_parts(trained, ["transform"], file, trust=trust)
         transform = build.build_transform(trained, "eval", network.preprocessing, trust=trust)
         return cls(network, transform, protocol=protocol, threshold=threshold, explainer=explainer, device=device)
 

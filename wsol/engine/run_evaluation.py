@@ -40,12 +40,13 @@ def run(config: DictConfig) -> Path:
         raise InputError("recognize=... looks again with the network's own classes: leave classes=... out")
     output = runs.OutputFolder("eval", config.out, config.force)
     network = networks.find(config, "wsol eval run=<run folder>")
+    below = config.data_dir
     settings = merged(network.trained, config)
     if config.explainer is None and network.file is None:
         raise InputError("model=... has no maps of its own: choose explainer=gradcam or another")
     if settings.data is None:
         raise InputError("no dataset: choose one with data=..., see --help for the choices")
-    source = build.build_source(settings)
+    source = build.build_source(settings, trust=config.trust or config.data is not None, data_dir=below)
     check_classes(network, source)
     data = build.build_data(settings, source, network.localizer.preprocessing, seed=settings.seed)
     with output.writing(network.folder / "eval") as folder:

@@ -39,6 +39,10 @@ class Looking:
     """Where results go by default."""
     is_run: bool
     """Whether it was trained here, so that its own classes and maps mean something."""
+    trust: bool = True
+    """Whether the dataset may be of any package: it is the command line's, or the reader says so."""
+    data_dir: str | None = None
+    """What the command line says; without trust, a dataset may be drawn below it."""
 
     @property
     def localizer(self) -> Localizer:
@@ -52,7 +56,7 @@ class Looking:
 
     def source(self) -> Source:
         """The dataset of the command line, or the run's own."""
-        return build.build_source(self.settings)
+        return build.build_source(self.settings, trust=self.trust, data_dir=self.data_dir)
 
 
 def find(config: DictConfig, example: str) -> Looking:
@@ -68,13 +72,13 @@ def find(config: DictConfig, example: str) -> Looking:
     """
     if config.batch_size < 1:
         raise InputError(f"batch_size: expected at least 1, got {config.batch_size}")
-    backbone = config.get("backbone")
+    backbone, below = config.get("backbone"), config.get("data_dir")
     if config.run is not None and backbone is not None:
         raise InputError("run=... or backbone=..., not both: a run has its own backbone")
     if config.run is not None:
         file = checkpoints.find(Path(config.run), config.checkpoint)
         localizer, trained = checkpoints.load_localizer(checkpoints.read(file), file, trust=config.trust)
-        networks.guard(trained, config)
+        networks.guard(trained, config, file)
         settings = trained.copy()
         OmegaConf.set_struct(settings, False)
         if "data_dir" in config:
@@ -103,7 +107,8 @@ def find(config: DictConfig, example: str) -> Looking:
     extractor = Extractor(
         module, transform, config.get("point"), config.batch_size, config.num_workers, watch=_with_bar
     )
-    return Looking(extractor, settings, title, folder, config.run is not None)
+    trust = config.run is None or config.trust or config.get("data") is not None
+    return Looking(extractor, settings, title, folder, config.run is not None, trust, below)
 
 
 def _with_data(settings: DictConfig, config: DictConfig) -> DictConfig:

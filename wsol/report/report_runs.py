@@ -96,10 +96,11 @@ def _read(folder: Path, config: DictConfig) -> Given:
     OmegaConf.set_struct(settings, False)
     if settings.get("data") is None:
         raise InputError(f"{folder}: its config.yaml names no dataset; expected a folder that `wsol train` made")
+    build.check_parts(settings, ("data", "protocol"), folder / "config.yaml", trust=config.trust)
     if config.data_dir is not None:
         before = settings.get("data_dir") or ""
         settings.data = {key: networks.moved(value, before, config.data_dir) for key, value in settings.data.items()}
-    source = build.build_source(settings, trust=config.trust)
+    source = build.build_source(settings, trust=config.trust, data_dir=config.data_dir)
     split = source.split(config.split)
     if not split.has_boxes:
         raise InputError(f"{folder}: the {config.split} split has no boxes to judge by; choose another with split=...")

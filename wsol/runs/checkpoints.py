@@ -1,15 +1,14 @@
 """Checkpoints: what they carry, reading them safely, and a localizer rebuilt from one alone.
 
 A checkpoint is Lightning's, with one entry of ours, ``wsol``: the resolved config, the class names and the
-preprocessing, all plain data. It is read with ``weights_only``, and what its config may name is limited (see
-`wsol.config.build`), so a checkpoint from elsewhere cannot run code. A .safetensors file with that entry is as good as
-one.
+preprocessing, all plain data. A checkpoint from elsewhere runs no code and writes nothing: its tensors are read with
+``weights_only`` from an archive that fits its checksums, the entry is held to a schema (`wsol.runs.header`), and its
+config builds only what `wsol.config.foreign` allows. A .safetensors file with that entry is as good as one.
 """
 
 from __future__ import annotations
 
 import logging
-import pickle
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -22,6 +21,8 @@ from wsol.files import atomic_file
 from wsol.interop import safetensors_file
 from wsol.interop.peers import OURS
 from wsol.models.localizer import Localizer
+from wsol.runs.header import REMEDY, bounded, check_header, check_weights
+from wsol.tensor_files import check_tensors, read_archive
 from wsol.types import Preprocessing
 
 log = logging.getLogger("wsol")
@@ -57,7 +58,9 @@ def read(path: Path) -> dict:
     content = _read_safetensors(path) if path.suffix == safetensors_file.SUFFIX else _read_pickled(path)
     version = content["wsol"].get("format") if isinstance(content["wsol"], dict) else None
     if version != FORMAT:
-        raise InputError(f"{path}: checkpoint format {version}, this version reads {FORMAT}")
+        raise InputError(f"{path}: checkpoint format {version}, this version reads {FORMAT}; {REMEDY}")
+    check_header(content["wsol"], path)
+    check_tensors(content["state_dict"], f"{path}: state_dict", REMEDY)
     return content
 
 
@@ -67,15 +70,19 @@ def _read_safetensors(path: Path) -> dict:
 
 
 def _read_pickled(path: Path) -> dict:
-    try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except (OSError, RuntimeError, EOFError, ValueError, KeyError, pickle.UnpicklingError) as error:
-        raise InputError(f"{path}: not a readable checkpoint ({first_line(error)})") from error
+    content = read_archive(path, _remedy(path))
     if not isinstance(content, dict) or "wsol" not in content or "state_dict" not in content:
         raise InputError(
             f"{path}: not a checkpoint of `wsol train` (no 'wsol' entry); expected one from <run>/checkpoints"
         )
     return content
+
+
+def _remedy(path: Path) -> str:
+    """What to do about a damaged checkpoint: name another one of the run, where there is one."""
+    others = [file.name for file in sorted(path.parent.glob("*.ckpt")) if file.name != path.name]
+    another = f", such as {others[0]}" if path.parent.name == "checkpoints" and others else ""
+    return f"take another checkpoint of the run{another}, or train again"
 
 
 def write(checkpoint: Mapping, path: Path) -> None:
@@ -120,8 +127,25 @@ def load_localizer(checkpoint: dict, path: Path, *, trust: bool = False) -> tupl
     """
     header = checkpoint["wsol"]
     config = OmegaConf.create({**header["config"], "preprocessing": header["preprocessing"]})
-    localizer = build_localizer(config, tuple(header["classes"]), trust=trust, load_weights=False)
-    load_state(localizer, checkpoint["state_dict"], path)
+    given = own_state(checkpoint["state_dict"])
+    try:
+        if trust:
+            localizer = build_localizer(config, tuple(header["classes"]), trust=True, load_weights=False)
+        else:
+            with bounded(sum(value.numel() for value in given.values()), path):
+                localizer = build_localizer(config, tuple(header["classes"]), load_weights=False, trust=False)
+    except InputError as error:
+        raise error if str(error).startswith(f"{path}") else InputError(f"{path}: {error}") from error
+    except Exception as error:
+        if trust:
+            raise
+        raise InputError(
+            f"{path}: config.method: cannot be built of what the file says ({type(error).__name__}: "
+            f"{first_line(error)}); {REMEDY}"
+        ) from error
+    _compare(localizer, given, path)
+    check_weights(localizer.state_dict(), given, path)
+    localizer.load_state_dict(given)
     return localizer, config
 
 
@@ -131,8 +155,13 @@ def load_state(localizer: Localizer, state: Mapping[str, torch.Tensor], path: Pa
     Raises:
         InputError: missing or unexpected keys, or other shapes.
     """
-    own = localizer.state_dict()
     given = own_state(state)
+    _compare(localizer, given, path)
+    localizer.load_state_dict(given)
+
+
+def _compare(localizer: Localizer, given: Mapping[str, torch.Tensor], path: Path) -> None:
+    own = localizer.state_dict()
     missing, surplus = sorted(own.keys() - given.keys()), sorted(given.keys() - own.keys())
     shapes = [k for k in own.keys() & given.keys() if own[k].shape != given[k].shape]
     if missing or surplus or shapes:
@@ -144,7 +173,6 @@ def load_state(localizer: Localizer, state: Mapping[str, torch.Tensor], path: Pa
         raise InputError(
             f"{path}: its weights are of another architecture ({'; '.join(lines)}); use the config it was trained with"
         )
-    localizer.load_state_dict(given)
 
 
 def own_state(state: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:

@@ -23,9 +23,11 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import yaml
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from wsol.config.plain import check_plain
 from wsol.errors import InputError, first_line
 from wsol.files import atomic_file, is_hidden
 
@@ -183,10 +185,11 @@ def read_config(folder: Path) -> DictConfig:
         raise InputError(f"{folder}: no run there (no config.yaml); expected a folder that `wsol train` made")
     try:
         config = OmegaConf.load(file)
-    except (OmegaConfBaseException, OSError, ValueError) as error:
+    except (OmegaConfBaseException, OSError, ValueError, yaml.YAMLError) as error:
         raise InputError(f"{file}: unreadable ({first_line(error)})") from error
     if not isinstance(config, DictConfig):
         raise InputError(f"{file}: expected a mapping")
+    check_plain(OmegaConf.to_container(config, resolve=False), str(file))
     return config
 
 

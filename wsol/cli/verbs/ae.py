@@ -133,7 +133,12 @@ class Round:
         best = folder / "checkpoints" / "best.ckpt"
         file = best if best.exists() else best.with_name("last.ckpt")
         self.config, self.folder = config, folder
-        localizer, _ = checkpoints.load_localizer(checkpoints.read(file), file, trust=True)
+        content, settings = checkpoints.read(file), config.copy()
+        OmegaConf.set_struct(settings, False)
+        settings.preprocessing = content["wsol"]["preprocessing"]
+        # Built of the command line's config, not of what the file says.
+        localizer = build.build_localizer(settings, tuple(content["wsol"]["classes"]), load_weights=False)
+        checkpoints.load_state(localizer, content["state_dict"], file)
         preprocessing = localizer.backbone.preprocessing
         self.data = build.build_data(config, build.build_source(config), preprocessing, seed=config.seed)
         self.module = LocalizerModule(localizer, channels_last=build.resolve_layout(config.memory_format))

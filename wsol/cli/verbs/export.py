@@ -47,6 +47,7 @@ def run(config: DictConfig) -> int:
     else:
         if config.image_size is not None:
             trained.image_size = config.image_size
+        build.check_parts(trained, ["transform"], source, trust=config.trust)
         transform = build.build_transform(trained, "eval", localizer.preprocessing, trust=config.trust)
         told = _write_graph(config, localizer, transform, file)
     print(f"{file}: {file.stat().st_size / 1e6:.1f} MB; {told}")

@@ -35,7 +35,8 @@ def run(config: DictConfig) -> int:
     if config.maps is None:
         raise InputError("which maps? wsol score maps=<folder>")
     output = runs.OutputFolder("score", config.out, config.force)
-    source = build.build_source(_settings(config), trust=config.trust or config.data is not None)
+    below = config.data_dir
+    source = build.build_source(_settings(config), trust=config.trust or config.data is not None, data_dir=below)
     if config.split not in source.splits:
         raise unknown("split", config.split, source.splits)
     protocols = build.build_protocols(config)
@@ -206,7 +207,8 @@ def _settings(config: DictConfig) -> DictConfig:
     given = Path(config.maps).resolve()
     for folder in [given, *given.parents][: CONFIG_PARENTS + 1]:
         if (folder / "config.yaml").is_file():
-            found = OmegaConf.load(folder / "config.yaml")
-            if isinstance(found, DictConfig) and found.get("data") is not None:
+            found = runs.read_config(folder)
+            if found.get("data") is not None:
+                build.check_parts(found, ["data"], folder / "config.yaml", trust=config.trust)
                 return found
     raise InputError(f"{config.maps}: of which dataset are these maps? name it, such as data=cub_lists")

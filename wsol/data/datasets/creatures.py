@@ -28,6 +28,8 @@ BLOCK = 100
 """Images drawn from one generator; a split's first images don't depend on how many follow."""
 VERSION = 1
 """To be raised when the drawing changes, so that no old cache is taken for new."""
+GREATEST = 4 * 2**30
+"""Bytes of images that are drawn at most, where the config of a file asks for them."""
 _FILES = ("images.npy", "masks.npy", "heads.npy", "labels.npy", "boxes.npy")
 
 log = logging.getLogger(__name__)
@@ -92,7 +94,22 @@ class Creatures(Source):
         self.classes = tuple(f"species{k}" for k in range(self.looks.num_classes))
         knobs = {"version": VERSION, "seed": seed, **self.counts, **asdict(self.looks)}
         self.knobs = json.dumps(knobs, indent=2, sort_keys=True)
+        self._confined: Path | None = None
         self.folder = Path(root) / hashlib.sha256(self.knobs.encode()).hexdigest()[:12]
+
+    def confine(self, folder: Path) -> None:
+        """Draw below ``folder`` only; what was drawn elsewhere before is still read.
+
+        Raises:
+            InputError: the images would take more than `GREATEST` bytes.
+        """
+        self._confined = folder
+        size = sum(self.counts.values()) * self.looks.size**2 * 3
+        if size > GREATEST:
+            raise InputError(
+                f"data: {sum(self.counts.values()):,} creatures of {self.looks.size} pixels take {size / 2**30:,.0f} "
+                "GiB, more than a file may ask for; choose data=creatures on the command line, or pass trust=true"
+            )
 
     def verify(self, deep: bool | None = None) -> Report:
         """Count, and compare the cache with its checksums; ``deep`` also draws every image again."""
@@ -124,6 +141,11 @@ class Creatures(Source):
 
     def _make(self, name: str, folder: Path) -> None:
         """Draw a split into a folder of its own, then move that to its place in one step."""
+        if self._confined is not None and not folder.resolve().is_relative_to(self._confined.resolve()):
+            raise InputError(
+                f"{folder}: not drawn yet, and the config of a file may only have creatures drawn below "
+                f"{self._confined}; say data_dir=<folder>, choose data=creatures, or pass trust=true"
+            )
         log.info("drawing %d creatures for %s in %s", self.counts[name], name, folder)
         try:
             with atomic_folder(folder) as partial:
