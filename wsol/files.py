@@ -8,6 +8,7 @@ what a killed process left behind is recognised and removed by the next one that
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import re
 import shutil
@@ -15,6 +16,10 @@ import socket
 from collections.abc import Iterator
 from pathlib import Path
 
+UNWRITABLE = frozenset(
+    getattr(errno, name) for name in ("ENOSPC", "EDQUOT", "EROFS", "EFBIG", "EIO") if hasattr(errno, name)
+)
+"""Numbers of the errors of a disk that takes no more: full, over quota, read-only, too large a file, broken."""
 _HOST = re.sub(r"[^A-Za-z0-9]", "_", socket.gethostname())
 
 
@@ -40,9 +45,10 @@ def atomic_file(target: Path) -> Iterator[Path]:
     remove_leftovers(target)
     temporary = _hidden(target)
     try:
-        yield temporary
-        flush(temporary)
-        os.replace(temporary, target)
+        with _errors_naming(target, temporary):
+            yield temporary
+            flush(temporary)
+            os.replace(temporary, target)
         _flush_folder(target.parent)
     finally:
         temporary.unlink(missing_ok=True)
@@ -61,13 +67,14 @@ def atomic_folder(target: Path) -> Iterator[Path]:
     target.parent.mkdir(parents=True, exist_ok=True)
     remove_leftovers(target)
     temporary = _hidden(target)
-    temporary.mkdir()
     try:
-        yield temporary
-        for file in temporary.rglob("*"):
-            if file.is_file():
-                flush(file)
-        os.replace(temporary, target)
+        with _errors_naming(target, temporary):
+            temporary.mkdir()
+            yield temporary
+            for file in temporary.rglob("*"):
+                if file.is_file():
+                    flush(file)
+            os.replace(temporary, target)
         _flush_folder(target.parent)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
@@ -90,6 +97,21 @@ def remove_leftovers(target: Path) -> None:
             process = found.name.removeprefix(mark)
             if process.isdigit() and not _is_alive(int(process)):
                 shutil.rmtree(found) if found.is_dir() and not found.is_symlink() else found.unlink()
+
+
+@contextlib.contextmanager
+def _errors_naming(target: Path, temporary: Path) -> Iterator[None]:
+    """Let errors of the operating system name ``target`` where they name what is written in its place, or no file."""
+    try:
+        yield
+    except OSError as error:
+        if error.filename is None and error.errno in UNWRITABLE:
+            error.filename = str(target)
+        elif isinstance(error.filename, str | os.PathLike):
+            named = os.fspath(error.filename)
+            if isinstance(named, str) and named.startswith(str(temporary)):
+                error.filename = f"{target}{named.removeprefix(str(temporary))}"
+        raise
 
 
 def _hidden(target: Path) -> Path:
