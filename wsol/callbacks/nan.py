@@ -47,7 +47,8 @@ class StopOnNaN(pl.Callback):
         loss = (outputs["loss"] if isinstance(outputs, dict) else outputs).detach()
         now = torch.where(torch.isfinite(loss), FINE, len(self._steps) - 1)
         self._first = torch.minimum(self._first, now) if self._first is not None else now
-        if (batch_idx + 1) % max(1, trainer.log_every_n_steps) == 0:
+        every = max(1, trainer.log_every_n_steps)  # type: ignore[attr-defined]
+        if (batch_idx + 1) % every == 0:
             self._check(trainer, self._first)
 
     def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:

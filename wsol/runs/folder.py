@@ -19,6 +19,7 @@ import os
 import platform
 import shutil
 import subprocess
+import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from wsol.errors import InputError, first_line
+from wsol.files import atomic_file
 
 PACKAGES = (
     "wsol",
@@ -39,7 +41,7 @@ PACKAGES = (
     "numpy",
     "opencv-python-headless",
 )
-NOT_COMPARED = ("resume", "run_dir", "runs_dir", "logger")
+NOT_COMPARED = ("resume", "run_dir", "runs_dir", "logger", "on_nan")
 """Keys that do not make two configs different runs."""
 
 RUN_DIR_VARIABLE = "WSOL_RUN_DIR"
@@ -190,9 +192,8 @@ def read_config(folder: Path) -> DictConfig:
 
 def write_text(file: Path, text: str) -> None:
     """Write a file whole or not at all."""
-    temporary = file.with_name(f".{file.name}.{os.getpid()}")
-    temporary.write_text(text, encoding="utf-8")
-    os.replace(temporary, file)
+    with atomic_file(file) as temporary:
+        temporary.write_text(text, encoding="utf-8")
 
 
 def write_config(folder: Path, config: DictConfig) -> None:
@@ -249,9 +250,23 @@ def _processor() -> str:
     return platform.processor() or platform.machine()
 
 
+class _LogFile(logging.FileHandler):
+    """A log file that a full disk cuts short, instead of a stack trace on the screen for each line."""
+
+    def handleError(self, record: logging.LogRecord) -> None:
+        """Report any other error."""
+        if not isinstance(sys.exc_info()[1], OSError):
+            super().handleError(record)
+
+    def close(self) -> None:
+        """Close the file, even if the rest of it cannot be written."""
+        with contextlib.suppress(OSError):
+            super().close()
+
+
 def start_log(folder: Path) -> logging.Handler:
     """Send what the package and Lightning say to ``run.log`` too; returns the handler, to be closed by `stop_log`."""
-    handler = logging.FileHandler(folder / "run.log", encoding="utf-8")
+    handler = _LogFile(folder / "run.log", encoding="utf-8")
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
     for name in LOGGERS:
         logging.getLogger(name).addHandler(handler)
