@@ -45,7 +45,7 @@ def atomic_file(target: Path) -> Iterator[Path]:
     remove_leftovers(target)
     temporary = _hidden(target)
     try:
-        with _errors_naming(target, temporary):
+        with errors_naming(target, temporary):
             yield temporary
             flush(temporary)
             os.replace(temporary, target)
@@ -68,7 +68,7 @@ def atomic_folder(target: Path) -> Iterator[Path]:
     remove_leftovers(target)
     temporary = _hidden(target)
     try:
-        with _errors_naming(target, temporary):
+        with errors_naming(target, temporary):
             temporary.mkdir()
             yield temporary
             for file in temporary.rglob("*"):
@@ -100,17 +100,21 @@ def remove_leftovers(target: Path) -> None:
 
 
 @contextlib.contextmanager
-def _errors_naming(target: Path, temporary: Path) -> Iterator[None]:
-    """Let errors of the operating system name ``target`` where they name what is written in its place, or no file."""
+def errors_naming(target: Path, temporary: Path | None = None) -> Iterator[None]:
+    """Let the error of a disk that takes no more name the file: that of a failed write names none.
+
+    Args:
+        target: what is written.
+        temporary: what is written in its place; errors that name this name ``target`` instead.
+    """
     try:
         yield
     except OSError as error:
-        if error.filename is None and error.errno in UNWRITABLE:
+        named = error.filename
+        if named is None and error.errno in UNWRITABLE:
             error.filename = str(target)
-        elif isinstance(error.filename, str | os.PathLike):
-            named = os.fspath(error.filename)
-            if isinstance(named, str) and named.startswith(str(temporary)):
-                error.filename = f"{target}{named.removeprefix(str(temporary))}"
+        elif temporary is not None and isinstance(named, str) and named.startswith(str(temporary)):
+            error.filename = f"{target}{named.removeprefix(str(temporary))}"
         raise
 
 

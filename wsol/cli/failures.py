@@ -64,12 +64,14 @@ def explain(error: BaseException) -> tuple[str, int] | None:
         True
     """
     notes = "".join(f"; {note}" for note in getattr(error, "__notes__", ()))
-    for each in _chain(error):
-        if _is_full(each):
-            said = os.strerror(getattr(each, "errno", None) or errno.ENOSPC)
-            file = getattr(each, "filename", None) or _named_by(error)
-            start = f"{_text(file)}: " if file else ""
-            return f"{start}{said}; free some space and give the same command again{notes}", BAD_INPUT
+    if full := [each for each in _chain(error) if _is_full(each)]:
+        said = os.strerror(
+            next((each.errno for each in full if isinstance(each, OSError) and each.errno), errno.ENOSPC)
+        )
+        files = [each.filename for each in full if isinstance(each, OSError) and each.filename]
+        files += [file for each in _chain(error) if (file := _named_by(each))]
+        start = f"{_text(files[0])}: " if files else ""
+        return f"{start}{said}; free some space and give the same command again{notes}", BAD_INPUT
     if isinstance(error, InputError):
         return f"{error}{notes}", BAD_INPUT
     if isinstance(error, Diverged):

@@ -8,6 +8,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from wsol.interop.png_file import write_png
 from wsol.types import Picture
 
 TILE = 192
@@ -28,7 +29,7 @@ def write(file: Path, pictures: Sequence[Picture]) -> None:
     blank = np.zeros_like(pairs[0])
     pairs += [blank] * (-len(pairs) % COLUMNS)
     rows = [np.hstack(pairs[start : start + COLUMNS]) for start in range(0, len(pairs), COLUMNS)]
-    cv2.imwrite(str(file), cv2.cvtColor(np.vstack(rows), cv2.COLOR_RGB2BGR))
+    write_png(file, np.vstack(rows))
 
 
 def _pair(picture: Picture) -> np.ndarray:

@@ -17,6 +17,7 @@ from typing import NamedTuple
 import numpy as np
 
 from wsol.errors import InputError
+from wsol.files import errors_naming
 
 HEADER = ("image", "class", "index", "score", "x0", "y0", "x1", "y1", "iou", "width", "height")
 
@@ -85,11 +86,14 @@ class PredictionFiles(AbstractContextManager["PredictionFiles"]):
         self._results.append({**where, "bbox": box, "score": found.score})
 
     def __exit__(self, *exception: object) -> None:
-        self._file.close()
+        with errors_naming(self._folder / "predictions.csv"):
+            self._file.close()
         categories = [{"id": label + 1, "name": name} for label, name in enumerate(self._names)]
         images = {"images": self._images, "annotations": [], "categories": categories}
         for name, content in (("coco_results", self._results), ("coco_images", images)):
-            (self._folder / f"{name}.json").write_text(json.dumps(content) + "\n", encoding="utf-8")
+            file = self._folder / f"{name}.json"
+            with errors_naming(file):
+                file.write_text(json.dumps(content) + "\n", encoding="utf-8")
 
 
 def read_table(file: str | Path) -> list[tuple[str, Prediction]]:

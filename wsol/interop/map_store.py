@@ -24,6 +24,7 @@ import numpy as np
 
 from wsol.data.source import Split
 from wsol.errors import InputError, unknown
+from wsol.files import errors_naming
 from wsol.functional.geometry import Geometry
 from wsol.interop.map_record import DTYPES, image_size_at, pack, sound_record, unpack
 from wsol.interop.maps import Maps
@@ -116,7 +117,8 @@ class MapWriter(AbstractContextManager["MapWriter"]):
         if kind is None:
             self.close()
         else:
-            self._file.close()
+            with errors_naming(self._bin):
+                self._file.close()
 
 
 class MapStore(Maps):

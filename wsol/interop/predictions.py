@@ -20,6 +20,7 @@ import numpy as np
 from wsol.data.annotations.text_tables import shown, whole
 from wsol.data.source import Split
 from wsol.errors import InputError
+from wsol.files import errors_naming
 
 HEADER = ["image_id", "class", "score"]
 NOT_RANKED = int(np.iinfo(np.int32).max)
@@ -68,7 +69,8 @@ class PredictionWriter(AbstractContextManager["PredictionWriter"]):
             self._csv.writerow([image_id, self._tokens[label], f"{logits[label]:.9g}"])
 
     def __exit__(self, *exception: object) -> None:
-        self._file.close()
+        with errors_naming(self._path):
+            self._file.close()
 
 
 def write_predictions(

@@ -22,6 +22,7 @@ from pathlib import Path, PurePosixPath
 from typing import IO, NamedTuple
 
 from wsol.errors import InputError
+from wsol.files import errors_naming
 
 MARKER = ".unpacked.json"
 """Name of the file that notes finished archives, in the root they went into."""
@@ -199,7 +200,7 @@ def _write(member: Member, stream: IO[bytes]) -> None:
     member.target.parent.mkdir(parents=True, exist_ok=True)
     beside = member.target.with_name(member.target.name + ".part")
     try:
-        with beside.open("wb") as file:
+        with errors_naming(member.target), beside.open("wb") as file:
             shutil.copyfileobj(stream, file, 1 << 20)
         if beside.stat().st_size != member.size:
             raise EOFError(f"{member.target.name} is cut off")
@@ -216,7 +217,7 @@ def _check_space(path: Path, root: Path) -> None:
             needed = sum(info.file_size for info in bundle.infolist())
     free = shutil.disk_usage(root).free
     if needed > free:
-        raise InputError(f"{root}: {path.name} needs {needed / 1e9:.1f} GB, {free / 1e9:.1f} GB are free")
+        raise InputError(f"{root}: {path.name} needs {needed:,} bytes, {free:,} bytes are free")
 
 
 def _finished(path: Path, archive: Archive, root: Path) -> bool:
