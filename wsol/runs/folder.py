@@ -3,7 +3,7 @@
 ::
 
     config.yaml     the resolved config            results.json   what was measured, and under what
-    checkpoints/    last.ckpt, best.ckpt           metrics.csv    values by epoch
+    checkpoints/    last, previous, best           metrics.csv    values by epoch
     run.log         what was said                  verdicts.npz   what was found of each image
     pictures.png    some judged images
 """
