@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 
 class InputError(ValueError):
@@ -12,6 +13,44 @@ class InputError(ValueError):
     The message says what is wrong, where (file and line, or config key), what was expected and what to do.
     The command line prints it without a stack trace and exits with code 2.
     """
+
+
+class Diverged(RuntimeError):
+    """A training whose loss or weights are no longer finite numbers. The command line exits with code 1."""
+
+
+class Terminated(KeyboardInterrupt):
+    """SIGTERM: the program ends as after Ctrl-C, but with exit code 143."""
+
+
+def interruption(error: BaseException) -> KeyboardInterrupt | None:
+    """Return the Ctrl-C or SIGTERM that an error stands for, None if it is something else.
+
+    Lightning ends its loops after Ctrl-C by `SystemExit`, and after SIGTERM by one of its own without an exit code.
+
+    Example:
+        >>> interruption(Terminated()), interruption(SystemExit(2))
+        (Terminated(), None)
+    """
+    if isinstance(error, KeyboardInterrupt):
+        return error
+    if isinstance(error, SystemExit):
+        if type(error).__name__ == "SIGTERMException":
+            return Terminated()
+        if isinstance(error.__context__, KeyboardInterrupt):
+            return error.__context__
+    return None
+
+
+@contextlib.contextmanager
+def plain_interruptions() -> Iterator[None]:
+    """Let Ctrl-C and SIGTERM come out of Lightning's loops as themselves and not as an exit of Lightning's."""
+    try:
+        yield
+    except SystemExit as error:
+        if (found := interruption(error)) is not None:
+            raise found from None
+        raise
 
 
 def near_matches(name: str, choices: Iterable[str]) -> str:

@@ -9,6 +9,7 @@ ending of the target, by which many libraries choose a format.
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import re
 import secrets
@@ -17,6 +18,10 @@ import socket
 from collections.abc import Iterator
 from pathlib import Path
 
+UNWRITABLE = frozenset(
+    getattr(errno, name) for name in ("ENOSPC", "EDQUOT", "EROFS", "EFBIG", "EIO") if hasattr(errno, name)
+)
+"""Numbers of the errors of a disk that takes no more: full, over quota, read-only, too large a file, broken."""
 _HOST = re.sub(r"[^A-Za-z0-9]", "_", socket.gethostname())
 _START = secrets.token_hex(4)
 """Tells this process from an earlier one of the same number, as in a container that is started again."""
@@ -47,9 +52,10 @@ def atomic_file(target: Path) -> Iterator[Path]:
     remove_leftovers(target)
     temporary = hidden(target)
     try:
-        yield temporary
-        flush(temporary)
-        os.replace(temporary, target)
+        with errors_naming(target, temporary):
+            yield temporary
+            flush(temporary)
+            os.replace(temporary, target)
         flush_folder(target.parent)
     finally:
         temporary.unlink(missing_ok=True)
@@ -68,11 +74,12 @@ def atomic_folder(target: Path) -> Iterator[Path]:
     target.parent.mkdir(parents=True, exist_ok=True)
     remove_leftovers(target)
     temporary = hidden(target)
-    temporary.mkdir()
     try:
-        yield temporary
-        flush_all(temporary)
-        os.replace(temporary, target)
+        with errors_naming(target, temporary):
+            temporary.mkdir()
+            yield temporary
+            flush_all(temporary)
+            os.replace(temporary, target)
         flush_folder(target.parent)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
@@ -126,6 +133,25 @@ def remove_leftovers(target: Path) -> None:
         for path in list(target.parent.iterdir()):
             if (found := pattern.fullmatch(path.name)) and _is_gone(int(found[1]), found[2]):
                 shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
+
+
+@contextlib.contextmanager
+def errors_naming(target: Path, temporary: Path | None = None) -> Iterator[None]:
+    """Let the error of a disk that takes no more name the file: that of a failed write names none.
+
+    Args:
+        target: what is written.
+        temporary: what is written in its place; errors that name this name ``target`` instead.
+    """
+    try:
+        yield
+    except OSError as error:
+        named = error.filename
+        if named is None and error.errno in UNWRITABLE:
+            error.filename = str(target)
+        elif temporary is not None and isinstance(named, str) and named.startswith(str(temporary)):
+            error.filename = f"{target}{named.removeprefix(str(temporary))}"
+        raise
 
 
 def _is_gone(process: int, start: str) -> bool:

@@ -101,7 +101,7 @@ def test_two_processes_train_into_one_folder_and_judge_as_one_does(tmp_path: Pat
     run_script(tmp_path, "train", *words, "trainer=ddp", "trainer.devices=2")
     (config,) = tmp_path.rglob("config.yaml")
     run = config.parent
-    assert {file.name for file in (run / "checkpoints").iterdir()} == {"last.ckpt", "best.ckpt"}
+    assert {file.name for file in (run / "checkpoints").iterdir()} == {"last.ckpt", "previous.ckpt", "best.ckpt"}
     with (run / "metrics.csv").open() as lines:
         rows = [row for row in csv.DictReader(lines) if row["train/loss"]]
     assert [row["epoch"] for row in rows] == ["0", "1"]

@@ -153,16 +153,16 @@ def test_torchvision_s_mixing_gives_soft_targets(kind) -> None:
     assert all(p.grad is not None for p in module.localizer.parameters())
 
 
-def test_metrics_of_a_step_count_images() -> None:
-    module = make().eval()
-    losses, errors = [], []
-    for count in (2, 6):
-        one = batch(count)
-        losses += [module.training_step(one, 0).item()] * count
-        logits = module.localizer(module.normalise(one.images)).logits
-        errors += (logits.argmax(1) != one.labels).tolist()
-    assert module.train_loss.compute().item() == pytest.approx(np.mean(losses), rel=1e-5)
-    assert module.train_error.compute().item() == pytest.approx(100 * np.mean(errors), rel=1e-5)
+def test_metrics_of_a_step_are_its_means_and_count_images(monkeypatch: pytest.MonkeyPatch) -> None:
+    module, seen = make().eval(), {}
+    monkeypatch.setattr(module, "log", lambda name, value, **how: seen.update({name: (value, how)}))
+    one = batch(6)
+    loss = module.training_step(one, 0)
+    logits = module.localizer(module.normalise(one.images)).logits
+    assert seen["train/loss"][0] == loss
+    assert seen["train/top1_error"][0].item() == pytest.approx(100 * (logits.argmax(1) != one.labels).float().mean())
+    for _, how in seen.values():
+        assert (how["batch_size"], how["on_step"], how["on_epoch"], how["sync_dist"]) == (6, False, True, True)
 
 
 # -- scores and maps ---------------------------------------------------------------------------------------------------

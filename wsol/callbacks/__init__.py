@@ -1,1 +1,1 @@
-"""What listens to training: the metrics file, the lines on the screen, Weights & Biases."""
+"""What listens to training: the lines on the screen, and the stop of a training that diverged."""

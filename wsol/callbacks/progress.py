@@ -36,9 +36,10 @@ class EpochLines(pl.Callback):
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Say the line."""
+        found = trainer.callback_metrics  # in every process, for they add their values up here
         if not trainer.is_global_zero:
             return
-        values = {name: float(value) for name, value in trainer.callback_metrics.items()}
+        values = {name: float(value) for name, value in found.items()}
         total = trainer.max_epochs if trainer.max_epochs and trainer.max_epochs > 0 else "?"
         parts = [f"epoch {trainer.current_epoch + 1:2d}/{total}", f"loss {values.get('train/loss', float('nan')):.3f}"]
         for key, label in (("train/top1_error", "train error"), ("val/top1_error", "val error")):

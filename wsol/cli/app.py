@@ -6,23 +6,55 @@ import argparse
 import sys
 from collections.abc import Sequence
 
+from wsol.cli import failures
 from wsol.cli.verbs import VERBS
 from wsol.errors import InputError
 
+RESUME = "give the same command with resume=true"
+
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run a verb; returns the exit code: 0, 2 for bad input (one clear message, no stack trace), 130 after Ctrl-C."""
+    """Run a verb; returns the exit code, see `wsol.cli.failures`."""
     words = list(sys.argv[1:] if argv is None else argv)
     try:
-        return _dispatch(words)
-    except InputError as error:
-        print(f"wsol: error: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("wsol: interrupted; give the same command with resume=true to go on", file=sys.stderr)
-        return 130
+        return run_job(words)
+    except (KeyboardInterrupt, SystemExit) as error:
+        ended = failures.interrupted(error, _remains(words))
+        if ended is None:
+            raise
+        failures.say(ended[0])
+        return ended[1]
+
+
+def run_job(words: Sequence[str]) -> int:
+    """Run a verb as `main` does, but let Ctrl-C and SIGTERM through, for what runs several of them."""
+    try:
+        with failures.sigterm_raises():
+            return _dispatch(list(words))
     except BrokenPipeError:
         return 0
+    except Exception as error:
+        explained = failures.explain(error)
+        if explained is None or failures.show_traceback():
+            raise
+        failures.say(f"error: {explained[0]}")
+        return explained[1]
+
+
+def _remains(words: Sequence[str]) -> str:
+    """What an interrupted verb leaves, and how to go on."""
+    try:
+        name, rest = _split(list(words))
+    except InputError:
+        name, rest = None, []
+    if name is None:
+        return "nothing was begun"
+    verb = VERBS[name]
+    if not verb.resumes:
+        return verb.interrupted
+    how = "give the same command again" if any(word.startswith("resume=") for word in rest) else RESUME
+    several = "finished jobs are kept; " if {"-m", "--multirun"} & set(rest) else ""
+    return f"{several}{how} to go on"
 
 
 def _dispatch(words: list[str]) -> int:

@@ -8,6 +8,7 @@ import textwrap
 from collections import Counter
 from collections.abc import Sequence
 
+from wsol.cli.failures import EXIT_CODES
 from wsol.cli.verbs import VERBS
 from wsol.config import schema
 from wsol.config.compose import groups
@@ -28,6 +29,7 @@ def overview() -> str:
     lines += [f"  {name:<{width}}  {verb.summary}" for name, verb in VERBS.items()]
     lines += ["", "groups and their choices:", *_choices_in_brief()]
     lines += ["", "wsol VERB --help lists all of them, `wsol train --cfg` prints the config that a command line gives."]
+    lines += ["", EXIT_CODES]
     return "\n".join(lines)
 
 

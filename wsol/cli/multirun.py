@@ -79,12 +79,12 @@ def _check_launcher(overrides: Sequence[str]) -> None:
 
 
 def _run_here(words: Sequence[str]) -> int:
-    """Run one job in this process."""
-    from wsol.cli import main
+    """Run one job in this process; Ctrl-C and SIGTERM end all of them."""
+    from wsol.cli.app import run_job
 
     HydraConfig.instance().cfg = None  # else Lightning would start a job's processes as a whole multirun again
     with command_line(words):
-        code = main(words)
+        code = run_job(words)
     end_process_group()
     return code
 

@@ -37,6 +37,7 @@ class Train:
     )
     label_smoothing: float = _key(0.0, "share of the target spread evenly over all classes")
     memory_format: str = _key("auto", "channels_last, contiguous, or auto")
+    on_nan: str = _key("stop", "what to do when the training loss is not a finite number: stop or continue")
     choices: dict[str, Any] = field(default_factory=dict)
     data: Any = _group()
     transform: Any = _group()

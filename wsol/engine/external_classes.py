@@ -20,7 +20,7 @@ from wsol.config import build
 from wsol.data.module import LocalizationData
 from wsol.engine.evaluation import Elsewhere
 from wsol.engine.module import LocalizerModule
-from wsol.errors import InputError
+from wsol.errors import InputError, plain_interruptions
 from wsol.functional.ranks import true_class_ranks
 from wsol.interop.predictions import NOT_RANKED, ranks_of, read_predictions
 from wsol.metrics._per_image import PerImage
@@ -123,7 +123,8 @@ class _Network:
     def look(self, trainer: pl.Trainer, channels_last: bool) -> Elsewhere:
         """Run it once over the split; images that cannot be read have no class."""
         module = _Looking(self.localizer, channels_last=channels_last)
-        trainer.test(module, datamodule=self.data, verbose=False)
+        with plain_interruptions():
+            trainer.test(module, datamodule=self.data, verbose=False)
         images = len(self.data.split(self.data.judged[0]))
         found = Elsewhere(np.full(images, NOT_RANKED, np.int64), np.full(images, -1, np.int64))
         found.ranks[module.rows["index"]] = module.rows["ranks"]

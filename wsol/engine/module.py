@@ -13,7 +13,6 @@ import torch.nn.functional as F
 from pytorch_lightning.utilities.types import OptimizerLRSchedulerConfig
 from torch import Tensor, nn
 from torch.optim import Optimizer
-from torchmetrics import MeanMetric
 
 from wsol.engine.evaluation import Measured, SplitEvaluation
 from wsol.engine.optim import optimizer_groups
@@ -69,8 +68,6 @@ class LocalizerModule(pl.LightningModule):
         self.measured: dict[str, Measured] = {}
         self.recognized: dict[str, dict] = {}
         self.train_skipped: set[int] = set()
-        self.train_loss = MeanMetric()
-        self.train_error = MeanMetric()
         self._optimizer, self._factors, self._schedule = optimizer, dict(factors or {}), schedule
         self._batch_transforms = tuple(batch_transforms)
         self._label_smoothing, self._seed, self._layout = label_smoothing, seed, layout
@@ -112,15 +109,14 @@ class LocalizerModule(pl.LightningModule):
         output = self.localizer(images, labels=targets.argmax(1))
         losses = self.localizer.head.loss(output, targets, label_smoothing=self._label_smoothing)
         loss = torch.stack(list(losses.values())).sum()
-        self.train_loss.update(loss.detach(), len(batch.labels))
-        self.train_error.update(100.0 * (output.logits.detach().argmax(1) != batch.labels).float())
-        # Logging the metric objects defers the reading of their values, so the step never waits for the device.
-        self.log("train/loss", self.train_loss, prog_bar=True, on_step=False, on_epoch=True)
-        self.log("train/top1_error", self.train_error, on_step=False, on_epoch=True)
-        size = len(batch.labels)
-        for name, value in losses.items() if len(losses) > 1 else ():
-            value = value.detach()
-            self.log(f"train/loss_{name}", value, on_step=False, on_epoch=True, batch_size=size, sync_dist=True)
+        error = 100.0 * (output.logits.detach().argmax(1) != batch.labels).float().mean()
+        logged = {"train/loss": loss.detach(), "train/top1_error": error}
+        if len(losses) > 1:
+            logged |= {f"train/loss_{name}": value.detach() for name, value in losses.items()}
+        # Lightning adds these up on the device, NaN included; the step never waits for the device.
+        for name, value in logged.items():
+            bar, size = name == "train/loss", len(batch.labels)
+            self.log(name, value, prog_bar=bar, on_step=False, on_epoch=True, batch_size=size, sync_dist=True)
         return loss
 
     def on_train_epoch_end(self) -> None:

@@ -8,8 +8,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from wsol.errors import InputError
-from wsol.files import atomic_file
+from wsol.interop.png_file import write_png
 from wsol.types import Picture
 
 TILE = 192
@@ -30,9 +29,7 @@ def write(file: Path, pictures: Sequence[Picture]) -> None:
     blank = np.zeros_like(pairs[0])
     pairs += [blank] * (-len(pairs) % COLUMNS)
     rows = [np.hstack(pairs[start : start + COLUMNS]) for start in range(0, len(pairs), COLUMNS)]
-    with atomic_file(file) as temporary:
-        if not cv2.imwrite(str(temporary), cv2.cvtColor(np.vstack(rows), cv2.COLOR_RGB2BGR)):
-            raise InputError(f"{file}: cannot be written; free some disk space, or choose another folder")
+    write_png(file, np.vstack(rows))
 
 
 def _pair(picture: Picture) -> np.ndarray:

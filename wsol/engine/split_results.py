@@ -18,6 +18,7 @@ from wsol.engine import image_results, picture_sheet
 from wsol.engine.evaluation import LOCALIZER, Measured, SplitEvaluation, localization_table
 from wsol.engine.module import LocalizerModule
 from wsol.engine.recognition import Recognition
+from wsol.errors import plain_interruptions
 from wsol.metrics._curves import choose_thresholds
 from wsol.types import Picture
 
@@ -62,7 +63,8 @@ def judge(
     if not wanted:
         return {"classification": {}, "localization": [], "pixels": {}, "skipped_images": {}}
     data.judged = tuple(wanted)
-    trainer.test(module, datamodule=data, verbose=False)
+    with plain_interruptions():
+        trainer.test(module, datamodule=data, verbose=False)
     measured = module.measured
     return {
         "classification": {name: result.classification for name, result in measured.items()},

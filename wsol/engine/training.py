@@ -9,20 +9,23 @@ from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
+from lightning_fabric.plugins.io.checkpoint_io import CheckpointIO
 from omegaconf import DictConfig
 from pytorch_lightning.callbacks import ModelCheckpoint
 
 from wsol import runs
+from wsol.callbacks.nan import StopOnNaN
 from wsol.callbacks.progress import EpochLines
 from wsol.config import build
 from wsol.data.module import LocalizationData
 from wsol.engine import charts, split_results
 from wsol.engine.evaluation import SplitEvaluation, gathered
 from wsol.engine.module import LocalizerModule
-from wsol.errors import InputError
+from wsol.errors import Diverged, InputError, plain_interruptions
 from wsol.loggers.metrics_csv import MetricsCsv
 from wsol.models.localizer import Localizer
 from wsol.runs import checkpoints
+from wsol.runs.checkpoint_io import BEST, LAST, WholeCheckpointIO, remove_partial, resume_point
 
 log = logging.getLogger("wsol")
 
@@ -50,9 +53,20 @@ def run(config: DictConfig, *, callbacks: Sequence[pl.Callback] = (), splits: Se
         if not resuming:
             runs.discard(folder)
         raise
+    except (KeyboardInterrupt, Diverged, OSError) as error:
+        error.add_note(left_behind(folder))
+        raise
     finally:
         runs.stop_log(handler)
     return folder
+
+
+def left_behind(folder: Path) -> str:
+    """What a training that was stopped leaves in its run folder, in words."""
+    kept = [name for name in (LAST, BEST) if (folder / "checkpoints" / name).exists()]
+    if not kept:
+        return f"{folder} has no checkpoint yet"
+    return f"{folder} keeps {' and '.join(f'checkpoints/{name}' for name in kept)}"
 
 
 def prepare(config: DictConfig) -> None:
@@ -65,6 +79,8 @@ def prepare(config: DictConfig) -> None:
         )
     if config.memory_format not in ("auto", "channels_last", "contiguous"):
         raise InputError(f"memory_format={config.memory_format}: expected auto, channels_last or contiguous")
+    if config.on_nan not in ("stop", "continue"):
+        raise InputError(f"on_nan={config.on_nan}: expected stop or continue")
     if not (config.trainer.max_epochs or 0) > 0:
         raise InputError(f"trainer.max_epochs={config.trainer.max_epochs}: expected a positive number of epochs")
 
@@ -104,14 +120,17 @@ def train(
     evaluations = split_results.evaluations(config, data, splits, baselines=True, keep=keep)
     has_val = "val" in evaluations
     metrics_csv = MetricsCsv(folder / "metrics.csv")
-    trainer = make_trainer(config, folder, metrics_csv, _monitor(config, evaluations), callbacks)
-    if resuming and (last := folder / "checkpoints" / "last.ckpt").exists():
-        step = checkpoints.read(last)["global_step"]
-        metrics_csv.restart(step)
-        log.info("resuming %s after step %d", folder, step)
-        start: dict[str, Any] = {"ckpt_path": str(last), "weights_only": True}
-    else:
-        start = {}
+    point = resume_point(folder) if resuming else None
+    writer = WholeCheckpointIO(keep_last=point is None or point.is_last)
+    trainer = make_trainer(config, folder, metrics_csv, _monitor(config, evaluations), callbacks, writer)
+    start: dict[str, Any] = {}
+    if resuming:
+        if runs.is_first_process():
+            remove_partial(folder)
+        metrics_csv.restart(point.step if point else 0)
+    if point:
+        log.info("resuming %s after step %d", folder, point.step)
+        start = {"ckpt_path": str(point.file), "weights_only": True}
     log.info("run folder %s", folder)
     log.info("%s", describe(config, data, localizer, trainer))
     module.judge(split_results.evaluations(config, data, ("val",), baselines=False).values())
@@ -149,14 +168,8 @@ def train_size(data: LocalizationData) -> int | None:
 
 def fit(trainer: pl.Trainer, module: LocalizerModule, **arguments: Any) -> None:
     """`Trainer.fit`, in which Ctrl-C is Ctrl-C and not an exit of Lightning's."""
-    try:
+    with plain_interruptions():
         trainer.fit(module, **arguments)
-    except SystemExit as error:
-        if trainer.interrupted:
-            raise KeyboardInterrupt from error
-        raise
-    if trainer.interrupted:
-        raise KeyboardInterrupt
 
 
 def make_trainer(
@@ -165,11 +178,14 @@ def make_trainer(
     metrics_csv: MetricsCsv,
     monitor: tuple[str, str] | None,
     also: Sequence[pl.Callback] = (),
+    writer: CheckpointIO | None = None,
 ) -> pl.Trainer:
     """The Lightning trainer of a run: last.ckpt after each epoch, best.ckpt by ``monitor`` (metric, mode)."""
     keep: dict[str, Any] = {"dirpath": folder / "checkpoints", "save_top_k": 1, "enable_version_counter": False}
     last = ModelCheckpoint(filename="last", save_on_train_epoch_end=True, **keep)
     callbacks: list[pl.Callback] = [EpochLines(), last, *also]
+    if config.on_nan == "stop":
+        callbacks.append(StopOnNaN())
     if monitor:
         name, mode = monitor
         callbacks.append(
@@ -178,7 +194,8 @@ def make_trainer(
     loggers: list[Any] = [metrics_csv]
     if config.logger:
         loggers.append(build.instantiate(config.logger, "logger", **build.logger_arguments(config, folder)))
-    return build.build_trainer(config.trainer, logger=loggers, callbacks=callbacks, default_root_dir=str(folder))
+    fixed = {"plugins": [writer or WholeCheckpointIO()], "default_root_dir": str(folder)}
+    return build.build_trainer(config.trainer, logger=loggers, callbacks=callbacks, **fixed)
 
 
 def _monitor(config: DictConfig, evaluations: dict[str, SplitEvaluation]) -> tuple[str, str] | None:
@@ -196,6 +213,6 @@ def _monitor(config: DictConfig, evaluations: dict[str, SplitEvaluation]) -> tup
 
 def _best(trainer: pl.Trainer, folder: Path) -> Path:
     """The checkpoint to judge: the best where something was monitored and improved, else the last."""
-    best = folder / "checkpoints" / "best.ckpt"
+    best = folder / "checkpoints" / BEST
     trainer.strategy.barrier()
-    return best if best.exists() else folder / "checkpoints" / "last.ckpt"
+    return best if best.exists() else folder / "checkpoints" / LAST

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from wsol.errors import InputError, first_line
+from wsol.files import errors_naming
 from wsol.interop.export import INPUT, OUTPUTS, Answer, Portable, described, trace
 
 PACKAGES = ("onnx", "onnxscript", "onnxruntime")
@@ -57,7 +58,10 @@ def write(graph: Portable, file: Path, size: int, card: Mapping[str, Any], opset
             )
             assert onnx is not None
             onnx.model.metadata_props.update(described(card))
-            onnx.save(str(file))
+            with errors_naming(file):
+                onnx.save(str(file))
+    except OSError:
+        raise
     except Exception as error:  # torch.onnx promises no common class
         raise InputError(
             f"torch.onnx cannot export this network: {first_line(error)}; try opset=18, or another format"

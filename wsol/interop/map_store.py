@@ -27,7 +27,7 @@ from wsol.data.annotations.text_tables import shown
 from wsol.data.regular_files import name_fault, open_regular, read_regular
 from wsol.data.source import Split
 from wsol.errors import InputError, unknown
-from wsol.files import flush
+from wsol.files import errors_naming, flush
 from wsol.functional.geometry import Geometry
 from wsol.interop.map_record import (
     DTYPES,
@@ -134,7 +134,8 @@ class MapWriter(AbstractContextManager["MapWriter"]):
         if kind is None:
             self.close()
         else:
-            self._file.close()
+            with errors_naming(self._bin):
+                self._file.close()
 
 
 class MapStore(Maps):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import io
 from argparse import Namespace
@@ -12,7 +13,7 @@ from typing import Any
 from pytorch_lightning.loggers.logger import Logger
 from pytorch_lightning.utilities.rank_zero import rank_zero_only
 
-from wsol.runs.folder import write_text
+from wsol.files import atomic_file
 
 
 class MetricsCsv(Logger):
@@ -29,6 +30,7 @@ class MetricsCsv(Logger):
         super().__init__()
         self.file = file
         self.rows: list[dict[str, str]] = []
+        self._is_saved = True
         if file.exists():
             with file.open(encoding="utf-8", newline="") as lines:
                 self.rows = [{k: v for k, v in row.items() if v} for row in csv.DictReader(lines)]
@@ -51,11 +53,13 @@ class MetricsCsv(Logger):
     def restart(self, step: int) -> None:
         """Drop the rows after optimizer step ``step``, where training goes on."""
         self.rows = [row for row in self.rows if int(row["step"]) < step]
+        self._is_saved = False
 
     @rank_zero_only
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
         """Add the values to the row of this step."""
         values = {name: _text(value) for name, value in metrics.items()}
+        self._is_saved = False
         key = str(step if step is not None else len(self.rows))
         if self.rows and self.rows[-1]["step"] == key:
             self.rows[-1].update(values)
@@ -68,18 +72,27 @@ class MetricsCsv(Logger):
 
     @rank_zero_only
     def save(self) -> None:
-        """Write the file."""
+        """Write the file, unless nothing is new.
+
+        Raises:
+            OSError: it cannot be written; the older one is as it was.
+        """
+        if self._is_saved:
+            return
         names = sorted({name for row in self.rows for name in row} - {"epoch", "step"})
         text = io.StringIO()
         writer = csv.DictWriter(text, ["epoch", "step", *names], lineterminator="\n")
         writer.writeheader()
         writer.writerows(self.rows)
-        write_text(self.file, text.getvalue())
+        with atomic_file(self.file) as temporary:
+            temporary.write_text(text.getvalue(), encoding="utf-8")
+        self._is_saved = True
 
     @rank_zero_only
     def finalize(self, status: str) -> None:
-        """Write the file a last time."""
-        self.save()
+        """Write the file a last time; after a failure as far as the disk allows, for that failure is the news."""
+        with contextlib.suppress(*([] if status == "success" else [OSError])):
+            self.save()
 
 
 def _text(value: float) -> str:

@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 
 import cv2
 import numpy as np
-
-from wsol.errors import InputError
 
 TILE = 128
 """Side of a picture, pixels."""
@@ -47,17 +44,6 @@ def sheet(title: str, rows: Sequence[tuple[Sequence[str], Sequence[np.ndarray]]]
             x = GAP + column * (TILE + GAP) + (TILE - tile.shape[1]) // 2
             out[y : y + tile.shape[0], x : x + tile.shape[1]] = tile
     return out
-
-
-def write_png(file: Path, pixels: np.ndarray) -> None:
-    """Write uint8 (H, W, 3) RGB.
-
-    Raises:
-        InputError: the file cannot be written.
-    """
-    file.parent.mkdir(parents=True, exist_ok=True)
-    if not cv2.imwrite(str(file), cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR)):
-        raise InputError(f"{file}: cannot be written; choose another folder with out=...")
 
 
 def _fitted(picture: np.ndarray) -> np.ndarray:

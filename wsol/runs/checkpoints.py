@@ -9,7 +9,7 @@ config builds only what `wsol.config.foreign` allows. A .safetensors file with t
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import torch
@@ -17,7 +17,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from wsol.config.build import build_localizer
 from wsol.errors import InputError, first_line, unknown
-from wsol.files import atomic_file
+from wsol.files import atomic_file, flush
 from wsol.interop import safetensors_file
 from wsol.interop.peers import OURS
 from wsol.models.localizer import Localizer
@@ -85,13 +85,36 @@ def _remedy(path: Path) -> str:
     return f"take another checkpoint of the run{another}, or train again"
 
 
-def write(checkpoint: Mapping, path: Path) -> None:
-    """Write a checkpoint whole or not at all; as .safetensors, if the file is called so, without the trainer's part."""
+def write(checkpoint: Mapping, path: Path, *, before_replacing: Callable[[Path], None] | None = None) -> None:
+    """Write a checkpoint whole or not at all; as .safetensors, if the file is called so, without the trainer's part.
+
+    Args:
+        checkpoint: as Lightning makes it, with the entry of `header`.
+        path: file to create or replace.
+        before_replacing: called with ``path`` when the new content is on the disk and ``path`` still has the old one.
+
+    Raises:
+        OSError: it cannot be written; what was there is as it was.
+    """
     with atomic_file(path) as temporary:
         if path.suffix == safetensors_file.SUFFIX:
             temporary.write_bytes(safetensors_file.to_bytes(own_state(checkpoint["state_dict"]), checkpoint["wsol"]))
         else:
-            torch.save(dict(checkpoint), temporary)
+            _save(dict(checkpoint), temporary)
+        if before_replacing is not None:
+            flush(temporary)
+            before_replacing(path)
+
+
+def _save(content: dict, file: Path) -> None:
+    """`torch.save`, in which a full disk is an OSError: PyTorch itself says something else about its own position."""
+    try:
+        with file.open("wb") as stream:
+            torch.save(content, stream)
+    except RuntimeError as error:
+        if isinstance(error.__context__, OSError):
+            raise error.__context__ from None
+        raise
 
 
 def find(run: Path, name: str = "best") -> Path:

@@ -3,7 +3,7 @@
 ::
 
     config.yaml     the resolved config            results.json   what was measured, and under what
-    checkpoints/    last.ckpt, best.ckpt           metrics.csv    values by epoch
+    checkpoints/    last, previous, best           metrics.csv    values by epoch
     run.log         what was said                  verdicts.npz   what was found of each image
     pictures.png    some judged images
 """
@@ -19,6 +19,7 @@ import os
 import platform
 import shutil
 import subprocess
+import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -42,7 +43,7 @@ PACKAGES = (
     "numpy",
     "opencv-python-headless",
 )
-NOT_COMPARED = ("resume", "run_dir", "runs_dir", "logger")
+NOT_COMPARED = ("resume", "run_dir", "runs_dir", "logger", "on_nan")
 """Keys that do not make two configs different runs."""
 
 RUN_DIR_VARIABLE = "WSOL_RUN_DIR"
@@ -253,9 +254,23 @@ def _processor() -> str:
     return platform.processor() or platform.machine()
 
 
+class _LogFile(logging.FileHandler):
+    """A log file that a full disk cuts short, instead of a stack trace on the screen for each line."""
+
+    def handleError(self, record: logging.LogRecord) -> None:
+        """Report any other error."""
+        if not isinstance(sys.exc_info()[1], OSError):
+            super().handleError(record)
+
+    def close(self) -> None:
+        """Close the file, even if the rest of it cannot be written."""
+        with contextlib.suppress(OSError):
+            super().close()
+
+
 def start_log(folder: Path) -> logging.Handler:
     """Send what the package and Lightning say to ``run.log`` too; returns the handler, to be closed by `stop_log`."""
-    handler = logging.FileHandler(folder / "run.log", encoding="utf-8")
+    handler = _LogFile(folder / "run.log", encoding="utf-8")
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
     for name in LOGGERS:
         logging.getLogger(name).addHandler(handler)

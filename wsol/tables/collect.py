@@ -30,6 +30,7 @@ UNCOMPARED = frozenset(
         "protocol",
         "topk",
         "memory_format",
+        "on_nan",
         "loader.num_workers",
         "loader.pin_memory",
         "loader.eval_batch_size",

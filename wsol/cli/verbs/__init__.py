@@ -16,6 +16,10 @@ class Verb:
     """Module with a function ``run``: of the composed config, or of the words where the verb has no config."""
     config: str | None
     example: str
+    resumes: bool = False
+    """Whether it has the key ``resume``."""
+    interrupted: str = "what it was writing is not kept; give the same command again"
+    """What an interrupted one leaves, and how to go on."""
 
     def load(self) -> Callable[..., int]:
         """Import the verb's code and return its ``run``."""
@@ -28,12 +32,14 @@ VERBS = {
         "wsol.cli.verbs.train",
         "train",
         "wsol train data=cub data.root=data/CUB_200_2011 backbone=vgg16",
+        resumes=True,
     ),
     "ae": Verb(
         "train, erase what was found, train again, and merge the maps (adversarial erasing)",
         "wsol.cli.verbs.ae",
         "ae",
         "wsol ae data=cub data.root=data/CUB_200_2011 backbone=vgg16 method=cam_conv rounds=3 threshold=0.8",
+        resumes=True,
     ),
     "eval": Verb(
         "judge a trained localizer", "wsol.cli.verbs.eval", "eval", "wsol eval run=runs/demo-cam/2026-01-31_12-00-00"
@@ -91,18 +97,21 @@ VERBS = {
         "wsol.cli.verbs.table",
         None,
         "wsol table cam2016-2",
+        interrupted="runs that --run has begun are kept; give the same command again to go on",
     ),
     "sweep": Verb(
         "search hyperparameters over any keys of train",
         "wsol.cli.verbs.sweep",
         None,
         "wsol sweep sweep=lr data=cub data.root=data/CUB_200_2011",
+        interrupted="all trials are kept; give the same command again to go on",
     ),
     "backbone check": Verb(
         "hold a backbone to the contract: points, weights, gradients, maps, precision, speed",
         "wsol.cli.verbs.backbone_check",
         None,
         "wsol backbone check mypkg.net.MyBackbone",
+        interrupted="it writes nothing; give the same command again",
     ),
     "kit": Verb(
         "score guesses in the ILSVRC challenge's text format by its own rule, or write them for its server",
@@ -115,11 +124,13 @@ VERBS = {
         "wsol.cli.verbs.data_verify",
         "data_verify",
         "wsol data verify data=cub data.root=data/CUB_200_2011",
+        interrupted="it writes nothing; give the same command again",
     ),
     "data prepare": Verb(
         "unpack a dataset's published archives into the expected layout",
         "wsol.cli.verbs.data_prepare",
         None,
         "wsol data prepare cub --archive CUB_200_2011.tgz",
+        interrupted="files that are unpacked are kept; give the same command again to go on",
     ),
 }

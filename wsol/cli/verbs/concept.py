@@ -18,11 +18,13 @@ from wsol.errors import InputError
 from wsol.features import feature_source, svm
 from wsol.features.feature_source import Looking
 from wsol.features.svm import LinearSvm
+from wsol.files import errors_naming
 from wsol.functional.geometry import Geometry
 from wsol.functional.maps import merge, place
 from wsol.functional.overlay import overlay
+from wsol.interop.png_file import write_png
 from wsol.patterns.concept import NEGATIVE, POSITIVE, concept_maps, files_as_split, hold_out, judged
-from wsol.patterns.sheets import sheet, write_png
+from wsol.patterns.sheets import sheet
 
 ON_SHEET = 24
 """At most so many pictures are on the contact sheet; all have a file of their own."""
@@ -52,7 +54,8 @@ def run(config: DictConfig) -> int:
     counts = {"positives": int((split.labels == POSITIVE).sum()), "negatives": int((split.labels == NEGATIVE).sum())}
     with output.writing(looking.folder / "concept") as folder:
         runs.write_config(folder, config)
-        np.savez(folder / "concept.npz", weight=concept.weight[POSITIVE], bias=concept.bias[POSITIVE])
+        with errors_naming(folder / "concept.npz"):
+            np.savez(folder / "concept.npz", weight=concept.weight[POSITIVE], bias=concept.bias[POSITIVE])
         runs.write_results(folder, {**results, **counts, "images_held_out": int(held.sum()), **found})
         _write_scores(folder / "scores.csv", split, held, scores)
         _draw(folder, shown, maps)

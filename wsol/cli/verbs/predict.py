@@ -9,7 +9,6 @@ from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
-import cv2
 import numpy as np
 from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
@@ -28,6 +27,7 @@ from wsol.errors import InputError, unknown
 from wsol.functional.iou import best_iou
 from wsol.functional.overlay import overlay
 from wsol.interop.coco import Prediction, PredictionFiles
+from wsol.interop.png_file import write_png
 from wsol.protocols import Protocol
 from wsol.types import Truth
 
@@ -178,13 +178,13 @@ class Predictor:
         self._write_map(folder / "maps", name, found.map)
         if self.config.overlays:
             drawn = overlay(picture.image, found.map, found.box, true, overlap)
-            _write_image(folder / "overlays" / f"{name}.png", drawn)
+            write_png(folder / "overlays" / f"{name}.png", drawn)
         size = picture.image.shape[1], picture.image.shape[0]
         return Prediction(str(picture.file), size, found.label, found.score, found.box, overlap)
 
     def _write_map(self, folder: Path, name: str, score_map: np.ndarray) -> None:
         if self.config.maps == "png":
-            _write_image(folder / f"{name}.png", np.rint(score_map * 65535).astype(np.uint16))
+            write_png(folder / f"{name}.png", np.rint(score_map * 65535).astype(np.uint16))
         elif self.config.maps == "npy":
             (file := folder / f"{name}.npy").parent.mkdir(parents=True, exist_ok=True)
             np.save(file, score_map)
@@ -195,11 +195,3 @@ class Predictor:
         return f"{found.image}: {name} {found.score:.3f}, box {corners}" + (
             "" if found.iou is None else f", IoU {found.iou:.2f}"
         )
-
-
-def _write_image(file: Path, pixels: np.ndarray) -> None:
-    """Write uint8 (H, W, 3) RGB or a grey image as PNG."""
-    file.parent.mkdir(parents=True, exist_ok=True)
-    ahead = cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR) if pixels.ndim == 3 else pixels
-    if not cv2.imwrite(str(file), ahead):
-        raise InputError(f"{file}: cannot be written; choose another folder with out=...")

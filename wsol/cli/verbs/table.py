@@ -180,12 +180,10 @@ class _Table:
 
 def _run_alone(command: list[str]) -> int:
     """Run a command line as if it were the program's own, so that the processes it starts are of this run alone."""
-    from wsol.cli import main
+    from wsol.cli.app import run_job
     from wsol.cli.multirun import command_line, end_process_group
 
     with command_line(command), contextlib.redirect_stdout(sys.stderr):  # the screen's output is the table alone
-        code = main(command)
+        code = run_job(command)
     end_process_group()
-    if code == 130:
-        raise KeyboardInterrupt
     return code

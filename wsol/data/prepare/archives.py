@@ -24,7 +24,7 @@ from pathlib import Path, PurePosixPath
 from typing import IO, NamedTuple
 
 from wsol.errors import InputError
-from wsol.files import atomic_file
+from wsol.files import atomic_file, errors_naming
 
 MARKER = ".unpacked.json"
 """Name of the file that notes finished archives, in the root they went into."""
@@ -212,7 +212,7 @@ def _write(member: Member) -> bool:
     target.parent.mkdir(parents=True, exist_ok=True)
     beside = target.with_name(target.name + ".part")
     try:
-        with beside.open("wb") as file:
+        with errors_naming(target), beside.open("wb") as file:
             if same:
                 _copy_start(target, file, same)
             file.write(following)
@@ -251,7 +251,7 @@ def _check_space(path: Path, root: Path) -> None:
             needed = sum(info.file_size for info in bundle.infolist())
     free = shutil.disk_usage(root).free
     if needed > free:
-        raise InputError(f"{root}: {path.name} needs {needed / 1e9:.1f} GB, {free / 1e9:.1f} GB are free")
+        raise InputError(f"{root}: {path.name} needs {needed:,} bytes, {free:,} bytes are free")
 
 
 def _finished(path: Path, archive: Archive, root: Path) -> bool:

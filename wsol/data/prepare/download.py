@@ -149,7 +149,7 @@ def _check_space(url: str, part: Path, answer: _Answer) -> None:
     missing = (answer.total or 0) - answer.start
     free = shutil.disk_usage(part.parent).free
     if missing > free:
-        raise InputError(f"{part.parent}: {url} needs {missing / 1e9:.1f} GB more, {free / 1e9:.1f} GB are free")
+        raise InputError(f"{part.parent}: {url} needs {missing:,} bytes more, {free:,} bytes are free")
 
 
 def _size(part: Path) -> int:

@@ -1,0 +1,122 @@
+"""Checkpoints of a training on the disk: written whole or not at all, the last two kept, the newest readable one found.
+
+::
+
+    checkpoints/last.ckpt        the end of the last whole epoch
+    checkpoints/previous.ckpt    the end of the epoch before it
+    checkpoints/best.ckpt        the best epoch by `monitor`
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from lightning_fabric.plugins.io.torch_io import TorchCheckpointIO
+
+from wsol.errors import InputError
+from wsol.files import atomic_file, remove_leftovers
+from wsol.runs import checkpoints
+
+log = logging.getLogger("wsol")
+
+LAST, PREVIOUS, BEST = "last.ckpt", "previous.ckpt", "best.ckpt"
+REQUEUE = "hpc_ckpt_"
+"""Start of the name of what Lightning saves when SLURM is about to requeue the job."""
+
+
+class WholeCheckpointIO(TorchCheckpointIO):
+    """Writes checkpoints beside their target, and keeps last.ckpt as previous.ckpt when a new one replaces it.
+
+    The temporary file lies in the folder of the checkpoint and never in the system's folder for temporary files, which
+    may be small or on another disk. A process that is killed at any moment leaves the older checkpoints whole.
+
+    Args:
+        keep_last: whether the last.ckpt that is there may become previous.ckpt; not if it is unreadable.
+    """
+
+    def __init__(self, *, keep_last: bool = True) -> None:
+        self._keep_last = keep_last
+
+    def save_checkpoint(
+        self, checkpoint: Mapping[str, Any], path: str | os.PathLike, storage_options: Any | None = None
+    ) -> None:
+        """Write a checkpoint; see `wsol.runs.checkpoints.write`.
+
+        Raises:
+            OSError: it cannot be written; the older checkpoints are as they were.
+        """
+        target = Path(path)
+        if target.name.startswith(REQUEUE):
+            # In the middle of an epoch, from within a signal handler; a requeued job goes on from last.ckpt instead.
+            log.info("SLURM requeues this job; it goes on after the last whole epoch")
+            return
+        target.parent.mkdir(parents=True, exist_ok=True)
+        checkpoints.write(checkpoint, target, before_replacing=self._keep if target.name == LAST else None)
+        self._keep_last = self._keep_last or target.name == LAST
+
+    def _keep(self, last: Path) -> None:
+        """Give the checkpoint that is about to be replaced its second name."""
+        if self._keep_last and last.exists():
+            with atomic_file(last.with_name(PREVIOUS)) as temporary:
+                try:
+                    os.link(last, temporary)
+                except OSError:  # a file system without hard links
+                    shutil.copyfile(last, temporary)
+
+
+class ResumePoint(NamedTuple):
+    """Where a training goes on."""
+
+    file: Path
+    """The checkpoint."""
+    step: int
+    """How many optimizer steps it includes."""
+    is_last: bool
+    """Whether it is last.ckpt; if not, that is missing or unreadable."""
+
+
+def resume_point(run: Path) -> ResumePoint | None:
+    """Return the newest readable one of a run's last two checkpoints; None if there is none of them.
+
+    A log line names each file that cannot be read and says why.
+
+    Args:
+        run: the run folder.
+
+    Raises:
+        InputError: there are checkpoints, but none can be read.
+    """
+    folder, unreadable = run / "checkpoints", []
+    for file in (folder / LAST, folder / PREVIOUS):
+        if not file.exists():
+            continue
+        try:
+            step = int(checkpoints.read(file)["global_step"])
+        except (InputError, KeyError, TypeError, ValueError) as error:
+            unreadable.append(str(error) if isinstance(error, InputError) else f"{file}: without a number of steps")
+            continue
+        if unreadable:
+            log.warning("%s; going on from the checkpoint before it, %s, after step %d", unreadable[0], file, step)
+        return ResumePoint(file, step, file.name == LAST)
+    if unreadable:
+        raise InputError(
+            f"{'; '.join(unreadable)}; no checkpoint is left to go on from: train anew, with another run_dir or "
+            f"without resume ({BEST}, if it is there, can still be judged by `wsol eval`)"
+        )
+    return None
+
+
+def remove_partial(run: Path) -> None:
+    """Remove what killed processes, on any machine, left of checkpoints that they were writing into a run's folder."""
+    folder = run / "checkpoints"
+    for name in (LAST, PREVIOUS, BEST):
+        remove_leftovers(folder / name)
+        for left in folder.glob(f".{name}.partial-*"):  # the run belongs to this process now, whatever wrote it before
+            with contextlib.suppress(OSError):
+                left.unlink()
