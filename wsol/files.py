@@ -88,7 +88,7 @@ def remove_leftovers(target: Path) -> None:
     with contextlib.suppress(OSError):
         for found in [path for path in target.parent.iterdir() if path.name.startswith(mark)]:
             process = found.name.removeprefix(mark)
-            if process.isdigit() and not _is_alive(int(process)):
+            if process.isdigit() and not is_alive(int(process)):
                 shutil.rmtree(found) if found.is_dir() and not found.is_symlink() else found.unlink()
 
 
@@ -96,7 +96,8 @@ def _hidden(target: Path) -> Path:
     return target.with_name(f".{target.name}.partial-{_HOST}-{os.getpid()}")
 
 
-def _is_alive(process: int) -> bool:
+def is_alive(process: int) -> bool:
+    """Whether a process of this machine is there."""
     try:
         os.kill(process, 0)
     except ProcessLookupError:
