@@ -80,7 +80,11 @@ def of_run(config: Mapping[str, Any]) -> dict[str, Any]:
         >>> of_run({"seed": 1, "name": "x", "loader.num_workers": 2, "data.root": "/a", "data.names": "/a/n.txt"})
         {'seed': 1, 'data.names': 'n.txt'}
     """
-    return {key: _without_place(key, value) for key, value in config.items() if _is_compared(key)}
+    return {
+        key: _without_place(value) if key.startswith("data.") else value
+        for key, value in config.items()
+        if _is_compared(key)
+    }
 
 
 def of_experiment(config: Mapping[str, Any]) -> dict[str, Any]:
@@ -126,13 +130,12 @@ def _is_data_path(key: str) -> bool:
     return key.startswith("data.") and key.endswith(DATA_PATHS)
 
 
-def _without_place(key: str, value: Any) -> Any:
+def _without_place(value: Any) -> Any:
     """A file that a dataset reads beside its images, without the folder it lies in."""
-    if not key.startswith("data.") or not isinstance(value, str):
-        return value
-    for kind in (PurePosixPath, PureWindowsPath):
-        if kind(value).is_absolute():
-            return kind(value).name
+    if isinstance(value, str) and ("/" in value or "\\" in value):
+        for kind in (PurePosixPath, PureWindowsPath):
+            if kind(value).is_absolute():
+                return kind(value).name
     return value
 
 
