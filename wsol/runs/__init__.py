@@ -15,12 +15,12 @@ from wsol.runs.folder import (
     write_text,
 )
 from wsol.runs.identity import NOT_COMPARED
-from wsol.runs.lock import RunInUse, lock, unlock
 from wsol.runs.opening import open_folder
 from wsol.runs.provenance import git_revision, provenance, write_results
 from wsol.runs.recorded_config import read_config
 from wsol.runs.register import Register, record_data
 from wsol.runs.results import read_results
+from wsol.runs.run_lock import RunInUse, lock, unlock
 
 __all__ = [
     "LOGGERS",

@@ -21,8 +21,8 @@ from pathlib import Path
 from omegaconf import DictConfig, OmegaConf
 
 from wsol.errors import InputError
-from wsol.runs.lock import LOCK_FILE, OWNER_FILE, unlock
 from wsol.runs.register import KEY_FILE
+from wsol.runs.run_lock import LOCK_FILE, OWNER_FILE, unlock
 
 RUN_DIR_VARIABLE = "WSOL_RUN_DIR"
 """Tells the other processes of a distributed run which folder the first one made."""

@@ -15,10 +15,10 @@ from wsol.errors import InputError
 from wsol.runs import identity
 from wsol.runs.folder import RUN_DIR_VARIABLE, is_first_process, new_folder, shared_folder
 from wsol.runs.identity import Difference
-from wsol.runs.lock import exclusive, lock
 from wsol.runs.longer import why_not_longer
 from wsol.runs.register import CONFIG_FILE, Match, Register, other_data, read_run, record
 from wsol.runs.results import read_results
+from wsol.runs.run_lock import exclusive, lock
 
 log = logging.getLogger("wsol")
 
@@ -28,7 +28,7 @@ EPOCHS = "trainer.max_epochs"
 def open_folder(config: DictConfig, *, may_grow: bool = True) -> tuple[Path, bool]:
     """Return the folder of this run, and whether it goes on with what is there (`resume`).
 
-    The first process of a run locks the folder (see `wsol.runs.lock`), until `unlock`, and records the config there;
+    The first process of a run locks the folder until `unlock` (see `wsol.runs.run_lock`) and records the config there;
     not so where the run is finished and there is nothing left to do.
 
     Args:
