@@ -64,8 +64,8 @@ def _check(content: Any) -> None:
         for name in ("transform", "explainer", "model", "method", "backbone", "name"):
             if below.get(name) is not None and not isinstance(below[name], str | list | dict):
                 raise _Wrong(f"{key}.{name}", "a text", below[name])
-    if (content.get("classes") or {"name": ""}).get("name") is None:
-        raise _Wrong("classes.name", "a text", None)
+    if content.get("classes") is not None and not isinstance(content["classes"].get("name"), str):
+        raise _Wrong("classes.name", "a text", content["classes"].get("name"))
     if (content.get("checkpoint") or {}).get("file") is not None:
         _text_or_null(content["checkpoint"], "file", "checkpoint.")
     for key in ("classification", "pixels"):
