@@ -12,9 +12,11 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import hashlib
 import io
 import itertools
 import json
+import shutil
 import tempfile
 import time
 from collections.abc import Callable
@@ -28,26 +30,35 @@ from wsol.cli import main as command_line
 from wsol.cli.verbs.table import find
 from wsol.config.compose import compose
 from wsol.runs import identity
-from wsol.runs.register import CONFIG_FILE, Register, record
+from wsol.runs.register import CONFIG_FILE, KEY_FILE, Register, record
 from wsol.tables.collect import collect
 from wsol.tables.layout import read_layout
 
 
 def make_runs(folder: Path, runs: int, experiments: list[str]) -> None:
     """Write finished runs of the experiments in turn."""
-    texts: dict[str, Any] = {}
+    texts: dict[str, list[str]] = {}
     for name in experiments:
         config = compose("train", [f"experiment={name}"])
         if OmegaConf.is_missing(config.data, "root"):
             config.data.root = "data"
-        texts[name] = OmegaConf.create(OmegaConf.to_container(config, resolve=True))
+        sample = folder / "sample" / name
+        sample.mkdir(parents=True)
+        record(sample, config)
+        texts[name] = [(sample / file).read_text() for file in (CONFIG_FILE, KEY_FILE)]
+    shutil.rmtree(folder / "sample")
     about = {"splits": {"test": {"images": 5794, "fingerprint": "0" * 64}}}
     results = json.dumps({"localization": [], "classification": {"test": {}}, "pixels": {}, "data": about}, indent=2)
     for i, name in zip(range(runs), itertools.cycle(experiments)):
         run = folder / name.replace("/", "-") / f"{i:05d}"
         (run / "checkpoints").mkdir(parents=True)
-        texts[name].seed = i // len(experiments)
-        record(run, texts[name])
+        text, key = texts[name]
+        text = text.replace("\nseed: 0\n", f"\nseed: {i // len(experiments)}\n", 1)
+        content = json.loads(key)
+        content["config"]["seed"] = i // len(experiments)
+        content["config_sha256"] = hashlib.sha256(text.encode()).hexdigest()
+        (run / CONFIG_FILE).write_text(text)
+        (run / KEY_FILE).write_text(json.dumps(content))
         (run / "results.json").write_text(results)
 
 
@@ -67,7 +78,8 @@ def find_one(folder: Path) -> None:
     theirs = (time.process_time() - started) / len(some) * len(files)
     assert found.run is not None
     print(
-        f"finding one of {len(files)} runs: {ours:.2f} s of the processor; by OmegaConf {theirs:.2f} s, ratio {theirs / ours:.1f}"
+        f"finding one of {len(files)} runs: {ours:.2f} s of the processor; "
+        f"by OmegaConf {theirs:.2f} s, ratio {theirs / ours:.1f}"
     )
 
 
