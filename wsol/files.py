@@ -157,10 +157,15 @@ def errors_naming(target: Path, temporary: Path | None = None) -> Iterator[None]
 def _is_gone(process: int, start: str) -> bool:
     if process == os.getpid():
         return start != _START
+    return not is_alive(process)
+
+
+def is_alive(process: int) -> bool:
+    """Whether a process of this machine is there."""
     try:
         os.kill(process, 0)
     except ProcessLookupError:
-        return True
-    except OSError:
         return False
-    return False
+    except OSError:
+        return True
+    return True

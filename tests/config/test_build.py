@@ -72,7 +72,7 @@ def test_an_untrusted_target_deep_inside_is_found() -> None:
         "torch.load",
         "torch.serialization.load",
         "torch.utils.cpp_extension.load",
-        "wsol.runs.folder.subprocess.run",
+        "wsol.runs.provenance.subprocess.run",
         "torch.os.system",
     ],
 )

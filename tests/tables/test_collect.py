@@ -12,7 +12,9 @@ from omegaconf import OmegaConf
 
 from tests.tables.runs_made_up import make_run, recorded
 from wsol.errors import InputError
-from wsol.tables.collect import collect, comparable, differences, matching, nearest
+from wsol.runs.identity import differences
+from wsol.runs.register import Register
+from wsol.tables.collect import collect, comparable, matching, nearest
 
 WORDS = ["experiment=tiny_imagenet50/cam_resnet18"]
 
@@ -34,7 +36,7 @@ def test_a_run_matches_whatever_its_folder_name_machine_and_place_of_data(tmp_pa
 @pytest.mark.parametrize("word", ["trainer.max_epochs=8", "loader.batch_size=32", "trainer.devices=2", "image_size=32"])
 def test_what_changes_the_training_makes_another_run(config: dict, word: str) -> None:
     key = word.partition("=")[0]
-    assert differences(comparable(config), comparable(recorded([*WORDS, word]))) == [key]
+    assert [each.key for each in differences(comparable(config), comparable(recorded([*WORDS, word])))] == [key]
 
 
 def test_the_newest_of_one_seed_counts(tmp_path: Path, config: dict) -> None:
@@ -79,17 +81,18 @@ def test_an_evaluation_at_another_image_size_is_another_thing(tmp_path: Path, co
     assert {row["protocol"] for row in collect(tmp_path)[0].results()["localization"]} == {"cam2016"}
 
 
-def test_a_corrupt_file_is_named(tmp_path: Path, config: dict) -> None:
-    run = make_run(tmp_path / "run", config)
+def test_a_run_that_cannot_be_read_is_passed_over_by_name_and_the_next_one_counts(tmp_path: Path, config: dict) -> None:
+    make_run(tmp_path / "good", config, error=10)
+    time.sleep(0.02)
+    run = make_run(tmp_path / "newer", config)
     (run / "results.json").write_text('{"localization": [')
-    with pytest.raises(InputError, match=r"run/results.json: corrupt"):
-        matching(collect(tmp_path), comparable(config))
-    (run / "results.json").write_text(json.dumps({"a": 1}))
-    with pytest.raises(InputError, match="expected what `wsol train` writes"):
-        collect(tmp_path)[0].results()
+    register = Register(tmp_path)
+    assert matching(collect(register), comparable(config))[0].folder.name == "good"
+    assert "newer/results.json: corrupt" in (register.note() or "")
     (run / "config.yaml").write_text("a: [")
-    with pytest.raises(InputError, match=r"run/config.yaml: unreadable"):
-        collect(tmp_path)
+    register = Register(tmp_path)
+    assert [found.folder.name for found in collect(register)] == ["good"]
+    assert "newer/config.yaml: unreadable" in (register.note() or "")
 
 
 TEXTS = {
@@ -100,21 +103,14 @@ TEXTS = {
 
 
 @pytest.mark.parametrize("how", TEXTS)
-def test_a_config_read_in_parts_is_the_config(tmp_path: Path, config: dict, how: str) -> None:
+def test_a_config_is_the_same_however_it_is_written(tmp_path: Path, config: dict, how: str) -> None:
     odd = {**config, "seed": 7, "note": "a: b\n\n- c\n# d", "data": {**config["data"], "list": [{"a": 1}, [2]]}}
     run = make_run(tmp_path / "run", odd)
     (run / "config.yaml").write_text(TEXTS[how](odd))
     (found,) = collect(tmp_path)
     assert found.config == comparable(odd)
     assert found.seed == 7
-    assert found.experiment == (None if how == "one line" else "tiny_imagenet50/cam_resnet18")
-
-
-@pytest.mark.parametrize("text", ["", "- 1\n- 2\n", "seed\n"])
-def test_a_config_that_is_no_mapping_is_refused(tmp_path: Path, config: dict, text: str) -> None:
-    (make_run(tmp_path / "run", config) / "config.yaml").write_text(text)
-    with pytest.raises(InputError, match=r"run/config.yaml: expected a mapping"):
-        collect(tmp_path)
+    assert found.experiment == "tiny_imagenet50/cam_resnet18"
 
 
 def test_evaluations_by_another_map_maker_or_with_other_classes_are_not_the_runs_own(tmp_path, config: dict) -> None:
@@ -139,17 +135,5 @@ def test_what_is_nearly_the_run_is_offered(tmp_path: Path, config: dict) -> None
     make_run(tmp_path / "near", recorded([*WORDS, "trainer.max_epochs=8", "label_smoothing=0.1"]))
     found = nearest(collect(tmp_path), comparable(config))
     assert found is not None
-    assert (found[0].folder.name, found[1]) == ("near", ["label_smoothing", "trainer.max_epochs"])
-
-
-def test_a_thousand_runs_are_collected_in_time(tmp_path: Path, config: dict) -> None:
-    run = make_run(tmp_path / "0000", config)
-    text, results = (run / "config.yaml").read_text(), (run / "results.json").read_text()
-    for i in range(1, 1000):
-        folder = tmp_path / f"{i:04d}"
-        (folder / "checkpoints").mkdir(parents=True)
-        (folder / "config.yaml").write_text(text)
-        (folder / "results.json").write_text(results)
-    started = time.process_time()
-    assert len(collect(tmp_path)) == 1000
-    assert time.process_time() - started < 2
+    assert found[0].folder.name == "near"
+    assert [str(each) for each in found[1]] == ["label_smoothing: 0.1 -> 0.0", "trainer.max_epochs: 8 -> 7"]

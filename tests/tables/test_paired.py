@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 from pathlib import Path
 
@@ -147,23 +148,45 @@ def test_runs_that_kept_no_verdicts_are_named_with_what_to_do(tmp_path: Path) ->
     assert values(tmp_path)[1].versus is None
 
 
-def test_a_corrupt_file_is_named(tmp_path: Path) -> None:
-    run = make(tmp_path / "CAM" / "a", 60)
-    make(tmp_path / "ACoL" / "b", 48)
-    content = (run / image_results.FILE).read_bytes()
-    for damaged in (content[: len(content) // 2], b"nothing", b""):
-        (run / image_results.FILE).write_bytes(damaged)
-        with pytest.raises(InputError, match=r"CAM/a/verdicts.npz: corrupt"):
-            values(tmp_path)
+def damaged(content: bytes) -> dict[str, bytes]:
+    """What may stand in place of a verdicts.npz."""
+
+    def npz(**arrays) -> bytes:
+        stream = io.BytesIO()
+        np.savez(stream, **arrays)
+        return stream.getvalue()
+
+    ids, key = np.array(["a", "b"]), "test/cam2016/fixed/top1_error"
+    right, overlaps = np.array([1, 0], np.uint8), np.array([1, 0], np.uint8)
+    plain = io.BytesIO()
+    np.save(plain, right)
+    return {
+        "cut": content[: len(content) // 2],
+        "foreign": b"nothing",
+        "empty": b"",
+        "pickles": npz(**{"test/ids": np.array([{}], dtype=object), key: np.array([{}])}),
+        "one array": plain.getvalue(),
+        "no ids": npz(**{key: right, "test/cam2016": overlaps}),
+        "no overlaps": npz(**{"test/ids": ids, key: right}),
+        "no overlap at all": npz(**{"test/ids": ids, key: right, "test/cam2016": np.array([0, 0], np.uint8)}),
+        "another length": npz(**{"test/ids": ids, key: right[:1], "test/cam2016": overlaps}),
+        "floats": npz(**{"test/ids": ids, key: right.astype(float), "test/cam2016": overlaps}),
+        "two axes": npz(**{"test/ids": ids, key: right[None], "test/cam2016": overlaps}),
+        "more right than overlaps": npz(**{"test/ids": ids, key: right * 9, "test/cam2016": overlaps}),
+    }
 
 
-def test_pickles_are_not_loaded(tmp_path: Path) -> None:
+@pytest.mark.parametrize("how", damaged(b""))
+def test_a_damaged_file_costs_the_interval_alone_and_is_named(tmp_path: Path, how: str) -> None:
     run = make(tmp_path / "CAM" / "a", 60)
     make(tmp_path / "ACoL" / "b", 48)
-    with (run / image_results.FILE).open("wb") as stream:
-        np.savez(stream, **{"test/ids": np.array([{}], dtype=object), "test/cam2016/fixed/top1_error": np.array([{}])})
-    with pytest.raises(InputError, match="corrupt"):
-        values(tmp_path)
+    file = run / image_results.FILE
+    file.write_bytes(damaged(file.read_bytes())[how])
+    found = values(tmp_path)
+    assert found[1].versus is None
+    assert found[1].measured is not None
+    assert "no interval against CAM" in (found[1].near or "")
+    assert f"{file}: corrupt" in (found[0].runs[0].register.note() or "")
 
 
 def test_the_baseline_may_be_named_and_must_exist(tmp_path: Path) -> None:

@@ -33,7 +33,8 @@ def find_weights(weights: str, architecture: str | None) -> Weights:
 
     Args:
         weights: a torchvision name (``DEFAULT``, ``IMAGENET1K_V1``, ``ResNet50_Weights.IMAGENET1K_V2``), downloaded
-            with its hash checked and cached, or a path to a state dict (.safetensors, or .pth without pickled objects).
+            with its hash checked and cached, or a path to a state dict (.safetensors, or .pth without pickled objects);
+            of a checkpoint of `wsol train`, the backbone's part.
         architecture: torchvision's name of the network (``vgg16_bn``), None where torchvision has none.
 
     Raises:
@@ -44,9 +45,15 @@ def find_weights(weights: str, architecture: str | None) -> Weights:
     if name in published:
         return _download(published[name])
     if (path := Path(weights).expanduser()).is_file():
-        return Weights(read_state(path), weights, None)
+        return Weights(_of_backbone(read_state(path)), weights, None)
     names = f"torchvision has {', '.join(published)}" if published else "torchvision has none for this network"
     raise InputError(f"weights {weights!r}: no such file and no such name; {names}. Give one of these, a path, or null")
+
+
+def _of_backbone(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The backbone's part of a checkpoint of `wsol train`; any other state as it is."""
+    part = "localizer.backbone."
+    return {name.removeprefix(part): value for name, value in state.items() if name.startswith(part)} or state
 
 
 def read_state(path: Path) -> dict[str, Tensor]:

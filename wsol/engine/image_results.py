@@ -14,8 +14,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import zipfile
-from collections.abc import Mapping
+import zlib
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -25,6 +27,8 @@ from wsol.errors import InputError, first_line
 from wsol.files import atomic_file
 
 FILE = "verdicts.npz"
+MAX_BYTES = 2**31
+"""Of an array that is read."""
 
 
 class Wrong(NamedTuple):
@@ -86,31 +90,58 @@ def read(folder: Path, split: str, name: str, protocol: str | None = None, origi
     if not (folder / FILE).is_file():
         return None
     try:
-        with np.load(folder / FILE, allow_pickle=False) as file:
+        with _opened(folder / FILE) as file:
             return _of_boxes(file, split, name, protocol, origin) if protocol else _of_classes(file, split, name)
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+    except (OSError, ValueError, EOFError, KeyError, MemoryError, zipfile.BadZipFile, zlib.error) as error:
         raise InputError(
             f"{folder / FILE}: corrupt ({first_line(error)}); remove it, and `wsol eval run={folder}` writes another"
         ) from error
+
+
+@contextlib.contextmanager
+def _opened(path: Path) -> Iterator[Mapping[str, np.ndarray]]:
+    """The arrays of a file, each read when it is asked for; nothing in it is a pickle, nor larger than it may be."""
+    found = np.load(path, allow_pickle=False)
+    if not isinstance(found, np.lib.npyio.NpzFile):
+        raise ValueError("no archive of arrays")
+    with found:
+        assert found.zip is not None
+        for each in found.zip.infolist():
+            if each.file_size > MAX_BYTES:
+                raise ValueError(f"{each.filename} would fill {each.file_size:,} bytes")
+        yield found
+
+
+def _array(file: Mapping[str, np.ndarray], name: str, kinds: str, length: int | None) -> np.ndarray:
+    """An array of a file, checked."""
+    found = file[name]
+    if found.ndim != 1 or found.dtype.kind not in kinds or length not in (None, len(found)):
+        raise ValueError(f"{name} is {found.dtype} {found.shape}, not what `wsol train` writes")
+    return found
 
 
 def _of_classes(file: Mapping[str, np.ndarray], split: str, name: str) -> Wrong | None:
     number = name.removeprefix("top").removesuffix("_error")
     if f"{split}/ranks" not in file or not number.isdigit():
         return None
-    ranks = file[f"{split}/ranks"]
+    ids = _array(file, f"{split}/ids", "U", None)
+    ranks = _array(file, f"{split}/ranks", "u", len(ids))
     seen = ranks != not_judged(ranks.dtype)
-    return Wrong(file[f"{split}/ids"][seen], 100.0 * (ranks[seen] >= int(number)), None)
+    return Wrong(ids[seen], 100.0 * (ranks[seen] >= int(number)), None)
 
 
 def _of_boxes(file: Mapping[str, np.ndarray], split: str, name: str, protocol: str, origin: str | None) -> Wrong | None:
     key = f"{split}/{protocol}/{origin}/{name}"
     if key not in file:
         return None
-    right, (overlaps, by_class) = file[key], file[f"{split}/{protocol}"].tolist()
+    ids = _array(file, f"{split}/ids", "U", None)
+    right = _array(file, key, "u", len(ids))
+    overlaps, by_class = _array(file, f"{split}/{protocol}", "u", 2).tolist()
     seen = right != not_judged(right.dtype)
-    labels = file[f"{split}/labels"][seen] if by_class else None
-    return Wrong(file[f"{split}/ids"][seen], 100.0 * (1.0 - right[seen] / overlaps), labels)
+    if overlaps < 1 or np.any(right[seen] > overlaps):
+        raise ValueError(f"{key}: right at more overlaps than there are")
+    labels = _array(file, f"{split}/labels", "iu", len(ids))[seen] if by_class else None
+    return Wrong(ids[seen], 100.0 * (1.0 - right[seen] / overlaps), labels)
 
 
 def arrays_of(split: str, ids: list[str], labels: np.ndarray) -> dict[str, np.ndarray]:

@@ -40,24 +40,25 @@ def run(config: DictConfig, *, callbacks: Sequence[pl.Callback] = (), splits: Se
     """
     prepare(config)
     folder, resuming = runs.open_folder(config)
-    if (folder / "results.json").exists():
-        log.info("%s is finished; its results:", folder)
-        return folder
-    if runs.is_first_process():  # another one's would look like an earlier run to the first
-        runs.write_config(folder, config)
-    handler = runs.start_log(folder)
     try:
-        with runs.announced(folder):
-            train(config, folder, resuming, callbacks, splits)
-    except InputError:
-        if not resuming:
-            runs.discard(folder)
-        raise
-    except (KeyboardInterrupt, Diverged, OSError) as error:
-        error.add_note(left_behind(folder))
-        raise
+        if (folder / "results.json").exists():
+            log.info("%s is finished; its results:", folder)
+            return folder
+        handler = runs.start_log(folder)
+        try:
+            with runs.announced(folder):
+                train(config, folder, resuming, callbacks, splits)
+        except InputError:
+            if not resuming:
+                runs.discard(folder)
+            raise
+        except (KeyboardInterrupt, Diverged, OSError) as error:
+            error.add_note(left_behind(folder))
+            raise
+        finally:
+            runs.stop_log(handler)
     finally:
-        runs.stop_log(handler)
+        runs.unlock(folder)
     return folder
 
 
@@ -96,6 +97,8 @@ def train(
     started = time.perf_counter()
     pl.seed_everything(config.seed, workers=True, verbose=False)
     source = build.build_source(config)
+    if runs.is_first_process():
+        runs.record_data(folder, {name: source.split(name).fingerprint() for name in source.splits})
     localizer = build.build_localizer(config, source.classes)
     data = build.build_data(config, source, localizer.backbone.preprocessing, seed=config.seed)
     optimizer = build.instantiate(config.optim.optimizer, "optim.optimizer")

@@ -30,7 +30,6 @@ from wsol.interop.predictions import ranks_of, read_predictions
 from wsol.protocols import Protocol
 from wsol.report import site
 from wsol.runs import checkpoints
-from wsol.tables.collect import read_results
 
 log = logging.getLogger("wsol")
 
@@ -238,7 +237,7 @@ def _scored(one: Given, protocol: Protocol, maps: Maps, ranks: np.ndarray | None
 def _results(folder: Path) -> dict[str, Any]:
     """A folder's results.json; empty where there is none yet."""
     file = folder / "results.json"
-    return read_results(file) if file.is_file() else {}
+    return runs.read_results(file) if file.is_file() else {}
 
 
 def _names(given: Sequence[Given]) -> list[str]:

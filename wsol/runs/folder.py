@@ -12,39 +12,19 @@ from __future__ import annotations
 
 import contextlib
 import datetime
-import importlib.metadata
-import json
 import logging
 import os
-import platform
 import shutil
-import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
-import yaml
 from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
 
-from wsol.config.plain import check_plain
-from wsol.errors import InputError, first_line
-from wsol.files import atomic_file, is_hidden
-
-PACKAGES = (
-    "wsol",
-    "torch",
-    "torchvision",
-    "timm",
-    "pytorch-lightning",
-    "torchmetrics",
-    "hydra-core",
-    "numpy",
-    "opencv-python-headless",
-)
-NOT_COMPARED = ("resume", "run_dir", "runs_dir", "logger", "on_nan")
-"""Keys that do not make two configs different runs."""
+from wsol.errors import InputError
+from wsol.files import atomic_file
+from wsol.runs.register import KEY_FILE
+from wsol.runs.run_lock import LOCK_FILE, OWNER_FILE, unlock
 
 RUN_DIR_VARIABLE = "WSOL_RUN_DIR"
 """Tells the other processes of a distributed run which folder the first one made."""
@@ -96,26 +76,6 @@ def new_folder(runs_dir: Path, name: str) -> Path:
     raise InputError(f"{runs_dir / name}: a thousand runs of the same second; choose run_dir")
 
 
-def open_folder(config: DictConfig) -> tuple[Path, bool]:
-    """Return the folder of this run, and whether it goes on with what is there (`resume`).
-
-    Raises:
-        InputError: `run_dir` holds another run, or `resume` names a folder without a run or with one of another config.
-    """
-    if given := os.environ.get(RUN_DIR_VARIABLE):
-        return Path(given), config.resume is not False
-    if not isinstance(config.resume, bool):
-        folder = Path(str(config.resume))
-        _same_config(folder, config)
-        return folder, True
-    if config.run_dir:
-        return _named_folder(Path(config.run_dir), config)
-    shared = shared_folder(Path(config.runs_dir) / config.name)
-    if config.resume and (found := find_same(Path(config.runs_dir), config)):
-        return found, True
-    return _named_folder(shared, config) if shared else (new_folder(Path(config.runs_dir), config.name), False)
-
-
 @contextlib.contextmanager
 def announced(folder: Path) -> Iterator[None]:
     """Tell processes started meanwhile which folder this run has; the environment is as before afterwards."""
@@ -128,70 +88,12 @@ def announced(folder: Path) -> Iterator[None]:
         os.environ.update(before)
 
 
-def _named_folder(folder: Path, config: DictConfig) -> tuple[Path, bool]:
-    """`open_folder` where ``run_dir`` names the folder."""
-    if not (folder / "config.yaml").exists():
-        folder.mkdir(parents=True, exist_ok=True)
-        return folder, False
-    if not is_first_process():  # the first one made it
-        return folder, config.resume is not False
-    if not config.resume:
-        raise InputError(f"{folder} holds a run already: choose another run_dir, or resume=true to go on with it")
-    _same_config(folder, config)
-    return folder, True
-
-
 def discard(folder: Path) -> None:
     """Remove what a run that never began left in its folder; a folder with anything else in it is left alone."""
     there = {file.name for file in folder.rglob("*") if file.is_file()}
-    if there <= {"config.yaml", "run.log", "metrics.csv"}:
+    if there <= {"config.yaml", KEY_FILE, LOCK_FILE, OWNER_FILE, "run.log", "metrics.csv"}:
+        unlock(folder)
         shutil.rmtree(folder, ignore_errors=True)  # another process of the run may have been quicker
-
-
-def find_same(runs_dir: Path, config: DictConfig) -> Path | None:
-    """Return the newest run folder whose recorded config is the same, whatever the folder is called."""
-    files = runs_dir.glob("**/config.yaml")
-    folders = [file.parent for file in files if not is_hidden(file.relative_to(runs_dir))]
-    same = [folder for folder in folders if comparable(read_config(folder)) == comparable(config)]
-    return max(same, key=lambda folder: (folder / "config.yaml").stat().st_mtime_ns, default=None)
-
-
-def comparable(config: DictConfig) -> dict:
-    """What of a config makes it the same run."""
-    plain = OmegaConf.to_container(config, resolve=True)
-    assert isinstance(plain, dict)
-    kept = {str(k): v for k, v in plain.items() if k not in NOT_COMPARED}
-    kept["choices"] = {k: v for k, v in (kept.get("choices") or {}).items() if k != "logger"}
-    return kept
-
-
-def _same_config(folder: Path, config: DictConfig) -> None:
-    before, now = comparable(read_config(folder)), comparable(config)
-    different = sorted(k for k in before.keys() | now.keys() if before.get(k) != now.get(k))
-    if different:
-        raise InputError(
-            f"{folder}: that run was made with another config ({', '.join(different)} differ); "
-            "give the same command to resume it"
-        )
-
-
-def read_config(folder: Path) -> DictConfig:
-    """Read the config that a run recorded.
-
-    Raises:
-        InputError: no run there, or its config.yaml is unreadable.
-    """
-    file = folder / "config.yaml"
-    if not file.is_file():
-        raise InputError(f"{folder}: no run there (no config.yaml); expected a folder that `wsol train` made")
-    try:
-        config = OmegaConf.load(file)
-    except (OmegaConfBaseException, OSError, ValueError, yaml.YAMLError) as error:
-        raise InputError(f"{file}: unreadable ({first_line(error)})") from error
-    if not isinstance(config, DictConfig):
-        raise InputError(f"{file}: expected a mapping")
-    check_plain(OmegaConf.to_container(config, resolve=False), str(file))
-    return config
 
 
 def write_text(file: Path, text: str) -> None:
@@ -203,55 +105,6 @@ def write_text(file: Path, text: str) -> None:
 def write_config(folder: Path, config: DictConfig) -> None:
     """Record the resolved config."""
     write_text(folder / "config.yaml", OmegaConf.to_yaml(config, resolve=True))
-
-
-def write_results(folder: Path, results: Mapping[str, Any]) -> Path:
-    """Write results.json, with what the numbers depend on beside them."""
-    file = folder / "results.json"
-    write_text(file, json.dumps({**results, **provenance()}, indent=2, allow_nan=False) + "\n")
-    return file
-
-
-def provenance() -> dict[str, Any]:
-    """Package versions, git revision and machine."""
-    versions: dict[str, str | None] = {"python": platform.python_version()}
-    for package in PACKAGES:
-        try:
-            versions[package] = importlib.metadata.version(package)
-        except importlib.metadata.PackageNotFoundError:
-            versions[package] = None
-    return {
-        "versions": versions,
-        "git": git_revision(),
-        "machine": {"system": platform.system(), "processor": _processor(), "cores": os.cpu_count()},
-        "written": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-    }
-
-
-def git_revision(folder: Path = Path(__file__).parent) -> dict[str, Any] | None:
-    """Revision of the checkout that the program runs from, and whether it was changed; None outside a checkout."""
-
-    def git(*words: str) -> str:
-        return subprocess.run(["git", *words], cwd=folder, capture_output=True, text=True, check=True).stdout.strip()
-
-    try:
-        git(
-            "ls-files", "--error-unmatch", Path(__file__).name
-        )  # an installed copy may lie inside somebody else's checkout
-        return {
-            "revision": git("rev-parse", "HEAD"),
-            "changed": bool(git("status", "--porcelain", "--untracked-files=no")),
-        }
-    except (OSError, subprocess.CalledProcessError):
-        return None
-
-
-def _processor() -> str:
-    info = Path("/proc/cpuinfo")
-    for line in info.read_text(encoding="utf-8", errors="replace").splitlines() if info.exists() else ():
-        if line.startswith("model name"):
-            return line.partition(":")[2].strip()
-    return platform.processor() or platform.machine()
 
 
 class _LogFile(logging.FileHandler):

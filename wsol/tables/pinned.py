@@ -13,7 +13,10 @@ from typing import Any
 import yaml
 
 from wsol.config.compose import config_root
-from wsol.tables.collect import LOADER, comparable
+from wsol.tables.collect import comparable
+
+LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+"""libyaml's where it is there: ten times the speed."""
 
 
 def pinned(experiment: str, words: Sequence[str] = (), config_dirs: Iterable[str] = ()) -> dict[str, Any]:

@@ -66,14 +66,15 @@ def run(config: DictConfig) -> int:
         config.name = f"ae-{config.name}"
     if given := os.environ.get(runs.RUN_DIR_VARIABLE):  # a process that the training of a round has started
         return train.run(settings(config, Path(given).parent, int(Path(given).name.removeprefix("round"))))
-    folder, _ = runs.open_folder(config)
-    if not (folder / "results.json").exists():
-        runs.write_config(folder, config)
-        try:
+    folder, _ = runs.open_folder(config, may_grow=False)
+    try:
+        if not (folder / "results.json").exists():
             rounds(config, folder)
-        except InputError:
-            runs.discard(folder)
-            raise
+    except InputError:
+        runs.discard(folder)
+        raise
+    finally:
+        runs.unlock(folder)
     screen.results(folder / "results.json")
     return 0
 

@@ -16,6 +16,8 @@ from omegaconf import OmegaConf
 from wsol import runs as run_folders
 from wsol.config.compose import compose, config_root, groups
 from wsol.errors import InputError, unknown
+from wsol.runs.identity import described
+from wsol.runs.register import Register
 from wsol.tables import collect, render
 from wsol.tables.compare import Value, compare
 from wsol.tables.layout import Cell, Layout, read_layout
@@ -35,6 +37,8 @@ def run(words: Sequence[str]) -> int:
         raise InputError(f"--out {arguments.out}: that is no file")
     code = table.make_missing() if arguments.run else 0
     values = table.values()
+    if note := table.register.note():
+        print(note, file=sys.stderr)
     form = arguments.format or {".md": "markdown", ".tex": "latex", ".csv": "csv", ".json": "json"}.get(
         arguments.out.suffix if arguments.out else "", "terminal"
     )
@@ -100,6 +104,7 @@ class _Table:
     def __init__(self, layout: Layout, overrides: Sequence[str], runs_dir: Path, config_dirs: Sequence[str]) -> None:
         self.layout, self.runs_dir, self.config_dirs = layout, runs_dir, list(config_dirs)
         self.overrides = list(overrides)
+        self.register = Register(runs_dir)
         self._known = groups(self.config_dirs).get("experiment", {})
         self._wanted: dict[tuple[str, ...], Mapping[str, Any]] = {}
         self._pinned: dict[tuple[str, ...], Mapping[str, Any]] = {}
@@ -128,7 +133,8 @@ class _Table:
 
     def values(self) -> list[Value]:
         """Every cell, measured by the runs at hand."""
-        found = collect.collect(self.runs_dir) if self.runs_dir.is_dir() else []
+        self.register = Register(self.runs_dir)
+        found = collect.collect(self.register)
         return against_baseline(self.layout, [self._value(cell, found) for cell in self.layout.cells])
 
     def _value(self, cell: Cell, found: Sequence[collect.Run]) -> Value:
@@ -142,7 +148,7 @@ class _Table:
             return compare(cell, {}, commands)
         runs = collect.matching(close, self.wanted(cell))
         near = None if runs else collect.nearest(close, self.wanted(cell))
-        text = f"{near[0].folder} is nearly it, but differs in {', '.join(near[1])}" if near else None
+        text = f"{near[0].folder} is nearly it, but differs in {described(near[1])}" if near else None
         return compare(cell, runs, commands, text)
 
     def _close(self, cell: Cell, found: Sequence[collect.Run]) -> list[collect.Run]:
@@ -160,9 +166,12 @@ class _Table:
         ]
 
     def make_missing(self) -> int:
-        """Make the missing runs one after another; returns the worst exit code; a failed one stops no other."""
+        """Make the missing runs one after another; returns the worst exit code; a failed one stops no other.
+
+        So a run that another process is training is passed over, and counts as failed here.
+        """
         worst = 0
-        found = collect.collect(self.runs_dir) if self.runs_dir.is_dir() else []
+        found = collect.collect(self.runs_dir)
         cells = {self.words(cell): cell for cell in self.layout.cells if cell.experiment is not None}
         todo = [
             self.command(cell, seed)

@@ -1,0 +1,159 @@
+"""Recorded configs are read as plain data: no tags, no aliases, no interpolations, and limits that no run ever reaches.
+
+A folder of runs may hold files of other programs, and files that somebody else made. Reading one of them must neither
+run code nor take longer than its size warrants, so the document is built from libyaml's events, one after another.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any, ClassVar
+
+import yaml
+from yaml.resolver import BaseResolver
+
+from wsol.errors import InputError, first_line
+
+MAX_BYTES = 4 * 2**20
+MAX_DEPTH = 64
+
+_Base: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+"""libyaml's parser where PyYAML was built with it: ten times the speed."""
+
+
+class _Loader(_Base):
+    """Scalars as OmegaConf reads them: ``1e-4`` is a number, and a date is a text."""
+
+    yaml_implicit_resolvers: ClassVar = {
+        first: [(tag, regexp) for tag, regexp in resolvers if tag != "tag:yaml.org,2002:timestamp"]
+        for first, resolvers in _Base.yaml_implicit_resolvers.items()
+    }
+
+
+_FLOAT = r"^[-+]?([0-9][0-9_]*)(\.[0-9_]*)?[eE][-+]?[0-9]+$"
+_Loader.add_implicit_resolver("tag:yaml.org,2002:float", re.compile(_FLOAT), list("-+0123456789."))
+
+
+class _Refused(ValueError):
+    """What is wrong with a document."""
+
+
+def read_mapping(file: Path) -> tuple[dict[str, Any], bytes]:
+    """Read a YAML file that holds a mapping of plain data.
+
+    Returns:
+        The mapping, its keys as text, and the bytes of the file.
+
+    Raises:
+        InputError: no such file, not readable, too large, not a mapping, or something in it is not plain data.
+    """
+    try:
+        if file.stat().st_size > MAX_BYTES:
+            raise _Refused(f"larger than {MAX_BYTES >> 20} MB")
+        content = file.read_bytes()
+        return parse_mapping(content.decode("utf-8")), content
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        line = f", line {mark.line + 1}" if mark else ""
+        problem = getattr(error, "problem", None) or first_line(error)
+        raise _unreadable(file, f"{problem}{line}") from error
+    except (OSError, ValueError, OverflowError) as error:
+        raise _unreadable(file, first_line(error)) from error
+
+
+def _unreadable(file: Path, why: str) -> InputError:
+    return InputError(f"{file}: unreadable ({why}); expected the config that a run recorded")
+
+
+def parse_mapping(text: str) -> dict[str, Any]:
+    """Return the mapping that a YAML document holds.
+
+    Raises:
+        ValueError: it holds something else, or something in it is not plain data.
+        yaml.YAMLError: it is not YAML.
+
+    Example:
+        >>> parse_mapping("a: {b: [1, 1e-4, yes, 2020-01-01, null]}")
+        {'a': {'b': [1, 0.0001, True, '2020-01-01', None]}}
+        >>> parse_mapping("a: &x 1")
+        Traceback (most recent call last):
+        ...
+        wsol.runs.plain_yaml._Refused: line 1: an anchor or alias, which recorded configs never have
+    """
+    loader = _Loader(text)
+    try:
+        found = _documents(loader)
+    finally:
+        loader.dispose()
+    if not found or found[0] is None:
+        raise _Refused("the file is empty")
+    if len(found) > 1:
+        raise _Refused("several documents in one file")
+    if not isinstance(found[0], dict):
+        raise _Refused("expected a mapping")
+    return found[0]
+
+
+def _documents(loader: Any) -> list[Any]:
+    documents: list[Any] = []
+    open_nodes: list[_Node] = []
+    while loader.check_event():
+        event = loader.get_event()
+        if isinstance(event, yaml.NodeEvent):
+            _refuse_what_is_not_plain(event)
+        if isinstance(event, yaml.MappingStartEvent | yaml.SequenceStartEvent):
+            if len(open_nodes) == MAX_DEPTH:
+                raise _Refused(f"line {event.start_mark.line + 1}: nested deeper than {MAX_DEPTH} levels")
+            open_nodes.append(_Node(isinstance(event, yaml.MappingStartEvent)))
+            continue
+        if isinstance(event, yaml.ScalarEvent):
+            value = _scalar(loader, event)
+        elif isinstance(event, yaml.MappingEndEvent | yaml.SequenceEndEvent):
+            value = open_nodes.pop().value
+        else:
+            continue
+        if open_nodes:
+            open_nodes[-1].add(value, event)
+        else:
+            documents.append(value)
+    return documents
+
+
+class _Node:
+    """A mapping or a list that is not complete yet."""
+
+    def __init__(self, is_mapping: bool) -> None:
+        self.value: Any = {} if is_mapping else []
+        self._key: str | None = None
+
+    def add(self, value: Any, event: yaml.Event) -> None:
+        line = event.start_mark.line + 1
+        if isinstance(self.value, list):
+            self.value.append(value)
+        elif self._key is not None:
+            self.value[self._key] = value
+            self._key = None
+        elif isinstance(value, dict | list):
+            raise _Refused(f"line {line}: a key that is no text")
+        elif (key := str(value)) in self.value:
+            raise _Refused(f"line {line}: the key {key!r} is there twice")
+        else:
+            self._key = key
+
+
+def _refuse_what_is_not_plain(event: yaml.NodeEvent) -> None:
+    line = f"line {event.start_mark.line + 1}"
+    if event.anchor is not None:
+        raise _Refused(f"{line}: an anchor or alias, which recorded configs never have")
+    if getattr(event, "tag", None) not in (None, "!"):
+        raise _Refused(f"{line}: the tag {event.tag}, which recorded configs never have")
+
+
+def _scalar(loader: Any, event: yaml.ScalarEvent) -> Any:
+    if "${" in event.value:
+        raise _Refused(f"line {event.start_mark.line + 1}: an interpolation (${{...}}); recorded configs are resolved")
+    tag = loader.resolve(yaml.ScalarNode, event.value, event.implicit)
+    if tag == BaseResolver.DEFAULT_SCALAR_TAG:
+        return event.value
+    return loader.construct_object(yaml.ScalarNode(tag, event.value, event.start_mark), deep=True)

@@ -1,0 +1,119 @@
+"""One process at a time trains a run: a kernel lock on a file in the run folder, freed however its process ends."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import logging
+import os
+import socket
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from filelock import BaseFileLock, FileLock, Timeout
+
+from wsol.errors import InputError, first_line
+from wsol.files import is_alive
+
+log = logging.getLogger("wsol")
+
+LOCK_FILE = ".wsol-lock"
+OWNER_FILE = ".wsol-owner.json"
+"""Says who holds the lock, for the message to others."""
+PATIENCE = 15.0
+"""Seconds that the loading processes of a killed run may go on holding its lock."""
+
+_held: dict[Path, BaseFileLock | None] = {}
+_told: set[str] = set()
+
+
+class RunInUse(InputError):
+    """Another process is training the run."""
+
+
+def lock(folder: Path) -> None:
+    """Take the lock of a run folder until `unlock` or the end of this process; nothing where this process has it.
+
+    Where the file system has no locks that is said once, and the run goes on without one.
+
+    Raises:
+        RunInUse: another process has it.
+    """
+    place = folder.resolve()
+    if place in _held:
+        return
+    _held[place] = _acquired(folder)
+    owner = {"pid": os.getpid(), "host": socket.gethostname()}
+    with contextlib.suppress(OSError):
+        (folder / OWNER_FILE).write_text(json.dumps(owner) + "\n", encoding="utf-8")
+
+
+def unlock(folder: Path) -> None:
+    """Let another process have a run folder."""
+    place = folder.resolve()
+    if place in _held:
+        (folder / OWNER_FILE).unlink(missing_ok=True)
+        held = _held.pop(place)
+        if held is not None:
+            held.release()
+
+
+@contextlib.contextmanager
+def exclusive(folder: Path, patience: float = 120.0) -> Iterator[None]:
+    """Let one process at a time look for a run in a folder of runs, and begin one."""
+    guard = _file_lock(folder / LOCK_FILE)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        guard.acquire(timeout=patience)
+    except (Timeout, NotImplementedError, OSError) as error:
+        if not isinstance(error, Timeout):
+            _tell_once(folder, error)
+    try:
+        yield
+    finally:
+        guard.release()
+
+
+def _acquired(folder: Path) -> BaseFileLock | None:
+    """The lock, taken; None where the file system has none."""
+    wanted, until = _file_lock(folder / LOCK_FILE), time.monotonic() + PATIENCE
+    while True:
+        try:
+            wanted.acquire(timeout=0)
+            return wanted
+        except Timeout:
+            pid, host = _owner(folder)
+            if time.monotonic() < until and host == socket.gethostname() and pid and not is_alive(pid):
+                time.sleep(0.2)
+                continue
+            who = f"another process (pid {pid}, {host})" if pid is not None else "another process"
+            raise RunInUse(
+                f"{folder}: {who} is training this run; wait until it has ended, stop it, or choose another run_dir"
+            ) from None
+        except (NotImplementedError, OSError) as error:
+            _tell_once(folder, error)
+            return None
+
+
+def _file_lock(file: Path) -> BaseFileLock:
+    try:
+        return FileLock(file, fallback_to_soft=False)
+    except TypeError:  # versions of filelock that never fall back
+        return FileLock(file)
+
+
+def _tell_once(folder: Path, error: BaseException) -> None:
+    if (what := first_line(error)) not in _told:
+        _told.add(what)
+        log.warning(
+            "%s: files cannot be locked there (%s); do not train one run in two processes at once", folder, what
+        )
+
+
+def _owner(folder: Path) -> tuple[int | None, str | None]:
+    try:
+        content = json.loads((folder / OWNER_FILE).read_text(encoding="utf-8"))
+        return int(content["pid"]), str(content["host"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None, None
