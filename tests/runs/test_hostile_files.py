@@ -207,7 +207,8 @@ def test_creatures_are_drawn_below_the_readers_data_dir_only(root: str, base: di
 def test_a_hostile_checkpoint_is_not_resumed(finished_run: Path, room: Path, post: Path, capsys, data_dir) -> None:
     shutil.copytree(finished_run, post / "run")
     (post / "run" / "results.json").unlink()
-    (post / "run" / "checkpoints" / "best.ckpt").unlink()
+    for name in ("best.ckpt", "previous.ckpt"):
+        (post / "run" / "checkpoints" / name).unlink()
     torch.save({"wsol": Reduced(os.system, "touch ran"), "state_dict": {}}, post / "run" / "checkpoints" / "last.ckpt")
     before = snapshot(room)
     assert main(["train", *SMALL_RUN, f"data_dir={data_dir}", f"run_dir={post / 'run'}", "resume=true"]) == 2
