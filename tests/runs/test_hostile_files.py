@@ -15,7 +15,7 @@ import yaml
 
 from tests.conftest import SMALL_RUN
 from tests.runs.watch import VERBS, Reduced, refused, snapshot, verb_words, watched
-from wsol import Localizer
+from wsol import load
 from wsol.cli import main
 from wsol.errors import InputError
 from wsol.runs import checkpoints
@@ -119,7 +119,7 @@ def test_no_target_is_called(number: int, base: dict, room: Path, post: Path, ca
     assert keys[-1] in said or "config." in said
     if keys[0] in OF_THE_NETWORK:
         with watched(room), pytest.raises(InputError, match=keys[0]):
-            Localizer.from_checkpoint(file)
+            load(file)
 
 
 CODE = r"""${oc.create:'{_target_: numpy.testing.runstring, astr: "open(1)", dict: {}}'}"""
@@ -151,7 +151,7 @@ def test_nothing_is_resolved(number: int, base: dict, room: Path, post: Path, ca
     assert "without interpolations" in said
     assert f"config.{keys[0]}" in said
     with watched(room), pytest.raises(InputError, match="without interpolations"):
-        Localizer.from_checkpoint(file)
+        load(file)
 
 
 def timm(**options: Any) -> dict:

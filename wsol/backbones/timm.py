@@ -62,6 +62,8 @@ class Timm(Backbone):
         )
     )
 
+    pretrained = "pretrained"
+
     def __init__(
         self,
         name: str,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 from torch import Tensor, nn
 
@@ -55,6 +56,10 @@ class Localizer(nn.Module):
         if self.head.num_classes != num_classes:
             raise InputError(f"the head has {self.head.num_classes} classes, expected {num_classes}")
         self.classes = None if classes is None else tuple(classes)
+        self.recipe: dict[str, Any] | None = None
+        """Config of backbone and method, where `wsol.create_localizer` made the network; see `wsol.fit`."""
+        self.random_state: Tensor | None = None
+        """State of torch's random numbers when its weights had been drawn."""
         edits = dict(edits or {})
         backbone.place(edits)
         for tap in self.head.taps:
