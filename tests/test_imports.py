@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -81,6 +82,14 @@ def test_a_file_imports_only_from_folders_before_its_own(path: Path) -> None:
         inside_own_room = folder(target) == folder(own) and len(own) > 1 and own[-1] != "__init__.py"
         if inside_own_room and folder(own) in BASES and len(target) > 1:
             assert target[1] in BASES[folder(own)], f"siblings must not import one another: {'.'.join(target)}"
+
+
+def test_public_modules_are_strictly_typed() -> None:
+    """`mypy`, which scripts/test runs, holds them to what --strict asks; a new public folder belongs into pyproject.toml."""
+    settings = tomllib.loads((PACKAGE.parent / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["mypy"]
+    (strict,) = (each for each in settings["overrides"] if each.get("disallow_untyped_defs"))
+    named = {name.removeprefix("wsol.").removesuffix(".*") for name in strict["module"]}
+    assert {"api", "backbones", "heads", "edits", "batch_transforms", "explain", "metrics", "models"} <= named
 
 
 def test_wandb_is_imported_in_one_file() -> None:

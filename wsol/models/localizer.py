@@ -87,7 +87,8 @@ class Localizer(nn.Module):
             labels: int64 (N,) true classes, for methods that train with them.
         """
         edits = {name.replace("/", "."): edit for name, edit in self.edits.items()}
-        return self.head(self.backbone(images, taps=self.head.taps, edits=edits), labels)
+        found: Output = self.head(self.backbone(images, taps=self.head.taps, edits=edits), labels)
+        return found
 
     def loss(self, output: Output, targets: Tensor, label_smoothing: float = 0.0) -> dict[str, Tensor]:
         """Return the terms of the training loss by name, to be summed; see `Head.loss`."""
