@@ -1,4 +1,4 @@
-"""What the verbs do, asked for from Python: results come back, nothing is printed, and the command line is not there."""
+"""What the verbs do, from Python: results come back, nothing is printed, and `wsol.cli` is not imported."""
 
 from __future__ import annotations
 
@@ -20,7 +20,8 @@ import json, sys
 from pathlib import Path
 
 from wsol.config.compose import compose
-from wsol.engine import challenge_kit, conversion, map_scoring, network_export, prediction_files, run_evaluation, training
+from wsol.engine import challenge_kit, conversion, map_scoring, network_export, prediction_files, run_evaluation
+from wsol.engine import training
 from wsol.features import svm_evaluation
 from wsol.patterns import concept_learning, unit_sheets
 from wsol.report.report_runs import report
