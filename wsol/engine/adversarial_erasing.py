@@ -127,7 +127,7 @@ def rounds(config: DictConfig, folder: Path, on_round: Callable[[Path], None]) -
             networks[-1].find_regions(config.threshold)
         networks[-1].keep_maps()
     merge_maps([network.folder / "maps" for network in networks], folder / "maps")
-    networks[0].judge(config, folder)
+    networks[0].evaluate(config, folder)
 
 
 class Round:
@@ -157,7 +157,7 @@ class Round:
         )
 
     @property
-    def judged(self) -> list[str]:
+    def evaluated(self) -> list[str]:
         """The splits whose maps are kept."""
         return [name for name in ("val", "test") if name in self.data.splits]
 
@@ -174,7 +174,7 @@ class Round:
             return
         with atomic_folder(self.folder / "maps") as partial, ExitStack() as open_files:
             writers = {}
-            for name in self.judged:
+            for name in self.evaluated:
                 header = {"split": name, "data_fingerprint": self.data.split(name).fingerprint()}
                 kept = KeptMaps(partial / name, self.data.source.classes, header)
                 writers[name] = open_files.enter_context(kept)
@@ -190,9 +190,9 @@ class Round:
             wanted[name] = SplitEvaluation(split, self.data.eval_transform.views, {}, topk=(), writer=writer)
         split_results.judge(self.trainer, self.module, self.data, wanted)
 
-    def judge(self, config: DictConfig, folder: Path) -> None:
-        """Judge the merged maps of a run folder by its config and write results.json and per_image.csv."""
-        evaluations = split_results.evaluations(config, self.data, self.judged, baselines=True)
+    def evaluate(self, config: DictConfig, folder: Path) -> None:
+        """Evaluate the merged maps of a run folder by its config and write results.json and per_image.csv."""
+        evaluations = split_results.evaluations(config, self.data, self.evaluated, baselines=True)
         measured: dict[str, Measured] = {}
         extra: dict[str, Any] = {"rounds": [_of_round(folder / f"round{i}") for i in range(config.rounds)]}
         for name, evaluation in evaluations.items():
@@ -201,7 +201,7 @@ class Round:
                 evaluation.split.labels, read_predictions(files, evaluation.split, self.data.source.classes)
             )
             measured[name] = saved_maps.score(evaluation, maps, ranks)
-            if name == self.judged[-1]:
+            if name == self.evaluated[-1]:
                 fullsup = measured.get("val") if name != "val" else None
                 rows = saved_maps.look(evaluation, measured[name], maps, ranks, fullsup)
                 extra["error_kinds"] = saved_maps.write_looked(folder / "per_image.csv", rows)
