@@ -24,13 +24,14 @@ A column may have an ``experiment`` of its own, in which ``{name}`` stands for a
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
 import yaml
 
+from wsol.config.compose import config_root, groups
 from wsol.errors import InputError, first_line, unknown
 from wsol.tables.numbers import Published, published
 
@@ -90,6 +91,22 @@ class Layout:
     def rows(self) -> list[str]:
         """Labels of the rows, in order."""
         return list(dict.fromkeys(cell.row for cell in self.cells))
+
+
+def find_layout(name: str, config_dirs: Iterable[str] = ()) -> Path:
+    """The file of a table.
+
+    Raises:
+        InputError: there is none; the message lists those there are.
+    """
+    if name.endswith((".yaml", ".yml")):
+        if not Path(name).is_file():
+            raise InputError(f"{name}: no such file")
+        return Path(name)
+    for root in (*map(Path, config_dirs), config_root()):
+        if (file := root.expanduser() / "table" / f"{name}.yaml").is_file():
+            return file
+    raise unknown("table", name, groups(tuple(config_dirs)).get("table", ()))
 
 
 def read_layout(file: Path) -> Layout:
