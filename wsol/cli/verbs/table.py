@@ -15,6 +15,7 @@ from omegaconf import OmegaConf
 
 from wsol import runs as run_folders
 from wsol.config.compose import compose, config_root, groups
+from wsol.config.search_path import own_folders
 from wsol.errors import InputError, unknown
 from wsol.runs.identity import described
 from wsol.runs.register import Register
@@ -85,7 +86,7 @@ def find(name: str, config_dirs: Iterable[str] = ()) -> Path:
         if not Path(name).is_file():
             raise InputError(f"{name}: no such file")
         return Path(name)
-    for root in (*map(Path, config_dirs), config_root()):
+    for root in (*own_folders(config_dirs), config_root()):
         if (file := root.expanduser() / "table" / f"{name}.yaml").is_file():
             return file
     raise unknown("table", name, groups(tuple(config_dirs)).get("table", ()))
