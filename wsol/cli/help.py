@@ -12,6 +12,7 @@ from wsol.cli.failures import EXIT_CODES
 from wsol.cli.verbs import VERBS
 from wsol.config import schema
 from wsol.config.compose import groups
+from wsol.config.plugins import plugins
 
 WIDTH = 118
 QUOTES = '"'
@@ -28,6 +29,8 @@ def overview() -> str:
     ]
     lines += [f"  {name:<{width}}  {verb.summary}" for name, verb in VERBS.items()]
     lines += ["", "groups and their choices:", *_choices_in_brief()]
+    if installed := plugins():
+        lines += ["", f"plug-ins: {', '.join(f'{plugin.distribution} ({plugin.package})' for plugin in installed)}"]
     lines += ["", "wsol VERB --help lists all of them, `wsol train --cfg` prints the config that a command line gives."]
     lines += ["", EXIT_CODES]
     return "\n".join(lines)

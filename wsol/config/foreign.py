@@ -2,8 +2,8 @@
 
 Such a config is plain data (`wsol.config.plain`). What it builds depends on the place: a backbone under
 ``backbone``, a head under ``method.head``, and so on, all of them classes of this package or of an installed plug-in
-(`wsol.config.plugins`). They write nothing and read no other file (a dataset reads its own). Inside them stand layers of
-a short list. The arguments fit the annotations of the class, and numbers are of a plausible size.
+(`wsol.config.plugins`). They write nothing and read no other file (a dataset reads its own). Inside them stand layers
+of a short list. The arguments fit the annotations of the class, and numbers are of a plausible size.
 """
 
 from __future__ import annotations
