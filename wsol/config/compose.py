@@ -50,7 +50,8 @@ def compose(verb: str, overrides: Sequence[str], config_dirs: Sequence[str] = ()
     config_dirs = [*config_dirs, *named]
     known = groups(config_dirs)
     words = _every_protocol(overrides, known)
-    check_files(check_choices(words, known), own_folders(config_dirs))
+    chosen, own = check_choices(words, known), own_folders(config_dirs)
+    check_files(chosen, own)
     try:
         composed = _composed(verb, words, config_dirs)
         if _lacks_transform(composed, words):
@@ -60,7 +61,7 @@ def compose(verb: str, overrides: Sequence[str], config_dirs: Sequence[str] = ()
     except InputError:
         raise
     except (RecursionError, ValueError, TypeError, AttributeError) as error:  # of files that no override chooses
-        folders = ", ".join(map(str, own_folders(config_dirs))) or config_root()
+        folders = ", ".join(map(str, own)) or config_root()
         raise InputError(f"a config file in {folders} cannot be composed: {_first_lines(str(error))}") from error
     except (HydraException, OmegaConfBaseException) as error:
         freed = _freed(verb, words, config_dirs)
@@ -73,7 +74,7 @@ def compose(verb: str, overrides: Sequence[str], config_dirs: Sequence[str] = ()
         config.choices = {k: v for k, v in sorted(choices.items()) if not k.startswith(("hydra", "schema"))}
         if isinstance(method := config.get("method"), DictConfig):
             config.method = OmegaConf.merge(METHOD, method)
-    check_composed(config, own_folders(config_dirs))
+    check_composed(config, [*config.choices.items(), *chosen], own)
     OmegaConf.set_struct(config, True)
     return config
 

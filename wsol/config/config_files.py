@@ -131,22 +131,21 @@ TARGETS = {
 """Where the choice of a group says which class it is."""
 
 
-def check_composed(config: DictConfig, folders: Sequence[Path]) -> None:
+def check_composed(config: DictConfig, chosen: Iterable[tuple[str, Any]], folders: Sequence[Path]) -> None:
     """Refuse a config whose part from one of ``folders`` names no class, or one that cannot be imported.
 
     Args:
-        config: composed, with its ``choices``.
+        config: composed.
+        chosen: group and choice of each.
         folders: see `check_files`.
 
     Raises:
         InputError: names the file and the key.
     """
-    for group, where in TARGETS.items():
-        chosen = config.choices.get(group)
-        for choice in [chosen] if isinstance(chosen, str) else chosen or ():
-            file = next((file for root in folders if (file := root / group / f"{choice}.yaml").is_file()), None)
-            if file is not None:
-                _check_target(config, where.format(choice=choice), file)
+    for group, choice in chosen:
+        file = next((file for root in folders if (file := root / group / f"{choice}.yaml").is_file()), None)
+        if file is not None and group in TARGETS:
+            _check_target(config, TARGETS[group].format(choice=choice), file)
 
 
 def _check_target(config: DictConfig, where: str, file: Path) -> None:

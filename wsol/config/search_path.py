@@ -83,7 +83,7 @@ class OwnConfigsFirst(SearchPathPlugin):
 
     def manipulate_search_path(self, search_path: ConfigSearchPath) -> None:
         """See `hydra.plugins.search_path_plugin.SearchPathPlugin`."""
-        for folder in reversed(self.folders):
+        for folder in self.folders:
             search_path.prepend("wsol", f"file://{folder}", anchor="main")
 
 
