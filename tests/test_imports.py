@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -37,6 +38,7 @@ FOLDERS = [
     "sweeps",
     "report",
     "cli",
+    "api",
 ]
 """From the ground up: a file imports only from folders before its own."""
 
@@ -82,6 +84,14 @@ def test_a_file_imports_only_from_folders_before_its_own(path: Path) -> None:
             assert target[1] in BASES[folder(own)], f"siblings must not import one another: {'.'.join(target)}"
 
 
+def test_public_modules_are_strictly_typed() -> None:
+    """`mypy`, which scripts/test runs, holds them to what --strict asks; a new public folder belongs into pyproject.toml."""
+    settings = tomllib.loads((PACKAGE.parent / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["mypy"]
+    (strict,) = (each for each in settings["overrides"] if each.get("disallow_untyped_defs"))
+    named = {name.removeprefix("wsol.").removesuffix(".*") for name in strict["module"]}
+    assert {"api", "backbones", "heads", "edits", "batch_transforms", "explain", "metrics", "models"} <= named
+
+
 def test_wandb_is_imported_in_one_file() -> None:
     users = [path.name for path in FILES if "import wandb" in path.read_text(encoding="utf-8")]
     assert users == ["wandb.py"]
@@ -92,7 +102,7 @@ def test_hydra_is_used_by_few(package: str) -> None:
     users = (
         {"config", "cli"}
         if package == "hydra"
-        else {"config", "cli", "runs", "engine", "loggers", "report", "sweeps", "features", "tables"}
+        else {"api", "config", "cli", "runs", "engine", "loggers", "report", "sweeps", "features", "tables"}
     )
     for path in FILES:
         text = path.read_text(encoding="utf-8")

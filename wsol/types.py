@@ -62,7 +62,8 @@ class Truth:
     @property
     def half_open(self) -> np.ndarray:
         """float64 (M, 4) the same boxes with x1, y1 at the far edge of the last pixel."""
-        return self.boxes + np.array([0.0, 0.0, 1.0, 1.0]) * self.inclusive
+        found: np.ndarray = self.boxes + np.array([0.0, 0.0, 1.0, 1.0]) * self.inclusive
+        return found
 
 
 @dataclass(frozen=True)

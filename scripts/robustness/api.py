@@ -180,10 +180,10 @@ def _pixels() -> Iterator[Try]:
 def _networks() -> Iterator[Try]:
     def localize(*arguments: Any, **more: Any) -> Call:
         def call(place: Place) -> Any:
-            from wsol import Localizer
+            from wsol import load
 
-            made = Localizer.from_checkpoint(place.base.path("run"), device="cpu")
-            return made.localize(*[a(place) if callable(a) else a for a in arguments], **more)
+            made = load(place.base.path("run"), device="cpu")
+            return made.predict(*[a(place) if callable(a) else a for a in arguments], **more)
 
         return call
 
@@ -193,17 +193,17 @@ def _networks() -> Iterator[Try]:
         "of no pixels": image[:0], "of text": np.full((4, 4, 3), "a"), "null": None, "a number": 5, "a missing file": "/nobody.jpg",
         "a file that is no image": lambda place: place.base.path("run") / "results.json", "a folder": lambda place: place.base.folder,
     }.items():  # fmt: skip
-        yield _try(f"Localizer.localize: an image {what}", localize(value))
+        yield _try(f"Predictor.predict: an image {what}", localize(value))
     for label in ("nobody", 99, -1, 1.5, None):
         right = "accepted" if label is None else "refused"
-        yield _try(f"Localizer.localize: label={label}", localize(image, label=label), right)
-    yield _try("Localizer.localize: an image of one pixel", localize(image[:1, :1]), "accepted")
+        yield _try(f"Predictor.predict: label={label}", localize(image, label=label), right)
+    yield _try("Predictor.predict: an image of one pixel", localize(image[:1, :1]), "accepted")
 
     def load(value: Any, **more: Any) -> Call:
         def call(place: Place) -> Any:
-            from wsol import Localizer
+            from wsol import load
 
-            return Localizer.from_checkpoint(value(place) if callable(value) else value, **more)
+            return load(value(place) if callable(value) else value, **more)
 
         return call
 
@@ -211,7 +211,7 @@ def _networks() -> Iterator[Try]:
         "nobody": "/nobody", "a folder": lambda p: p.base.folder, "results.json": lambda p: p.base.path("run") / "results.json",
         "an image": lambda p: p.base.path("image"), "an empty text": "",
     }.items():  # fmt: skip
-        yield _try(f"Localizer.from_checkpoint: {what}", load(value))
+        yield _try(f"wsol.load: {what}", load(value))
     good = lambda p: p.base.path("run")  # noqa: E731
     for more in ({"protocol": "nobody"}, {"threshold": 2.0}, {"threshold": math.nan}, {"device": "abacus"}):
-        yield _try(f"Localizer.from_checkpoint: {more}", load(good, **more))
+        yield _try(f"wsol.load: {more}", load(good, **more))

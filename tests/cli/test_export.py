@@ -16,7 +16,7 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file, save_file
 
-from wsol import Localizer
+from wsol import load
 from wsol.cli import main
 from wsol.data.datasets.creatures import Creatures
 from wsol.errors import InputError
@@ -71,7 +71,7 @@ def test_the_example_needs_nothing_else(exported: Path) -> None:
     assert done.returncode == 0, done.stderr
     found = re.fullmatch(r"(.+) (\d\.\d\d) \((\d+), (\d+), (\d+), (\d+)\)\n", done.stdout)
     assert found, done.stdout
-    ours = Localizer.from_checkpoint(exported / "model.safetensors", device="cpu").localize(exported / "photo.jpg")
+    ours = load(exported / "model.safetensors", device="cpu").predict(exported / "photo.jpg")
     assert found[1] == ours.name
     assert float(found[2]) == pytest.approx(ours.score, abs=0.02)
     components = cv2.connectedComponents((ours.map >= 0.2).astype(np.uint8), connectivity=4)[1]

@@ -11,7 +11,7 @@ import pytest
 from tests.data.layouts import SYNSETS, make_ilsvrc
 from wsol.cli import main
 from wsol.data.datasets.ilsvrc import ILSVRC
-from wsol.interop.coco import Prediction, PredictionFiles
+from wsol.interop.coco import PredictedBox, PredictionFiles
 from wsol.interop.ilsvrc_kit import write_kit
 
 ORDER = [4, 2, 0, 1, 3]
@@ -73,8 +73,8 @@ def test_predictions_are_written_for_the_server_and_score_alike(ilsvrc, tmp_path
         for i in reversed(range(6)):
             label, (box, *_) = int(split.labels[i]), split.truth(i).half_open
             image = f"val/{Path(split.ids[i]).name}"
-            out.add(Prediction(image, split.size(i), (label + 1) % 3, 0.3, box))  # not the best, so written second
-            out.add(Prediction(image, split.size(i), label, 0.6, box if i else box * 0.1))
+            out.add(PredictedBox(image, split.size(i), (label + 1) % 3, 0.3, box))  # not the best, so written second
+            out.add(PredictedBox(image, split.size(i), label, 0.6, box if i else box * 0.1))
     words = ["kit", f"predictions={folder}", f"out={tmp_path / 'guesses.txt'}", *ilsvrc]
     assert main(words) == 0
     assert "6 images, up to 2 guesses each" in capsys.readouterr().out

@@ -332,7 +332,7 @@ def test_trials_of_several_devices_are_refused(wsol, capsys, words: list[str]) -
     ("there", "seen", "given"), [(0, None, {None}), (1, None, {None}), (2, None, {"0", "1"}), (2, "3,5", {"3", "5"})]
 )
 def test_workers_are_dealt_out_to_gpus(monkeypatch, there: int, seen: str | None, given: set) -> None:
-    from wsol.cli.verbs import sweep
+    from wsol.sweeps import processes
 
     monkeypatch.setattr(torch.cuda, "device_count", lambda: there)
     monkeypatch.delenv(GPUS, raising=False)
@@ -340,7 +340,7 @@ def test_workers_are_dealt_out_to_gpus(monkeypatch, there: int, seen: str | None
         monkeypatch.setenv(GPUS, seen)
     started = []
     for worker in range(4):
-        with sweep._one_gpu(worker):
+        with processes._one_gpu(worker):
             started.append(os.environ.get(GPUS))
     assert set(started) == given
     assert started[:2] == started[2:]
@@ -348,25 +348,24 @@ def test_workers_are_dealt_out_to_gpus(monkeypatch, there: int, seen: str | None
 
 
 def test_the_test_split_is_judged_by_one_of_several_machines(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from filelock import FileLock, Timeout
+    from types import SimpleNamespace
 
-    from wsol.cli.verbs import eval as eval_verb
-    from wsol.cli.verbs import sweep
+    from wsol.engine import run_evaluation
+    from wsol.sweeps import hyperparameter_search
+    from wsol.sweeps.attempts import Attempts
 
+    study = SimpleNamespace(folder=tmp_path, attempts=Attempts(tmp_path))
     judged = []
 
-    def judge(config) -> int:
-        with pytest.raises(Timeout):  # what another machine would wait for
-            FileLock(tmp_path / "locks" / "test").acquire(timeout=0)
+    def judge(config) -> None:
+        assert Attempts(tmp_path).take("test") is None, "another machine would wait"
         judged.append(config.run)
         (tmp_path / "test").mkdir()
         (tmp_path / "test" / "results.json").write_text("{}")
-        return 0
 
-    monkeypatch.setattr(eval_verb, "run", judge)
-    (tmp_path / "locks").mkdir()
+    monkeypatch.setattr(run_evaluation, "run", judge)
     for _ in range(2):
-        sweep._judge_once(tmp_path, tmp_path / "trials" / "0003")
+        hyperparameter_search._evaluate_test(study, tmp_path / "trials" / "0003")
     assert judged == [str(tmp_path / "trials" / "0003")]
 
 

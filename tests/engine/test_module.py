@@ -381,7 +381,7 @@ def test_unreadable_images_reach_the_evaluation(source: Creatures) -> None:
 
 
 def test_a_checkpoint_alone_rebuilds_the_network(source: Creatures, tmp_path: Path) -> None:
-    config = compose("train", [*SMALL_RUN, "backbone.widths=[4,6,6,8]"])
+    config = compose("train", [*SMALL_RUN, "backbone.widths=[4,6,6,8]", "name=rebuilt"])
     network = localizer()
     module = LocalizerModule(
         network, optimizer=SGD, header=checkpoints.header(config, source.classes, network.preprocessing)

@@ -1,4 +1,4 @@
-"""`wsol.Localizer`: the answers of `wsol predict` for images of every kind, and what the docs show of it."""
+"""`wsol.load(...).predict(...)`: the answers of `wsol predict` for images of every kind, and what the docs show."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ import pytest
 import torch
 from PIL import Image
 
-from wsol import Localizer
+from wsol import load
 from wsol.config import build
 from wsol.data.images import read_image
 from wsol.data.in_memory import as_rgb
-from wsol.engine.predictor import Localization
+from wsol.engine.predictor import Prediction, Predictor
 from wsol.errors import InputError
 from wsol.explain.gradcam import GradCAM
 from wsol.functional.geometry import Geometry
@@ -30,8 +30,8 @@ DOCS = Path(__file__).parents[2] / "docs"
 
 
 @pytest.fixture(scope="module")
-def localizer(finished_run: Path) -> Localizer:
-    return Localizer.from_checkpoint(finished_run, device="cpu")
+def predictor(finished_run: Path) -> Predictor:
+    return load(finished_run, device="cpu")
 
 
 @pytest.fixture(scope="module")
@@ -43,14 +43,14 @@ def photo(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return file
 
 
-def same(one: Localization, other: Localization) -> bool:
+def same(one: Prediction, other: Prediction) -> bool:
     close = np.isclose(one.score, other.score, atol=1e-6) and np.allclose(one.map, other.map, atol=1e-5)
     return one.label == other.label and one.name == other.name and np.array_equal(one.box, other.box) and bool(close)
 
 
-def test_an_answer_is_what_the_network_says(localizer: Localizer, finished_run: Path, photo: Path) -> None:
+def test_an_answer_is_what_the_network_says(predictor: Predictor, finished_run: Path, photo: Path) -> None:
     """Against its parts put together by hand: preprocessing, softmax, the map resized and scaled, the box."""
-    found = localizer.localize(photo)
+    found = predictor.predict(photo)
     file = finished_run / "checkpoints" / "best.ckpt"
     network, config = checkpoints.load_localizer(checkpoints.read(file), file)
     transform = build.build_transform(config, "eval", network.preprocessing)
@@ -68,15 +68,15 @@ def test_an_answer_is_what_the_network_says(localizer: Localizer, finished_run: 
     np.testing.assert_array_equal(found.image, read_image(photo))
 
 
-def test_every_way_to_hold_an_image_gives_the_same(localizer: Localizer, photo: Path) -> None:
+def test_every_way_to_hold_an_image_gives_the_same(predictor: Predictor, photo: Path) -> None:
     pixels = read_image(photo)
     planes = torch.from_numpy(pixels).permute(2, 0, 1)
     held = [photo, str(photo), Image.open(photo), Image.open(photo).convert("RGBA"), pixels, planes, planes / 255]
-    wanted = localizer.localize(photo)
-    answers = localizer.localize(held, batch_size=3)
+    wanted = predictor.predict(photo)
+    answers = predictor.predict(held, batch_size=3)
     assert len(answers) == len(held)
     assert all(same(wanted, answer) for answer in answers)
-    assert localizer.localize([]) == []
+    assert predictor.predict([]) == []
 
 
 def test_pillow_images_of_other_modes() -> None:
@@ -85,36 +85,35 @@ def test_pillow_images_of_other_modes() -> None:
     np.testing.assert_array_equal(as_rgb(Image.fromarray(grey).convert("P")), np.repeat(grey[..., None], 3, 2))
 
 
-def test_a_class_can_be_asked_for(localizer: Localizer, photo: Path) -> None:
-    probabilities = [localizer.localize(photo, label).score for label in range(len(localizer.names))]
+def test_a_class_can_be_asked_for(predictor: Predictor, photo: Path) -> None:
+    probabilities = [predictor.predict(photo, label).score for label in range(len(predictor.names))]
     assert sum(probabilities) == pytest.approx(1, abs=1e-5)
-    best = localizer.localize(photo)
+    best = predictor.predict(photo)
     assert best.label == int(np.argmax(probabilities))
-    other = localizer.names[(best.label + 1) % len(localizer.names)]
-    asked = localizer.localize(photo, other)
+    other = predictor.names[(best.label + 1) % len(predictor.names)]
+    asked = predictor.predict(photo, other)
     assert asked.name == other
     assert not np.array_equal(asked.map, best.map)
     for label, message in [("dargon", "unknown class 'dargon'"), (99, "class 99: the network has the classes 0..7")]:
         with pytest.raises(InputError, match=message):
-            localizer.localize(photo, label)
+            predictor.predict(photo, label)
 
 
-def test_maps_of_another_size(localizer: Localizer, photo: Path) -> None:
-    whole, other = localizer.localize(photo), localizer.localize(photo, map_size=(28, 20))
+def test_maps_of_another_size(predictor: Predictor, photo: Path) -> None:
+    whole, other = predictor.predict(photo), predictor.predict(photo, map_size=(28, 20))
     assert (whole.map.shape, other.map.shape) == ((50, 70), (20, 28))
     assert (whole.map.max(), other.map.dtype) == (pytest.approx(1), np.float32)
     np.testing.assert_array_equal(whole.box, other.box)
     assert other.picture().shape == (50, 70, 3)
 
 
-def test_protocol_threshold_and_explainer_are_chosen(finished_run: Path, localizer: Localizer, photo: Path) -> None:
-    load = Localizer.from_checkpoint
-    high = load(finished_run, threshold=0.9, device="cpu").localize(photo)
-    low = localizer.localize(photo)
+def test_protocol_threshold_and_explainer_are_chosen(finished_run: Path, predictor: Predictor, photo: Path) -> None:
+    high = load(finished_run, threshold=0.9, device="cpu").predict(photo)
+    low = predictor.predict(photo)
     assert np.prod(high.box[2:] - high.box[:2]) < np.prod(low.box[2:] - low.box[:2])
-    other = load(finished_run, protocol=protocol("choe2020"), threshold=0.2, device="cpu").localize(photo)
+    other = load(finished_run, protocol=protocol("choe2020"), threshold=0.2, device="cpu").predict(photo)
     assert other.map.min() == 0, "choe2020 scales by the range"
-    explained = load(finished_run, explainer=GradCAM("conv2"), device="cpu").localize(photo)
+    explained = load(finished_run, explainer=GradCAM("conv2"), device="cpu").predict(photo)
     assert explained.label == low.label
     assert not np.allclose(explained.map, low.map, atol=0.05)
     large = load(finished_run, image_size=64, device="cpu")
@@ -132,7 +131,7 @@ def test_protocol_threshold_and_explainer_are_chosen(finished_run: Path, localiz
 )
 def test_bad_settings(finished_run: Path, settings: dict, message: str) -> None:
     with pytest.raises(InputError, match=message):
-        Localizer.from_checkpoint(finished_run, **settings)
+        load(finished_run, **settings)
 
 
 @pytest.mark.parametrize(
@@ -152,29 +151,29 @@ def test_bad_settings(finished_run: Path, settings: dict, message: str) -> None:
         (None, "NoneType"),
     ],
 )
-def test_what_is_no_image(localizer: Localizer, image, message: str) -> None:
+def test_what_is_no_image(predictor: Predictor, image, message: str) -> None:
     with pytest.raises(InputError, match=message):
-        localizer.localize([image])
+        predictor.predict([image])
 
 
-def test_impossible_sizes(localizer: Localizer, photo: Path) -> None:
+def test_impossible_sizes(predictor: Predictor, photo: Path) -> None:
     for settings in ({"batch_size": 0}, {"map_size": (0, 5)}):
         with pytest.raises(InputError, match="expected numbers from 1"):
-            localizer.localize(photo, **settings)
+            predictor.predict(photo, **settings)
 
 
-def test_notebooks_show_the_picture(localizer: Localizer, photo: Path) -> None:
-    found = localizer.localize(photo)
+def test_notebooks_show_the_picture(predictor: Predictor, photo: Path) -> None:
+    found = predictor.predict(photo)
     shown = np.asarray(Image.open(io.BytesIO(found._repr_png_())))
     np.testing.assert_array_equal(shown, found.picture())
     assert shown.shape == (50, 70, 3)
     x, y = (found.box[:2]).astype(int)
     np.testing.assert_array_equal(shown[y, x], (60, 230, 60), "the box is drawn green")
-    assert repr(found).startswith(f"Localization('{found.name}', score 0.")
+    assert repr(found).startswith(f"Prediction('{found.name}', score 0.")
 
 
 def test_the_package_is_imported_without_torch() -> None:
-    code = "import sys, wsol; assert 'torch' not in sys.modules; assert 'Localizer' in wsol.__all__"
+    code = "import sys, wsol; assert 'torch' not in sys.modules; assert 'load' in wsol.__all__"
     subprocess.run([sys.executable, "-c", code], check=True)
     with pytest.raises(AttributeError, match="no attribute 'Localiser'"):
         __import__("wsol").Localiser  # noqa: B018

@@ -8,7 +8,7 @@ import pytest
 import torch
 from PIL import Image
 
-from wsol import Localizer
+from wsol import load
 
 
 @pytest.fixture(scope="module")
@@ -18,7 +18,7 @@ def base(finished_run: Path) -> dict:
 
     import wsol.backbones.timm  # noqa: F401
 
-    Localizer.from_checkpoint(finished_run)
+    load(finished_run)
     return torch.load(finished_run / "checkpoints" / "best.ckpt", weights_only=True)
 
 

@@ -18,7 +18,7 @@ import torch
 from safetensors.torch import save_file
 
 from tests.runs.watch import VERBS, Reduced, refused, verb_words, watched
-from wsol import Localizer
+from wsol import load
 from wsol.errors import InputError
 from wsol.interop import safetensors_file
 from wsol.runs import checkpoints
@@ -80,7 +80,7 @@ def test_files_of_another_kind_say_what_they_are(number: int, room: Path, post: 
         said = refused(room, capsys, verb_words(verb, file), file)
         assert re.search(message, said), said
     with watched(room), pytest.raises(InputError, match=message):
-        Localizer.from_checkpoint(post / f"{name}.ckpt")
+        load(post / f"{name}.ckpt")
 
 
 @pytest.mark.parametrize("suffix", [".ckpt", ".safetensors"])
@@ -96,8 +96,8 @@ def test_a_flipped_byte_is_found(suffix: str, base: dict, room: Path, post: Path
         said = refused(room, capsys, verb_words(verb, file), file)
         assert "damaged" in said or "not a readable" in said
         with pytest.raises(InputError, match=r"torn\d"):
-            Localizer.from_checkpoint(file)
-    assert Localizer.from_checkpoint(whole)
+            load(file)
+    assert load(whole)
 
 
 def test_every_byte_of_a_safetensors_file_counts(tmp_path: Path) -> None:
@@ -190,7 +190,7 @@ def test_the_header_and_the_tensors_have_a_schema(number: int, base: dict, room:
     change(content)
     torch.save(content, file := post / "odd.ckpt")
     with watched(room), pytest.raises(InputError) as caught:
-        Localizer.from_checkpoint(file)
+        load(file)
     said = str(caught.value)
     assert "odd.ckpt" in said
     assert "\n" not in said
@@ -201,4 +201,4 @@ def test_a_safetensors_header_has_the_same_schema(room: Path, post: Path, base: 
     for text in ("null", "5", '{"format": 1}', '{"format": 1, "config": ' + "[" * 9999 + "]" * 9999 + "}", "{"):
         save_file({"a": torch.zeros(1)}, file := post / "odd.safetensors", {"wsol": text})
         with watched(room), pytest.raises(InputError, match=r"odd\.safetensors"):
-            Localizer.from_checkpoint(file)
+            load(file)

@@ -15,7 +15,7 @@ import yaml
 
 from tests.conftest import SMALL_RUN
 from tests.runs.watch import VERBS, Reduced, refused, snapshot, verb_words, watched
-from wsol import Localizer
+from wsol import load
 from wsol.cli import main
 from wsol.errors import InputError
 from wsol.runs import checkpoints
@@ -119,7 +119,7 @@ def test_no_target_is_called(number: int, base: dict, room: Path, post: Path, ca
     assert keys[-1] in said or "config." in said
     if keys[0] in OF_THE_NETWORK:
         with watched(room), pytest.raises(InputError, match=keys[0]):
-            Localizer.from_checkpoint(file)
+            load(file)
 
 
 CODE = r"""${oc.create:'{_target_: numpy.testing.runstring, astr: "open(1)", dict: {}}'}"""
@@ -151,7 +151,7 @@ def test_nothing_is_resolved(number: int, base: dict, room: Path, post: Path, ca
     assert "without interpolations" in said
     assert f"config.{keys[0]}" in said
     with watched(room), pytest.raises(InputError, match="without interpolations"):
-        Localizer.from_checkpoint(file)
+        load(file)
 
 
 def timm(**options: Any) -> dict:
@@ -207,7 +207,8 @@ def test_creatures_are_drawn_below_the_readers_data_dir_only(root: str, base: di
 def test_a_hostile_checkpoint_is_not_resumed(finished_run: Path, room: Path, post: Path, capsys, data_dir) -> None:
     shutil.copytree(finished_run, post / "run")
     (post / "run" / "results.json").unlink()
-    (post / "run" / "checkpoints" / "best.ckpt").unlink()
+    for name in ("best.ckpt", "previous.ckpt"):
+        (post / "run" / "checkpoints" / name).unlink()
     torch.save({"wsol": Reduced(os.system, "touch ran"), "state_dict": {}}, post / "run" / "checkpoints" / "last.ckpt")
     before = snapshot(room)
     assert main(["train", *SMALL_RUN, f"data_dir={data_dir}", f"run_dir={post / 'run'}", "resume=true"]) == 2

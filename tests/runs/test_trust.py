@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from wsol import Localizer
+from wsol import load
 from wsol.cli import main
 from wsol.errors import InputError
 from wsol.runs import checkpoints
@@ -71,9 +71,9 @@ def test_packages_of_ones_own_are_a_matter_of_trust(verb: str, own_run: Path, ca
 @pytest.mark.parametrize("name", ["run", "own.safetensors"])
 def test_from_python_too(name: str, own_run: Path) -> None:
     with pytest.raises(InputError, match="own_networks"):
-        Localizer.from_checkpoint(own_run / name)
+        load(own_run / name)
     assert not (own_run / "package" / "imported").exists()
-    found = Localizer.from_checkpoint(own_run / name, trust=True).localize(np.zeros((20, 30, 3), np.uint8))
+    found = load(own_run / name, trust=True).predict(np.zeros((20, 30, 3), np.uint8))
     assert found.map.shape == (20, 30)
 
 
@@ -92,10 +92,10 @@ def test_no_part_of_a_config_runs_code(part: str, suffix: str, finished_run: Pat
     assert main(["eval", f"run={file}", f"out={tmp_path / 'out'}"]) == 2
     assert f"{part}._target_=os.system: a checkpoint may only name" in capsys.readouterr().err
     if part in ("data", "protocol.cam2016"):
-        Localizer.from_checkpoint(file)
+        load(file)
     else:
         with pytest.raises(InputError, match="may only name"):
-            Localizer.from_checkpoint(file)
+            load(file)
     assert not (tmp_path / "ran").exists()
 
 

@@ -38,6 +38,7 @@ class AlexNet(Backbone):
     """
 
     min_size = 31
+    pretrained = "DEFAULT"
     dropped = ("classifier.",)
 
     def __init__(

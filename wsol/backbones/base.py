@@ -53,6 +53,8 @@ class Backbone(nn.Module):
     reads: tuple[str, ...] = ()
     """Arguments beside ``weights`` that have files read or downloaded, nested ones with dots. The config of a file from
     elsewhere must leave them null."""
+    pretrained: str | None = None
+    """What ``weights`` must be to get the library's ImageNet weights; None where there are none."""
     classifier: str | None = None
     """Name of the linear layer in the weights that reads the spatial mean of the last features, if there is one."""
     ALIASES: ClassVar[tuple[str, ...]] = ("early", "mid", "late")

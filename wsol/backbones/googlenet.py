@@ -49,6 +49,7 @@ class GoogLeNet(RescaledBackbone):
     """
 
     min_size = 15
+    pretrained = "DEFAULT"
 
     def __init__(
         self,

@@ -61,6 +61,7 @@ class InceptionV3(RescaledBackbone):
         Point(channels=1024, stride=16)
     """
 
+    pretrained = "DEFAULT"
     added = ("extra",)
 
     def __init__(

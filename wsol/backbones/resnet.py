@@ -43,6 +43,7 @@ class ResNet(Backbone):
         Point(channels=128, stride=8)
     """
 
+    pretrained = "DEFAULT"
     dropped = ("fc.",)
     classifier = "fc"
 

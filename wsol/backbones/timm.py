@@ -62,6 +62,8 @@ class Timm(Backbone):
         )
     )
 
+    pretrained = "pretrained"
+
     def __init__(
         self,
         name: str,
@@ -156,7 +158,8 @@ class Timm(Backbone):
     def _hook(self, edit: nn.Module, step: Step) -> Callable[[nn.Module, Any, Any], Tensor]:
         def run(_module: nn.Module, _inputs: Any, x: Any) -> Tensor:
             edited = edit(self._as_map(x, step))
-            return edited.permute(0, 2, 3, 1) if self._channels_at_end else edited
+            result: Tensor = edited.permute(0, 2, 3, 1) if self._channels_at_end else edited
+            return result
 
         return run
 
@@ -165,7 +168,8 @@ class Timm(Backbone):
         known = dict(self.network.named_modules())
         for path in (name, name.replace(".", "_", 1)):
             if path in known:
-                return known[path]
+                found: nn.Module = known[path]
+                return found
         raise InputError(f"timm's {self.name} cannot be edited at {name!r}: edit 'last', or choose another model")
 
     @property
@@ -181,7 +185,8 @@ class Timm(Backbone):
         if isinstance(x, Tensor) and x.ndim == 4:
             x = x.permute(0, 3, 1, 2) if self._channels_at_end else x
             if x.shape[1] == step.channels:
-                return x
+                found: Tensor = x
+                return found
         shape = tuple(x.shape) if isinstance(x, Tensor) else type(x).__name__
         raise InputError(
             f"timm's {self.name} has no feature map at {step.name!r}: expected (N, {step.channels}, h, w), "

@@ -66,6 +66,7 @@ class VGG(Backbone):
     """
 
     min_size = 32
+    pretrained = "DEFAULT"
     dropped = ("classifier.",)
 
     def __init__(

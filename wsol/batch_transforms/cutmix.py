@@ -57,4 +57,5 @@ class CutMix:
                 "CutMix got a batch of one image and mixes two: raise loader.batch_size, or leave the last, "
                 "incomplete batch out with loader.drop_last=true"
             )
-        return self._mix(images, targets)
+        found: tuple[Tensor, Tensor] = self._mix(images, targets)
+        return found

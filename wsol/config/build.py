@@ -200,6 +200,18 @@ def build_localizer(
     )
 
 
+def pretrained_name(node: DictConfig) -> str:
+    """Return what ``backbone.weights`` must say to get the library's ImageNet weights.
+
+    Raises:
+        InputError: there are none for this backbone.
+    """
+    target = locate(node._target_, "backbone")
+    if target.pretrained is None:
+        raise InputError(f"{target.__name__} has no pretrained weights; give a file, weights=<path>, or none")
+    return target.pretrained
+
+
 def build_protocols(config: DictConfig, *, trust: bool = True) -> dict[str, Protocol]:
     """Return the chosen protocols by name, in the order of the config."""
     chosen = config.protocol or {}

@@ -31,6 +31,11 @@ class Network:
     file: Path | None = None
     """The checkpoint, if there is one."""
 
+    @property
+    def has_maps(self) -> bool:
+        """Whether it makes class maps itself; a plain classifier needs an explainer."""
+        return isinstance(self.localizer, Localizer)
+
 
 def find(config: DictConfig, example: str) -> Network:
     """Load the network of ``run`` or ``model``.

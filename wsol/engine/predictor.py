@@ -2,8 +2,8 @@
 
 ::
 
-    from wsol import Localizer
-    found = Localizer.from_checkpoint("runs/demo-cam/2026-01-31_12-00-00").localize("photo.jpg")
+    import wsol
+    found = wsol.load("runs/demo-cam/2026-01-31_12-00-00").predict("photo.jpg")
     found.name, found.score, found.box, found.map
 """
 
@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import overload
 
@@ -21,20 +22,21 @@ import torch
 from wsol import protocols
 from wsol.config import build
 from wsol.data.in_memory import Held, as_rgb
-from wsol.data.transforms import EvalTransform
+from wsol.data.transforms import EvalTransform, ResizeSquare
 from wsol.engine.module import LocalizerModule
 from wsol.errors import InputError, unknown
 from wsol.explain.base import Explainer
 from wsol.functional.geometry import Geometry
 from wsol.functional.maps import merge, place
 from wsol.functional.overlay import overlay
-from wsol.models import localizer as networks
+from wsol.models.localizer import Localizer
 from wsol.protocols import Protocol
 from wsol.runs import checkpoints
+from wsol.runs.run import Run
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class Localization:
+class Prediction:
     """Where the object of one class is in one image; notebooks show it as a picture."""
 
     label: int
@@ -61,10 +63,10 @@ class Localization:
 
     def __repr__(self) -> str:
         corners = ", ".join(f"{value:.1f}" for value in self.box)
-        return f"Localization({self.name!r}, score {self.score:.3f}, box [{corners}])"
+        return f"Prediction({self.name!r}, score {self.score:.3f}, box [{corners}])"
 
 
-class Localizer:
+class Predictor:
     """A trained network with all it takes to ask it about pictures.
 
     Args:
@@ -83,15 +85,15 @@ class Localizer:
         >>> from wsol.backbones.tiny import Tiny
         >>> from wsol.data.transforms import ResizeSquare
         >>> from wsol.heads.gap import GapHead
-        >>> untrained = networks.Localizer(Tiny(), partial(GapHead), num_classes=2, classes=("cat", "dog"))
-        >>> found = Localizer(untrained, ResizeSquare(32)).localize(np.zeros((40, 60, 3), np.uint8), label="dog")
+        >>> untrained = Localizer(Tiny(), partial(GapHead), num_classes=2, classes=("cat", "dog"))
+        >>> found =  Predictor(untrained, ResizeSquare(32)).predict(np.zeros((40, 60, 3), np.uint8), label="dog")
         >>> found.name, found.box.shape, found.map.shape
         ('dog', (4,), (40, 60))
     """
 
     def __init__(
         self,
-        network: networks.Localizer,
+        network: Localizer,
         transform: EvalTransform,
         *,
         protocol: Protocol | str = "cam2016",
@@ -112,74 +114,34 @@ class Localizer:
         self.device = torch.device(device)
         self._module = LocalizerModule(network, channels_last=True, explainer=explainer).to(self.device).eval()
 
-    @classmethod
-    def from_checkpoint(
-        cls,
-        path: str | Path,
-        *,
-        checkpoint: str = "best",
-        image_size: int | None = None,
-        protocol: Protocol | str = "cam2016",
-        threshold: float | None = None,
-        explainer: Explainer | None = None,
-        device: str = "auto",
-        trust: bool = False,
-    ) -> Localizer:
-        """Load a network; without ``trust`` the file runs no code, and has nothing written and no other file read.
-
-        Args:
-            path: a run folder, a checkpoint (.ckpt), or what `wsol export format=safetensors` wrote.
-            checkpoint: of a run folder: ``best``, ``last``, or a file's name.
-            image_size: side of the network's input, pixels; None as in the run.
-            protocol: see `Localizer`; so are threshold, explainer and device.
-            threshold: see `protocol`.
-            explainer: see `protocol`.
-            device: see `protocol`.
-            trust: build objects of any package that the checkpoint's config names (a backbone of your own, say).
-
-        Raises:
-            InputError: no such file, an unreadable or unsafe one, or settings as of `Localizer`.
-        """
-        file = checkpoints.find(Path(path), checkpoint)
-        network, trained = checkpoints.load_localizer(checkpoints.read(file), file, trust=trust)
-        if image_size is not None:
-            trained.image_size = image_size
-        if trained.get("transform") is None:
-            raise InputError(
-                f"{file}: config.transform: none is recorded; convert the weights again with transform=..."
-            )
-        build.check_parts(trained, ["transform"], file, trust=trust)
-        transform = build.build_transform(trained, "eval", network.preprocessing, trust=trust)
-        return cls(network, transform, protocol=protocol, threshold=threshold, explainer=explainer, device=device)
-
     @overload
-    def localize(  # type: ignore[overload-overlap]  # a str is an iterable of str, too
+    def predict(  # type: ignore[overload-overlap]  # a str is an iterable of str, too
         self,
         images: Held,
         label: int | str | None = None,
         *,
         map_size: tuple[int, int] | None = None,
         batch_size: int = 32,
-    ) -> Localization: ...
+    ) -> Prediction: ...
 
     @overload
-    def localize(
+    def predict(
         self,
         images: Iterable[Held],
         label: int | str | None = None,
         *,
         map_size: tuple[int, int] | None = None,
         batch_size: int = 32,
-    ) -> list[Localization]: ...
+    ) -> list[Prediction]: ...
 
-    def localize(
+    def predict(
         self,
         images: Held | Iterable[Held],
         label: int | str | None = None,
         *,
         map_size: tuple[int, int] | None = None,
         batch_size: int = 32,
-    ) -> Localization | list[Localization]:
+    ) -> Prediction | list[Prediction]:
         """Find the object of the best class, or of a given one, in an image or in each of several.
 
         Args:
@@ -190,13 +152,13 @@ class Localizer:
             batch_size: images at once.
 
         Returns:
-            One `Localization`, or a list for a list.
+            One `Prediction`, or a list for a list.
 
         Raises:
             InputError: what is no image, an unknown class, an impossible size.
         """
         if isinstance(images, Held):
-            return self.localize([images], label, map_size=map_size, batch_size=batch_size)[0]
+            return self.predict([images], label, map_size=map_size, batch_size=batch_size)[0]
         if batch_size < 1 or min(map_size or (1, 1)) < 1:
             raise InputError(f"batch_size, map_size: expected numbers from 1, got {batch_size} and {map_size}")
         asked = None if label is None else [self.index(label)]
@@ -226,7 +188,7 @@ class Localizer:
     def ask(
         self, views: Sequence[np.ndarray], labels: Sequence[int] | None = None, top: int = 1
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Ask the network about a batch; the first half of `localize`.
+        """Ask the network about a batch; the first half of `predict`.
 
         Args:
             views: N images as `transform` makes them: uint8 (3, h, w), or (V, 3, h, w).
@@ -255,15 +217,15 @@ class Localizer:
         scores: np.ndarray,
         maps: np.ndarray,
         map_size: tuple[int, int] | None = None,
-    ) -> list[Localization]:
-        """Bring the maps of one image to its size and find their boxes; the second half of `localize`.
+    ) -> list[Prediction]:
+        """Bring the maps of one image to its size and find their boxes; the second half of `predict`.
 
         Args:
             image: uint8 (H, W, 3) RGB.
             labels: int64 (M,), of `ask`.
             scores: float32 (M,).
             maps: float32 (M, V, h, w).
-            map_size: see `localize`.
+            map_size: see `predict`.
         """
         size = image.shape[1], image.shape[0]
         wanted = map_size or size
@@ -274,5 +236,49 @@ class Localizer:
             boxes = self.protocol.predict(score_map, view, self.threshold)
             box = boxes[((boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])).argmax()]
             whole = place(score_map, view, frame, scaling=self.protocol.scaling).astype(np.float32)
-            found.append(Localization(label, self.names[label], score, box, whole, image))
+            found.append(Prediction(label, self.names[label], score, box, whole, image))
         return found
+
+
+def load(
+    source: Localizer | Run | str | Path,
+    *,
+    checkpoint: str = "best",
+    image_size: int | None = None,
+    protocol: Protocol | str = "cam2016",
+    threshold: float | None = None,
+    explainer: Explainer | None = None,
+    device: str = "auto",
+    trust: bool = False,
+) -> Predictor:
+    """Load a network to ask it about images.
+
+    Without ``trust`` a file runs no code, and has nothing written and no other file read.
+
+    Args:
+        source: a run of `wsol.fit`, a run folder, a checkpoint (.ckpt), what `wsol export format=safetensors` wrote, or
+            a network.
+        checkpoint: of a run: ``best``, ``last``, or a file's name.
+        image_size: side of the network's input, pixels; None as in the run, or as the network's weights expect.
+        protocol: how a map becomes a box: a protocol, or the name of one.
+        threshold: of the box, in [0, 1), part of the map's maximum; None for the protocol's fixed one.
+        explainer: makes the maps; None for the network's own.
+        device: ``auto``, ``cpu``, ``cuda``.
+        trust: build objects of any package that the checkpoint's config names (a backbone of your own, say).
+
+    Raises:
+        InputError: no such file, an unreadable or unsafe one, or settings as of `Predictor`.
+    """
+    make = partial(Predictor, protocol=protocol, threshold=threshold, explainer=explainer, device=device)
+    if isinstance(source, Localizer):
+        preprocessing = source.preprocessing
+        resize = ResizeSquare(image_size or preprocessing.size, preprocessing.interpolation)
+        return make(source, resize)
+    file = checkpoints.find(source.folder if isinstance(source, Run) else Path(source), checkpoint)
+    network, trained = checkpoints.load_localizer(checkpoints.read(file), file, trust=trust)
+    if image_size is not None:
+        trained.image_size = image_size
+    if trained.get("transform") is None:
+        raise InputError(f"{file}: config.transform: none is recorded; convert the weights again with transform=...")
+    build.check_parts(trained, ["transform"], file, trust=trust)
+    return make(network, build.build_transform(trained, "eval", network.preprocessing, trust=trust))

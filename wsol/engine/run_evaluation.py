@@ -30,8 +30,13 @@ from wsol.interop.map_folder import open_maps
 from wsol.interop.predictions import NOT_RANKED
 
 
-def run(config: DictConfig) -> Path:
-    """Evaluate under a composed config of `wsol eval`; returns the folder, which then has results.json."""
+def run(config: DictConfig, network: Network | None = None) -> Path:
+    """Evaluate under a composed config of `wsol eval`; returns the folder, which then has results.json.
+
+    Args:
+        config: of the verb.
+        network: to evaluate; None for the one that ``run`` or ``model`` of the config names.
+    """
     if config.split not in ("test", "val"):
         raise unknown("split", config.split, ("test", "val"))
     if config.recognize not in (None, *WAYS):
@@ -39,10 +44,10 @@ def run(config: DictConfig) -> Path:
     if config.recognize is not None and config.classes is not None:
         raise InputError("recognize=... looks again with the network's own classes: leave classes=... out")
     output = runs.OutputFolder("eval", config.out, config.force)
-    network = networks.find(config, "wsol eval run=<run folder>")
+    network = network or networks.find(config, "wsol eval run=<run folder>")
     below = config.data_dir
     settings = merged(network.trained, config)
-    if config.explainer is None and network.file is None:
+    if config.explainer is None and not network.has_maps:
         raise InputError("model=... has no maps of its own: choose explainer=gradcam or another")
     if settings.data is None:
         raise InputError("no dataset: choose one with data=..., see --help for the choices")
@@ -62,7 +67,7 @@ def check_classes(network: Network, source: Source) -> None:
     """
     localizer = network.localizer
     fits = len(source.classes) == localizer.num_classes
-    if not fits or (network.file is not None and tuple(source.classes) != tuple(localizer.classes or ())):
+    if not fits or (network.has_maps and tuple(source.classes) != tuple(localizer.classes or source.classes)):
         raise InputError(
             f"{network.title} was trained on {localizer.num_classes} classes; the dataset has {len(source.classes)} "
             "or names them otherwise; judge it on data of the same classes in the same order"

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
+import torch
 from lightning_fabric.plugins.io.checkpoint_io import CheckpointIO
 from omegaconf import DictConfig
 from pytorch_lightning.callbacks import ModelCheckpoint
@@ -18,6 +19,7 @@ from wsol.callbacks.nan import StopOnNaN
 from wsol.callbacks.progress import EpochLines
 from wsol.config import build
 from wsol.data.module import LocalizationData
+from wsol.data.source import Source
 from wsol.engine import charts, split_results
 from wsol.engine.evaluation import SplitEvaluation, gathered
 from wsol.engine.module import LocalizerModule
@@ -30,13 +32,20 @@ from wsol.runs.checkpoint_io import BEST, LAST, WholeCheckpointIO, remove_partia
 log = logging.getLogger("wsol")
 
 
-def run(config: DictConfig, *, callbacks: Sequence[pl.Callback] = (), splits: Sequence[str] = ("val", "test")) -> Path:
+def run(
+    config: DictConfig,
+    *,
+    callbacks: Sequence[pl.Callback] = (),
+    splits: Sequence[str] = ("val", "test"),
+    localizer: Localizer | None = None,
+) -> Path:
     """Train under a composed config, or go on with a training; returns the run folder, which then has results.json.
 
     Args:
         config: of the verb.
         callbacks: listen to the training beside those of every run.
         splits: to judge at the end; a search leaves ``test`` alone.
+        localizer: network to train, of the config's backbone and method; None to make one.
     """
     prepare(config)
     folder, resuming = runs.open_folder(config)
@@ -47,7 +56,7 @@ def run(config: DictConfig, *, callbacks: Sequence[pl.Callback] = (), splits: Se
         handler = runs.start_log(folder)
         try:
             with runs.announced(folder):
-                train(config, folder, resuming, callbacks, splits)
+                train(config, folder, resuming, callbacks, splits, localizer)
         except InputError:
             if not resuming:
                 runs.discard(folder)
@@ -92,6 +101,7 @@ def train(
     resuming: bool,
     callbacks: Sequence[pl.Callback] = (),
     splits: Sequence[str] = ("val", "test"),
+    localizer: Localizer | None = None,
 ) -> None:
     """Fit, judge and write the results into ``folder``; see `run`."""
     started = time.perf_counter()
@@ -99,7 +109,7 @@ def train(
     source = build.build_source(config)
     if runs.is_first_process():
         runs.record_data(folder, {name: source.split(name).fingerprint() for name in source.splits})
-    localizer = build.build_localizer(config, source.classes)
+    localizer = build.build_localizer(config, source.classes) if localizer is None else _taken(localizer, source)
     data = build.build_data(config, source, localizer.backbone.preprocessing, seed=config.seed)
     optimizer = build.instantiate(config.optim.optimizer, "optim.optimizer")
     header = checkpoints.header(config, source.classes, localizer.backbone.preprocessing)
@@ -162,6 +172,23 @@ def describe(config: DictConfig, data: LocalizationData, localizer: Localizer, t
         f"{config.name}: {len(localizer.classes or ())} classes ({splits}), {millions:.2f} M parameters, "
         f"{where}, precision {trainer.precision}, seed {config.seed}"
     )
+
+
+def _taken(localizer: Localizer, source: Source) -> Localizer:
+    """A network made before, with the dataset's classes; what is drawn from now on is as if it had been made here.
+
+    Raises:
+        InputError: the dataset has other classes.
+    """
+    if localizer.num_classes != len(source.classes) or localizer.classes not in (None, tuple(source.classes)):
+        raise InputError(
+            f"the network has {localizer.num_classes} classes, the dataset {len(source.classes)}, or their names "
+            f"differ: make the network with num_classes={len(source.classes)}"
+        )
+    localizer.classes = tuple(source.classes)
+    if localizer.random_state is not None:
+        torch.set_rng_state(localizer.random_state)
+    return localizer
 
 
 def train_size(data: LocalizationData) -> int | None:

@@ -40,4 +40,5 @@ class EigenCAM(LayerExplainer):
         left, sizes, _ = torch.linalg.svd(features.flatten(2).transpose(1, 2), full_matrices=False)
         along = left[..., 0] * sizes[:, :1]
         along = torch.where(along.sum(1, keepdim=True) < 0, -along, along)
-        return along.unflatten(1, features.shape[2:])[:, None].expand(-1, classes.shape[1], -1, -1)
+        found: Tensor = along.unflatten(1, features.shape[2:])[:, None].expand(-1, classes.shape[1], -1, -1)
+        return found

@@ -51,4 +51,5 @@ class IntegratedGradients(PixelExplainer):
             n_steps=self.steps,
             internal_batch_size=max(self.chunk_size or 32, len(asked)),
         )
-        return found.unflatten(0, tuple(classes.shape))
+        result: Tensor = found.unflatten(0, tuple(classes.shape))
+        return result

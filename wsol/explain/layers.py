@@ -59,7 +59,8 @@ class LayerExplainer(Explainer):
         """
         if self.layout == "tokens" and x.ndim >= 3:
             side = int((x.shape[-2]) ** 0.5)
-            return x[..., x.shape[-2] - side * side :, :].unflatten(-2, (side, side)).movedim(-1, -3)
+            result: Tensor = x[..., x.shape[-2] - side * side :, :].unflatten(-2, (side, side)).movedim(-1, -3)
+            return result
         if self.layout == "tokens" or x.ndim < 4:
             raise InputError(
                 f"layer {self.layer!r}: expected {self.layout}, got the shape {tuple(x.shape)}; choose another layer "
@@ -178,7 +179,7 @@ def last_map(model: nn.Module, images: Tensor) -> str:
     found: list[tuple[str, Tensor, int]] = []
     weighted = 0
 
-    def note(name: str, has_weights: bool) -> Callable:
+    def note(name: str, has_weights: bool) -> Callable[..., None]:
         def hook(_module: nn.Module, _inputs: object, out: object) -> None:
             nonlocal weighted
             weighted += has_weights

@@ -55,4 +55,5 @@ class Occlusion(Explainer):
             target=classes.flatten(),
             perturbations_per_eval=max((self.chunk_size or 32) // len(asked), 1),
         )
-        return found[:, 0].unflatten(0, tuple(classes.shape))
+        result: Tensor = found[:, 0].unflatten(0, tuple(classes.shape))
+        return result

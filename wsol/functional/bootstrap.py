@@ -162,9 +162,11 @@ def _drawn(counts: np.ndarray, draws: int, rng: np.random.Generator) -> Iterator
 def _means(alike: _Alike, drawn: np.ndarray) -> np.ndarray:
     """The mean of each column in each draw: float64 (D, S) from int64 (D, R)."""
     if alike.starts is None:
-        return drawn @ alike.values / drawn.sum(axis=1, keepdims=True)
+        found: np.ndarray = drawn @ alike.values / drawn.sum(axis=1, keepdims=True)
+        return found
     images = np.add.reduceat(drawn, alike.starts, axis=1)
     present = images > 0
     sums = (np.add.reduceat(drawn * column, alike.starts, axis=1) for column in alike.values.T)
     shares = [np.divide(of, images, out=np.zeros(images.shape), where=present).sum(axis=1) for of in sums]
-    return np.stack(shares, axis=1) / present.sum(axis=1, keepdims=True)
+    means: np.ndarray = np.stack(shares, axis=1) / present.sum(axis=1, keepdims=True)
+    return means

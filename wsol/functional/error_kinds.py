@@ -120,9 +120,11 @@ def error_split(kinds: Iterable[str]) -> dict[str, Tensor]:
 
 
 def _area(low: np.ndarray, high: np.ndarray) -> np.ndarray:
-    return np.maximum(high - low, 0.0).prod(axis=-1)
+    found: np.ndarray = np.maximum(high - low, 0.0).prod(axis=-1)
+    return found
 
 
 def _share(part: np.ndarray, whole: np.ndarray) -> np.ndarray:
     """``part / whole``; 0 where there is no whole."""
-    return np.divide(part, whole, out=np.zeros_like(part), where=whole > 0)
+    found: np.ndarray = np.divide(part, whole, out=np.zeros_like(part), where=whole > 0)
+    return found

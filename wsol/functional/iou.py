@@ -31,7 +31,8 @@ def iou(boxes_a: np.ndarray, boxes_b: np.ndarray, *, plus_one: bool) -> np.ndarr
     b = np.asarray(boxes_b, dtype=np.float64).reshape(1, -1, 4)
     shared = _area(np.maximum(a[..., :2], b[..., :2]), np.minimum(a[..., 2:], b[..., 2:]), plus_one)
     union = _area(a[..., :2], a[..., 2:], plus_one) + _area(b[..., :2], b[..., 2:], plus_one) - shared
-    return np.divide(shared, union, out=np.zeros_like(union), where=union > 0)
+    found: np.ndarray = np.divide(shared, union, out=np.zeros_like(union), where=union > 0)
+    return found
 
 
 def best_iou(boxes_a: np.ndarray, boxes_b: np.ndarray, plus_one: bool) -> np.ndarray:
@@ -69,4 +70,5 @@ def _best(a, b, more, out):
 
 def _area(low: np.ndarray, high: np.ndarray, plus_one: bool) -> np.ndarray:
     sides = np.maximum(high - low + plus_one, 0.0)
-    return sides[..., 0] * sides[..., 1]
+    found: np.ndarray = sides[..., 0] * sides[..., 1]
+    return found

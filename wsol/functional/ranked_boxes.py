@@ -59,7 +59,8 @@ def _deep(binary: np.ndarray) -> np.ndarray:
         return binary
     rounded_root = cv2.distanceTransform(binary.view(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE).astype(np.float64)
     distance = np.sqrt(np.rint(rounded_root**2))  # squared distances are whole numbers; OpenCV has float32 roots
-    return np.floor(distance * (255.0 / distance.max()) + 0.5) > 10
+    found: np.ndarray = np.floor(distance * (255.0 / distance.max()) + 0.5) > 10
+    return found
 
 
 def _rectangles(binary: np.ndarray) -> np.ndarray:

@@ -60,12 +60,14 @@ class Branch(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the features that the 1x1 convolution reads, (N, D, h, w), of features (N, C, h, w)."""
-        return self.trunk(x)
+        found: Tensor = self.trunk(x)
+        return found
 
     def scores(self, hidden: Tensor) -> Tensor:
         """Return the scores float32 (N, K) of what `forward` gave, also under autocast."""
         with torch.autocast(hidden.device.type, enabled=False):
-            return self.classifier(hidden.float().mean((2, 3)))
+            found: Tensor = self.classifier(hidden.float().mean((2, 3)))
+            return found
 
     def planes(self, hidden: Tensor, classes: Tensor) -> Tensor:
         """Return the planes float32 (N, M, h, w) of classes int64 (N, M), without the bias, of what `forward` gave."""

@@ -24,7 +24,7 @@ from wsol.files import atomic_file
 HEADER = ("image", "class", "index", "score", "x0", "y0", "x1", "y1", "iou", "width", "height")
 
 
-class Prediction(NamedTuple):
+class PredictedBox(NamedTuple):
     """One class of one image and where it is."""
 
     image: str
@@ -55,7 +55,7 @@ class PredictionFiles(AbstractContextManager["PredictionFiles"]):
         >>> import tempfile
         >>> folder = Path(tempfile.mkdtemp())
         >>> with PredictionFiles(folder, ["cat", "dog"], 2) as files:
-        ...     files.add(Prediction("a.jpg", (40, 30), 1, 0.75, np.array([4.0, 3.0, 14.0, 23.0])))
+        ...     files.add(PredictedBox("a.jpg", (40, 30), 1, 0.75, np.array([4.0, 3.0, 14.0, 23.0])))
         >>> print((folder / "coco_results.json").read_text().strip())
         [{"image_id": 1, "category_id": 2, "bbox": [4.0, 3.0, 10.0, 20.0], "score": 0.75}]
         >>> print((folder / "predictions.csv").read_text().splitlines()[1])
@@ -74,7 +74,7 @@ class PredictionFiles(AbstractContextManager["PredictionFiles"]):
         self._csv = csv.writer(self._file, lineterminator="\n")
         self._csv.writerow(HEADER)
 
-    def add(self, found: Prediction) -> None:
+    def add(self, found: PredictedBox) -> None:
         """Take a prediction; those of an image may be several."""
         width, height = found.size
         corners = [round(float(value), 3) for value in found.box]
@@ -102,7 +102,7 @@ class PredictionFiles(AbstractContextManager["PredictionFiles"]):
                 file.write_text(json.dumps(content) + "\n", encoding="utf-8")
 
 
-def read_table(file: str | Path) -> list[tuple[str, Prediction]]:
+def read_table(file: str | Path) -> list[tuple[str, PredictedBox]]:
     """Read a ``predictions.csv``: the name of each predicted class, and the prediction, in the order of the file.
 
     Raises:
@@ -119,7 +119,7 @@ def read_table(file: str | Path) -> list[tuple[str, Prediction]]:
                     image, name, label, score, *box, overlap, width, height = fields
                     corners = np.array([float(value) for value in box])
                     size, best = (int(width), int(height)), float(overlap) if overlap else None
-                    prediction = Prediction(image, size, int(label), float(score), corners, best)
+                    prediction = PredictedBox(image, size, int(label), float(score), corners, best)
                 except ValueError:
                     prediction = None
                 if prediction is None or prediction.box.shape != (4,) or not np.isfinite(prediction.box).all():

@@ -66,11 +66,13 @@ class Curves(NamedTuple):
         shares = [
             self._count(packed[of]) / of.sum() for of in (self.labels == label for label in np.unique(self.labels))
         ]
-        return np.mean(shares, axis=0) * 100.0
+        found: np.ndarray = np.mean(shares, axis=0) * 100.0
+        return found
 
     def best(self) -> np.ndarray:
         """int64 (I,) the threshold of highest GT-known accuracy for each overlap; of equal ones the lowest."""
-        return self.gt_known.argmax(axis=1)
+        found: np.ndarray = self.gt_known.argmax(axis=1)
+        return found
 
     def correct(self, name: str, thresholds: Sequence[int] | np.ndarray) -> np.ndarray:
         """Share of the overlaps at which each image is correct: float64 (N,).
@@ -79,7 +81,8 @@ class Curves(NamedTuple):
             name: one of `names`.
             thresholds: I columns, the threshold for each overlap.
         """
-        return np.mean([self.at(i, int(column), name) for i, column in enumerate(thresholds)], axis=0)
+        found: np.ndarray = np.mean([self.at(i, int(column), name) for i, column in enumerate(thresholds)], axis=0)
+        return found
 
     def at(self, overlap: int, column: int, name: str = "gt_known") -> np.ndarray:
         """Whether each image is correct at one overlap and threshold: bool (N,)."""

@@ -91,7 +91,8 @@ class PerImage(Metric):
 
     def gathered_rows(self) -> dict[str, np.ndarray]:
         """The rows of all processes, which must all call this; see `rows`."""
-        return self._gathered(self.rows)
+        found: dict[str, np.ndarray] = self._gathered(self.rows)
+        return found
 
     def plot(self, val: Any = None, ax: Any = None) -> Any:
         """Plot a value, or several over steps; see `torchmetrics.Metric.plot`.
@@ -130,7 +131,7 @@ class PerImage(Metric):
         state = getattr(self, name)
         return [state] if isinstance(state, Tensor) else state  # torchmetrics leaves a tensor after gathering a list
 
-    def _load_from_state_dict(self, state_dict: dict, prefix: str, *args: Any, **kwargs: Any) -> None:
+    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any, **kwargs: Any) -> None:
         # torchmetrics would keep the caller's lists, and empty them at the next reset.
         for name in self._empty:
             value = state_dict.get(prefix + name)
@@ -141,7 +142,9 @@ class PerImage(Metric):
                 self._computed = None
         super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)
 
-    def _sync_dist(self, dist_sync_fn: Callable = gather_all_tensors, process_group: Any | None = None) -> None:
+    def _sync_dist(
+        self, dist_sync_fn: Callable[..., Any] = gather_all_tensors, process_group: Any | None = None
+    ) -> None:
         # A process without images must join every gathering, with a tensor of the others' type and number of
         # dimensions; torchmetrics would join with an empty float vector, and the processes would wait for ever.
         for name, empty in self._empty.items():

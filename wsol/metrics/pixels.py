@@ -79,7 +79,8 @@ class PxAP(PerImage):
         Raises:
             InputError: several processes measured the same image.
         """
-        return self._gathered(self._counts)
+        found: np.ndarray = self._gathered(self._counts)
+        return found
 
     def compute(self) -> Tensor:
         """PxAP over all images so far, 0-d float64 in [0, 100] on the metric's device; NaN before any image came.

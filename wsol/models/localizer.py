@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 from torch import Tensor, nn
 
@@ -55,6 +56,10 @@ class Localizer(nn.Module):
         if self.head.num_classes != num_classes:
             raise InputError(f"the head has {self.head.num_classes} classes, expected {num_classes}")
         self.classes = None if classes is None else tuple(classes)
+        self.recipe: dict[str, Any] | None = None
+        """Config of backbone and method, where `wsol.create_localizer` made the network; see `wsol.fit`."""
+        self.random_state: Tensor | None = None
+        """State of torch's random numbers when its weights had been drawn."""
         edits = dict(edits or {})
         backbone.place(edits)
         for tap in self.head.taps:
@@ -82,7 +87,8 @@ class Localizer(nn.Module):
             labels: int64 (N,) true classes, for methods that train with them.
         """
         edits = {name.replace("/", "."): edit for name, edit in self.edits.items()}
-        return self.head(self.backbone(images, taps=self.head.taps, edits=edits), labels)
+        found: Output = self.head(self.backbone(images, taps=self.head.taps, edits=edits), labels)
+        return found
 
     def loss(self, output: Output, targets: Tensor, label_smoothing: float = 0.0) -> dict[str, Tensor]:
         """Return the terms of the training loss by name, to be summed; see `Head.loss`."""

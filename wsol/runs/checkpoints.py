@@ -17,7 +17,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from wsol.config.build import build_localizer
 from wsol.errors import InputError, first_line, unknown
-from wsol.files import atomic_file, flush
+from wsol.files import atomic_file, flush, is_hidden
 from wsol.interop import safetensors_file
 from wsol.interop.peers import OURS
 from wsol.models.localizer import Localizer
@@ -80,9 +80,14 @@ def _read_pickled(path: Path) -> dict:
 
 def _remedy(path: Path) -> str:
     """What to do about a damaged checkpoint: name another one of the run, where there is one."""
-    others = [file.name for file in sorted(path.parent.glob("*.ckpt")) if file.name != path.name]
+    others = [file.name for file in _whole(path.parent) if file.name != path.name]
     another = f", such as {others[0]}" if path.parent.name == "checkpoints" and others else ""
     return f"take another checkpoint of the run{another}, or train again"
+
+
+def _whole(folder: Path) -> list[Path]:
+    """The checkpoints in a folder, without those that are being written."""
+    return [file for file in sorted(folder.glob("*.ckpt")) if not is_hidden(file)]
 
 
 def write(checkpoint: Mapping, path: Path, *, before_replacing: Callable[[Path], None] | None = None) -> None:
@@ -132,7 +137,7 @@ def find(run: Path, name: str = "best") -> Path:
     folder = run / "checkpoints"
     if not folder.is_dir():
         raise InputError(f"{run}: no run there (no checkpoints folder); expected a folder that `wsol train` made")
-    there = {file.stem: file for file in sorted(folder.glob("*.ckpt"))}
+    there = {file.stem: file for file in _whole(folder)}
     stem = Path(name).stem if name.endswith(".ckpt") else name
     if stem == "best" and "best" not in there and "last" in there:
         log.info("%s keeps no best checkpoint (nothing was monitored): taking the last one", run)

@@ -43,7 +43,7 @@ def run(config: DictConfig) -> int:
     if config.format == "safetensors":
         file.parent.mkdir(parents=True, exist_ok=True)
         checkpoints.write(checkpoint, file)
-        told = "`wsol eval`, `wsol predict` and wsol.Localizer.from_checkpoint load it"
+        told = "`wsol eval`, `wsol predict` and wsol.load load it"
     else:
         if config.image_size is not None:
             trained.image_size = config.image_size

@@ -14,7 +14,7 @@ from wsol.data.annotations.ilsvrc import image_number
 from wsol.data.annotations.text_tables import read_rows
 from wsol.data.source import Split
 from wsol.errors import InputError
-from wsol.interop.coco import Prediction, read_table
+from wsol.interop.coco import PredictedBox, read_table
 from wsol.interop.ilsvrc_kit import GUESSES, kit_errors, read_kit, write_kit
 
 LAST_PIXEL = np.array([0.0, 0.0, 1.0, 1.0])
@@ -51,7 +51,7 @@ def run(config: DictConfig) -> int:
 def write(predicted: Path, synsets: Path, out: Path, force: bool) -> int:
     """Write what `wsol predict` found of all validation or test images in the challenge's format."""
     runs.check_file(out, force)
-    of_image: dict[str, list[tuple[str, Prediction]]] = defaultdict(list)
+    of_image: dict[str, list[tuple[str, PredictedBox]]] = defaultdict(list)
     for name, found in read_table(predicted / "predictions.csv" if predicted.is_dir() else predicted):
         of_image[found.image].append((name, found))
     names = {found.label: name for rows in of_image.values() for name, found in rows}

@@ -22,11 +22,12 @@ from wsol.data.image_files import find_images, names_of
 from wsol.data.images import BadImage, read_image
 from wsol.engine import networks
 from wsol.engine.networks import Network
-from wsol.engine.predictor import Localization, Localizer
+from wsol.engine.predictor import Prediction
+from wsol.engine.predictor import Predictor as ImagePredictor
 from wsol.errors import InputError, unknown
 from wsol.functional.iou import best_iou
 from wsol.functional.overlay import overlay
-from wsol.interop.coco import Prediction, PredictionFiles
+from wsol.interop.coco import PredictedBox, PredictionFiles
 from wsol.interop.png_file import write_png
 from wsol.protocols import Protocol
 from wsol.types import Truth
@@ -88,7 +89,7 @@ class Predictor:
         settings = network.trained.copy()
         OmegaConf.set_struct(settings, False)
         settings.update({key: config[key] for key in ("transform", "image_size") if config[key] is not None})
-        self.localizer = Localizer(
+        self.localizer = ImagePredictor(
             network.localizer,
             build.build_transform(settings, "eval", network.localizer.preprocessing),
             protocol=self._protocol(),
@@ -165,12 +166,12 @@ class Predictor:
 
     def _finish(
         self, folder: Path, picture: Picture, labels: np.ndarray, scores: np.ndarray, maps: np.ndarray
-    ) -> list[Prediction]:
+    ) -> list[PredictedBox]:
         """Boxes of one image at its own size; writes its maps and overlays."""
         found = self.localizer.locate(picture.image, labels, scores, maps)
         return [self._write(folder, picture, one, alone=len(found) == 1) for one in found]
 
-    def _write(self, folder: Path, picture: Picture, found: Localization, *, alone: bool) -> Prediction:
+    def _write(self, folder: Path, picture: Picture, found: Prediction, *, alone: bool) -> PredictedBox:
         truth = self.truths.get(picture.name)
         true = np.zeros((0, 4)) if truth is None else truth.half_open
         overlap = float(best_iou(found.box[None], true, plus_one=False)[0]) if len(true) else None
@@ -180,7 +181,7 @@ class Predictor:
             drawn = overlay(picture.image, found.map, found.box, true, overlap)
             write_png(folder / "overlays" / f"{name}.png", drawn)
         size = picture.image.shape[1], picture.image.shape[0]
-        return Prediction(str(picture.file), size, found.label, found.score, found.box, overlap)
+        return PredictedBox(str(picture.file), size, found.label, found.score, found.box, overlap)
 
     def _write_map(self, folder: Path, name: str, score_map: np.ndarray) -> None:
         if self.config.maps == "png":
@@ -189,7 +190,7 @@ class Predictor:
             (file := folder / f"{name}.npy").parent.mkdir(parents=True, exist_ok=True)
             np.save(file, score_map)
 
-    def _line(self, found: Prediction) -> str:
+    def _line(self, found: PredictedBox) -> str:
         name = self.localizer.names[found.label]
         corners = " ".join(f"{value:.0f}" for value in found.box)
         return f"{found.image}: {name} {found.score:.3f}, box {corners}" + (

@@ -1,0 +1,378 @@
+"""The public door: list what there is, make a network, train it, evaluate it, and ask it about images.
+
+::
+
+    import wsol
+
+    net = wsol.create_localizer("resnet50", method="acol_1x1", num_classes=200, pretrained=True, output_stride=8)
+    run = wsol.fit(net, data="cub", data_dir="data", max_epochs=50)
+    results = wsol.evaluate(run, protocol="choe2020")
+    found = wsol.load(run).predict("photo.jpg")
+
+Names are those of the config groups (``configs/backbone``, ``configs/method``, ...), which the command line uses too.
+`fit` does what `wsol train` does and `evaluate` what `wsol eval` does; they leave the same folders.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+import timm
+import torch
+from omegaconf import DictConfig, OmegaConf
+
+from wsol.config import build
+from wsol.config.compose import compose, groups, override
+from wsol.engine import run_evaluation, training
+from wsol.engine.networks import Network
+from wsol.engine.predictor import load
+from wsol.errors import InputError, near_matches, unknown
+from wsol.models.localizer import Localizer
+from wsol.runs.run import Run
+
+__all__ = [
+    "create_localizer",
+    "evaluate",
+    "fit",
+    "list_backbones",
+    "list_datasets",
+    "list_explainers",
+    "list_methods",
+    "list_protocols",
+    "load",
+]
+
+Overrides = Mapping[str, Any]
+"""Further keys of a verb's config by their dotted names, such as ``{"optim.optimizer.lr": 0.01}``."""
+
+
+def list_backbones(pattern: str = "*", *, config_dirs: Sequence[str] = ()) -> list[str]:
+    """Return the names of the backbones, those of the user's own configs among them.
+
+    Args:
+        pattern: as of a shell, such as ``"resnet*"``.
+        config_dirs: folders of the user's own configs.
+
+    Example:
+        >>> list_backbones("resnet*")
+        ['resnet101', 'resnet18', 'resnet34', 'resnet50']
+    """
+    return _choices("backbone", pattern, config_dirs)
+
+
+def list_methods(pattern: str = "*", *, config_dirs: Sequence[str] = ()) -> list[str]:
+    """Return the names of the methods; see `list_backbones`.
+
+    Example:
+        >>> list_methods("acol*")
+        ['acol', 'acol_1x1', 'acol_chain']
+    """
+    return _choices("method", pattern, config_dirs)
+
+
+def list_protocols(pattern: str = "*", *, config_dirs: Sequence[str] = ()) -> list[str]:
+    """Return the names of the localization protocols; see `list_backbones`.
+
+    Example:
+        >>> list_protocols("choe*")
+        ['choe2020', 'choe2020-v2']
+    """
+    return _choices("protocol", pattern, config_dirs)
+
+
+def list_datasets(pattern: str = "*", *, config_dirs: Sequence[str] = ()) -> list[str]:
+    """Return the names of the datasets; see `list_backbones`.
+
+    Example:
+        >>> list_datasets("cub*")
+        ['cub', 'cub_lists']
+    """
+    return _choices("data", pattern, config_dirs)
+
+
+def list_explainers(pattern: str = "*", *, config_dirs: Sequence[str] = ()) -> list[str]:
+    """Return the names of the attribution methods; see `list_backbones`.
+
+    Example:
+        >>> list_explainers("grad*")
+        ['gradcam', 'gradcam_pp']
+    """
+    return _choices("explainer", pattern, config_dirs)
+
+
+def create_localizer(
+    backbone: str,
+    *,
+    method: str = "cam",
+    num_classes: int | None = None,
+    classes: Sequence[str] | None = None,
+    pretrained: bool = False,
+    weights: str | Path | None = None,
+    output_stride: int | None = None,
+    seed: int = 0,
+    overrides: Overrides | None = None,
+    config_dirs: Sequence[str] = (),
+) -> Localizer:
+    """Make a network of a backbone and a method.
+
+    Args:
+        backbone: see `list_backbones`; or the name of any timm model with feature maps.
+        method: see `list_methods`.
+        num_classes: number of classes K; not needed where ``classes`` says it.
+        classes: names of the classes, in label order.
+        pretrained: load the library's ImageNet weights into the backbone (they are downloaded once).
+        weights: file with a state dict for the backbone instead.
+        output_stride: input pixels per cell of the final map; None leaves the backbone's own.
+        seed: of the weights that are drawn, those of the head among them.
+        overrides: further keys below ``backbone`` and ``method``, such as ``{"method.head.delta": 0.7}``.
+        config_dirs: folders of the user's own configs.
+
+    Returns:
+        The network. Its ``recipe`` is the config of backbone and method that `fit` and checkpoints record.
+
+    Raises:
+        InputError: an unknown name (with near matches), an option that does not fit, weights that cannot be had, or a
+            number of classes that contradicts the class names.
+
+    Example:
+        >>> net = create_localizer("tiny", method="acol_1x1", num_classes=8)
+        >>> net(torch.zeros(2, 3, 64, 64)).logits.shape
+        torch.Size([2, 8])
+    """
+    if num_classes is None and classes is None:
+        raise InputError("create_localizer needs num_classes=..., or classes=... with their names")
+    if classes is not None and num_classes not in (None, len(classes)):
+        raise InputError(f"num_classes={num_classes}, but classes has {len(classes)} names: give one of them")
+    if pretrained and weights is not None:
+        raise InputError("pretrained=True or weights=<file>, not both")
+    words = [*_backbone(backbone, config_dirs), f"method={_known('method', method, config_dirs)}"]
+    if output_stride is not None:
+        words.append(override("backbone.output_stride", output_stride))
+    if weights is not None:
+        words.append(override("backbone.weights", str(weights)))
+    words += [override(key, value) for key, value in (overrides or {}).items()]
+    config = compose("train", words, config_dirs)
+    if pretrained:
+        config.backbone.weights = build.pretrained_name(config.backbone)
+    names = tuple(classes) if classes is not None else tuple(map(str, range(int(num_classes or 0))))
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        network = build.build_localizer(config, names)
+        network.random_state = torch.get_rng_state()
+    network.classes = None if classes is None else names
+    network.recipe = {
+        **{key: OmegaConf.to_container(config[key], resolve=True) for key in PARTS},
+        "choices": {key: config.choices[key] for key in PARTS},
+        "seed": seed,
+    }
+    return network
+
+
+def fit(
+    localizer: Localizer,
+    data: str = "creatures",
+    *,
+    root: str | Path | None = None,
+    data_dir: str | Path | None = None,
+    protocol: str | Sequence[str] | None = None,
+    max_epochs: int | None = None,
+    batch_size: int | None = None,
+    seed: int | None = None,
+    name: str | None = None,
+    run_dir: str | Path | None = None,
+    resume: bool = False,
+    overrides: Overrides | None = None,
+    callbacks: Sequence[pl.Callback] = (),
+    config_dirs: Sequence[str] = (),
+) -> Run:
+    """Train a network as `wsol train` does, and evaluate its best checkpoint.
+
+    Args:
+        localizer: of `create_localizer`; it is trained in place and has the weights of the last epoch afterwards.
+        data: name of a dataset, see `list_datasets`; or a folder with a folder of images for each class.
+        root: where the dataset lies; None for its place below ``data_dir``.
+        data_dir: folder of all datasets.
+        protocol: names of the localization protocols.
+        max_epochs: number of epochs.
+        batch_size: images a step.
+        seed: of everything drawn; None for the one of `create_localizer`.
+        name: of the run.
+        run_dir: folder of the run; None for a new one below ``runs``.
+        resume: go on with a run of the same config.
+        overrides: further keys of ``wsol train``, such as ``{"optim.optimizer.lr": 0.01}``.
+        callbacks: Lightning callbacks beside those of every run.
+        config_dirs: folders of the user's own configs.
+
+    Returns:
+        The finished run: its folder, results and checkpoints.
+
+    Raises:
+        InputError: a name, key or value that is not known, data that cannot be read, or a network of another number
+            of classes.
+
+    Example:
+        >>> from tempfile import TemporaryDirectory
+        >>> net = create_localizer("tiny", num_classes=8)
+        >>> small = {"data.train_images": 16, "data.val_images": 8, "data.test_images": 8}
+        >>> with TemporaryDirectory() as place:
+        ...     run = fit(net, data_dir=place, run_dir=f"{place}/run", max_epochs=1, overrides=small)
+        ...     sorted(run.results["classification"]["test"])
+        ['top1_error', 'top5_error']
+    """
+    recipe = _recipe(localizer)
+    keys = {
+        "data_dir": data_dir,
+        "trainer.max_epochs": max_epochs,
+        "loader.batch_size": batch_size,
+        "seed": recipe["seed"] if seed is None else seed,
+        "name": name,
+        "run_dir": run_dir,
+        "resume": resume or None,
+        **(overrides or {}),
+    }
+    words = [*_data(data, root, config_dirs), *_protocols(protocol, config_dirs), *_words(keys)]
+    config = _with_recipe(compose("train", words, config_dirs), recipe)
+    return Run(training.run(config, callbacks=callbacks, localizer=localizer))
+
+
+def evaluate(
+    run: Run | str | Path | Localizer,
+    *,
+    protocol: str | Sequence[str] | None = None,
+    split: str = "test",
+    data: str | None = None,
+    root: str | Path | None = None,
+    data_dir: str | Path | None = None,
+    explainer: str | None = None,
+    checkpoint: str = "best",
+    save_maps: bool = False,
+    out: str | Path | None = None,
+    overrides: Overrides | None = None,
+    config_dirs: Sequence[str] = (),
+) -> dict[str, Any]:
+    """Evaluate a network on a split as `wsol eval` does.
+
+    Args:
+        run: a run of `fit`, a run folder, or a checkpoint (.ckpt, .safetensors).
+        protocol: names of the localization protocols; None for those of the run.
+        split: ``test`` or ``val``.
+        data: another dataset than the run's, see `fit`.
+        root: where that dataset lies.
+        data_dir: folder of all datasets.
+        explainer: attribution method that makes the maps, see `list_explainers`; None for the network's own.
+        checkpoint: of a run folder: ``best``, ``last``, or a file's name.
+        save_maps: keep the maps beside the results.
+        out: folder of the results; None for a new one below the run's.
+        overrides: further keys of ``wsol eval``, such as ``{"topk": [1]}``.
+        config_dirs: folders of the user's own configs.
+
+    Returns:
+        What results.json holds: ``localization`` (a list of rows), ``classification``, and what the numbers depend on.
+
+    Raises:
+        InputError: see `fit`; or no such run.
+    """
+    if data is None and root is not None:
+        raise InputError("root=... goes with data=...; a dataset that has moved: data_dir=...")
+    words = [] if data is None else _data(data, root, config_dirs)
+    if explainer is not None:
+        words.append(f"explainer={_known('explainer', explainer, config_dirs)}")
+    keys = {
+        "run": None if isinstance(run, Localizer) else run.folder if isinstance(run, Run) else run,
+        "split": split,
+        "data_dir": data_dir,
+        "checkpoint": checkpoint,
+        "save_maps": save_maps,
+        "out": out,
+        **(overrides or {}),
+    }
+    config = compose("eval", [*words, *_protocols(protocol, config_dirs), *_words(keys)], config_dirs)
+    network = _in_memory(run) if isinstance(run, Localizer) else None
+    return Run(run_evaluation.run(config, network)).results
+
+
+PARTS = ("backbone", "method")
+
+
+def _choices(group: str, pattern: str, config_dirs: Sequence[str]) -> list[str]:
+    return sorted(name for name in groups(config_dirs).get(group, {}) if fnmatchcase(name, pattern))
+
+
+def _known(group: str, name: str, config_dirs: Sequence[str]) -> str:
+    """A choice of a group.
+
+    Raises:
+        InputError: there is none of that name.
+    """
+    if name not in (known := groups(config_dirs).get(group, {})):
+        raise unknown(group, name, known)
+    return name
+
+
+def _backbone(name: str, config_dirs: Sequence[str]) -> list[str]:
+    """The overrides of a backbone: one of the configs, or a timm model."""
+    known = groups(config_dirs)["backbone"]
+    if name in known:
+        return [f"backbone={name}"]
+    if timm.is_model(name):
+        return ["backbone=timm", override("backbone.name", name)]
+    raise InputError(f"unknown backbone {name!r}: {near_matches(name, known)}; or any name of timm.list_models()")
+
+
+def _data(data: str, root: str | Path | None, config_dirs: Sequence[str]) -> list[str]:
+    """The overrides of a dataset: one of the configs, or a folder of class folders."""
+    known = groups(config_dirs)["data"]
+    if data not in known and Path(data).is_dir() and root is None:
+        data, root = "folder", data
+    if data not in known:
+        raise InputError(f"unknown dataset {data!r}: {near_matches(data, known)}; or a folder of class folders")
+    return [f"data={data}", *_words({"data.root": root})]
+
+
+def _protocols(protocol: str | Sequence[str] | None, config_dirs: Sequence[str]) -> list[str]:
+    if protocol is None:
+        return []
+    names = [protocol] if isinstance(protocol, str) else list(protocol)
+    return [f"protocol=[{','.join(_known('protocol', name, config_dirs) for name in names)}]"]
+
+
+def _words(keys: Mapping[str, Any]) -> list[str]:
+    """The overrides of keys, those that are None left out; paths as text."""
+    return [
+        override(key, str(value) if isinstance(value, Path) else value)
+        for key, value in keys.items()
+        if value is not None
+    ]
+
+
+def _recipe(localizer: Localizer) -> dict[str, Any]:
+    if localizer.recipe is None:
+        raise InputError(
+            "this network was not made by wsol.create_localizer, so no config can record it; make it there, or use "
+            "wsol.engine.module.LocalizerModule with a trainer of your own"
+        )
+    return localizer.recipe
+
+
+def _with_recipe(config: DictConfig, recipe: Mapping[str, Any]) -> DictConfig:
+    """The config with backbone and method of a network."""
+    OmegaConf.set_struct(config, False)
+    for key in PARTS:
+        config[key] = recipe[key]
+        config.choices[key] = recipe["choices"][key]
+    OmegaConf.set_struct(config, True)
+    return config
+
+
+def _in_memory(localizer: Localizer) -> Network:
+    """A network that no checkpoint holds, as `wsol eval` knows one."""
+    recipe = _recipe(localizer)
+    trained = _with_recipe(compose("train", []), recipe)
+    OmegaConf.set_struct(trained, False)
+    trained.name = "-".join(recipe["choices"][key].replace("/", "_") for key in reversed(PARTS))
+    trained.data = None
+    return Network(localizer, trained, trained.name, Path("runs") / trained.name)
