@@ -85,7 +85,7 @@ def test_a_file_imports_only_from_folders_before_its_own(path: Path) -> None:
 
 
 def test_public_modules_are_strictly_typed() -> None:
-    """`mypy`, which scripts/test runs, holds them to what --strict asks; a new public folder belongs into pyproject.toml."""
+    """`mypy` in scripts/test holds them to what --strict asks; a new public folder belongs into pyproject.toml."""
     settings = tomllib.loads((PACKAGE.parent / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["mypy"]
     (strict,) = (each for each in settings["overrides"] if each.get("disallow_untyped_defs"))
     named = {name.removeprefix("wsol.").removesuffix(".*") for name in strict["module"]}
