@@ -46,7 +46,7 @@ def verb(name: str, config_dirs: Sequence[str] = ()) -> str:
     lines = [f"wsol {name}: {this.summary}", "", f"example: {this.example}", "", "options:"]
     lines += [
         "  -m, --multirun      run every combination of comma-separated values, such as seed=0,1,2",
-        "  --config-dir DIR    add a folder of your own configs (may be repeated)",
+        "  --config-dir DIR    add a folder of your own configs, searched first (may be repeated)",
         "  --cfg               print the composed config and stop",
     ]
     own = [group for group in known if group in keys or (group == "experiment" and this.config == "train")]
