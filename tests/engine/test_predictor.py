@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import io
-import re
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -177,21 +175,3 @@ def test_the_package_is_imported_without_torch() -> None:
     subprocess.run([sys.executable, "-c", code], check=True)
     with pytest.raises(AttributeError, match="no attribute 'Localiser'"):
         __import__("wsol").Localiser  # noqa: B018
-
-
-def test_what_the_docs_show_runs(finished_run: Path, photo: Path, tmp_path: Path, monkeypatch, capsys) -> None:
-    """The blocks of docs/library.md, one after the other, beside a run folder and photographs."""
-    blocks = re.findall(r"```python\n(.*?)```", (DOCS / "library.md").read_text(encoding="utf-8"), flags=re.DOTALL)
-    assert len(blocks) == 4
-    monkeypatch.chdir(tmp_path)
-    shutil.copytree(finished_run, "run")
-    Path("photos").mkdir()
-    for name in ("a.jpg", "b.jpg"):
-        Image.open(photo).save(Path("photos") / name)
-    scope: dict = {}
-    for block in blocks:
-        exec(compile(block, "docs/library.md", "exec"), scope)
-    said = capsys.readouterr().out
-    assert re.search(r"\w+ 0\.\d\d \[", said), said
-    assert Path("photos/a.found.png").is_file()
-    assert np.load("maps.npy").shape == (2, 50, 70)

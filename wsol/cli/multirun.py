@@ -20,7 +20,8 @@ from omegaconf import DictConfig
 from wsol import runs
 from wsol.cli.verbs import VERBS
 from wsol.config import schema
-from wsol.config.compose import check_choices, config_root, groups, search_path
+from wsol.config.compose import check_choices, config_root, groups
+from wsol.config.search_path import searched
 from wsol.errors import InputError
 
 EXIT_CODE = "exit_code_"
@@ -64,7 +65,7 @@ def multirun(name: str, overrides: Sequence[str], config_dirs: Sequence[str]) ->
         f"hydra.job.name=wsol-{verb.config}",
         f"hydra.sweep.dir={sweep}",
     ]
-    with command_line(["--multirun", *overrides, *fixed, *search_path(config_dirs)]):
+    with searched(config_dirs), command_line(["--multirun", *overrides, *fixed]):
         hydra.main(version_base="1.3", config_path=str(config_root()), config_name=verb.config)(job)()
     codes = [int(file.read_text(encoding="utf-8")) for file in sweep.glob(f"*/{EXIT_CODE}*")]
     if not codes:

@@ -189,7 +189,7 @@ def build_localizer(
         point: instantiate(node, f"method.edits.{point}", trust=trust)
         for point, node in (config.method.edits or {}).items()
     }
-    head = instantiate(config.method.head, "method.head", trust=trust)
+    head = maker(config.method.head, "method.head", trust=trust, given=("points", "num_classes"))
     return Localizer(
         backbone,
         head,

@@ -32,6 +32,7 @@ from typing import Any
 import yaml
 
 from wsol.config.compose import config_root, groups
+from wsol.config.search_path import own_folders
 from wsol.errors import InputError, first_line, unknown
 from wsol.tables.numbers import Published, published
 
@@ -103,7 +104,7 @@ def find_layout(name: str, config_dirs: Iterable[str] = ()) -> Path:
         if not Path(name).is_file():
             raise InputError(f"{name}: no such file")
         return Path(name)
-    for root in (*map(Path, config_dirs), config_root()):
+    for root in (*own_folders(config_dirs), config_root()):
         if (file := root.expanduser() / "table" / f"{name}.yaml").is_file():
             return file
     raise unknown("table", name, groups(tuple(config_dirs)).get("table", ()))
