@@ -142,6 +142,8 @@ def _digest(path: Path, folder: Path) -> str:
     elif path.suffix == ".npz":
         with np.load(path) as arrays:
             parts = [part for key in sorted(arrays) for part in (key.encode(), arrays[key].tobytes())]
+    elif path.name == ".wsol-run.json":  # with a checksum of config.yaml, which names the folder
+        parts = [json.dumps({**json.loads(path.read_text()), "config_sha256": None}, sort_keys=True).encode()]
     elif path.name == "results.json":
         parts = [json.dumps(_without_times(json.loads(path.read_text())), sort_keys=True).encode()]
     elif path.suffix in (".json", ".js", ".html", ".yaml", ".csv", ".txt"):

@@ -116,7 +116,7 @@ BAD_LOGITS = {
 }
 BAD_MASKS = {
     "floats": (MASKS.astype(float), "uint8"),
-    "another value": (np.full_like(MASKS, 2), "a mask is uint8 of 0 background"),
+    "another value": (np.full_like(MASKS, 2), "a mask: expected uint8 of 0 background"),
     "another shape": (MASKS[:, :, :1], "mask of the map's shape"),
     "one too few": (MASKS[:1], "masks: expected one entry for each of 2"),
     "a single mask": (MASKS[0], "masks: expected N masks"),

@@ -93,6 +93,21 @@ def _chain(error: BaseException) -> Iterator[BaseException]:
         at = at.__cause__ or (None if at.__suppress_context__ else at.__context__)
 
 
+def interruption_below(error: BaseException) -> KeyboardInterrupt | None:
+    """Return the Ctrl-C or SIGTERM in whose course an error arose, None if there was none.
+
+    Libraries that are interrupted at work may fail while they clean up, and hide why.
+    """
+    seen: list[BaseException] = []
+    at: BaseException | None = error
+    while at is not None and at not in seen:
+        if isinstance(at, KeyboardInterrupt):
+            return at
+        seen.append(at)
+        at = at.__context__
+    return None
+
+
 def _is_full(error: BaseException) -> bool:
     if isinstance(error, OSError) and error.errno is not None:
         return error.errno in FULL
