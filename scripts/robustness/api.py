@@ -79,21 +79,15 @@ def _classification() -> Iterator[Try]:
         yield _try(f"TopKError: {what}", update(*arguments))
     for topk in ((0,), (-1,), (7,), (1.5,), ("a",), (), None, 5, (1, 1)):
         right = "either" if topk in ((), (1, 1)) else "refused"
-        yield _try(
-            f"TopKError: topk={topk}", lambda p, t=topk: topk_error(scores, labels, t), right
-        )
-    yield _right("topk_error: scores of NaN predict nothing", lambda: topk_error(scores * math.nan, labels)["top5_error"], 100)
+        yield _try(f"TopKError: topk={topk}", lambda p, t=topk: topk_error(scores, labels, t), right)
+    yield _right(
+        "topk_error: scores of NaN predict nothing", lambda: topk_error(scores * math.nan, labels)["top5_error"], 100
+    )
     table = torch.tensor([[0.1, 0.7, 0.2], [0.6, 0.4, 0.0], [0.2, 0.2, 0.6], [0.3, 0.5, 0.2]])
     truth = torch.tensor([2, 0, 2, 2])
-    yield _right(
-        "topk_error: top-1 of four images", lambda: topk_error(table, truth, (1,))["top1_error"], 50
-    )
-    yield _right(
-        "topk_error: top-2 of four images", lambda: topk_error(table, truth, (2,))["top2_error"], 25
-    )
-    yield _right(
-        "topk_error: one image", lambda: topk_error(table[:1], truth[:1], (1,))["top1_error"], 100
-    )
+    yield _right("topk_error: top-1 of four images", lambda: topk_error(table, truth, (1,))["top1_error"], 50)
+    yield _right("topk_error: top-2 of four images", lambda: topk_error(table, truth, (2,))["top2_error"], 25)
+    yield _right("topk_error: one image", lambda: topk_error(table[:1], truth[:1], (1,))["top1_error"], 100)
 
 
 def _boxes() -> Iterator[Try]:
