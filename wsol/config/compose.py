@@ -47,6 +47,8 @@ def compose(verb: str, overrides: Sequence[str], config_dirs: Sequence[str] = ()
     known = groups(config_dirs)
     overrides = _every_protocol(overrides, known)
     check_files(check_choices(overrides, known), config_dirs)
+    if own := [word for word in overrides if word.startswith(("hydra.run.", "hydra.output_subdir"))]:
+        raise InputError(f"{own[0]}: outputs are named by run_dir=... or out=..., not by Hydra")
     words = _transform_alone(verb, overrides)
     try:
         composed = _composed(verb, words, config_dirs)
@@ -204,6 +206,8 @@ def _explain(verb: str, overrides: Sequence[str], config_dirs: Sequence[str], er
         key = next(part for part in match.groups() if part).partition("@")[0]
         choices = sorted({*known, *_keys(verb, overrides, config_dirs)} - {"schema"})
         return InputError(f"no config key {key!r}; {_near_keys(key, choices)}")
+    if text.startswith("Error merging override") and error.__cause__:
+        text = f"{text.splitlines()[0]}: {error.__cause__}"
     return InputError(f"the config of `wsol {verb.replace('_', ' ')}` does not compose: {_first_lines(text)}")
 
 
