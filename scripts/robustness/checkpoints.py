@@ -220,12 +220,13 @@ def _headers() -> Iterator[Try]:
             names = ("x.ckpt", key.rsplit(".", 1)[-1])
             yield Try(KIND, f"{key} is {what}", header(key, value), PREDICT, "either", names, same)
     for what, (key, value) in WRONG_VALUES.items():
-        right = "either" if what in ("a format that is text",) else "refused"
+        right = "either" if what in ("a format that is text", "the same class eight times") else "refused"
+        value = None if what == "the same class eight times" else same  # ImageNet has two classes of one name
         names = ("x.ckpt", *key.split(".")[-2:])
-        yield Try(KIND, what, header(key, value), PREDICT, right, names, same)
+        yield Try(KIND, what, header(key, value), PREDICT, right, names, value)
         if key.startswith(("preprocessing", "classes")):
             made = header(key, value, "safetensors")
-            yield Try(KIND, f".safetensors, {what}", made, PREDICT_ST, right, ("x.safetensors", *names[1:]), same)
+            yield Try(KIND, f".safetensors, {what}", made, PREDICT_ST, right, ("x.safetensors", *names[1:]), value)
 
 
 def _weights() -> Iterator[Try]:

@@ -26,7 +26,7 @@ BAD = ("trace", "silent", "hang", "ran or wrote")
 
 REMEDY = re.compile(
     r"expect|try |choose|choices|did you mean|\buse |\bgive|again|delete|remove|must|needs?\b|free|save |larger|smaller"
-    r"|such as|no valid YAML|for field of type|is not Optional|Cannot assign|could not be converted|\bno such|Allowed|\bwrite |\bare they |\bpass |\bleave |\bcheck |move |which |required|check it|has the |has no |above|below|available|instead|keep |only|at most|at least|see |fix |set |with |rename|convert|download|lacks|outside|unknown",
+    r"|such as|no valid YAML|is not a |for field of type|is not Optional|Cannot assign|could not be converted|\bno such|Allowed|\bwrite |\bare they |\bpass |\bleave |\bcheck |move |which |required|check it|has the |has no |above|below|available|instead|keep |only|at most|at least|see |fix |set |with |rename|convert|download|lacks|outside|unknown",
     re.IGNORECASE,
 )
 """Words of a message that says what was expected, or what to do."""

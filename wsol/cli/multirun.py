@@ -70,7 +70,9 @@ def multirun(name: str, overrides: Sequence[str], config_dirs: Sequence[str]) ->
         except SystemExit as error:
             if error.code != 1 or interruption(error) is not None:
                 raise
-            raise InputError(f"wsol {name} --multirun: not started, as said above; correct the overrides") from error
+            raise InputError(
+                f"wsol {name} --multirun: the overrides do not compose, see above: {' '.join(overrides)}"
+            ) from error
     codes = [int(file.read_text(encoding="utf-8")) for file in sweep.glob(f"*/{EXIT_CODE}*")]
     if not codes:
         raise InputError(f"wsol {name} --multirun ran no job; check the overrides")

@@ -48,7 +48,7 @@ def compose(verb: str, overrides: Sequence[str], config_dirs: Sequence[str] = ()
     overrides = _every_protocol(overrides, known)
     check_files(check_choices(overrides, known), config_dirs)
     if own := [word for word in overrides if word.startswith(("hydra.run.", "hydra.output_subdir"))]:
-        raise InputError(f"{own[0]}: outputs are named by run_dir=... or out=..., not by Hydra")
+        raise InputError(f"{own[0]}: outputs do not go where Hydra says; use run_dir=... or out=...")
     words = _transform_alone(verb, overrides)
     try:
         composed = _composed(verb, words, config_dirs)
