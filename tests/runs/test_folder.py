@@ -43,17 +43,18 @@ def test_runs_that_were_killed_before_they_began_are_removed(tmp_path: Path) -> 
     """Not so what holds more, what another machine or a live process made, and what is begun."""
     here, gone = socket.gethostname(), gone_process()
     owners = {
-        "killed": (gone, here), "elsewhere": (gone, "another"), "alive": (os.getpid(), here),
+        "killed": (gone, here), "before its lock": (gone, here), "elsewhere": (gone, "another"), "alive": (os.getpid(), here),
         "more": (gone, here), "begun": (gone, here),
     }  # fmt: skip
     for name, (pid, host) in owners.items():
         (tmp_path / "n" / name).mkdir(parents=True)
-        (tmp_path / "n" / name / ".wsol-lock").touch()
+        if name != "before its lock":
+            (tmp_path / "n" / name / ".wsol-lock").touch()
         (tmp_path / "n" / name / ".wsol-owner.json").write_text(json.dumps({"pid": pid, "host": host}))
     (tmp_path / "n/more/notes.txt").touch()
     runs.write_config(tmp_path / "n/begun", config(tmp_path))
     new, _ = runs.open_folder(config(tmp_path))
-    assert {path.name for path in (tmp_path / "n").iterdir()} == {new.name, *owners} - {"killed"}
+    assert {path.name for path in (tmp_path / "n").iterdir()} == {new.name, *owners} - {"killed", "before its lock"}
 
 
 def test_resume_finds_the_newest_run_of_the_same_config_whatever_its_name(tmp_path: Path) -> None:

@@ -44,10 +44,10 @@ def lock(folder: Path) -> None:
     place = folder.resolve()
     if place in _held:
         return
+    if not (folder / LOCK_FILE).exists():  # a new folder: were this process killed now, it would be known as abandoned
+        _write_owner(folder)
     _held[place] = _acquired(folder)
-    owner = {"pid": os.getpid(), "host": socket.gethostname()}
-    with contextlib.suppress(OSError):
-        (folder / OWNER_FILE).write_text(json.dumps(owner) + "\n", encoding="utf-8")
+    _write_owner(folder)
 
 
 def unlock(folder: Path) -> None:
@@ -129,6 +129,12 @@ def _tell_once(folder: Path, error: BaseException) -> None:
         log.warning(
             "%s: files cannot be locked there (%s); do not train one run in two processes at once", folder, what
         )
+
+
+def _write_owner(folder: Path) -> None:
+    owner = {"pid": os.getpid(), "host": socket.gethostname()}
+    with contextlib.suppress(OSError):
+        (folder / OWNER_FILE).write_text(json.dumps(owner) + "\n", encoding="utf-8")
 
 
 def _owner(folder: Path) -> tuple[int | None, str | None]:
