@@ -43,7 +43,8 @@ def test_runs_that_were_killed_before_they_began_are_removed(tmp_path: Path) -> 
     """Not so what holds more, what another machine or a live process made, and what is begun."""
     here, gone = socket.gethostname(), gone_process()
     owners = {
-        "killed": (gone, here), "before its lock": (gone, here), "elsewhere": (gone, "another"), "alive": (os.getpid(), here),
+        "killed": (gone, here), "before its lock": (gone, here),
+        "elsewhere": (gone, "another"), "alive": (os.getpid(), here),
         "more": (gone, here), "begun": (gone, here),
     }  # fmt: skip
     for name, (pid, host) in owners.items():
