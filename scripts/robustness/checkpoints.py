@@ -221,12 +221,12 @@ def _headers() -> Iterator[Try]:
             yield Try(KIND, f"{key} is {what}", header(key, value), PREDICT, "either", names, same)
     for what, (key, value) in WRONG_VALUES.items():
         right = "either" if what in ("a format that is text", "the same class eight times") else "refused"
-        value = None if what == "the same class eight times" else same  # ImageNet has two classes of one name
+        check = None if what == "the same class eight times" else same  # ImageNet has two classes of one name
         names = ("x.ckpt", *key.split(".")[-2:])
-        yield Try(KIND, what, header(key, value), PREDICT, right, names, value)
+        yield Try(KIND, what, header(key, value), PREDICT, right, names, check)
         if key.startswith(("preprocessing", "classes")):
             made = header(key, value, "safetensors")
-            yield Try(KIND, f".safetensors, {what}", made, PREDICT_ST, right, ("x.safetensors", *names[1:]), value)
+            yield Try(KIND, f".safetensors, {what}", made, PREDICT_ST, right, ("x.safetensors", *names[1:]), check)
 
 
 def _weights() -> Iterator[Try]:
