@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from omegaconf.errors import ConfigAttributeError
 from pytorch_lightning.utilities.exceptions import SIGTERMException
 
 import wsol.engine.training
@@ -196,3 +197,23 @@ def test_the_exit_codes_are_in_the_help(capsys) -> None:
     said = capsys.readouterr().out
     for code in (0, 1, 2, 130, 143):
         assert f"  {code} " in said
+
+
+@pytest.mark.parametrize(("name", "code"), SIGNALS.items())
+def test_an_error_in_the_course_of_an_interruption_is_one(
+    name: str, code: int, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture
+) -> None:
+    """Hydra, interrupted while it composes, may fail when it cleans up."""
+
+    def composed(*arguments):
+        try:
+            send(name)
+        finally:
+            try:
+                raise AttributeError("'NoneType' object has no attribute '_flags'")
+            except AttributeError as error:
+                raise ConfigAttributeError(str(error)) from None
+
+    monkeypatch.setattr("wsol.config.compose._composed", composed)
+    assert main(["convert", "weights=x.pth"]) == code
+    assert len(capfd.readouterr().err.splitlines()) == 1

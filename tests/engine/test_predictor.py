@@ -92,7 +92,11 @@ def test_a_class_can_be_asked_for(predictor: Predictor, photo: Path) -> None:
     asked = predictor.predict(photo, other)
     assert asked.name == other
     assert not np.array_equal(asked.map, best.map)
-    for label, message in [("dargon", "unknown class 'dargon'"), (99, "class 99: the network has the classes 0..7")]:
+    for label, message in [
+        ("dargon", "unknown class 'dargon'"),
+        (99, "class 99: the network has the classes 0..7"),
+        (1.5, "class 1.5"),
+    ]:
         with pytest.raises(InputError, match=message):
             predictor.predict(photo, label)
 
@@ -124,6 +128,7 @@ def test_protocol_threshold_and_explainer_are_chosen(finished_run: Path, predict
         ({"protocol": "choe2020"}, "no fixed threshold: give threshold="),
         ({"protocol": "cam2061"}, "unknown protocol 'cam2061'"),
         ({"threshold": 1.5}, "threshold: expected a number"),
+        ({"device": "abacus"}, "device: expected auto, cpu, cuda"),
         ({"checkpoint": "wrost"}, "unknown checkpoint of .* 'wrost'"),
     ],
 )
@@ -152,6 +157,12 @@ def test_bad_settings(finished_run: Path, settings: dict, message: str) -> None:
 def test_what_is_no_image(predictor: Predictor, image, message: str) -> None:
     with pytest.raises(InputError, match=message):
         predictor.predict([image])
+
+
+@pytest.mark.parametrize("images", [None, 5])
+def test_what_is_no_list_of_images_either(predictor: Predictor, images) -> None:
+    with pytest.raises(InputError, match="expected an image"):
+        predictor.predict(images)
 
 
 def test_impossible_sizes(predictor: Predictor, photo: Path) -> None:

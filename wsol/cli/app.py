@@ -42,6 +42,8 @@ def run_job(words: Sequence[str]) -> int:
     except BrokenPipeError:
         return 0
     except Exception as error:
+        if (interruption := failures.interruption_below(error)) is not None:
+            raise interruption from None
         explained = failures.explain(error)
         if explained is None or failures.show_traceback():
             raise

@@ -181,6 +181,9 @@ def build_localizer(
     backbone_node = config.backbone
     if not load_weights and "weights" in backbone_node:
         backbone_node = OmegaConf.merge(backbone_node, {"weights": None})
+    for where, node in (("backbone", backbone_node), ("method.head", config.method.head)):
+        if "_target_" not in (node or {}):
+            raise InputError(f"{where}: no _target_; expected a config that names a class, as those in configs/ do")
     preset = config.get("preprocessing")
     backbone = instantiate(backbone_node, "backbone", trust=trust)
     if preset is not None:

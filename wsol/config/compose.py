@@ -50,6 +50,8 @@ def compose(verb: str, overrides: Sequence[str], config_dirs: Sequence[str] = ()
     config_dirs = [*config_dirs, *named]
     known = groups(config_dirs)
     words = _every_protocol(overrides, known)
+    if hydra := [word for word in words if word.startswith(("hydra.run.", "hydra.output_subdir"))]:
+        raise InputError(f"{hydra[0]}: outputs do not go where Hydra says; use run_dir=... or out=...")
     chosen, own = check_choices(words, known), own_folders(config_dirs)
     check_files(chosen, own)
     try:
@@ -212,6 +214,8 @@ def _explain(verb: str, overrides: Sequence[str], config_dirs: Sequence[str], er
         key = next(part for part in match.groups() if part).partition("@")[0]
         choices = sorted({*known, *_keys(verb, overrides, config_dirs)} - {"schema"})
         return InputError(f"no config key {key!r}; {_near_keys(key, choices)}")
+    if text.startswith("Error merging override") and error.__cause__:
+        text = f"{text.splitlines()[0]}: {error.__cause__}"
     return InputError(f"the config of `wsol {verb.replace('_', ' ')}` does not compose: {_first_lines(text)}")
 
 

@@ -17,7 +17,7 @@ from torch.optim import Optimizer
 from wsol.engine.evaluation import Measured, SplitEvaluation
 from wsol.engine.optim import optimizer_groups
 from wsol.engine.recognition import Recognition
-from wsol.errors import InputError
+from wsol.errors import InputError, first_line
 from wsol.explain.base import Explainer
 from wsol.models.localizer import Localizer
 from wsol.types import Batch, Output
@@ -136,6 +136,9 @@ class LocalizerModule(pl.LightningModule):
         base = self._optimizer.keywords
         if "lr" not in base:
             raise InputError("the optimizer has no base learning rate: set optim.optimizer.lr")
+        for key in ("lr", "weight_decay"):
+            if key in base and not isinstance(base[key], int | float):
+                raise InputError(f"optim.optimizer.{key}={base[key]}: expected a number")
         groups = optimizer_groups(
             self.localizer.parameter_groups(),
             self._factors,
@@ -143,7 +146,10 @@ class LocalizerModule(pl.LightningModule):
             base.get("weight_decay", 0.0),
             self.localizer.no_weight_decay(),
         )
-        optimizer = self._optimizer(groups)
+        try:
+            optimizer = self._optimizer(groups)
+        except (TypeError, ValueError) as error:
+            raise InputError(f"optim.optimizer: {first_line(error)}; give another value") from error
         if self._schedule is None:
             return optimizer
         total = int(self.trainer.estimated_stepping_batches)

@@ -91,8 +91,11 @@ def prepare(config: DictConfig) -> None:
         raise InputError(f"memory_format={config.memory_format}: expected auto, channels_last or contiguous")
     if config.on_nan not in ("stop", "continue"):
         raise InputError(f"on_nan={config.on_nan}: expected stop or continue")
-    if not (config.trainer.max_epochs or 0) > 0:
-        raise InputError(f"trainer.max_epochs={config.trainer.max_epochs}: expected a positive number of epochs")
+    epochs = config.trainer.max_epochs
+    if not isinstance(epochs, int) or epochs < 1:
+        raise InputError(f"trainer.max_epochs={epochs}: expected a positive number of epochs")
+    if not 0 <= config.seed < 2**32:
+        raise InputError(f"seed={config.seed}: expected a whole number from 0 to {2**32 - 1}")
 
 
 def train(

@@ -118,8 +118,10 @@ def read_layout(file: Path) -> Layout:
     """
     try:
         content = yaml.safe_load(file.read_text(encoding="utf-8"))
+    except RecursionError:
+        raise InputError(f"{file}: unreadable (nested too deeply); expected a table in YAML") from None
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise InputError(f"{file}: unreadable ({' '.join(str(error).split())})") from error
+        raise InputError(f"{file}: unreadable ({' '.join(str(error).split())}); expected a table in YAML") from error
     try:
         return _layout(content)
     except InputError as error:
@@ -168,6 +170,8 @@ def _cells(row: Mapping[str, Any], columns: Mapping[str, Column]) -> list[Cell]:
         if column.experiment and extra:
             experiment = column.experiment.format(**{key: row[key] for key in extra})
         words = tuple(map(str, row.get("overrides", ())))
+        if words and experiment is None:
+            raise InputError(f"{where}: overrides without an experiment; give both or neither")
         rest = numbers[name], row.get("differs"), row.get("classes")
         made.append(Cell(str(row["label"]), name, column, experiment, words, *rest))
     return made

@@ -37,7 +37,11 @@ class PaperTable:
         self.layout, self.runs_dir, self.config_dirs = layout, runs_dir, list(config_dirs)
         self.overrides = list(overrides)
         self.register = Register(runs_dir)
-        self._known = groups(self.config_dirs).get("experiment", {})
+        known = groups(self.config_dirs)
+        self._known = known.get("experiment", {})
+        for column in layout.columns.values():
+            if column.protocol is not None and column.protocol not in known.get("protocol", {}):
+                raise unknown("protocol of a column", column.protocol, known.get("protocol", {}))
         self._wanted: dict[tuple[str, ...], Mapping[str, Any]] = {}
         self._pinned: dict[tuple[str, ...], Mapping[str, Any]] = {}
 
