@@ -137,7 +137,7 @@ class Protocol:
     """Added to all true coordinates as annotated, before anything else."""
     view_merging: str = "mean"
     """How the maps of several views of an image (ten crops) become one: the ``mean`` over the views that show a pixel,
-    or the ``absolute_sum`` of their values there. Under ``absolute_sum`` a single view counts by its magnitudes, too."""
+    or the ``absolute_sum`` of their values there. Under the latter a single view counts by its magnitudes, too."""
     guesses: tuple[tuple[int, int], ...] | None = None
     """The guesses of a top-k error in order, each as (rank of the class, rank of its box), from 1; None: the first box
     of each of the first k classes. Only ``ranked`` has second boxes."""

@@ -126,6 +126,7 @@ def train(
     point = resume_point(folder) if resuming else None
     writer = WholeCheckpointIO(keep_last=point is None or point.is_last)
     trainer = make_trainer(config, folder, metrics_csv, _monitor(config, evaluations), callbacks, writer)
+    data.share_of_process(trainer.world_size)
     start: dict[str, Any] = {}
     if resuming:
         if runs.is_first_process():
