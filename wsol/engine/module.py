@@ -20,6 +20,7 @@ from wsol.engine.recognition import Recognition
 from wsol.errors import InputError
 from wsol.explain.base import Explainer
 from wsol.models.localizer import Localizer
+from wsol.models.precision import check_precision, evaluation_precision
 from wsol.types import Batch, Output
 
 BatchTransform = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
@@ -42,6 +43,8 @@ class LocalizerModule(pl.LightningModule):
         channels_last: whether images and weights are laid out channels-last.
         header: what each checkpoint carries to rebuild the localizer (`wsol.config.build.checkpoint_header`).
         explainer: makes the maps that are judged; None for the localizer's own.
+        eval_precision: what scores and maps are computed in, whichever precision the trainer has, see
+            `wsol.models.precision`; explainers always take float32.
     """
 
     def __init__(
@@ -57,12 +60,14 @@ class LocalizerModule(pl.LightningModule):
         channels_last: bool = True,
         header: Mapping | None = None,
         explainer: Explainer | None = None,
+        eval_precision: str = "32-true",
     ) -> None:
         super().__init__()
         if not 0 <= label_smoothing < 1:
             raise InputError(f"label_smoothing must lie in [0, 1), got {label_smoothing}")
         layout = torch.channels_last if channels_last else torch.contiguous_format
         self.localizer = localizer.to(memory_format=layout)
+        self.eval_precision = check_precision(eval_precision)
         self.evaluations = nn.ModuleDict()
         self.recognitions = nn.ModuleDict()
         self.measured: dict[str, Measured] = {}
@@ -105,11 +110,11 @@ class LocalizerModule(pl.LightningModule):
         targets = F.one_hot(batch.labels, classes).to(images.dtype)
         for transform in self._batch_transforms:
             images, targets = transform(images, targets)
-        # Methods that train with the label follow the mixed targets.
-        output = self.localizer(images, labels=targets.argmax(1))
+        wanted = targets.argmax(1)  # of a mixed image the class with the greater share
+        output = self.localizer(images, labels=wanted)
         losses = self.localizer.head.loss(output, targets, label_smoothing=self._label_smoothing)
         loss = torch.stack(list(losses.values())).sum()
-        error = 100.0 * (output.logits.detach().argmax(1) != batch.labels).float().mean()
+        error = 100.0 * (output.logits.detach().argmax(1) != wanted).float().mean()
         logged = {"train/loss": loss.detach(), "train/top1_error": error}
         if len(losses) > 1:
             logged |= {f"train/loss_{name}": value.detach() for name, value in losses.items()}
@@ -219,7 +224,8 @@ class LocalizerModule(pl.LightningModule):
         views = len(inputs) // len(logits)
         asked = (classes(logits) if callable(classes) else classes).repeat_interleave(views, 0)
         if self._explainer is None:
-            maps = self.localizer.maps(output, asked)
+            with evaluation_precision(images.device.type, self.eval_precision):
+                maps = self.localizer.maps(output, asked)
         else:
             maps = self._explainer(self.localizer, inputs, asked)
         return logits, maps.float().unflatten(0, (-1, views))
@@ -235,7 +241,8 @@ class LocalizerModule(pl.LightningModule):
         """
         views = images.shape[1] if images.ndim == 5 else 1
         inputs = self.normalise(images.flatten(0, 1) if images.ndim == 5 else images)
-        output: Output = self.localizer(inputs)
+        with evaluation_precision(images.device.type, self.eval_precision):
+            output: Output = self.localizer(inputs)
         logits = output.logits.float()
         if views > 1:
             logits = logits.unflatten(0, (-1, views)).log_softmax(-1).logsumexp(1) - np.log(views)

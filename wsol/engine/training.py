@@ -23,6 +23,7 @@ from wsol.engine.evaluation import SplitEvaluation, gathered
 from wsol.engine.module import LocalizerModule
 from wsol.errors import Diverged, InputError, plain_interruptions
 from wsol.loggers.metrics_csv import MetricsCsv
+from wsol.models.compilation import compile_network
 from wsol.models.localizer import Localizer
 from wsol.runs import checkpoints
 from wsol.runs.checkpoint_io import BEST, LAST, WholeCheckpointIO, remove_partial, resume_point
@@ -100,6 +101,8 @@ def train(
     if runs.is_first_process():
         runs.record_data(folder, {name: source.split(name).fingerprint() for name in source.splits})
     localizer = build.build_localizer(config, source.classes)
+    if config.compile:
+        compile_network(localizer)
     data = build.build_data(config, source, localizer.backbone.preprocessing, seed=config.seed)
     optimizer = build.instantiate(config.optim.optimizer, "optim.optimizer")
     header = checkpoints.header(config, source.classes, localizer.backbone.preprocessing)
@@ -118,6 +121,7 @@ def train(
             config.memory_format, config.trainer.precision, config.trainer.accelerator, train_size(data)
         ),
         header=header,
+        eval_precision=build.resolve_precision(config.eval_precision, config.trainer.accelerator),
     )
     keep = max(split_results.PICTURES, config.logger.get("images", 0) if config.logger else 0)
     evaluations = split_results.evaluations(config, data, splits, baselines=True, keep=keep)
