@@ -7,7 +7,6 @@ allows.
 from __future__ import annotations
 
 import inspect
-import sys
 from collections.abc import Iterable, Mapping
 from functools import partial
 from pathlib import Path
@@ -280,7 +279,7 @@ def build_trainer(node: DictConfig, **arguments: Any) -> pl.Trainer:
         "use_distributed_sampler": False,
         "num_sanity_val_steps": 0,
         "enable_model_summary": False,
-        "enable_progress_bar": sys.stderr.isatty(),
+        "enable_progress_bar": False,
         "inference_mode": True,
     }
     try:

@@ -120,8 +120,9 @@ class LocalizerModule(pl.LightningModule):
             logged |= {f"train/loss_{name}": value.detach() for name, value in losses.items()}
         # Lightning adds these up on the device, NaN included; the step never waits for the device.
         for name, value in logged.items():
-            bar, size = name == "train/loss", len(batch.labels)
-            self.log(name, value, prog_bar=bar, on_step=False, on_epoch=True, batch_size=size, sync_dist=True)
+            self.log(name, value, on_step=False, on_epoch=True, batch_size=len(batch.labels), sync_dist=True)
+        # Written every `log_every_n_steps` steps: the loss of the first process's images alone.
+        self.log("train/loss_step", loss.detach(), on_step=True, on_epoch=False, batch_size=len(batch.labels))
         return loss
 
     def on_train_epoch_end(self) -> None:

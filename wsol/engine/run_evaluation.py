@@ -15,6 +15,7 @@ import pytorch_lightning as pl
 from omegaconf import DictConfig, OmegaConf
 
 from wsol import runs
+from wsol.callbacks.progress_line import ProgressLine
 from wsol.config import build
 from wsol.data.module import LocalizationData
 from wsol.data.source import Source
@@ -91,7 +92,7 @@ def evaluate(settings: DictConfig, config: DictConfig, network: Network, data: L
     made = partial(split_results.evaluations, data=data, baselines=True, keep=split_results.PICTURES)
     evaluations = {**made(for_thresholds, splits=splits[:-1]), **made(settings, splits=splits[-1:])}
     trainer: pl.Trainer = build.build_trainer(
-        settings.trainer, logger=logger(settings, folder), callbacks=[], default_root_dir=str(folder)
+        settings.trainer, logger=logger(settings, folder), callbacks=[ProgressLine()], default_root_dir=str(folder)
     )
     channels_last = build.resolve_layout(settings.memory_format)
     if config.compile:

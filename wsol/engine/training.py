@@ -16,6 +16,7 @@ from pytorch_lightning.callbacks import ModelCheckpoint
 from wsol import runs
 from wsol.callbacks.nan import StopOnNaN
 from wsol.callbacks.progress import EpochLines
+from wsol.callbacks.progress_line import ProgressLine
 from wsol.config import build
 from wsol.data.module import LocalizationData
 from wsol.engine import charts, split_results
@@ -126,16 +127,17 @@ def train(
     keep = max(split_results.PICTURES, config.logger.get("images", 0) if config.logger else 0)
     evaluations = split_results.evaluations(config, data, splits, baselines=True, keep=keep)
     has_val = "val" in evaluations
-    metrics_csv = MetricsCsv(folder / "metrics.csv")
+    csv_files = MetricsCsv(folder / "metrics.csv"), MetricsCsv(folder / "steps.csv", of_steps=True)
     point = resume_point(folder) if resuming else None
     writer = WholeCheckpointIO(keep_last=point is None or point.is_last)
-    trainer = make_trainer(config, folder, metrics_csv, _monitor(config, evaluations), callbacks, writer)
+    trainer = make_trainer(config, folder, csv_files, _monitor(config, evaluations), callbacks, writer)
     data.share_of_process(trainer.world_size)
     start: dict[str, Any] = {}
     if resuming:
         if runs.is_first_process():
             remove_partial(folder)
-        metrics_csv.restart(point.step if point else 0)
+        for file in csv_files:
+            file.restart(point.step if point else 0)
     if point:
         log.info("resuming %s after step %d", folder, point.step)
         start = {"ckpt_path": str(point.file), "weights_only": True}
@@ -183,7 +185,7 @@ def fit(trainer: pl.Trainer, module: LocalizerModule, **arguments: Any) -> None:
 def make_trainer(
     config: DictConfig,
     folder: Path,
-    metrics_csv: MetricsCsv,
+    csv_files: Sequence[MetricsCsv],
     monitor: tuple[str, str] | None,
     also: Sequence[pl.Callback] = (),
     writer: CheckpointIO | None = None,
@@ -191,7 +193,7 @@ def make_trainer(
     """The Lightning trainer of a run: last.ckpt after each epoch, best.ckpt by ``monitor`` (metric, mode)."""
     keep: dict[str, Any] = {"dirpath": folder / "checkpoints", "save_top_k": 1, "enable_version_counter": False}
     last = ModelCheckpoint(filename="last", save_on_train_epoch_end=True, **keep)
-    callbacks: list[pl.Callback] = [EpochLines(), last, *also]
+    callbacks: list[pl.Callback] = [ProgressLine(), EpochLines(), last, *also]
     if config.on_nan == "stop":
         callbacks.append(StopOnNaN())
     if monitor:
@@ -199,7 +201,7 @@ def make_trainer(
         callbacks.append(
             ModelCheckpoint(filename="best", monitor=name, mode=mode, save_on_train_epoch_end=False, **keep)
         )
-    loggers: list[Any] = [metrics_csv]
+    loggers: list[Any] = [*csv_files]
     if config.logger:
         loggers.append(build.instantiate(config.logger, "logger", **build.logger_arguments(config, folder)))
     fixed = {"plugins": [writer or WholeCheckpointIO()], "default_root_dir": str(folder)}

@@ -18,8 +18,8 @@ from wsol.types import Output
 class Explainer(ABC):
     """Base of all explainers.
 
-    The network is asked in evaluation mode and in float32, without autocast or TF32, whichever type its weights have. It
-    comes back as it was, also after an error: modes, weights, ``requires_grad``, gradients and hooks. Gradients flow
+    The network is asked in evaluation mode and in float32, without autocast or TF32, whichever type its weights are.
+    It comes back as it was, also after an error: modes, weights, ``requires_grad``, gradients and hooks. Gradients flow
     under `torch.inference_mode` too.
 
     Args:

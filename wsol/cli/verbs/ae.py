@@ -32,6 +32,7 @@ from omegaconf import DictConfig, OmegaConf
 from wsol import runs
 from wsol.cli import screen
 from wsol.cli.verbs import train
+from wsol.callbacks.progress_line import ProgressLine
 from wsol.config import build
 from wsol.data.datasets.erased import write_regions
 from wsol.data.source import Split
@@ -149,7 +150,7 @@ class Round:
         )
         alone = {**config.trainer, "devices": 1, "num_nodes": 1, "strategy": "auto"}
         self.trainer = build.build_trainer(
-            OmegaConf.create(alone), logger=False, callbacks=[], default_root_dir=str(folder)
+            OmegaConf.create(alone), logger=False, callbacks=[ProgressLine()], default_root_dir=str(folder)
         )
 
     @property
