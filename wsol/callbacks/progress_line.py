@@ -40,6 +40,10 @@ class ProgressLine(pl.Callback):
         self._started = self._said = 0.0
         self._batches = self._images = 0
 
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Start the clock; a training that goes on within an epoch does not start that epoch again."""
+        self._start()
+
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Start the clock."""
         self._start()

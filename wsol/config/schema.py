@@ -39,6 +39,9 @@ class Train:
     memory_format: str = _key("auto", "channels_last, contiguous, or auto")
     eval_precision: str = _key("32-true", "of what is reported: 32-true, bf16-mixed, 16-mixed or auto")
     compile: bool = _key(False, "whether torch.compile makes the network faster; its first steps take minutes")
+    checkpoint_every_steps: int | None = _key(
+        None, "write last.ckpt within an epoch too, after so many optimizer steps; null: at the end of each epoch"
+    )
     on_nan: str = _key("stop", "what to do when the training loss is not a finite number: stop or continue")
     choices: dict[str, Any] = field(default_factory=dict)
     data: Any = _group()

@@ -164,6 +164,7 @@ class LocalizationData(LightningDataModule):
         self.judged: tuple[str, ...] = ("test",)
         """Names of the splits that `test_dataloader` gives."""
         self._splits: dict[str, Split] = {}
+        self._resumed = {"epoch": -1, "batches": 0}
 
     @property
     def splits(self) -> tuple[str, ...]:
@@ -197,9 +198,20 @@ class LocalizationData(LightningDataModule):
         rank, world = self._place()
         of_process = self.share_of_process(world)
         used = images_used(self.drop_last, len(split), self.batch_size, world)
-        sampler = TrainSampler(len(split), self.seed, rank, world, used)
+        taken = self._resumed["epoch"], self._resumed["batches"] * of_process
+        sampler = TrainSampler(len(split), self.seed, rank, world, used, taken)
         images = Images(split, self.train_transform, self.seed)
         return self._loader(images, sampler, of_process, (3, *[self.train_transform.size] * 2))
+
+    def state_dict(self) -> dict[str, int]:
+        """Where training is in the data: the epoch, and how many of its batches were taken; part of a checkpoint."""
+        assert self.trainer is not None
+        taken = self.trainer.fit_loop.epoch_loop.batch_progress.current.processed
+        return {"epoch": self.trainer.current_epoch, "batches": taken}
+
+    def load_state_dict(self, state_dict: dict[str, int]) -> None:
+        """Start the epoch of a checkpoint behind the batches that were taken already."""
+        self._resumed = state_dict
 
     def share_of_process(self, world: int) -> int:
         """Return how many of the images of a training batch each of ``world`` processes takes.

@@ -23,15 +23,30 @@ class TrainSampler(Sampler[Key]):
         rank: this process.
         world: number of processes.
         used: how many images an epoch takes, over all processes; None for all of them.
+        taken: an epoch, and how many of its images this process has taken already; None for none. Iterating over that
+            epoch starts behind them.
 
     Example:
         >>> sampler = TrainSampler(5, seed=0, rank=0, world=2)
         >>> sampler.set_epoch(3)
         >>> len(sampler), len({key for key in sampler})
         (3, 3)
+        >>> rest = TrainSampler(5, seed=0, rank=0, world=2, taken=(3, 1))
+        >>> rest.set_epoch(3)
+        >>> list(rest) == list(sampler)[1:]
+        True
     """
 
-    def __init__(self, count: int, seed: int, rank: int = 0, world: int = 1, used: int | None = None) -> None:
+    def __init__(
+        self,
+        count: int,
+        seed: int,
+        rank: int = 0,
+        world: int = 1,
+        used: int | None = None,
+        taken: tuple[int, int] | None = None,
+    ) -> None:
+        self.taken = taken
         self.count, self.seed, self.rank, self.world = count, seed, rank, world
         self.used = count if used is None else used
         self.epoch = 0
@@ -45,7 +60,8 @@ class TrainSampler(Sampler[Key]):
 
     def __iter__(self) -> Iterator[Key]:
         order = np.random.default_rng([self.seed, self.epoch]).permutation(self.count)[: self.used]
-        for i in np.resize(order, len(self) * self.world)[self.rank :: self.world]:
+        start = self.taken[1] if self.taken and self.taken[0] == self.epoch else 0
+        for i in np.resize(order, len(self) * self.world)[self.rank :: self.world][start:]:
             yield int(i), self.epoch
 
 

@@ -14,6 +14,7 @@ from pytorch_lightning.utilities.types import OptimizerLRSchedulerConfig
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from wsol.engine import epoch_sums
 from wsol.engine.evaluation import Measured, SplitEvaluation
 from wsol.engine.optim import optimizer_groups
 from wsol.engine.recognition import Recognition
@@ -39,7 +40,8 @@ class LocalizerModule(pl.LightningModule):
         schedule: makes a learning-rate scheduler from (optimizer, total_steps, steps_per_epoch); stepped each step.
         batch_transforms: functions of (images float (N, 3, H, W), targets float (N, K)) that give new ones, in order.
         label_smoothing: share of the target spread evenly over all classes.
-        seed: with the epoch and the process it seeds every draw made in training, so a resumed run repeats the same.
+        seed: with the epoch, the process and the step it seeds every draw made in training, so a resumed run repeats
+            the same.
         channels_last: whether images and weights are laid out channels-last.
         header: what each checkpoint carries to rebuild the localizer (`wsol.config.build.checkpoint_header`).
         explainer: makes the maps that are judged; None for the localizer's own.
@@ -77,6 +79,7 @@ class LocalizerModule(pl.LightningModule):
         self._batch_transforms = tuple(batch_transforms)
         self._label_smoothing, self._seed, self._layout = label_smoothing, seed, layout
         self._header, self._explainer = dict(header or {}), explainer
+        self._sums: dict[str, list[float]] = {}
         preprocessing = localizer.preprocessing
         self.pixel_mean = nn.Buffer(torch.tensor(preprocessing.mean).view(3, 1, 1) * 255, persistent=False)
         self.pixel_std = nn.Buffer(torch.tensor(preprocessing.std).view(3, 1, 1) * 255, persistent=False)
@@ -96,9 +99,9 @@ class LocalizerModule(pl.LightningModule):
 
     # -- training ------------------------------------------------------------------------------------------------------
 
-    def on_train_epoch_start(self) -> None:
-        """Seed every draw of this epoch by (seed, epoch, process)."""
-        sequence = np.random.SeedSequence([self._seed, self.current_epoch, self.global_rank])
+    def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
+        """Seed every draw of this step by (seed, epoch, process, step)."""
+        sequence = np.random.SeedSequence([self._seed, self.current_epoch, self.global_rank, batch_idx])
         torch.manual_seed(int(sequence.generate_state(1, np.uint64)[0] >> 1))
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
@@ -123,6 +126,9 @@ class LocalizerModule(pl.LightningModule):
             self.log(name, value, on_step=False, on_epoch=True, batch_size=len(batch.labels), sync_dist=True)
         # Written every `log_every_n_steps` steps: the loss of the first process's images alone.
         self.log("train/loss_step", loss.detach(), on_step=True, on_epoch=False, batch_size=len(batch.labels))
+        if self._sums:
+            epoch_sums.add(self.trainer, self._sums)
+            self._sums = {}
         return loss
 
     def on_train_epoch_end(self) -> None:
@@ -160,6 +166,13 @@ class LocalizerModule(pl.LightningModule):
     def on_save_checkpoint(self, checkpoint: dict) -> None:
         """Put the config, the classes and the preprocessing into the checkpoint."""
         checkpoint["wsol"] = self._header
+        if self.trainer.training:
+            checkpoint["epoch_sums"] = epoch_sums.read(self.trainer)
+
+    def on_load_checkpoint(self, checkpoint: dict) -> None:
+        """Take over what a checkpoint within an epoch has of that epoch's means."""
+        progress = checkpoint["loops"]["fit_loop"]["epoch_loop.batch_progress"]
+        self._sums = {} if progress["is_last_batch"] else checkpoint.get("epoch_sums", {})
 
     # -- evaluation ----------------------------------------------------------------------------------------------------
 

@@ -14,6 +14,7 @@ from omegaconf import DictConfig
 from pytorch_lightning.callbacks import ModelCheckpoint
 
 from wsol import runs
+from wsol.callbacks.checkpoints import CheckpointWithinEpoch
 from wsol.callbacks.nan import StopOnNaN
 from wsol.callbacks.progress import EpochLines
 from wsol.callbacks.progress_line import ProgressLine
@@ -84,6 +85,8 @@ def prepare(config: DictConfig) -> None:
         raise InputError(f"memory_format={config.memory_format}: expected auto, channels_last or contiguous")
     if config.on_nan not in ("stop", "continue"):
         raise InputError(f"on_nan={config.on_nan}: expected stop or continue")
+    if config.checkpoint_every_steps is not None and config.checkpoint_every_steps < 1:
+        raise InputError(f"checkpoint_every_steps={config.checkpoint_every_steps}: expected a number from 1, or null")
     if not (config.trainer.max_epochs or 0) > 0:
         raise InputError(f"trainer.max_epochs={config.trainer.max_epochs}: expected a positive number of epochs")
 
@@ -190,12 +193,13 @@ def make_trainer(
     also: Sequence[pl.Callback] = (),
     writer: CheckpointIO | None = None,
 ) -> pl.Trainer:
-    """The Lightning trainer of a run: last.ckpt after each epoch, best.ckpt by ``monitor`` (metric, mode)."""
+    """The Lightning trainer of a run: last.ckpt after each epoch and within it, best.ckpt by ``monitor`` (metric, mode)."""
     keep: dict[str, Any] = {"dirpath": folder / "checkpoints", "save_top_k": 1, "enable_version_counter": False}
     last = ModelCheckpoint(filename="last", save_on_train_epoch_end=True, **keep)
     callbacks: list[pl.Callback] = [ProgressLine(), EpochLines(), last, *also]
     if config.on_nan == "stop":
         callbacks.append(StopOnNaN())
+    callbacks.append(CheckpointWithinEpoch(folder / "checkpoints" / LAST, config.checkpoint_every_steps))
     if monitor:
         name, mode = monitor
         callbacks.append(

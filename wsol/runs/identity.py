@@ -17,6 +17,7 @@ NOT_COMPARED: Mapping[str, str] = {
     "data_dir": "where the data lies; its fingerprint tells what it is",
     "memory_format": "order of the values in memory",
     "compile": "the same arithmetic up to rounding",
+    "checkpoint_every_steps": "what is written down",
     "on_nan": "how a training that diverges ends",
     "loader.num_workers": "order and augmentation are drawn from seed, epoch and position alone",
     "loader.pin_memory": "speed",
