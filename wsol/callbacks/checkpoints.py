@@ -29,7 +29,8 @@ class CheckpointWithinEpoch(pl.Callback):
     def __init__(self, file: Path, every: int | None = None) -> None:
         self.file, self.every = file, every
         self._before: dict[int, Handler] = {}
-        self._received: tuple[int, FrameType | None] | None = None
+        self._received: dict[int, FrameType | None] = {}
+        self._is_kept = False
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Take the signals over, from Lightning's handlers too."""
@@ -42,10 +43,17 @@ class CheckpointWithinEpoch(pl.Callback):
                 signal.signal(number, lambda number, frame: self._receive(trainer, number, frame))
 
     def _receive(self, trainer: pl.Trainer, number: int, frame: FrameType | None) -> None:
-        if trainer.training and self._received is None:
-            self._received = number, frame
-        else:
-            self._before[number](number, frame)
+        is_first = number not in self._received
+        self._received[number] = frame
+        if not (trainer.training and is_first):
+            self._let_through()
+
+    def on_train_batch_start(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int
+    ) -> None:
+        """Let a signal take effect when the step before is kept, and written into the logs too."""
+        if self._is_kept:
+            self._let_through()
 
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
@@ -53,10 +61,10 @@ class CheckpointWithinEpoch(pl.Callback):
         """Write a checkpoint if it is time; gradients that are still being accumulated would be lost."""
         is_step = (batch_idx + 1) % trainer.accumulate_grad_batches == 0
         is_last = trainer.fit_loop.epoch_loop.batch_progress.is_last_batch
-        is_due = self._received is not None or (self.every is not None and trainer.global_step % self.every == 0)
+        is_due = bool(self._received) or (self.every is not None and trainer.global_step % self.every == 0)
         if is_step and is_due and not is_last:
             trainer.save_checkpoint(self.file)
-            self._let_through()
+            self._is_kept = bool(self._received)
 
     def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Wait no longer with a signal."""
@@ -72,12 +80,12 @@ class CheckpointWithinEpoch(pl.Callback):
         self._give_back()
 
     def _let_through(self) -> None:
-        """Let a signal that waits take its effect."""
-        if self._received is not None:
-            (number, frame), self._received = self._received, None
+        """Let the signals that wait take their effect, in the order in which they came."""
+        received, self._received, self._is_kept = self._received, {}, False
+        for number, frame in received.items():
             self._before[number](number, frame)
 
     def _give_back(self) -> None:
         for number, before in self._before.items():
             signal.signal(number, before)
-        self._before, self._received = {}, None
+        self._before, self._received = {}, {}

@@ -30,9 +30,9 @@ import torch.distributed
 from omegaconf import DictConfig, OmegaConf
 
 from wsol import runs
+from wsol.callbacks.progress_line import ProgressLine
 from wsol.cli import screen
 from wsol.cli.verbs import train
-from wsol.callbacks.progress_line import ProgressLine
 from wsol.config import build
 from wsol.data.datasets.erased import write_regions
 from wsol.data.source import Split
