@@ -161,6 +161,8 @@ def test_metrics_of_a_step_are_its_means_and_count_images(monkeypatch: pytest.Mo
     logits = module.localizer(module.normalise(one.images)).logits
     assert seen["train/loss"][0] == loss
     assert seen["train/top1_error"][0].item() == pytest.approx(100 * (logits.argmax(1) != one.labels).float().mean())
+    value, how = seen.pop("train/loss_step")
+    assert (value, how["on_step"], how["on_epoch"]) == (loss, True, False)
     for _, how in seen.values():
         assert (how["batch_size"], how["on_step"], how["on_epoch"], how["sync_dist"]) == (6, False, True, True)
 
@@ -329,7 +331,7 @@ def test_validation_logs_the_names_it_says(source: Creatures, tmp_path: Path, tr
     module.judge([evaluation])
     trainer = fit(module, batches, tmp_path)
     logged = {name: float(value) for name, value in trainer.callback_metrics.items()}
-    assert set(evaluation.names()) | {"train/loss", "train/top1_error", "train/lr"} == set(logged)
+    assert set(evaluation.names()) | {"train/loss", "train/loss_step", "train/top1_error", "train/lr"} == set(logged)
     assert all(0 <= value <= 100 for value in logged.values())
     # The last epoch's values are of the weights the run ended with.
     module.eval()

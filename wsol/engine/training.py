@@ -193,7 +193,7 @@ def make_trainer(
     also: Sequence[pl.Callback] = (),
     writer: CheckpointIO | None = None,
 ) -> pl.Trainer:
-    """The Lightning trainer of a run: last.ckpt within and after each epoch, best.ckpt by ``monitor`` (metric, mode)."""
+    """The Lightning trainer: last.ckpt within and after each epoch, best.ckpt by ``monitor`` (metric, mode)."""
     keep: dict[str, Any] = {"dirpath": folder / "checkpoints", "save_top_k": 1, "enable_version_counter": False}
     last = ModelCheckpoint(filename="last", save_on_train_epoch_end=True, **keep)
     callbacks: list[pl.Callback] = [ProgressLine(), EpochLines(), last, *also]
