@@ -217,19 +217,22 @@ def test_the_layout_in_memory_changes_no_score() -> None:
 # -- draws -------------------------------------------------------------------------------------------------------------
 
 
-def draw(seed: int, epoch: int, rank: int) -> list[float]:
+def draw(seed: int, epoch: int, rank: int, step: int = 0) -> list[float]:
     module = make(seed)
     trainer = SimpleNamespace(current_epoch=epoch, global_rank=rank)
     module.trainer = trainer
-    module.on_train_epoch_start()
+    module.on_train_batch_start(batch(), step)
     return torch.rand(4).tolist()
 
 
-def test_draws_depend_on_seed_epoch_and_process_alone() -> None:
+def test_draws_depend_on_seed_epoch_process_and_step_alone() -> None:
     base = draw(1, 2, 3)
     torch.manual_seed(99)
     assert draw(1, 2, 3) == base
-    assert len({tuple(draw(*place)) for place in [(1, 2, 3), (0, 2, 3), (1, 0, 3), (1, 2, 0), (2, 1, 3)]}) == 5
+    assert (
+        len({tuple(draw(*place)) for place in [(1, 2, 3), (0, 2, 3), (1, 0, 3), (1, 2, 0), (2, 1, 3), (1, 2, 3, 4)]})
+        == 6
+    )
 
 
 def test_what_was_drawn_before_training_does_not_matter(source: Creatures, tmp_path: Path) -> None:
