@@ -59,7 +59,7 @@ def reference_curves(case: Case, views, protocol: Protocol, topk: tuple[int, ...
         truth = case.split.truth(i)
         if truth is None:
             continue
-        score_map, view = merge(case.maps[i], views(size))
+        score_map, view = merge(case.maps[i], views(size), merging=protocol.view_merging)
         right = {LOCALIZER: protocol.judge(score_map, view, truth), **blind.correct(view, truth)}
         for name, bits in right.items():
             found.setdefault(name, []).append((bits, i))

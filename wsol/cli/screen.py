@@ -39,6 +39,7 @@ NOISE = (
     ".*Trying to infer the `batch_size`.*",
     ".*GPU available but not used.*",
     ".*barrier.*device.*",
+    ".*resuming from a checkpoint that ended before the epoch.*",
     ".*``compute`` method of metric.*was called before.*",
 )
 """Warnings of libraries about things that are as they should be here."""

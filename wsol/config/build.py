@@ -7,7 +7,6 @@ allows.
 from __future__ import annotations
 
 import inspect
-import sys
 from collections.abc import Iterable, Mapping
 from functools import partial
 from pathlib import Path
@@ -28,6 +27,9 @@ from wsol.errors import InputError, first_line, unknown
 from wsol.models.localizer import Localizer
 from wsol.protocols import Protocol
 from wsol.types import Preprocessing
+
+PRECISIONS = ("auto", "32-true", "bf16-mixed", "16-mixed", "32")
+"""What ``trainer.precision`` and ``eval_precision`` take; weights are float32 in each."""
 
 
 def instantiate(node: DictConfig | Mapping, where: str, *, trust: bool = True, **extra: Any) -> Any:
@@ -225,9 +227,14 @@ def resolve_precision(precision: str | int, accelerator: str) -> str:
     """``auto``: bf16-mixed where the hardware multiplies bfloat16, else 32-true; anything else as given.
 
     A CPU without AVX512-BF16 or AMX emulates bfloat16 and is many times slower with it than in float32.
+
+    Raises:
+        InputError: it is none of `PRECISIONS`.
     """
+    if str(precision) not in PRECISIONS:
+        raise unknown("precision", str(precision), PRECISIONS)
     if precision != "auto":
-        return str(precision)
+        return {"32": "32-true"}.get(str(precision), str(precision))
     if accelerator in ("auto", "gpu", "cuda") and torch.cuda.is_available():
         return "bf16-mixed" if torch.cuda.is_bf16_supported(including_emulation=False) else "16-mixed"
     return "bf16-mixed" if cpu_has_bf16() else "32-true"
@@ -287,7 +294,7 @@ def build_trainer(node: DictConfig, **arguments: Any) -> pl.Trainer:
         "use_distributed_sampler": False,
         "num_sanity_val_steps": 0,
         "enable_model_summary": False,
-        "enable_progress_bar": sys.stderr.isatty(),
+        "enable_progress_bar": False,
         "inference_mode": True,
     }
     try:

@@ -30,6 +30,7 @@ import torch.distributed
 from omegaconf import DictConfig, OmegaConf
 
 from wsol import runs
+from wsol.callbacks.progress_line import ProgressLine
 from wsol.config import build
 from wsol.data.datasets.erased import write_regions
 from wsol.data.source import Split
@@ -150,10 +151,14 @@ class Round:
         checkpoints.load_state(localizer, content["state_dict"], file)
         preprocessing = localizer.backbone.preprocessing
         self.data = build.build_data(config, build.build_source(config), preprocessing, seed=config.seed)
-        self.module = LocalizerModule(localizer, channels_last=build.resolve_layout(config.memory_format))
+        self.module = LocalizerModule(
+            localizer,
+            channels_last=build.resolve_layout(config.memory_format),
+            eval_precision=build.resolve_precision(config.eval_precision, config.trainer.accelerator),
+        )
         alone = {**config.trainer, "devices": 1, "num_nodes": 1, "strategy": "auto"}
         self.trainer = build.build_trainer(
-            OmegaConf.create(alone), logger=False, callbacks=[], default_root_dir=str(folder)
+            OmegaConf.create(alone), logger=False, callbacks=[ProgressLine()], default_root_dir=str(folder)
         )
 
     @property

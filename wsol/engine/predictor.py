@@ -28,7 +28,7 @@ from wsol.engine.module import LocalizerModule
 from wsol.errors import InputError, unknown
 from wsol.explain.base import Explainer
 from wsol.functional.geometry import Geometry
-from wsol.functional.maps import merge, place
+from wsol.functional.maps import place
 from wsol.functional.overlay import overlay
 from wsol.models.localizer import Localizer
 from wsol.protocols import Protocol
@@ -236,7 +236,7 @@ class Predictor:
         frame = Geometry(size, wanted, (0, 0), wanted)
         found = []
         for label, score, views in zip(labels.tolist(), scores.tolist(), maps, strict=True):
-            score_map, view = merge(views, self.transform.views(size))
+            score_map, view = self.protocol.merge(views, self.transform.views(size))
             boxes = self.protocol.predict(score_map, view, self.threshold)
             box = boxes[((boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])).argmax()]
             whole = place(score_map, view, frame, scaling=self.protocol.scaling).astype(np.float32)

@@ -109,6 +109,8 @@ def write(
             "preprocessing": dataclasses.asdict(preprocessing),
             "image_size": preprocessing.size if config.image_size is None else config.image_size,
             "precision": str(trainer.precision),
+            "eval_precision": module.eval_precision,
+            "allow_tf32": False,
             "parameters": sum(p.numel() for p in module.localizer.parameters()),
         },
     )

@@ -23,7 +23,6 @@ from wsol.data.transforms import EvalTransform
 from wsol.engine.module import LocalizerModule
 from wsol.errors import InputError
 from wsol.explain.layers import captured, only
-from wsol.functional.maps import merge
 from wsol.protocols import Protocol
 from wsol.types import Batch, Output, Progress, no_progress
 
@@ -107,7 +106,7 @@ class Extractor:
             features.append(seen.features.cpu().numpy())
             sizes = [(int(width), int(height)) for width, height in seen.batch.sizes.tolist()]
             for of_image, size in zip(maps(seen).float().cpu().numpy(), sizes, strict=True):
-                found = protocol.predict(*merge(of_image, self.transform.views(size)), threshold)
+                found = protocol.predict(*protocol.merge(of_image, self.transform.views(size)), threshold)
                 boxes.append(found[((found[:, 2] - found[:, 0]) * (found[:, 3] - found[:, 1])).argmax()])
         return np.concatenate(features), np.stack(boxes)
 

@@ -1,4 +1,7 @@
-"""metrics.csv: one row per logged step, appended as training goes, whole again after a resume."""
+"""metrics.csv and steps.csv: one row per logged step, appended as training goes, whole again after a resume.
+
+``metrics.csv`` has the means over each epoch, ``steps.csv`` what single steps gave (names that end in ``_step``).
+"""
 
 from __future__ import annotations
 
@@ -30,14 +33,15 @@ class MetricsCsv(Logger):
 
     Args:
         file: where to write.
+        of_steps: whether to take what single steps gave, or all else.
 
     Raises:
         InputError: the file is there, but no `MetricsCsv` wrote it, or it is damaged.
     """
 
-    def __init__(self, file: Path) -> None:
+    def __init__(self, file: Path, *, of_steps: bool = False) -> None:
         super().__init__()
-        self.file = file
+        self.file, self.of_steps = file, of_steps
         self.rows: list[dict[str, str]] = []
         self._is_saved = True
         if file.exists():
@@ -68,7 +72,10 @@ class MetricsCsv(Logger):
     @rank_zero_only
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
         """Add the values to the row of this step."""
-        values = {name: _text(value) for name, value in metrics.items()}
+        wanted = {name for name in metrics if name != "epoch" and name.endswith("_step") == self.of_steps}
+        if not wanted:
+            return
+        values = {name: _text(value) for name, value in metrics.items() if name in wanted or name == "epoch"}
         self._is_saved = False
         key = str(step if step is not None else len(self.rows))
         if self.rows and self.rows[-1]["step"] == key:
