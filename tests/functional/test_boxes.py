@@ -166,11 +166,3 @@ def test_nothing_is_changed(engine):
         box_spans(levels[::-1], cuts, components, engine)
     assert np.array_equal(levels, before)
     assert all((a == b).all() for spans, old in zip(found, kept, strict=True) for a, b in zip(spans, old, strict=True))
-
-
-def test_few_cuts_are_asked_of_opencv(monkeypatch):
-    monkeypatch.setattr(boxes, "_tree_spans", None)
-    levels = np.eye(5, dtype=np.uint8)
-    assert box_spans(levels, np.arange(boxes.FEW_CUTS), "all_contours").boxes.tolist() == [[0, 0, 5, 5], [0, 0, 0, 0]]
-    with pytest.raises(TypeError):
-        box_spans(levels, np.arange(boxes.FEW_CUTS + 1), "all_contours")
