@@ -22,6 +22,7 @@ FOLDERS = [
     "edits",
     "batch_transforms",
     "protocols",
+    "judging",
     "metrics",
     "models",
     "explain",

@@ -11,7 +11,6 @@ from hypothesis.extra import numpy as hnp
 
 from tests.functional.reference_boxes import SLOW
 from wsol.errors import InputError
-from wsol.functional import boxes
 from wsol.functional.boxes import COMPONENTS, ENGINES, Spans, box_spans, boxes_at, cuts_of, fine_levels
 from wsol.functional.maps import to_levels
 

@@ -17,10 +17,11 @@ overlap).
 truth, overlap or protocol. There are two engines, and they agree:
 
 - ``tree`` follows the components of a map through all cuts at once, see `wsol.functional.box_engine.component_tree`
-  and `wsol.functional.box_engine.spans`. Outer contours are the 8-connected components of the foreground. Contours around holes are the 4-connected components of the
-  background that do not reach the frame; OpenCV draws them on the foreground around, so their boxes are larger by one
-  pixel on each side. The largest are found by `wsol.functional.box_engine.contour_area` and
-  `wsol.functional.box_engine.component_sizes`, or at few cuts by `wsol.functional.box_engine.runs`.
+  and `wsol.functional.box_engine.spans`. Outer contours are the 8-connected components of the foreground. Contours
+  around holes are the 4-connected components of the background that do not reach the frame; OpenCV draws them on the
+  foreground around, so their boxes are larger by one pixel on each side. The largest are found by
+  `wsol.functional.box_engine.contour_area` and `wsol.functional.box_engine.component_sizes`, or at few cuts by
+  `wsol.functional.box_engine.runs`.
 - ``opencv`` asks OpenCV once for each cut, see `wsol.functional.box_engine.opencv_boxes`. It is what ``tree`` is held
   against, and takes its place where numba can't be imported.
 """

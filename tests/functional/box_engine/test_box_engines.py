@@ -151,7 +151,12 @@ def test_noise(sigma):
     assert equal(levels, cuts_of(levels, THRESHOLDS[::7])[0])
 
 
-WAYS = {"tracing": Limits(0, 2.0, 10**9), "adding up": Limits(0, -1.0), "no budget": Limits(0, 2.0, 0), "runs": Limits(255)}
+WAYS = {
+    "tracing": Limits(0, 2.0, 10**9),
+    "adding up": Limits(0, -1.0),
+    "no budget": Limits(0, 2.0, 0),
+    "runs": Limits(255),
+}
 """Each alone: contours traced with a budget that does for any map; sizes added up; a search given up; cut by cut."""
 
 

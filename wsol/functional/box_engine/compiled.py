@@ -11,6 +11,7 @@ are what they are without it: right, and very slow.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import logging
 import threading
@@ -51,10 +52,8 @@ def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
     if not AVAILABLE:
         return function
     dispatcher = numba.njit(function, **OPTIONS)
-    try:
+    with contextlib.suppress(RuntimeError):  # no folder to write to, or no source file
         dispatcher._cache = _FolderCache(function)
-    except RuntimeError:  # no folder to write to, or no source file
-        pass
     return dispatcher
 
 
@@ -87,12 +86,13 @@ class Scratch(threading.local):
     def __init__(self) -> None:
         self.arrays: dict[str, np.ndarray] = {}
         self.kept: dict[Any, Any] = {}
-        """For the user: what was last made of the arrays."""
+        """For the user: what was made of the arrays; forgotten when one of them has to be larger."""
 
     def take(self, name: str, dtype: Any, length: int) -> np.ndarray:
         """The array of this name, whatever it holds from before."""
         if name not in self.arrays or len(self.arrays[name]) < length:
             self.arrays[name] = np.empty(length, dtype)
+            self.kept.clear()
         return self.arrays[name][:length]
 
 

@@ -1,9 +1,10 @@
 """The largest component at each cut, by sizes that add up, from one sweep over all pixels.
 
 Pixels are added by falling level as in `wsol.functional.box_engine.padded_map`, and each adds to the size of its
-component: one pixel, or some area. Twice the area of the polygon through the centres of the border pixels of a component *without
-holes* is a sum over all blocks of 2 x 2 pixels: 1 where the component has three of them, 2 where it has all four. So a
-pixel adds one for each of the four blocks around it where two or three of the others are there before.
+component: one pixel, or some area. Twice the area of the polygon through the centres of the border pixels of a
+component *without holes* is a sum over all blocks of 2 x 2 pixels: 1 where the component has three of them, 2 where it
+has all four. So a pixel adds one for each of the four blocks around it where two or three of the others are there
+before.
 
 Components with their holes filled in are those of another map: of the map flooded from outside, where each pixel is
 raised to the lowest level at which water reaches it through side neighbours. It has no holes, and at every cut the

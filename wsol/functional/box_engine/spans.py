@@ -57,33 +57,40 @@ class Room(NamedTuple):
     """int64 (n,)."""
 
 
+MOST_SHAPES = 64
+"""Of how many shapes each thread remembers the room."""
+
 _scratch = Scratch()
 
 
 def room(shape: tuple[int, int]) -> Room:
     """Room for a map of some shape (H, W). It is the thread's: the next call may give the same again."""
     if shape not in _scratch.kept:
-        padded, pixels = room_for(shape, _scratch), shape[0] * shape[1]
-        work, nodes = work_for(pixels, _scratch)
-        found = 2 * pixels + 256
-        _scratch.kept = {
-            shape: Room(
-                padded,
-                FOREGROUND,
-                BACKGROUND,
-                work,
-                nodes,
-                _scratch.take("candidates", np.int64, len(nodes)),
-                Bounds(*(_scratch.take(name, np.int64, len(nodes)) for name in Bounds._fields)),
-                sizes_for(padded, _scratch),
-                _scratch.take("flags", np.uint8, shape[1] + 16),
-                _scratch.take("runs", np.int32, 8 * shape[0] * (shape[1] // 2 + 1)).reshape(-1, 8),
-                _scratch.take("found boxes", np.int64, 4 * found).reshape(-1, 4),
-                _scratch.take("first", np.int64, found),
-                _scratch.take("last", np.int64, found),
-            )
-        }
+        if len(_scratch.kept) >= MOST_SHAPES:
+            _scratch.kept.clear()
+        _scratch.kept[shape] = _room(shape)
     return _scratch.kept[shape]
+
+
+def _room(shape: tuple[int, int]) -> Room:
+    padded, pixels = room_for(shape, _scratch), shape[0] * shape[1]
+    work, nodes = work_for(pixels, _scratch)
+    found = 2 * pixels + 256
+    return Room(
+        padded,
+        FOREGROUND,
+        BACKGROUND,
+        work,
+        nodes,
+        _scratch.take("candidates", np.int64, len(nodes)),
+        Bounds(*(_scratch.take(name, np.int64, len(nodes)) for name in Bounds._fields)),
+        sizes_for(padded, _scratch),
+        _scratch.take("flags", np.uint8, shape[1] + 16),
+        _scratch.take("runs", np.int32, 8 * shape[0] * (shape[1] // 2 + 1)).reshape(-1, 8),
+        _scratch.take("found boxes", np.int64, 4 * found).reshape(-1, 4),
+        _scratch.take("first", np.int64, found),
+        _scratch.take("last", np.int64, found),
+    )
 
 
 @compiled
