@@ -242,7 +242,7 @@ class Protocol:
             levels = self._cut(placed, self.thresholds)
             cuts, position = self._cuts(levels, self.thresholds)
             spans = boxes.box_spans(levels, cuts, self.components)
-        return Found(self.predicted_ends(_half_open(spans.boxes), frame.input_size), spans, position)
+        return Found(self.predicted_ends(boxes.half_open(spans.boxes), frame.input_size), spans, position)
 
     def judge_found(self, found: Found, view: Geometry, truth: Truth) -> np.ndarray:
         """The part of `judge` that looks at the truth: bool (I, G)."""
@@ -294,7 +294,7 @@ class Protocol:
             at = np.array([threshold])
             levels = self._cut(placed, at)
             found = boxes.boxes_at(levels, int(self._cuts(levels, at)[0][0]), self.components)
-        return self.frame_of(view).to_image(_half_open(found)).clip(0, np.tile(view.image_size, 2))
+        return self.frame_of(view).to_image(boxes.half_open(found)).clip(0, np.tile(view.image_size, 2))
 
     def levels(self, score_map: np.ndarray, view: Geometry) -> np.ndarray:
         """The map as grey levels in the protocol's frame: uint8 (H, W)."""
@@ -394,10 +394,3 @@ def protocol(name: str, **changes: Any) -> Protocol:
         raise unknown("protocol", name, there)
     fields = yaml.safe_load(there[name].read_text(encoding="utf-8"))
     return Protocol(**{key: value for key, value in fields.items() if not key.startswith("_")} | changes)
-
-
-def _half_open(rectangles: np.ndarray) -> np.ndarray:
-    """From x, y, width, height, int64 (B, 4), to half-open corners, float64 (B, 4)."""
-    out = rectangles.astype(np.float64)
-    out[:, 2:] += out[:, :2]
-    return out

@@ -14,7 +14,9 @@ from __future__ import annotations
 
 import argparse
 import tracemalloc
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -22,15 +24,16 @@ from measuring import machine, positive
 from omegaconf import OmegaConf
 from torchmetrics import Metric
 
+from wsol import judging
 from wsol.config.build import instantiate
 from wsol.config.compose import config_root
 from wsol.data.packed import Boxes
 from wsol.data.source import Split
 from wsol.data.transforms import ResizeSquare
+from wsol.engine import judged_chunks
 from wsol.engine.evaluation import SplitEvaluation
-from wsol.functional.geometry import Geometry
 from wsol.protocols import Protocol
-from wsol.types import Batch, Truth
+from wsol.types import Batch
 
 WIDTH, HEIGHT = 500, 375
 
@@ -42,16 +45,21 @@ class Listed(Split):
         raise NotImplementedError("memory.py looks at no pixels")
 
 
-class Drawn(Protocol):
-    """A protocol that can stop looking for boxes and draw whether they are right."""
+class Drawn:
+    """Judges batches as `wsol.judging.judge` does, or stops looking for boxes and draws whether they are right."""
 
     drawing = False
 
-    def judge(self, score_map: np.ndarray, geometry: Geometry, truth: Truth) -> np.ndarray:
-        """As `Protocol.judge`, or drawn."""
+    @staticmethod
+    def judge(protocols: Mapping[str, Protocol], maps: Sequence[np.ndarray], *rest: Any) -> dict[str, np.ndarray]:
+        """As `wsol.judging.judge`."""
         if not Drawn.drawing:
-            return super().judge(score_map, geometry, truth)
-        return np.random.default_rng(0).random((len(self.iou_thresholds), self.num_columns)) < 0.5
+            return judging.judge(protocols, maps, *rest)
+        rng = np.random.default_rng(0)
+        return {
+            name: rng.random((len(maps), len(protocol.iou_thresholds), protocol.num_columns)) < 0.5
+            for name, protocol in protocols.items()
+        }
 
 
 def evaluation(images: int, classes: int, size: int) -> SplitEvaluation:
@@ -63,8 +71,8 @@ def evaluation(images: int, classes: int, size: int) -> SplitEvaluation:
         OmegaConf.load(file)
         for file in (config_root() / "protocol" / f"{name}.yaml" for name in ("cam2016", "choe2020"))
     )
-    drawn = ({**node, "_target_": f"{__name__}.Drawn"} for node in map(dict, nodes))
-    protocols = {node["name"]: instantiate(node, "protocol") for node in drawn}
+    protocols = {node["name"]: instantiate(node, "protocol") for node in map(dict, nodes)}
+    judged_chunks.judge = Drawn.judge
     return SplitEvaluation(split, ResizeSquare(size).views, protocols, num_classes=classes, baselines=True)
 
 

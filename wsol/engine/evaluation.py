@@ -94,8 +94,7 @@ class _Pending(NamedTuple):
 class SplitEvaluation(nn.Module):
     """Measures one split as batches come; on several processes each brings its share and all get the same digits.
 
-    Maps are judged by threads while the caller goes on to the next batch, at most one batch behind: an image that
-    can't be judged is an error at the next `update` or `judge`, or at `compute`.
+    Threads judge one batch while the caller goes on to the next; what is wrong with a map is said one batch later.
 
     Args:
         split: labels, boxes and masks.
@@ -172,9 +171,8 @@ class SplitEvaluation(nn.Module):
             scores = logits.float().cpu().numpy()
             for position, of_image, geometries, of_classes in zip(positions, maps, views, scores, strict=True):
                 self.writer.add(self.split.ids[position], of_image, geometries, of_classes)
-        self._submit(
-            positions, [lambda of=of: merge(*of) for of in zip(maps, views, strict=True)], ranks, first.tolist()
-        )
+        of_images = [partial(merge, *of) for of in zip(maps, views, strict=True)]
+        self._submit(positions, of_images, ranks, first.tolist())
 
     def judge(self, positions: Sequence[int], merged: Sequence[Merged | None], ranks: np.ndarray | None) -> None:
         """Judge maps, wherever they come from.

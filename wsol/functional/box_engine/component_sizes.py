@@ -61,15 +61,11 @@ def sizes_for(padded: Padded, scratch: Scratch) -> Sizes:
     """The arrays for a padded map; they are the scratch's."""
     pixels = padded.height * padded.width
     names = ("order", "parent", "total", "begins")
-    return Sizes(
-        scratch.take("ranked", np.uint16, pixels),
-        scratch.take("following", np.uint32, len(padded.values)),
-        *(scratch.take(name, np.uint32, pixels + 1) for name in names),
-        scratch.take("boxes", np.int32, 4 * pixels).reshape(-1, 4),
-        *GROUPS_8,
-        PIXELS,
-        AREA,
-    )
+    order, parent, total, begins = (scratch.take(name, np.uint32, pixels + 1) for name in names)
+    ranked = scratch.take("ranked", np.uint16, pixels)
+    following = scratch.take("following", np.uint32, len(padded.values))
+    boxes = scratch.take("boxes", np.int32, 4 * pixels).reshape(-1, 4)
+    return Sizes(ranked, following, order, parent, total, begins, boxes, *GROUPS_8, PIXELS, AREA)
 
 
 @compiled

@@ -118,11 +118,10 @@ def place_levels(score_map, placing, row_sums, values, levels):
     if len(shown) < levels.shape[0] or shown.shape[1] < levels.shape[1] or not peak > 0:
         levels[:] = 0
     if peak > 0:
-        inside = levels[top : top + len(shown), left : left + shown.shape[1]]
         if len(placing.thresholds):
-            _cut_at(shown, low, peak, placing.thresholds, inside)
+            _cut_at(shown, low, peak, placing.thresholds, levels, top, left)
         else:
-            _cut(shown, low, peak, inside)
+            _cut(shown, low, peak, levels, top, left)
     return True
 
 
@@ -171,19 +170,19 @@ def _range(values):
 
 
 @compiled
-def _cut(values, low, peak, levels):
+def _cut(values, low, peak, levels, top, left):
     """256 times as many levels as thresholds look at, as `wsol.functional.boxes.fine_levels`."""
     for y in range(values.shape[0]):
-        source, row = values[y], levels[y]
+        source, row = values[y], levels[top + y][left : left + values.shape[1]]
         for x in range(len(source)):
             row[x] = np.uint16(np.int32(min(max(source[x] - low, 0.0) / peak, 1.0) * 65280.0))
 
 
 @compiled
-def _cut_at(values, low, peak, thresholds, levels):
+def _cut_at(values, low, peak, thresholds, levels, top, left):
     """The number of thresholds below each value, in the upper byte."""
     for y in range(values.shape[0]):
-        source, row = values[y], levels[y]
+        source, row = values[y], levels[top + y][left : left + values.shape[1]]
         if len(thresholds) == 1:
             for x in range(len(source)):
                 row[x] = np.uint16(min(max(source[x] - low, 0.0) / peak, 1.0) > thresholds[0]) << 8
