@@ -2,12 +2,11 @@
 
     python scripts/benchmarks/memory.py [--images 50000] [--judged 200]
 
-What is fed are `wsol.engine.evaluation.SplitEvaluation` and its metrics, as in `wsol eval`, with made-up scores, 14 x
-14 maps
-and boxes. Looking for boxes takes time but leaves nothing behind, so after the first ``--judged`` images each image's
-hits are drawn; the metrics take the same rows either way. Printed are the bytes of the metrics' states, what Python and
-NumPy hold (tracemalloc), and the growth of the process: after the judged images, at the end, and at the peak, which
-includes computing all errors.
+What is fed are `wsol.engine.evaluation.SplitEvaluation` and its metrics, as in `wsol eval`, with made-up scores and maps
+of 14 x 14. Looking for boxes takes time but leaves nothing behind, so after the first ``--judged`` images each
+image's hits are drawn; the metrics take the same rows either way. Printed are the bytes of the metrics' states, what
+Python and NumPy hold (tracemalloc), and the growth of the process: after the judged images, at the end, and at the
+peak, which includes computing all errors.
 """
 
 from __future__ import annotations
@@ -20,7 +19,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from measuring import machine, positive
+from measuring import HEIGHT, WIDTH, Listed, machine, positive
 from omegaconf import OmegaConf
 from torchmetrics import Metric
 
@@ -28,21 +27,11 @@ from wsol import judging
 from wsol.config.build import instantiate
 from wsol.config.compose import config_root
 from wsol.data.packed import Boxes
-from wsol.data.source import Split
 from wsol.data.transforms import ResizeSquare
 from wsol.engine import judged_chunks
 from wsol.engine.evaluation import SplitEvaluation
 from wsol.protocols import Protocol
 from wsol.types import Batch
-
-WIDTH, HEIGHT = 500, 375
-
-
-class Listed(Split):
-    """A split of names, labels and boxes without pixels."""
-
-    def _read_image(self, row: int) -> np.ndarray:
-        raise NotImplementedError("memory.py looks at no pixels")
 
 
 class Drawn:
