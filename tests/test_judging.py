@@ -84,7 +84,7 @@ def test_a_batch_is_judged_as_its_maps_one_by_one(seed):
 def test_whole_curves_at_the_protocols_own_sizes(name):
     rng = np.random.default_rng(0)
     judged_by, view = protocol(name), Geometry.square((120, 90), 224)
-    truth = Truth(np.array([[20.0, 10.0, 80.0, 70.0]]), inclusive=True)
+    truth = Truth(np.array([[20.0, 10.0, 80.0, 70.0], [0.0, 0.0, 119.0, 89.0]]), inclusive=True)
     score_maps = [cv2.GaussianBlur(rng.standard_normal((14, 14)), (0, 0), 1.5).astype(np.float32) for _ in range(3)]
     found = judging.judge({name: judged_by}, score_maps, [view] * 3, [truth] * 3)[name]
     assert found.any()

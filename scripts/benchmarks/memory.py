@@ -2,8 +2,8 @@
 
     python scripts/benchmarks/memory.py [--images 50000] [--judged 200]
 
-What is fed are `wsol.engine.evaluation.SplitEvaluation` and its metrics, as in `wsol eval`, with made-up scores and maps
-of 14 x 14. Looking for boxes takes time but leaves nothing behind, so after the first ``--judged`` images each
+What is fed are `wsol.engine.evaluation.SplitEvaluation` and its metrics, as in `wsol eval`, with made-up scores and
+maps of 14 x 14. Looking for boxes takes time but leaves nothing behind, so after the first ``--judged`` images each
 image's hits are drawn; the metrics take the same rows either way. Printed are the bytes of the metrics' states, what
 Python and NumPy hold (tracemalloc), and the growth of the process: after the judged images, at the end, and at the
 peak, which includes computing all errors.
