@@ -121,7 +121,7 @@ if AVAILABLE:
         def on_start(self, event: Any) -> None:
             if not self.said and str(event.data["dispatcher"].py_func.__module__).startswith("wsol."):
                 self.said = True
-                logger.info("compiling loops over pixels, some 10 seconds; kept where a cache folder can be written")
+                logger.info("compiling loops over pixels, some 20 seconds; kept where a cache folder can be written")
 
         def on_end(self, event: Any) -> None:
             pass
