@@ -24,6 +24,7 @@ FOLDERS = [
     "edits",
     "batch_transforms",
     "protocols",
+    "judging",
     "metrics",
     "models",
     "explain",

@@ -8,7 +8,7 @@ protocol.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from importlib import resources
 from typing import Any, NamedTuple
@@ -241,14 +241,16 @@ class Protocol:
     def find(self, score_map: np.ndarray, view: Geometry) -> Found:
         """The boxes at every threshold; the part of `judge` that does not look at the truth."""
         frame = self.frame_of(view)
-        levels = self._levels(score_map, view)
+        placed = self._place(score_map, view)
         if self.components == RANKED:
-            found = ranked_boxes((levels >> 8).astype(np.uint8))[: self.num_columns]
-            at = np.arange(len(found))
-            return Found(self._ends(_half_open(found), frame), boxes.Spans(found, at, at), np.arange(self.num_columns))
-        cuts, position = self._cuts(levels)
-        spans = boxes.box_spans(levels, cuts, self.components)
-        return Found(self._ends(_half_open(spans.boxes), frame), spans, position)
+            found = ranked_boxes(maps.to_levels(placed))[: self.num_columns]
+            spans = boxes.Spans(found, at := np.arange(len(found)), at)
+            position = np.arange(self.num_columns)
+        else:
+            levels = self._cut(placed, self.thresholds)
+            cuts, position = self._cuts(levels, self.thresholds)
+            spans = boxes.box_spans(levels, cuts, self.components)
+        return Found(self.predicted_ends(boxes.half_open(spans.boxes), frame.input_size), spans, position)
 
     def judge_found(self, found: Found, view: Geometry, truth: Truth) -> np.ndarray:
         """The part of `judge` that looks at the truth: bool (I, G)."""
@@ -270,7 +272,7 @@ class Protocol:
         """
         frame = self.frame_of(view)
         framed = frame.to_input(predicted).clip(0, np.tile(frame.input_size, 2))
-        return self._right(self._overlap(self._ends(framed, frame), frame, truth))
+        return self._right(self._overlap(self.predicted_ends(framed, frame.input_size), frame, truth))
 
     def predict(self, score_map: np.ndarray, view: Geometry, threshold: float | None = None) -> np.ndarray:
         """The box or boxes at one threshold, for use and for pictures.
@@ -288,34 +290,35 @@ class Protocol:
             InputError: no threshold given, and the protocol has no fixed one.
         """
         threshold = self.fixed_threshold if threshold is None else threshold
-        levels = self.levels(score_map, view)
+        placed = self._place(score_map, view)
         if self.components == RANKED:
-            found = ranked_boxes(levels)[:1]
+            found = ranked_boxes(maps.to_levels(placed))[:1]
             found = found if len(found) else np.zeros((1, 4), found.dtype)
         elif threshold is None:
             raise InputError(f"protocol {self.name!r} has no fixed_threshold: name the threshold")
+        elif not 0 <= threshold < 1:
+            raise InputError(f"threshold: expected a number in [0, 1), got {threshold}")
         else:
-            fixed = replace(self, origins=("fixed",), fixed_threshold=threshold)
-            fine = fixed._levels(score_map, view)
-            found = boxes.boxes_at(fine, int(fixed._cuts(fine)[0][0]), self.components)
-        return self.frame_of(view).to_image(_half_open(found)).clip(0, np.tile(view.image_size, 2))
+            at = np.array([threshold])
+            levels = self._cut(placed, at)
+            found = boxes.boxes_at(levels, int(self._cuts(levels, at)[0][0]), self.components)
+        return self.frame_of(view).to_image(boxes.half_open(found)).clip(0, np.tile(view.image_size, 2))
 
     def levels(self, score_map: np.ndarray, view: Geometry) -> np.ndarray:
         """The map as grey levels in the protocol's frame: uint8 (H, W)."""
         return maps.to_levels(self._place(score_map, view))
 
-    def _levels(self, score_map: np.ndarray, view: Geometry) -> np.ndarray:
+    def _cut(self, placed: np.ndarray, thresholds: np.ndarray) -> np.ndarray:
         """What the box engine cuts: uint16 fine levels; or uint8, the number of thresholds below each value."""
-        placed = self._place(score_map, view)
         if self.threshold_of == "maximum":
             return boxes.fine_levels(placed)
-        return np.searchsorted(self.thresholds, placed, side="left").astype(np.uint8)
+        return np.searchsorted(thresholds, placed, side="left").astype(np.uint8)
 
-    def _cuts(self, levels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """The distinct cuts that the thresholds mean, and the position of each threshold's."""
+    def _cuts(self, levels: np.ndarray, thresholds: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """The distinct cuts that thresholds mean, and the position of each threshold's."""
         if self.threshold_of == "maximum":
-            return boxes.cuts_of(levels, self.thresholds)
-        return (at := np.arange(len(self.thresholds))), at
+            return boxes.cuts_of(levels, thresholds)
+        return (at := np.arange(len(thresholds))), at
 
     def top_guesses(self, k: int) -> tuple[tuple[int, int], ...]:
         """The k guesses of a top-k error, each as (rank of the class, column of `judge`), from 0."""
@@ -333,28 +336,42 @@ class Protocol:
             scale_first=self.scale_first,
         )
 
-    def _ends(self, half_open: np.ndarray, frame: Geometry) -> np.ndarray:
-        """Predicted boxes (B, 4), half-open in the frame, with their ends as the protocol counts them."""
-        out = half_open.copy()
+    def predicted_ends(self, half_open: np.ndarray, frame_size: np.ndarray | tuple[int, int]) -> np.ndarray:
+        """Predicted boxes (..., 4), half-open in their frame, with their ends as the protocol counts them.
+
+        Args:
+            half_open: float64 (..., 4).
+            frame_size: width and height, (2,), or (..., 4) with both twice, in step with the boxes.
+        """
+        out, size = half_open.copy(), np.broadcast_to(np.asarray(frame_size)[..., :2], (*half_open.shape[:-1], 2))
         if self.predicted_end == "last_pixel":
-            out[:, 2:] -= 1
+            out[..., 2:] -= 1
         elif self.predicted_end == "one_past_clipped":
-            out[:, 2:] = np.minimum(out[:, 2:], np.array(frame.input_size) - 1)
+            out[..., 2:] = np.minimum(out[..., 2:], size - 1)
         if self.nothing_found != "zeros":
-            out[half_open[:, 2] == half_open[:, 0], 2:] = 1 if self.nothing_found == "first_pixel" else frame.input_size
+            empty = half_open[..., 2] == half_open[..., 0]
+            out[empty, 2:] = 1 if self.nothing_found == "first_pixel" else size[empty]
         return out
 
     def true_corners(self, frame: Geometry, truth: Truth) -> np.ndarray:
         """True boxes float64 (M, 4) in the frame, ends as the protocol counts them."""
         annotated = truth.boxes if self.true_end == "annotated" else truth.half_open
-        out = frame.to_input(annotated[: 1 if self.true_boxes == "first" else None] + self.true_shift)
+        framed = frame.to_input(annotated[: 1 if self.true_boxes == "first" else None] + self.true_shift)
+        return self.true_ends(framed, np.tile(frame.input_size, 2))
+
+    def true_ends(self, framed: np.ndarray, frame_size: np.ndarray) -> np.ndarray:
+        """True boxes with their ends as the protocol counts them.
+
+        Args:
+            framed: float64 (M, 4) in their frames.
+            frame_size: real (4,) or (M, 4), width and height twice.
+        """
+        out = framed.copy()
         if self.true_end == "last_pixel":
             out[:, 2:] -= 1
         if self.truncate_true_box:
             out = np.trunc(out)
-        if self.clip_true_box == "none":
-            return out
-        return out.clip(0, np.tile(frame.input_size, 2) - (self.clip_true_box == "last_pixel"))
+        return out if self.clip_true_box == "none" else out.clip(0, frame_size - (self.clip_true_box == "last_pixel"))
 
     def _overlap(self, corners: np.ndarray, frame: Geometry, truth: Truth) -> np.ndarray:
         """float64 (B,) greatest overlap of each predicted box with a true one."""
@@ -385,10 +402,3 @@ def protocol(name: str, **changes: Any) -> Protocol:
         raise unknown("protocol", name, there)
     fields = yaml.safe_load(there[name].read_text(encoding="utf-8"))
     return Protocol(**{key: value for key, value in fields.items() if not key.startswith("_")} | changes)
-
-
-def _half_open(rectangles: np.ndarray) -> np.ndarray:
-    """From x, y, width, height, int64 (B, 4), to half-open corners, float64 (B, 4)."""
-    out = rectangles.astype(np.float64)
-    out[:, 2:] += out[:, :2]
-    return out

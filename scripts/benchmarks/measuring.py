@@ -12,12 +12,28 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeVar
 
+import numpy as np
 import torch
 
 from wsol.config.build import cpu_has_bf16
+from wsol.data.source import Split
 
 Name = TypeVar("Name", bound=Hashable)
 Item = TypeVar("Item")
+
+
+WIDTH, HEIGHT = 500, 375
+
+
+class Listed(Split):
+    """A split of names, labels and boxes without pixels."""
+
+    def _read_image(self, row: int) -> np.ndarray:
+        raise NotImplementedError("this split has no pixels")
+
+    def size(self, row: int) -> tuple[int, int]:
+        """Width and height."""
+        return WIDTH, HEIGHT
 
 
 def machine(device: str) -> str:

@@ -2,56 +2,53 @@
 
     python scripts/benchmarks/memory.py [--images 50000] [--judged 200]
 
-What is fed are `wsol.engine.evaluation.SplitEvaluation` and its metrics, as in `wsol eval`, with made-up scores, 14 x
-14 maps
-and boxes. Looking for boxes takes time but leaves nothing behind, so after the first ``--judged`` images each image's
-hits are drawn; the metrics take the same rows either way. Printed are the bytes of the metrics' states, what Python and
-NumPy hold (tracemalloc), and the growth of the process: after the judged images, at the end, and at the peak, which
-includes computing all errors.
+What is fed are `wsol.engine.evaluation.SplitEvaluation` and its metrics, as in `wsol eval`, with made-up scores and
+maps of 14 x 14. Looking for boxes takes time but leaves nothing behind, so after the first ``--judged`` images each
+image's hits are drawn; the metrics take the same rows either way. Printed are the bytes of the metrics' states, what
+Python and NumPy hold (tracemalloc), and the growth of the process: after the judged images, at the end, and at the
+peak, which includes computing all errors.
 """
 
 from __future__ import annotations
 
 import argparse
 import tracemalloc
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
-from measuring import machine, positive
+from measuring import HEIGHT, WIDTH, Listed, machine, positive
 from omegaconf import OmegaConf
 from torchmetrics import Metric
 
+from wsol import judging
 from wsol.config.build import instantiate
 from wsol.config.compose import config_root
 from wsol.data.packed import Boxes
-from wsol.data.source import Split
 from wsol.data.transforms import ResizeSquare
+from wsol.engine import judged_chunks
 from wsol.engine.evaluation import SplitEvaluation
-from wsol.functional.geometry import Geometry
 from wsol.protocols import Protocol
-from wsol.types import Batch, Truth
-
-WIDTH, HEIGHT = 500, 375
+from wsol.types import Batch
 
 
-class Listed(Split):
-    """A split of names, labels and boxes without pixels."""
-
-    def _read_image(self, row: int) -> np.ndarray:
-        raise NotImplementedError("memory.py looks at no pixels")
-
-
-class Drawn(Protocol):
-    """A protocol that can stop looking for boxes and draw whether they are right."""
+class Drawn:
+    """Judges batches as `wsol.judging.judge` does, or stops looking for boxes and draws whether they are right."""
 
     drawing = False
 
-    def judge(self, score_map: np.ndarray, geometry: Geometry, truth: Truth) -> np.ndarray:
-        """As `Protocol.judge`, or drawn."""
+    @staticmethod
+    def judge(protocols: Mapping[str, Protocol], maps: Sequence[np.ndarray], *rest: Any) -> dict[str, np.ndarray]:
+        """As `wsol.judging.judge`."""
         if not Drawn.drawing:
-            return super().judge(score_map, geometry, truth)
-        return np.random.default_rng(0).random((len(self.iou_thresholds), self.num_columns)) < 0.5
+            return judging.judge(protocols, maps, *rest)
+        rng = np.random.default_rng(0)
+        return {
+            name: rng.random((len(maps), len(protocol.iou_thresholds), protocol.num_columns)) < 0.5
+            for name, protocol in protocols.items()
+        }
 
 
 def evaluation(images: int, classes: int, size: int) -> SplitEvaluation:
@@ -63,8 +60,8 @@ def evaluation(images: int, classes: int, size: int) -> SplitEvaluation:
         OmegaConf.load(file)
         for file in (config_root() / "protocol" / f"{name}.yaml" for name in ("cam2016", "choe2020"))
     )
-    drawn = ({**node, "_target_": f"{__name__}.Drawn"} for node in map(dict, nodes))
-    protocols = {node["name"]: instantiate(node, "protocol") for node in drawn}
+    protocols = {node["name"]: instantiate(node, "protocol") for node in map(dict, nodes)}
+    judged_chunks.judge = Drawn.judge
     return SplitEvaluation(split, ResizeSquare(size).views, protocols, num_classes=classes, baselines=True)
 
 

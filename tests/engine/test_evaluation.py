@@ -11,9 +11,11 @@ from hypothesis import strategies as st
 from tests.marked import CLASSES, PROTOCOLS, Case, Marked, batch, plain
 from wsol.data.source import Split
 from wsol.data.transforms import ResizeCrop, ResizeSquare, TenCrop
-from wsol.engine.evaluation import LOCALIZER, SplitEvaluation, framed_mask
+from wsol.engine.evaluation import LOCALIZER, SplitEvaluation
+from wsol.engine.judged_chunks import framed_mask
 from wsol.engine.localization_table import localization_table
 from wsol.errors import InputError
+from wsol.functional.baselines import centre_boxes, centre_gaussian, whole_image
 from wsol.functional.geometry import Geometry
 from wsol.functional.maps import merge, place
 from wsol.metrics._baselines import BASELINES, Baselines
@@ -51,6 +53,16 @@ def guessed_right(bits: np.ndarray, case: Case, i: int, guesses) -> np.ndarray:
     return right
 
 
+def of_one(blind: Baselines, view, truth) -> dict[str, np.ndarray]:
+    """Whether the baselines are correct on one image, bool (I, G), by the slow path."""
+    size, judged_by = view.image_size, blind.protocol
+    return {
+        "whole image": judged_by.judge_boxes(whole_image(size), view, truth),
+        "centre box": judged_by.judge_boxes(centre_boxes(size), view, truth),
+        "centre gaussian": judged_by.judge(centre_gaussian(view.input_size), view, truth),
+    }
+
+
 def reference_curves(case: Case, views, protocol: Protocol, topk: tuple[int, ...]) -> dict:
     """By whose maps: number of images, and accuracy by name."""
     blind = Baselines(protocol)
@@ -60,7 +72,7 @@ def reference_curves(case: Case, views, protocol: Protocol, topk: tuple[int, ...
         if truth is None:
             continue
         score_map, view = merge(case.maps[i], views(size), merging=protocol.view_merging)
-        right = {LOCALIZER: protocol.judge(score_map, view, truth), **blind.correct(view, truth)}
+        right = {LOCALIZER: protocol.judge(score_map, view, truth), **of_one(blind, view, truth)}
         for name, bits in right.items():
             found.setdefault(name, []).append((bits, i))
     curves = {}

@@ -11,7 +11,6 @@ from hypothesis.extra import numpy as hnp
 
 from tests.functional.reference_boxes import SLOW
 from wsol.errors import InputError
-from wsol.functional import boxes
 from wsol.functional.boxes import COMPONENTS, ENGINES, Spans, box_spans, boxes_at, cuts_of, fine_levels
 from wsol.functional.maps import to_levels
 
@@ -166,11 +165,3 @@ def test_nothing_is_changed(engine):
         box_spans(levels[::-1], cuts, components, engine)
     assert np.array_equal(levels, before)
     assert all((a == b).all() for spans, old in zip(found, kept, strict=True) for a, b in zip(spans, old, strict=True))
-
-
-def test_few_cuts_are_asked_of_opencv(monkeypatch):
-    monkeypatch.setattr(boxes, "_tree_spans", None)
-    levels = np.eye(5, dtype=np.uint8)
-    assert box_spans(levels, np.arange(boxes.FEW_CUTS), "all_contours").boxes.tolist() == [[0, 0, 5, 5], [0, 0, 0, 0]]
-    with pytest.raises(TypeError):
-        box_spans(levels, np.arange(boxes.FEW_CUTS + 1), "all_contours")

@@ -7,13 +7,13 @@ for the box alone.
 
 from __future__ import annotations
 
-import os
+from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
 from typing import NamedTuple, TypeVar
 from typing import Protocol as TypingProtocol
 
-import cv2
 import numpy as np
 import torch
 import torch.distributed
@@ -21,30 +21,26 @@ from torch import Tensor, nn
 from torchmetrics import Metric
 
 from wsol.data.source import Split
+from wsol.engine.judged_chunks import LOCALIZER, MEAN, ChunkJudge, JudgedChunk, Merged
 from wsol.errors import InputError
 from wsol.functional.geometry import Geometry
 from wsol.functional.iou import iou
 from wsol.functional.maps import merge, place, to_levels
 from wsol.functional.pixels import average_precision, precision_and_coverage
 from wsol.functional.ranks import check_topk, errors_of_ranks, true_class_ranks
+from wsol.judging import chunks, threads
 from wsol.metrics import PxAP, TopKError
 from wsol.metrics._baselines import BASELINES, Baselines
 from wsol.metrics._box_accuracy import BoxAccuracy
 from wsol.metrics._curves import Curves, choose_thresholds
 from wsol.metrics._table_rows import localization_rows
 from wsol.protocols import Protocol
-from wsol.types import Batch, Picture, Truth
+from wsol.types import Batch, Picture
 
 T = TypeVar("T")
 
 PIXEL_THRESHOLD = 0.2
 """Of min-max scaled maps, where precision and coverage of the true masks are given: they tell why boxes are wrong."""
-
-MASK_SIDE = 224
-"""Side of the square at which maps and masks are compared (Choe et al. 2020), pixels."""
-
-LOCALIZER = "localizer"
-"""Name of the network's own maps in tables, beside those of the baselines."""
 
 
 class _Kept(NamedTuple):
@@ -86,16 +82,19 @@ class MapWriter(TypingProtocol):
         """Keep the maps float32 (V, h, w) of an image's views, and its class scores float32 (K,)."""
 
 
-Merged = Mapping[str, tuple[np.ndarray, Geometry]]
-"""An image's map, real (h, w), and what part of the image it shows, by how its views were merged: by `MEAN`, and by
-what else a protocol asks for (`wsol.protocols.Protocol.view_merging`)."""
+class _Pending(NamedTuple):
+    """A batch whose maps are being judged by threads."""
 
-MEAN = "mean"
-"""How views are merged for pixels and pictures."""
+    positions: list[int]
+    ranks: np.ndarray | None
+    predicted: list[int] | None
+    chunks: list[Future[JudgedChunk]]
 
 
 class SplitEvaluation(nn.Module):
     """Measures one split as batches come; on several processes each brings its share and all get the same digits.
+
+    Threads judge one batch while the caller goes on to the next; what is wrong with a map is said one batch later.
 
     Args:
         split: labels, boxes and masks.
@@ -145,9 +144,10 @@ class SplitEvaluation(nn.Module):
         self._wanted = set(np.linspace(0, len(split) - 1, min(pictures, len(split))).astype(int).tolist())
         self._skipped: set[int] = set()
         self._not_finite: set[int] = set()
-        self._pool = ThreadPoolExecutor(
-            len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-        )
+        self._threads = threads()
+        self._pool = ThreadPoolExecutor(self._threads)
+        self._judge_chunk = ChunkJudge(split, self.protocols, self.baselines)
+        self._pending: deque[_Pending] = deque()
 
     # -- taking batches ------------------------------------------------------------------------------------------------
 
@@ -171,9 +171,8 @@ class SplitEvaluation(nn.Module):
             scores = logits.float().cpu().numpy()
             for position, of_image, geometries, of_classes in zip(positions, maps, views, scores, strict=True):
                 self.writer.add(self.split.ids[position], of_image, geometries, of_classes)
-        merged = list(self._pool.map(self.merge, maps, views))
-        self._keep(positions, merged, first.tolist())
-        self.judge(positions, merged, ranks)
+        of_images = [partial(self.merge, *of) for of in zip(maps, views, strict=True)]
+        self._submit(positions, of_images, ranks, first.tolist())
 
     def merge(self, maps: np.ndarray, views: Sequence[Geometry]) -> Merged:
         """Merge the maps (V, h, w) of an image's views in each way that is needed."""
@@ -188,16 +187,50 @@ class SplitEvaluation(nn.Module):
             merged: N maps with their geometry; None where there is none, which is a miss at every threshold.
             ranks: integer (N,) rank of each true class; None if no classes are known and ``topk`` is empty.
         """
-        for position, of_image in zip(positions, merged, strict=True):
-            if of_image is not None and not np.isfinite(of_image[MEAN][0]).all():
-                self._not_finite.add(position)
-        self._judge_boxes(positions, merged, ranks)
+        self._submit(list(positions), [partial(_itself, of) for of in merged], ranks, None)
+
+    def _submit(
+        self,
+        positions: list[int],
+        maps: Sequence[Callable[[], Merged | None]],
+        ranks: np.ndarray | None,
+        predicted: list[int] | None,
+    ) -> None:
+        """Hand a batch to the threads, and take what they found of the one before."""
+        parts = chunks(len(positions), self._threads)
+        futures = [self._pool.submit(self._judge_chunk, positions[part], maps[part]) for part in parts]
+        self._pending.append(_Pending(positions, ranks, predicted, futures))
+        self._collect(1)
+
+    def _collect(self, left: int = 0) -> None:
+        """Take what threads found, batch by batch in order, but for the last ``left`` batches."""
+        while len(self._pending) > left:
+            batch, start = self._pending.popleft(), 0
+            for future in batch.chunks:
+                found = future.result()
+                part = slice(start, start := start + len(found.merged))
+                self._take(batch.positions[part], found, None if batch.ranks is None else batch.ranks[part])
+                if batch.predicted is not None:
+                    self._keep(batch.positions[part], found.merged, batch.predicted[part])
+
+    def _take(self, positions: list[int], found: JudgedChunk, ranks: np.ndarray | None) -> None:
+        """Give the metrics what was found of some images."""
+        self._not_finite.update(positions[i] for i in found.not_finite)
+        at = np.array([positions[i] for i in found.marked], dtype=np.int64)
+        for name, correct in found.correct.items():
+            kept = np.flatnonzero(self._counts(self.protocols[name], at))
+            if not len(kept):
+                continue
+            rows = {"index": at[kept], "labels": self.split.labels[at[kept]]}
+            known = None if ranks is None else ranks[np.array(found.marked)[kept]]
+            self._metric(self.boxes, name).update(correct[LOCALIZER][kept], ranks=known, **rows)
+            for maps in BASELINES if self.baselines else ():
+                metrics = self.blind[name]
+                assert isinstance(metrics, nn.ModuleDict)
+                self._metric(metrics, maps).update(correct[maps][kept], **rows)
         if self.pixels is not None:
-            pairs = zip(positions, self._pool.map(self._masked, positions, merged), strict=True)
-            found = [(position, *pair) for position, pair in pairs if pair is not None]
-            self.pixels.update(
-                [m for _, m, _ in found], [m for _, _, m in found], torch.tensor([p for p, _, _ in found])
-            )
+            of_pixels = torch.tensor([positions[i] for i, _, _ in found.masked])
+            self.pixels.update([m for _, m, _ in found.masked], [m for _, _, m in found.masked], of_pixels)
 
     def classify(self, positions: Sequence[int], ranks: np.ndarray) -> None:
         """Take the ranks of true classes, integer (N,), where there are no class scores."""
@@ -207,26 +240,6 @@ class SplitEvaluation(nn.Module):
         """Note the images of a batch that could not be read."""
         if batch.skipped.numel():
             self._skipped.update(batch.skipped.tolist())
-
-    def _judge_boxes(self, positions: Sequence[int], merged: Sequence[Merged | None], ranks: np.ndarray | None) -> None:
-        marked = [i for i, position in enumerate(positions) if self.split.truth(position) is not None]
-        if not marked or not self.protocols:
-            return
-        at = np.array([positions[i] for i in marked])
-        of_class = self.split.labels[at]
-        judged = list(self._pool.map(self._judge, at.tolist(), [merged[i] for i in marked]))
-        for name, protocol in self.protocols.items():
-            kept = np.flatnonzero(self._counts(protocol, at))
-            if not len(kept):
-                continue
-            rows = {"index": at[kept], "labels": of_class[kept]}
-            of_maps = np.stack([judged[i][name][LOCALIZER] for i in kept])
-            known = None if ranks is None else ranks[np.array(marked)[kept]]
-            self._metric(self.boxes, name).update(of_maps, ranks=known, **rows)
-            for maps in BASELINES if self.baselines else ():
-                metrics = self.blind[name]
-                assert isinstance(metrics, nn.ModuleDict)
-                self._metric(metrics, maps).update(np.stack([judged[i][name][maps] for i in kept]), **rows)
 
     def _counts(self, protocol: Protocol, positions: np.ndarray) -> np.ndarray:
         """Which of some images a protocol judges: bool (N,)."""
@@ -240,37 +253,10 @@ class SplitEvaluation(nn.Module):
         assert isinstance(found, Metric)
         return found
 
-    def _judge(self, position: int, merged: Merged | None) -> dict[str, dict[str, np.ndarray]]:
-        """Whether boxes of one image are correct, by protocol, then by whose maps: bool (I, G)."""
-        truth = self.split.truth(position)
-        assert truth is not None
-        view = Geometry.whole(self.split.size(position)) if merged is None else merged[MEAN][1]
-        found = {}
-        for name, protocol in self.protocols.items():
-            missed = np.zeros((len(protocol.iou_thresholds), protocol.num_columns), dtype=bool)
-            own = missed if merged is None else self._correct(protocol, position, merged, truth)
-            found[name] = {LOCALIZER: own, **(self.baselines[name].correct(view, truth) if self.baselines else {})}
-        return found
-
-    def _correct(self, protocol: Protocol, position: int, merged: Merged, truth: Truth) -> np.ndarray:
-        try:
-            return protocol.judge(*merged[protocol.view_merging], truth)
-        except InputError as error:
-            raise InputError(f"{self.split.ids[position]}, protocol {protocol.name!r}: {error}") from error
-
-    def _masked(self, position: int, merged: Merged | None) -> tuple[np.ndarray, np.ndarray] | None:
-        """Map and mask as Choe et al. 2020 compare them, at 224 x 224; None without a mask."""
-        mask = self.split.mask(position)
-        if mask is None:
-            return None
-        frame = Geometry.square((mask.shape[1], mask.shape[0]), MASK_SIDE)
-        framed = framed_mask(mask, frame)
-        return (np.zeros(framed.shape) if merged is None else place(*merged[MEAN], frame)), framed
-
-    def _keep(self, positions: Sequence[int], merged: Sequence[Merged], predicted: Sequence[int]) -> None:
+    def _keep(self, positions: Sequence[int], merged: Sequence[Merged | None], predicted: Sequence[int]) -> None:
         way = next((protocol.view_merging for protocol in self.protocols.values()), MEAN)
         for position, of_image, label in zip(positions, merged, predicted, strict=True):
-            if position in self._wanted:
+            if position in self._wanted and of_image is not None:
                 self._kept[position] = _Kept(*of_image[way], label)
 
     # -- reading -------------------------------------------------------------------------------------------------------
@@ -281,6 +267,7 @@ class SplitEvaluation(nn.Module):
         Raises:
             InputError: not one image could be read, or several processes measured the pixels of one image.
         """
+        self._collect()
         if len(gathered(self._skipped)) == len(self.split):
             raise InputError(
                 f"{self.split.name}: none of its {len(self.split)} images could be read; on_bad_image=stop says why"
@@ -351,6 +338,9 @@ class SplitEvaluation(nn.Module):
 
     def reset(self) -> None:
         """Forget everything."""
+        while self._pending:
+            for future in self._pending.popleft().chunks:
+                future.cancel()
         for module in self.modules():
             if isinstance(module, Metric):
                 module.reset()
@@ -361,6 +351,10 @@ class SplitEvaluation(nn.Module):
     def skipped_ids(self) -> list[str]:
         """Ids of the images that could not be read, over all processes."""
         return sorted(self.split.ids[position] for position in gathered(self._skipped))
+
+
+def _itself(merged: Merged | None) -> Merged | None:
+    return merged
 
 
 def _of_pixels(histograms: np.ndarray) -> dict[str, float]:
@@ -382,18 +376,3 @@ def _of_all_processes(value: T) -> list[T]:
     parts = [value] * torch.distributed.get_world_size()
     torch.distributed.all_gather_object(parts, value)
     return parts
-
-
-def framed_mask(mask: np.ndarray, geometry: Geometry) -> np.ndarray:
-    """Bring a mask into a frame: nearest pixel, then the crop.
-
-    Args:
-        mask: uint8 (image height, image width).
-        geometry: of the frame, unmirrored.
-
-    Returns:
-        uint8 (frame height, frame width).
-    """
-    resized = cv2.resize(mask, geometry.resized, interpolation=cv2.INTER_NEAREST)
-    (x, y), (width, height) = geometry.offset, geometry.input_size
-    return np.ascontiguousarray(resized[y : y + height, x : x + width])

@@ -26,6 +26,7 @@ from wsol.functional.iou import iou
 from wsol.interop.map_store import MapWriter
 from wsol.interop.maps import Maps
 from wsol.interop.predictions import PredictionWriter
+from wsol.judging import threads
 from wsol.metrics._curves import choose_thresholds
 from wsol.metrics._table_rows import DRAWS
 from wsol.protocols import Protocol
@@ -170,7 +171,7 @@ def look(
         for name, protocol in evaluation.protocols.items()
         for origin, positions in _positions(protocol, measured, fullsup).items()
     ]
-    with ThreadPoolExecutor() as pool:
+    with ThreadPoolExecutor(threads()) as pool:
         for positions, merged in _chunks(evaluation, maps):
             rows = pool.map(lambda at, of_image: _look(evaluation.split, at, of_image, ranks, asked), positions, merged)
             for of_image in rows:
@@ -253,7 +254,7 @@ def _chunks(evaluation: SplitEvaluation, maps: Maps) -> Iterator[tuple[list[int]
         name = split.ids[position]
         return evaluation.merge(*maps.read(name, split.size(position))) if name in there else None
 
-    with ThreadPoolExecutor() as pool:
+    with ThreadPoolExecutor(threads()) as pool:
         for start in range(0, len(split), CHUNK):
             positions = list(range(start, min(start + CHUNK, len(split))))
             yield positions, list(pool.map(read, positions))

@@ -16,14 +16,14 @@ overlap).
 `box_spans` is the seam behind which an engine sits: it says which boxes there are at which cuts, and nothing about
 truth, overlap or protocol. There are two engines, and they agree:
 
-- ``tree`` follows the components of a map through all cuts at once, see `wsol.functional.box_engine.component_tree`.
-  Outer
-  contours are the 8-connected components of the foreground. Contours around holes are the 4-connected components of the
-  background that do not reach the frame; OpenCV draws them on the foreground around, so their boxes are larger by one
-  pixel on each side. The largest are found by `wsol.functional.box_engine.contour_area` and
-  `wsol.functional.box_engine.component_sizes`.
+- ``tree`` follows the components of a map through all cuts at once, see `wsol.functional.box_engine.component_tree`
+  and `wsol.functional.box_engine.spans`. Outer contours are the 8-connected components of the foreground. Contours
+  around holes are the 4-connected components of the background that do not reach the frame; OpenCV draws them on the
+  foreground around, so their boxes are larger by one pixel on each side. The largest are found by
+  `wsol.functional.box_engine.contour_area` and `wsol.functional.box_engine.component_sizes`, or at few cuts by
+  `wsol.functional.box_engine.runs`.
 - ``opencv`` asks OpenCV once for each cut, see `wsol.functional.box_engine.opencv_boxes`. It is what ``tree`` is held
-  against, and takes its place for a few cuts, where it is faster, and where numba can't be imported.
+  against, and takes its place where numba can't be imported.
 """
 
 from __future__ import annotations
@@ -34,22 +34,15 @@ import cv2
 import numpy as np
 
 from wsol.errors import InputError, unknown
-from wsol.functional.box_engine import component_sizes
 from wsol.functional.box_engine.compiled import AVAILABLE, compiled, plain
-from wsol.functional.box_engine.component_tree import grow
-from wsol.functional.box_engine.contour_area import largest_contours
 from wsol.functional.box_engine.opencv_boxes import COMPONENTS
-from wsol.functional.box_engine.padded_map import pad
+from wsol.functional.box_engine.overlap import best_at_cuts
+from wsol.functional.box_engine.spans import KINDS, Limits, distinct_cuts, find_spans, room
 from wsol.functional.maps import to_levels
 
 ENGINES = ("tree", "opencv")
 
-FEW_CUTS = 2
-"""Up to so many cuts, the engine is OpenCV: it takes 0.1 ms or more for each, the tree 0.2 ms or more for all."""
-
-
-MANY_EVENTS = 0.4
-"""Where more than this part of a map's pixels are events, adding up all areas is the fastest way to the largest."""
+LIMITS = Limits()
 
 
 class Spans(NamedTuple):
@@ -78,7 +71,7 @@ class Spans(NamedTuple):
             [0.3, 0.5, 0.3]
         """
         out = np.zeros(num_cuts)
-        _best(self.first, self.last, plain(values, np.float64), out)
+        best_at_cuts(plain(self.first, np.int64), plain(self.last, np.int64), plain(values, np.float64), out)
         return out
 
 
@@ -123,7 +116,7 @@ def cuts_of(levels: np.ndarray, thresholds: np.ndarray) -> tuple[np.ndarray, np.
         ([0, 2, 3], [0, 0, 1, 1, 2])
     """
     highest = int(levels.max()) >> (8 if levels.dtype == np.uint16 else 0)
-    return _cuts(plain(thresholds, np.float64), float(highest))
+    return distinct_cuts(plain(thresholds, np.float64), float(highest))
 
 
 def boxes_at(levels: np.ndarray, cut: int, components: str) -> np.ndarray:
@@ -169,7 +162,7 @@ def box_spans(levels: np.ndarray, cuts: np.ndarray, components: str, engine: str
         raise InputError(
             f"expected grey levels (H, W), uint8 or uint16, got {levels.dtype} {levels.shape}; see to_levels()"
         )
-    if engine == "opencv" or len(cuts) <= FEW_CUTS or not AVAILABLE:
+    if engine == "opencv" or not AVAILABLE:
         return _opencv_spans(levels, cuts, components)
     fine = levels.astype(np.uint16) << 8 if levels.dtype == np.uint8 else plain(levels, np.uint16)
     return _tree_spans(fine, np.asarray(cuts), components)
@@ -204,45 +197,9 @@ def _opencv_spans(levels: np.ndarray, cuts: np.ndarray, components: str) -> Span
 
 
 def _tree_spans(levels: np.ndarray, cuts: np.ndarray, components: str) -> Spans:
-    num_cuts, rank = len(cuts), _rank(plain(cuts, np.int64))
-    if components == "all_contours":
-        padded, _ = pad(levels)
-        return Spans(*_all_spans(*grow(padded, rank, num_cuts, holes=True), num_cuts))
-    by_area = components == "largest_contour"
-    boxes = _search_largest(levels, cuts, rank) if by_area else None
-    if boxes is None:
-        boxes = component_sizes.largest(levels, rank, num_cuts, by_area)
-    position = np.arange(num_cuts)
-    return Spans(boxes, position, position)
-
-
-def _search_largest(levels: np.ndarray, cuts: np.ndarray, rank: np.ndarray) -> np.ndarray | None:
-    """The box of the largest contour at each cut, int64 (L, 4), if it is quick to find."""
-    padded, share_of_events = pad(levels)
-    if share_of_events > MANY_EVENTS:
-        return None
-    return largest_contours(grow(padded, rank, len(cuts), holes=False)[0], padded, cuts)
-
-
-@compiled
-def _all_spans(foreground, holes, num_cuts):
-    """The spans of all nodes that are there at some cut, holes with the pixels around them."""
-    room = len(foreground) + len(holes) + 1
-    boxes, first, last = np.empty((room, 4), np.int64), np.empty(room, np.int64), np.empty(room, np.int64)
-    empty, num = num_cuts - foreground[0].birth if len(foreground) else 0, 0
-    if empty < num_cuts:  # from here on no pixel is above
-        boxes[0], first[0], last[0], num = 0, empty, num_cuts - 1, 1
-    for nodes, margin in ((foreground, 0), (holes, 1)):
-        for i in range(len(nodes)):
-            node = nodes[i]
-            if node.birth < node.end:
-                boxes[num, 0], boxes[num, 1] = node.x0 - margin, node.y0 - margin
-                boxes[num, 2] = node.x1 - node.x0 + 1 + 2 * margin
-                boxes[num, 3] = node.y1 - node.y0 + 1 + 2 * margin
-                downwards = num_cuts - node.end, num_cuts - 1 - node.birth
-                first[num], last[num] = (node.birth, node.end - 1) if margin else downwards
-                num += 1
-    return boxes[:num], first[:num], last[:num]
+    found = room(levels.shape)
+    num = find_spans(levels, plain(cuts, np.int64), KINDS[components], LIMITS, found)
+    return Spans(found.boxes[:num].copy(), found.first[:num].copy(), found.last[:num].copy())
 
 
 @compiled
@@ -258,39 +215,7 @@ def _fine_levels(values, out):
 
 
 @compiled
-def _cuts(thresholds, highest):
-    there, position = np.zeros(256, np.bool_), np.empty(len(thresholds), np.int64)
-    for i in range(len(thresholds)):
-        position[i] = np.int64(thresholds[i] * highest)
-        there[position[i]] = True
-    cuts = np.flatnonzero(there)
-    place = np.cumsum(there) - 1
-    for i in range(len(position)):
-        position[i] = place[position[i]]
-    return cuts, position
-
-
-@compiled
-def _rank(cuts):
-    """Of how many cuts each level is above: int32 (256,)."""
-    rank, num = np.empty(256, np.int32), 0
-    for level in range(256):
-        while num < len(cuts) and cuts[num] < level:
-            num += 1
-        rank[level] = num
-    return rank
-
-
-@compiled
 def _half_open(boxes, out):
     for i in range(len(boxes)):
         out[i, 0], out[i, 1] = boxes[i, 0], boxes[i, 1]
         out[i, 2], out[i, 3] = boxes[i, 0] + boxes[i, 2], boxes[i, 1] + boxes[i, 3]
-
-
-@compiled
-def _best(first, last, values, out):
-    for i in range(len(values)):
-        value = values[i]
-        for k in range(first[i], last[i] + 1):
-            out[k] = max(out[k], value)

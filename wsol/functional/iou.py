@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from wsol.functional.box_engine.compiled import compiled, plain
+from wsol.functional.box_engine.compiled import plain
+from wsol.functional.box_engine.overlap import best_overlaps
 
 
 def iou(boxes_a: np.ndarray, boxes_b: np.ndarray, *, plus_one: bool) -> np.ndarray:
@@ -51,21 +52,8 @@ def best_iou(boxes_a: np.ndarray, boxes_b: np.ndarray, plus_one: bool) -> np.nda
         [0.5]
     """
     out = np.zeros(len(boxes_a))
-    _best(plain(boxes_a, np.float64), plain(boxes_b, np.float64), float(plus_one), out)
+    best_overlaps(plain(boxes_a, np.float64), plain(boxes_b, np.float64), float(plus_one), out)
     return out
-
-
-@compiled
-def _best(a, b, more, out):
-    for j in range(len(b)):
-        x0, y0, x1, y1 = b[j, 0], b[j, 1], b[j, 2], b[j, 3]
-        area_b = max(x1 - x0 + more, 0.0) * max(y1 - y0 + more, 0.0)
-        for i in range(len(a)):
-            area_a = max(a[i, 2] - a[i, 0] + more, 0.0) * max(a[i, 3] - a[i, 1] + more, 0.0)
-            width = max(min(a[i, 2], x1) - max(a[i, 0], x0) + more, 0.0)
-            height = max(min(a[i, 3], y1) - max(a[i, 1], y0) + more, 0.0)
-            union = area_a + area_b - width * height
-            out[i] = max(out[i], width * height / union if union > 0 else 0.0)
 
 
 def _area(low: np.ndarray, high: np.ndarray, plus_one: bool) -> np.ndarray:

@@ -129,9 +129,16 @@ def window(view: Geometry, frame: Geometry) -> tuple[int, int, int, int]:
         >>> window(crop, Geometry.whole((500, 375))), window(crop, crop)
         ((85, 23, 413, 352), (0, 0, 224, 224))
     """
-    seen = upright(view).to_image([[0.0, 0.0, *view.input_size]])
-    x0, y0, x1, y1 = (int(value) for value in np.rint(upright(frame).to_input(seen)[0]))
-    return x0, y0, max(x1, x0 + 1), max(y1, y0 + 1)
+    (left, right), (top, bottom) = (_side(view, frame, axis) for axis in (0, 1))
+    return left, top, max(right, left + 1), max(bottom, top + 1)
+
+
+def _side(view: Geometry, frame: Geometry, axis: int) -> tuple[int, int]:
+    """Where a view begins and ends along one side of a frame: `Geometry.to_image`, then `Geometry.to_input`."""
+    image, there, seen = view.image_size[axis], view.resized[axis], view.input_size[axis]
+    begin, end = ((float(at) + view.offset[axis]) * image / there for at in (0, seen))
+    image, there, offset = frame.image_size[axis], frame.resized[axis], frame.offset[axis]
+    return round(begin * there / image - offset), round(end * there / image - offset)
 
 
 def place(

@@ -57,9 +57,11 @@ def _deep(binary: np.ndarray) -> np.ndarray:
     """The pixels deep inside: bool (H, W). All, where there is no pixel outside."""
     if binary.all() or not binary.any():
         return binary
-    rounded_root = cv2.distanceTransform(binary.view(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE).astype(np.float64)
-    distance = np.sqrt(np.rint(rounded_root**2))  # squared distances are whole numbers; OpenCV has float32 roots
-    found: np.ndarray = np.floor(distance * (255.0 / distance.max()) + 0.5) > 10
+    root = cv2.distanceTransform(binary.view(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
+    # Squared distances are whole numbers, of which OpenCV gives float32 roots: find the least one that is deep enough.
+    squares = np.arange(round(float(root.max()) ** 2) + 1)
+    deep = np.floor(np.sqrt(squares) * (255.0 / np.sqrt(squares[-1])) + 0.5) > 10
+    found: np.ndarray = root >= np.float32(np.sqrt(deep.argmax() - 0.5))
     return found
 
 

@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable
+from collections import defaultdict
+from collections.abc import Hashable, Sequence
 
 import numpy as np
 
 from wsol.functional.baselines import FRACTIONS, centre_boxes, centre_gaussian, whole_image
 from wsol.functional.geometry import Geometry
 from wsol.functional.maps import window
+from wsol.judging import Annotated, judge_boxes, judge_found
 from wsol.metrics._box_accuracy import BoxAccuracy
 from wsol.protocols import Found, Protocol
-from wsol.types import Truth
 
 BASELINES = ("whole image", "centre box", "centre gaussian")
 _CACHED_SIZES = 512
 
 
 class Baselines:
-    """Judges the three baselines, image by image, under one protocol.
+    """Judges the three baselines under one protocol.
 
     * ``whole image``: the box of the image, no threshold.
     * ``centre box``: boxes about the centre; the size (fraction of width and height) plays the threshold's part and is
@@ -34,11 +35,12 @@ class Baselines:
 
     Example:
         >>> from wsol.protocols import protocol
+        >>> from wsol.types import Truth
         >>> baselines = Baselines(protocol("cam2016"))
         >>> truth = Truth(np.array([[0.0, 0.0, 8.0, 5.0]]), inclusive=False)
-        >>> correct = baselines.correct(Geometry.square((8, 8), 8), truth)
-        >>> {name: (h.shape, bool(h[0, -1])) for name, h in correct.items()}
-        {'whole image': ((1, 1), True), 'centre box': ((1, 100), True), 'centre gaussian': ((1, 1), True)}
+        >>> correct = baselines.correct([Geometry.square((8, 8), 8)], Annotated.of([truth]))
+        >>> {name: (h.shape, bool(h[0, 0, -1])) for name, h in correct.items()}
+        {'whole image': ((1, 1, 1), True), 'centre box': ((1, 1, 100), True), 'centre gaussian': ((1, 1, 1), True)}
     """
 
     def __init__(self, protocol: Protocol) -> None:
@@ -63,19 +65,26 @@ class Baselines:
         ious = self.protocol.iou_thresholds
         return BoxAccuracy(self.thresholds[name], (), ious=ious, num_thresholds=num_thresholds, by_class=by_class)
 
-    def correct(self, view: Geometry, truth: Truth) -> dict[str, np.ndarray]:
-        """Whether each baseline is correct on an image: bool (I, G) by name, G of its ``thresholds``.
+    def correct(self, views: Sequence[Geometry], annotated: Annotated) -> dict[str, np.ndarray]:
+        """Whether each baseline is correct on N images: bool (N, I, G) by name, G of its ``thresholds``.
 
         Args:
-            view: of the image.
-            truth: of the image.
+            views: of the images.
+            annotated: their true boxes.
         """
-        size = view.image_size
-        return {
-            "whole image": self.protocol.judge_boxes(whole_image(size), view, truth),
-            "centre box": self.protocol.judge_boxes(centre_boxes(size), view, truth),
-            "centre gaussian": self.protocol.judge_found(self._gaussian(view), view, truth),
-        }
+        sizes = [view.image_size for view in views]
+        given = {size: np.concatenate([whole_image(size), centre_boxes(size)]) for size in set(sizes)}
+        correct = judge_boxes(self.protocol, np.stack([given[size] for size in sizes]), views, annotated)
+        gaussian = np.empty((len(views), len(self.protocol.iou_thresholds), self.protocol.num_columns), dtype=bool)
+        alike: dict[Hashable, list[int]] = defaultdict(list)
+        for i, view in enumerate(views):
+            frame = self.protocol.frame_of(view)
+            alike[window(view, frame), view.input_size, frame].append(i)
+        for images in alike.values():
+            view = views[images[0]]
+            frame, found = self.protocol.frame_of(view), self._gaussian(view)
+            gaussian[images] = judge_found(self.protocol, found, frame, annotated.some(images))
+        return {"whole image": correct[..., :1], "centre box": correct[..., 1:], "centre gaussian": gaussian}
 
     def _gaussian(self, view: Geometry) -> Found:
         """The gaussian's boxes; they depend on sizes alone and finding them costs as much as a network's map."""

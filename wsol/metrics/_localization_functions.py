@@ -13,6 +13,7 @@ from wsol.errors import InputError
 from wsol.functional import metric_inputs as inputs
 from wsol.functional.geometry import Geometry
 from wsol.functional.ranks import check_ranks, check_topk, ranks_or_invalid
+from wsol.judging import chunks, judge
 from wsol.metrics._box_accuracy import BoxRows
 from wsol.metrics._curves import Curves
 from wsol.metrics._table_rows import localization_rows
@@ -76,11 +77,13 @@ def check_batch(
 
 def correct_boxes(judged_by: Protocol, batch: LocalizationBatch, *, inclusive: bool) -> np.ndarray:
     """Whether the box at each overlap and threshold is correct: bool (N, I, G), see `Protocol.judge`."""
-    correct = np.zeros((len(batch.maps), len(judged_by.iou_thresholds), judged_by.num_columns), dtype=bool)
-    for i, (score_map, boxes, size) in enumerate(zip(batch.maps, batch.boxes, batch.sizes, strict=True)):
-        shape = score_map.shape[1], score_map.shape[0]
-        correct[i] = judged_by.judge(score_map, Geometry(size, shape, (0, 0), shape), Truth(boxes, inclusive))
-    return correct
+    shapes = [(score_map.shape[1], score_map.shape[0]) for score_map in batch.maps]
+    views = [Geometry(size, shape, (0, 0), shape) for size, shape in zip(batch.sizes, shapes, strict=True)]
+    truths = [Truth(boxes, inclusive) for boxes in batch.boxes]
+    parts = list(chunks(len(views), 1))
+    found = [judge({"": judged_by}, batch.maps[part], views[part], truths[part])[""] for part in parts]
+    shape = 0, len(judged_by.iou_thresholds), judged_by.num_columns
+    return np.concatenate([np.zeros(shape, dtype=bool), *found])
 
 
 def errors_at(

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from wsol.functional import boxes
-from wsol.functional.box_engine import contour_area
+from wsol.functional.box_engine.spans import Limits
 from wsol.functional.boxes import COMPONENTS, box_spans, cuts_of, fine_levels
 from wsol.functional.maps import normalize
 
@@ -151,31 +151,29 @@ def test_noise(sigma):
     assert equal(levels, cuts_of(levels, THRESHOLDS[::7])[0])
 
 
-@given(st.integers(0, 2**32 - 1), st.sampled_from(["tracing", "adding up"]))
-def test_both_ways_to_the_largest_contour(seed, way):
-    """Each alone: tracing with a budget that does for any map, or areas added up for any map."""
+WAYS = {
+    "tracing": Limits(0, 2.0, 10**9),
+    "adding up": Limits(0, -1.0),
+    "no budget": Limits(0, 2.0, 0),
+    "runs": Limits(255),
+}
+"""Each alone: contours traced with a budget that does for any map; sizes added up; a search given up; cut by cut."""
+
+
+@given(st.integers(0, 2**32 - 1), st.sampled_from(list(WAYS)))
+def test_each_way_to_the_largest_component(seed, way):
     rng = np.random.default_rng(seed)
     levels = rng.integers(0, 5, rng.integers(1, 25, 2)).astype(np.uint8) if seed % 2 else stamped(rng, 40, 30)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(contour_area, "STEPS_A_PIXEL", 10**9)
-        patch.setattr(boxes, "MANY_EVENTS", 2.0 if way == "tracing" else -1.0)
+        patch.setattr(boxes, "LIMITS", WAYS[way])
         assert equal(levels, np.arange(5), LARGEST)
 
 
-def test_a_spent_budget(monkeypatch):
-    rng = np.random.default_rng(0)
-    levels = fine_levels(smooth(rng, 14, 64))
-    cuts, _ = cuts_of(levels, THRESHOLDS)
-    asked = []
-    dense = boxes.component_sizes.largest
-    monkeypatch.setattr(
-        boxes.component_sizes, "largest", lambda *args, **named: asked.append(1) or dense(*args, **named)
-    )
-    assert equal(levels, cuts, ["largest_contour"])
-    assert not asked
-    monkeypatch.setattr(contour_area, "STEPS_A_PIXEL", 0)
-    assert equal(levels, cuts, ["largest_contour"])
-    assert asked
+@pytest.mark.parametrize("way", WAYS)
+def test_each_way_on_smooth_maps(way, monkeypatch):
+    levels = fine_levels(smooth(np.random.default_rng(0), 14, 64))
+    monkeypatch.setattr(boxes, "LIMITS", WAYS[way])
+    assert equal(levels, cuts_of(levels, THRESHOLDS)[0], LARGEST)
 
 
 def test_threads_find_what_one_finds():

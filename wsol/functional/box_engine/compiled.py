@@ -1,9 +1,9 @@
 """Loops over pixels, compiled to machine code by numba on first use.
 
 The machine code is kept on disk, beside the source or in the user's cache folder (or in ``NUMBA_CACHE_DIR``); where
-nothing can be written, each process compiles anew. What is kept of a function is dropped when the function's file
-changes, but numba does not look at other files. Therefore **a compiled function calls compiled functions of its own
-file only**, and gets what belongs to other files as an argument.
+nothing can be written, each process compiles anew. What numba keeps of a function is dropped when the function's file
+changes; here it is also dropped when any other file of this folder changes. Therefore **a compiled function calls
+compiled functions of its own file or of this folder only**, and gets what belongs elsewhere as an argument.
 
 Compiled functions release the interpreter lock, so threads run them side by side. Where numba can't be imported, they
 are what they are without it: right, and very slow.
@@ -11,9 +11,12 @@ are what they are without it: right, and very slow.
 
 from __future__ import annotations
 
+import contextlib
+import hashlib
 import logging
 import threading
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -24,6 +27,7 @@ numba: Any
 try:
     import numba
     from numba.core import event
+    from numba.core.caching import FunctionCache
 except ImportError:
     logger.warning("numba can't be imported: boxes come from OpenCV, cut by cut; pixels are counted in plain Python")
     numba = None
@@ -47,10 +51,10 @@ def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
     """
     if not AVAILABLE:
         return function
-    try:
-        return numba.njit(function, cache=True, **OPTIONS)
-    except RuntimeError:  # no folder to write to, or no source file
-        return numba.njit(function, **OPTIONS)
+    dispatcher = numba.njit(function, **OPTIONS)
+    with contextlib.suppress(RuntimeError):  # no folder to write to, or no source file
+        dispatcher._cache = _FolderCache(function)
+    return dispatcher
 
 
 def inlined(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -82,16 +86,32 @@ class Scratch(threading.local):
     def __init__(self) -> None:
         self.arrays: dict[str, np.ndarray] = {}
         self.kept: dict[Any, Any] = {}
-        """For the user: what was last made of the arrays."""
+        """For the user: what was made of the arrays; forgotten when one of them has to be larger."""
 
     def take(self, name: str, dtype: Any, length: int) -> np.ndarray:
         """The array of this name, whatever it holds from before."""
         if name not in self.arrays or len(self.arrays[name]) < length:
             self.arrays[name] = np.empty(length, dtype)
+            self.kept.clear()
         return self.arrays[name][:length]
 
 
+def _source_digest() -> str:
+    """Changes with any file of this folder."""
+    digest = hashlib.sha256()
+    for file in sorted(Path(__file__).parent.glob("*.py")):
+        digest.update(file.name.encode() + b"\0" + file.read_bytes())
+    return digest.hexdigest()
+
+
 if AVAILABLE:
+    SOURCE_DIGEST = _source_digest()
+
+    class _FolderCache(FunctionCache):
+        """Machine code on disk, found again only while no file of this folder has changed."""
+
+        def _index_key(self, signature: Any, codegen: Any) -> tuple:
+            return (*super()._index_key(signature, codegen), SOURCE_DIGEST)
 
     class _Announcement(event.Listener):
         """Says once that a function of this package is being compiled, as that takes a while."""
@@ -101,7 +121,7 @@ if AVAILABLE:
         def on_start(self, event: Any) -> None:
             if not self.said and str(event.data["dispatcher"].py_func.__module__).startswith("wsol."):
                 self.said = True
-                logger.info("compiling loops over pixels, some 10 seconds; kept where a cache folder can be written")
+                logger.info("compiling loops over pixels, some 20 seconds; kept where a cache folder can be written")
 
         def on_end(self, event: Any) -> None:
             pass

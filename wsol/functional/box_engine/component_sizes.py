@@ -1,10 +1,10 @@
 """The largest component at each cut, by sizes that add up, from one sweep over all pixels.
 
 Pixels are added by falling level as in `wsol.functional.box_engine.padded_map`, and each adds to the size of its
-component:
-one pixel, or some area. Twice the area of the polygon through the centres of the border pixels of a component *without
-holes* is a sum over all blocks of 2 x 2 pixels: 1 where the component has three of them, 2 where it has all four. So a
-pixel adds one for each of the four blocks around it where two or three of the others are there before.
+component: one pixel, or some area. Twice the area of the polygon through the centres of the border pixels of a
+component *without holes* is a sum over all blocks of 2 x 2 pixels: 1 where the component has three of them, 2 where it
+has all four. So a pixel adds one for each of the four blocks around it where two or three of the others are there
+before.
 
 Components with their holes filled in are those of another map: of the map flooded from outside, where each pixel is
 raised to the lowest level at which water reaches it through side neighbours. It has no holes, and at every cut the
@@ -13,11 +13,13 @@ components that the map has outside its holes, filled in.
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 
 from wsol.functional.box_engine.compiled import Scratch, compiled, inlined
 from wsol.functional.box_engine.component_tree import GROUPS_8
-from wsol.functional.box_engine.padded_map import compare, pad
+from wsol.functional.box_engine.padded_map import Padded, compare, fill
 
 U = np.uint64
 
@@ -29,11 +31,46 @@ AREA = np.array(
 )
 """What it adds to twice the area."""
 
-_scratch = Scratch()
+
+class Sizes(NamedTuple):
+    """Arrays for a sweep, with room for every pixel."""
+
+    ranked: np.ndarray
+    """uint16 (H W,): above how many of the cuts each pixel is."""
+    following: np.ndarray
+    """uint32 (as `Padded.values`): chains of pixels to flow on from."""
+    order: np.ndarray
+    """uint32: positions by falling value."""
+    parent: np.ndarray
+    """uint32: the component that each component has become part of, or itself."""
+    total: np.ndarray
+    """uint32: size of each component."""
+    begins: np.ndarray
+    """uint32: its first position in reading order."""
+    boxes: np.ndarray
+    """int32 (H W, 4): its box, both ends inside."""
+    groups: np.ndarray
+    """uint8 (256,) and, next, (256, 4): see `wsol.functional.box_engine.component_tree.Side`."""
+    members: np.ndarray
+    pixels: np.ndarray
+    """uint32 (256,): `PIXELS`, and, next, `AREA`."""
+    area: np.ndarray
 
 
-def largest(levels: np.ndarray, rank: np.ndarray, num_cuts: int, by_area: bool) -> np.ndarray:
-    """The box of the largest component at each cut.
+def sizes_for(padded: Padded, scratch: Scratch) -> Sizes:
+    """The arrays for a padded map; they are the scratch's."""
+    pixels = padded.height * padded.width
+    names = ("order", "parent", "total", "begins")
+    order, parent, total, begins = (scratch.take(name, np.uint32, pixels + 1) for name in names)
+    ranked = scratch.take("ranked", np.uint16, pixels)
+    following = scratch.take("following", np.uint32, len(padded.values))
+    boxes = scratch.take("boxes", np.int32, 4 * pixels).reshape(-1, 4)
+    return Sizes(ranked, following, order, parent, total, begins, boxes, *GROUPS_8, PIXELS, AREA)
+
+
+@compiled
+def largest(levels, rank, num_cuts, by_area, padded, sizes, out):
+    """Fill in the box of the largest component at each cut.
 
     Args:
         levels: uint16 (H, W); the upper byte is the level.
@@ -41,22 +78,21 @@ def largest(levels: np.ndarray, rank: np.ndarray, num_cuts: int, by_area: bool) 
         num_cuts: how many cuts there are.
         by_area: whether size is the area within the outer contour (of equal ones the component that begins last, in
             reading order, is taken), else the number of pixels (the one that begins first).
-
-    Returns:
-        int64 (L, 4) x, y, width, height for each cut; zeros where no pixel is above it.
+        padded: room for the map.
+        sizes: arrays to work in.
+        out: int64 (L, 4) x, y, width, height for each cut; zeros where no pixel is above it.
     """
-    padded, _ = pad(rank.astype(np.uint16)[levels >> 8])  # values are now 1 + the number of cuts below
+    ranked = sizes.ranked[: levels.size].reshape(levels.shape)
+    for y in range(levels.shape[0]):
+        for x in range(levels.shape[1]):
+            ranked[y, x] = rank[levels[y, x] >> 8]
+    fill(ranked, padded)  # values are now 1 + the number of cuts below
     if by_area:
-        _flood(padded, num_cuts, _scratch.take("following", np.uint32, len(padded.values)))
+        _flood(padded, num_cuts, sizes.following)
         compare(padded)
-    names = ("order", "parent", "total", "begins")
-    order, parent, total, begins = (_scratch.take(name, np.uint32, levels.size + 1) for name in names)
-    ends = _sort(padded, num_cuts, order)
-    boxes = _scratch.take("boxes", np.int32, 4 * levels.size).reshape(-1, 4)
-    out = np.zeros((num_cuts, 4), np.int64)
-    gain = AREA if by_area else PIXELS
-    _sweep(padded, *GROUPS_8, gain, by_area, order, ends, parent, total, begins, boxes, out)
-    return out
+    out[:] = 0
+    ends = _sort(padded, num_cuts, sizes.order)
+    _sweep(padded, sizes, sizes.area if by_area else sizes.pixels, by_area, ends, out)
 
 
 @compiled
@@ -102,8 +138,10 @@ def _sort(padded, num_cuts, order):
 
 
 @compiled
-def _sweep(padded, groups, members, gain, last_wins, order, ends, parent, total, begins, boxes, out):
+def _sweep(padded, sizes, gain, last_wins, ends, out):
     """Add pixels, and fill in the box of the largest component at each cut."""
+    order, parent, total, begins, boxes = sizes.order, sizes.parent, sizes.total, sizes.begins, sizes.boxes
+    groups, members = sizes.groups, sizes.members
     earlier, labels, ring, stride, one = padded.earlier, padded.labels, padded.ring, U(1) << padded.shift, np.uint32(1)
     components, winner, most, tied, done = np.uint32(0), np.uint32(0), np.int64(-1), False, 0
     for k in range(len(out)):

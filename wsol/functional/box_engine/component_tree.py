@@ -128,18 +128,20 @@ def grow(padded: Padded, rank: np.ndarray, num_cuts: int, holes: bool) -> tuple[
         The foreground's nodes, `NODE`; and the holes' (none if not wanted), without the foreground pixels around
         them. They are the thread's: its next call overwrites them.
     """
-    room = padded.height * padded.width + 8
-    if room not in _scratch.kept:
-        dtypes = (np.uint32, np.uint32, U, U, np.uint32, np.uint32)
-        work = (_scratch.take(name, dtype, room) for name, dtype in zip(Work._fields, dtypes, strict=True))
-        _scratch.kept = {room: (Work(*work), _scratch.take("nodes", NODE, 2 * room))}
-    work, nodes = _scratch.kept[room]
-    num_above, num_below = _grow(padded, FOREGROUND, BACKGROUND, rank, num_cuts, holes, work, nodes)
+    work, nodes = work_for(padded.height * padded.width, _scratch)
+    num_above, num_below = grow_trees(padded, FOREGROUND, BACKGROUND, rank, num_cuts, holes, work, nodes)
     return nodes[:num_above], nodes[num_above : num_above + num_below]
 
 
+def work_for(pixels: int, scratch: Scratch) -> tuple[Work, np.ndarray]:
+    """What a sweep over so many pixels works in, and room for the nodes of both trees; the arrays are the scratch's."""
+    dtypes = (np.uint32, np.uint32, U, U, np.uint32, np.uint32)
+    arrays = (scratch.take(name, dtype, pixels + 8) for name, dtype in zip(Work._fields, dtypes, strict=True))
+    return Work(*arrays), scratch.take("nodes", NODE, 2 * pixels + 16)
+
+
 @compiled
-def _grow(padded, foreground, background, rank, num_cuts, holes, work, nodes):
+def grow_trees(padded, foreground, background, rank, num_cuts, holes, work, nodes):
     """Both trees, or the foreground's alone. Returns the number of nodes of each."""
     num_above = _tree(padded, foreground, num_cuts - rank, num_cuts, work, nodes)
     num_below = _tree(padded, background, rank, num_cuts, work, nodes[num_above:]) if holes else np.uint32(0)

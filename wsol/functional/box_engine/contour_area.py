@@ -23,8 +23,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from wsol.functional.box_engine.compiled import Scratch, compiled
-from wsol.functional.box_engine.padded_map import Padded
+from wsol.functional.box_engine.compiled import compiled
 
 U = np.uint64
 
@@ -49,32 +48,23 @@ class Bounds(NamedTuple):
     """How many cuts to look ahead next."""
 
 
-_scratch = Scratch()
-
-
-def largest_contours(nodes: np.ndarray, padded: Padded, cuts: np.ndarray) -> np.ndarray | None:
-    """The box around the contour of largest area at each cut.
+@compiled
+def largest_contours(nodes, values, ring, lowest, candidates, bounds, budget, boxes):
+    """Fill in the box around the contour of largest area at each time.
 
     Args:
-        nodes: the foreground's, from `wsol.functional.box_engine.component_tree.grow`.
-        padded: the map of that.
-        cuts: int64 (L,) ascending.
+        nodes: the foreground's, see `wsol.functional.box_engine.component_tree.grow_trees`.
+        values: of the padded map.
+        ring: of the padded map.
+        lowest: int64 (L,) the lowest value that is there at each time.
+        candidates: int64, room for every node.
+        bounds: room for every node.
+        budget: steps, see `STEPS_A_PIXEL`.
+        boxes: int64 (L, 4) x, y, width, height; stays as it is where there is no component.
 
     Returns:
-        int64 (L, 4) x, y, width, height, zeros where no pixel is above the cut; or None if the budget is spent.
+        Whether the budget sufficed.
     """
-    boxes = np.zeros((len(cuts), 4), np.int64)
-    bounds = Bounds(*(_scratch.take(name, np.int64, len(nodes)) for name in Bounds._fields))
-    candidates = _scratch.take("candidates", np.int64, len(nodes))
-    lowest = (cuts + 1 << 8) + 1  # in padded.values, of the pixels above each cut
-    budget = STEPS_A_PIXEL * padded.height * padded.width
-    found = _search(nodes, padded.values, padded.ring, lowest[::-1], candidates, bounds, budget, boxes[::-1])
-    return boxes if found else None
-
-
-@compiled
-def _search(nodes, values, ring, lowest, candidates, bounds, budget, boxes):
-    """Fill in the box at each time; ``lowest`` is the lowest value there then. Returns whether the budget suffices."""
     born, num, leader, most = 0, 0, -1, 0  # twice the area of the largest is `most` or more, from now on
     for now in range(len(lowest)):
         while born < len(nodes) and nodes[born].birth == now:

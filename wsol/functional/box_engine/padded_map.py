@@ -66,13 +66,18 @@ def pad(levels: np.ndarray) -> tuple[Padded, float]:
         events of the foreground.
     """
     if levels.shape not in _scratch.kept:
-        height, width = levels.shape
-        shift = (width + LEFT).bit_length()
-        names = (("values", np.uint16), ("earlier", np.uint8), ("events", np.uint8), ("labels", np.uint32))
-        arrays = (_scratch.take(name, dtype, (height + 2) << shift) for name, dtype in names)
-        _scratch.kept = {levels.shape: Padded(height, width, LEFT, U(shift), _ring(shift), *arrays)}
+        _scratch.kept = {levels.shape: room_for(levels.shape, _scratch)}
     padded = _scratch.kept[levels.shape]
-    return padded, _pad(levels, padded) / levels.size
+    return padded, fill(levels, padded) / levels.size
+
+
+def room_for(shape: tuple[int, int], scratch: Scratch) -> Padded:
+    """A padded map of some shape (H, W), to be filled in; its arrays are the scratch's."""
+    height, width = shape
+    shift = (width + LEFT).bit_length()
+    names = (("values", np.uint16), ("earlier", np.uint8), ("events", np.uint8), ("labels", np.uint32))
+    arrays = (scratch.take(name, dtype, (height + 2) << shift) for name, dtype in names)
+    return Padded(height, width, LEFT, U(shift), _ring(shift), *arrays)
 
 
 def _ring(shift: int) -> np.ndarray:
@@ -82,7 +87,7 @@ def _ring(shift: int) -> np.ndarray:
 
 
 @compiled
-def _pad(levels, padded):
+def fill(levels, padded):
     """Fill in all but the labels. Returns the number of the foreground's events."""
     height, width = levels.shape
     values, labels, stride = padded.values, padded.labels, np.int64(1 << padded.shift)

@@ -1,0 +1,121 @@
+"""A few images of a split judged by one thread: their boxes under every protocol, the baselines, and their masks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+
+from wsol.data.source import Split
+from wsol.functional.geometry import Geometry
+from wsol.functional.maps import place
+from wsol.judging import Annotated, judge
+from wsol.metrics._baselines import Baselines
+from wsol.protocols import Protocol
+
+MASK_SIDE = 224
+"""Side of the square at which maps and masks are compared (Choe et al. 2020), pixels."""
+
+LOCALIZER = "localizer"
+"""Name of the network's own maps in tables, beside those of the baselines."""
+
+Merged = Mapping[str, tuple[np.ndarray, Geometry]]
+"""An image's map, real (h, w), and what part of the image it shows, by how its views were merged: by `MEAN`, and by
+what else a protocol asks for (`wsol.protocols.Protocol.view_merging`)."""
+
+MEAN = "mean"
+"""How views are merged for pixels and pictures."""
+
+
+class JudgedChunk(NamedTuple):
+    """What was found of some images."""
+
+    merged: list[Merged | None]
+    marked: list[int]
+    """Which of them have true boxes; the arrays of ``correct`` are of these."""
+    correct: dict[str, dict[str, np.ndarray]]
+    """By protocol, then by whose maps: bool (n, I, G)."""
+    not_finite: list[int]
+    """Which of them have a map with a value that is not finite."""
+    masked: list[tuple[int, np.ndarray, np.ndarray]]
+    """Which of them have a mask, with map and mask as they are compared."""
+
+
+class ChunkJudge:
+    """Judges images of one split; may be called by several threads.
+
+    Args:
+        split: labels, boxes and masks.
+        protocols: by name; none if there are no boxes.
+        baselines: by name of the protocol, where they are judged too.
+    """
+
+    def __init__(self, split: Split, protocols: Mapping[str, Protocol], baselines: Mapping[str, Baselines]) -> None:
+        self.split, self.protocols, self.baselines = split, protocols, baselines
+
+    def __call__(self, positions: Sequence[int], maps: Sequence[Callable[[], Merged | None]]) -> JudgedChunk:
+        """Judge some images.
+
+        Args:
+            positions: n of the images in the split.
+            maps: n, what makes the map of each; one that returns None has no map, a miss at every threshold.
+
+        Raises:
+            InputError: a map can't be judged; names the image.
+        """
+        merged = [of_image() for of_image in maps]
+        marked = [i for i, position in enumerate(positions) if self.split.truth(position) is not None]
+        correct = self._correct([positions[i] for i in marked], [merged[i] for i in marked]) if marked else {}
+        pairs = ((i, self._masked(*of)) for i, of in enumerate(zip(positions, merged, strict=True)))
+        masked = [(i, *pair) for i, pair in pairs if pair is not None]
+        bad = [i for i, of in enumerate(merged) if of is not None and not np.isfinite(of[MEAN][0]).all()]
+        return JudgedChunk(merged, marked, correct, bad, masked)
+
+    def _correct(self, positions: list[int], merged: Sequence[Merged | None]) -> dict[str, dict[str, np.ndarray]]:
+        truths = [truth for truth in map(self.split.truth, positions) if truth is not None]
+        there = [i for i, of_image in enumerate(merged) if of_image is not None]
+        given = [of_image for of_image in merged if of_image is not None]
+        known, ids = [truths[i] for i in there], [self.split.ids[positions[i]] for i in there]
+        found: dict[str, np.ndarray] = {}
+        for way in {protocol.view_merging for protocol in self.protocols.values()}:
+            protocols = {name: protocol for name, protocol in self.protocols.items() if protocol.view_merging == way}
+            maps, of_maps = [of_image[way][0] for of_image in given], [of_image[way][1] for of_image in given]
+            found |= judge(protocols, maps, of_maps, known, ids)
+        views = [
+            Geometry.whole(self.split.size(position)) if of_image is None else of_image[MEAN][1]
+            for position, of_image in zip(positions, merged, strict=True)
+        ]
+        annotated = Annotated.of(truths)
+        out = {}
+        for name, protocol in self.protocols.items():
+            own = np.zeros((len(positions), len(protocol.iou_thresholds), protocol.num_columns), dtype=bool)
+            own[there] = found[name]
+            blind = self.baselines[name].correct(views, annotated) if self.baselines else {}
+            out[name] = {LOCALIZER: own, **blind}
+        return out
+
+    def _masked(self, position: int, merged: Merged | None) -> tuple[np.ndarray, np.ndarray] | None:
+        """Map and mask as Choe et al. 2020 compare them, at 224 x 224; None without a mask."""
+        mask = self.split.mask(position) if self.split.has_masks else None
+        if mask is None:
+            return None
+        frame = Geometry.square((mask.shape[1], mask.shape[0]), MASK_SIDE)
+        framed = framed_mask(mask, frame)
+        return (np.zeros(framed.shape) if merged is None else place(*merged[MEAN], frame)), framed
+
+
+def framed_mask(mask: np.ndarray, geometry: Geometry) -> np.ndarray:
+    """Bring a mask into a frame: nearest pixel, then the crop.
+
+    Args:
+        mask: uint8 (image height, image width).
+        geometry: of the frame, unmirrored.
+
+    Returns:
+        uint8 (frame height, frame width).
+    """
+    resized = cv2.resize(mask, geometry.resized, interpolation=cv2.INTER_NEAREST)
+    (x, y), (width, height) = geometry.offset, geometry.input_size
+    return np.ascontiguousarray(resized[y : y + height, x : x + width])

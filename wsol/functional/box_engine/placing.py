@@ -1,0 +1,192 @@
+"""From a class map to the grey levels of its frame, in compiled code: resize, scaling, levels.
+
+The same as `wsol.functional.maps.place` followed by `wsol.functional.boxes.fine_levels`, to the last bit.
+
+**Resizing.** OpenCV resizes rows first and columns afterwards: each pixel of the frame is a weighted sum of 4 (cubic)
+neighbouring cells of one row, then of 4 of these sums in a column. Cells beyond the map's edge are those at the edge.
+The weights depend on the sizes only, are computed in float32, and are kept as `weights` gives them; the sums are
+float64. OpenCV sums in this order on every processor, so the outcome is equal. Its *linear* resize of float64 maps is
+another matter (Intel's library does it on some processors): such maps come here already resized, with ``TAKEN`` in
+place of weights.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import NamedTuple
+
+import numpy as np
+
+from wsol.functional.box_engine.compiled import compiled
+
+LARGEST = 1e300
+"""Maps with values beyond this, or not finite, are left to `wsol.functional.maps`."""
+
+
+class Axis(NamedTuple):
+    """Where the pixels of one side of a frame take their values from."""
+
+    cells: np.ndarray
+    """int64 (n, 4): cells of the map for each pixel that shows it."""
+    weights: np.ndarray
+    """float64 (n, 4)."""
+    begin: int
+    """The first pixel of the frame that shows the map."""
+    frame: int
+    """Length of the frame's side."""
+
+
+class Placing(NamedTuple):
+    """What is done to a map before it is cut."""
+
+    columns: Axis
+    rows: Axis
+    resized: bool
+    """Whether maps come resized already; then the first of each four ``cells`` is the pixel to take."""
+    minmax: bool
+    """Whether the minimum becomes 0 (else it is 0 already, and negative values become 0)."""
+    scaled: bool
+    """Whether maps come scaled already and are only clipped to [0, 1]."""
+    thresholds: np.ndarray
+    """float64 (G,): values are cut at these into as many levels, for thresholds of kind ``one``; else empty."""
+
+
+@lru_cache(512)
+def axis(cells: int, size: int, begin: int, frame: int, resized: bool) -> Axis:
+    """The part of a resized map that a frame shows, along one side.
+
+    Args:
+        cells: length of the map's side.
+        size: what it is resized to.
+        begin: the pixel of the frame where the resized map begins; may be negative.
+        frame: length of the frame's side.
+        resized: whether the map's side has ``size`` pixels already.
+    """
+    shown = np.arange(max(-begin, 0), min(frame - begin, size))
+    if resized:
+        found, weights = np.repeat(shown[:, None], 4, axis=1), np.zeros((len(shown), 4))
+    else:
+        found, weights = _cubic(cells, size)
+        found, weights = found[shown], weights[shown]
+    return Axis(np.ascontiguousarray(found), np.ascontiguousarray(weights), max(begin, 0), frame)
+
+
+def _cubic(cells: int, size: int) -> tuple[np.ndarray, np.ndarray]:
+    """The cells and weights of OpenCV's cubic interpolation: int64 (size, 4), float64 (size, 4)."""
+    one, a = np.float32(1), np.float32(-0.75)
+    place = ((np.arange(size) + 0.5) * (1.0 / (size / cells)) - 0.5).astype(np.float32)
+    cell = np.floor(place).astype(np.int64)
+    x = place - cell.astype(np.float32)
+    y = one - x
+    first = ((a * (x + one) - np.float32(5) * a) * (x + one) + np.float32(8) * a) * (x + one) - np.float32(4) * a
+    second = ((a + np.float32(2)) * x - (a + np.float32(3))) * x * x + one
+    third = ((a + np.float32(2)) * y - (a + np.float32(3))) * y * y + one
+    weights = np.stack([first, second, third, one - first - second - third], axis=1)
+    return np.clip(cell[:, None] + np.arange(-1, 3), 0, cells - 1), weights.astype(np.float64)
+
+
+@compiled
+def place_levels(score_map, placing, row_sums, values, levels):
+    """Fill in the levels of a map's frame.
+
+    Args:
+        score_map: float64 (h, w).
+        placing: see `Placing`.
+        row_sums: float64 (>= h * W,) to work in.
+        values: float64 (>= H * W,) to work in.
+        levels: uint16 (H, W); the upper byte is the level.
+
+    Returns:
+        Whether that could be done; `LARGEST` says when not.
+    """
+    for y in range(score_map.shape[0]):
+        for x in range(score_map.shape[1]):
+            if not abs(score_map[y, x]) < LARGEST:
+                return False
+    columns, rows = placing.columns, placing.rows
+    shown = values[: len(rows.cells) * len(columns.cells)].reshape(len(rows.cells), len(columns.cells))
+    if placing.resized:
+        _take(score_map, columns.cells, rows.cells, shown)
+    else:
+        _resize(score_map, columns, rows, row_sums, shown)
+    low, peak = 0.0, 1.0
+    if not placing.scaled:
+        least, greatest = _range(shown)
+        low = least if placing.minmax else 0.0
+        peak = greatest - low
+    top, left = rows.begin, columns.begin
+    if len(shown) < levels.shape[0] or shown.shape[1] < levels.shape[1] or not peak > 0:
+        levels[:] = 0
+    if peak > 0:
+        if len(placing.thresholds):
+            _cut_at(shown, low, peak, placing.thresholds, levels, top, left)
+        else:
+            _cut(shown, low, peak, levels, top, left)
+    return True
+
+
+@compiled
+def _take(score_map, columns, rows, out):
+    for y in range(len(rows)):
+        source, row, left = score_map[rows[y, 0]], out[y], columns[0, 0]
+        for x in range(len(row)):
+            row[x] = source[left + x]
+
+
+@compiled
+def _resize(score_map, columns, rows, row_sums, out):
+    """Rows first, columns afterwards, in OpenCV's order."""
+    width = len(columns.cells)
+    cells, weights = columns.cells, columns.weights
+    sums = row_sums[: score_map.shape[0] * width].reshape(score_map.shape[0], width)
+    for y in range(score_map.shape[0]):
+        source, row = score_map[y], sums[y]
+        for x in range(width):
+            row[x] = (
+                source[cells[x, 0]] * weights[x, 0]
+                + source[cells[x, 1]] * weights[x, 1]
+                + source[cells[x, 2]] * weights[x, 2]
+                + source[cells[x, 3]] * weights[x, 3]
+            )
+    cells, weights = rows.cells, rows.weights
+    for y in range(len(cells)):
+        a, b, c, d = sums[cells[y, 0]], sums[cells[y, 1]], sums[cells[y, 2]], sums[cells[y, 3]]
+        in_a, in_b, in_c, in_d = weights[y, 0], weights[y, 1], weights[y, 2], weights[y, 3]
+        row = out[y]
+        for x in range(width):
+            row[x] = a[x] * in_a + b[x] * in_b + c[x] * in_c + d[x] * in_d
+
+
+@compiled
+def _range(values):
+    """The least and the greatest value: column by column first, which the processor does side by side."""
+    least, greatest = values[0].copy(), values[0].copy()
+    for y in range(1, values.shape[0]):
+        row = values[y]
+        for x in range(len(row)):
+            least[x] = row[x] if row[x] < least[x] else least[x]
+            greatest[x] = row[x] if row[x] > greatest[x] else greatest[x]
+    return least.min(), greatest.max()
+
+
+@compiled
+def _cut(values, low, peak, levels, top, left):
+    """256 times as many levels as thresholds look at, as `wsol.functional.boxes.fine_levels`."""
+    for y in range(values.shape[0]):
+        source, row = values[y], levels[top + y][left : left + values.shape[1]]
+        for x in range(len(source)):
+            row[x] = np.uint16(np.int32(min(max(source[x] - low, 0.0) / peak, 1.0) * 65280.0))
+
+
+@compiled
+def _cut_at(values, low, peak, thresholds, levels, top, left):
+    """The number of thresholds below each value, in the upper byte."""
+    for y in range(values.shape[0]):
+        source, row = values[y], levels[top + y][left : left + values.shape[1]]
+        if len(thresholds) == 1:
+            for x in range(len(source)):
+                row[x] = np.uint16(min(max(source[x] - low, 0.0) / peak, 1.0) > thresholds[0]) << 8
+            continue
+        for x in range(len(source)):
+            value = min(max(source[x] - low, 0.0) / peak, 1.0)
+            row[x] = np.uint16(np.searchsorted(thresholds, value) << 8)

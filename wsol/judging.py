@@ -1,0 +1,348 @@
+"""Whether the boxes of many maps are correct, under several protocols at once: batches judged by compiled code.
+
+What `wsol.protocols.Protocol.judge` says of one map, to the last bit, at a fraction of its time: Python runs once for
+each group of maps, not for each map and protocol, and the compiled code (`wsol.functional.box_engine.judging`) holds no
+interpreter lock, so that threads judge side by side. Protocols that place and scale maps alike share the placed map,
+and those that ask for the same boxes share the boxes.
+
+What compiled code does not do is left to `Protocol.judge`, map by map: ranked boxes, maps with values that are not
+finite, and everything where numba can't be imported.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import lru_cache
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+
+from wsol.errors import InputError
+from wsol.functional.box_engine import judging as engine
+from wsol.functional.box_engine.compiled import AVAILABLE, plain
+from wsol.functional.box_engine.placing import Placing, axis
+from wsol.functional.box_engine.spans import KINDS
+from wsol.functional.boxes import LIMITS
+from wsol.functional.geometry import Geometry
+from wsol.functional.maps import INTERPOLATIONS, SCALINGS, window
+from wsol.protocols import RANKED, Found, Protocol
+from wsol.types import Truth
+
+CHUNK = 16
+"""Images that a thread judges at a time."""
+
+AT_ONCE = 1 << 18
+"""Pixels of maps that OpenCV resizes before compiled code looks at them; they should stay in the processor's cache."""
+
+
+class Annotated(NamedTuple):
+    """The true boxes of N images and the sizes of these, one row for each box."""
+
+    boxes: np.ndarray
+    """float64 (M, 4), as annotated."""
+    half_open: np.ndarray
+    """float64 (M, 4)."""
+    begin: np.ndarray
+    """int64 (N + 1,) where the boxes of each image begin."""
+
+    @classmethod
+    def of(cls, truths: Sequence[Truth]) -> Annotated:
+        """The true boxes of some images."""
+        begin = np.cumsum([0, *(len(truth.boxes) for truth in truths)])
+        boxes = np.concatenate([np.zeros((0, 4)), *(truth.boxes for truth in truths)])
+        ends = np.repeat([float(truth.inclusive) for truth in truths], np.diff(begin))
+        return cls(boxes, boxes + np.array([0.0, 0.0, 1.0, 1.0]) * ends[:, None], begin)
+
+    def some(self, images: Sequence[int]) -> Annotated:
+        """Those of some of the images."""
+        if list(images) == list(range(len(self.begin) - 1)):
+            return self
+        rows = np.concatenate([np.arange(self.begin[i], self.begin[i + 1]) for i in images])
+        begin = np.cumsum([0, *(self.begin[i + 1] - self.begin[i] for i in images)])
+        return Annotated(self.boxes[rows], self.half_open[rows], begin)
+
+    def corners(self, protocol: Protocol, frames: Sequence[Geometry]) -> np.ndarray:
+        """All boxes in their images' frames, ends as a protocol counts them (`Protocol.true_corners`): float64."""
+        numbers = np.array([(*frame.resized, *frame.image_size, *frame.offset, *frame.input_size) for frame in frames])
+        numbers = np.repeat(numbers.reshape(-1, 8).astype(np.float64), np.diff(self.begin), axis=0)
+        annotated = self.boxes if protocol.true_end == "annotated" else self.half_open
+        resized, stored, offset, inputs = (np.tile(numbers[:, i : i + 2], 2) for i in (0, 2, 4, 6))
+        return protocol.true_ends((annotated + protocol.true_shift) * resized / stored - offset, inputs)
+
+
+def judge(
+    protocols: Mapping[str, Protocol],
+    maps: Sequence[np.ndarray],
+    views: Sequence[Geometry],
+    truths: Sequence[Truth],
+    names: Sequence[str] | None = None,
+) -> dict[str, np.ndarray]:
+    """Judge the maps of N images.
+
+    Args:
+        protocols: by name.
+        maps: N of real (h, w), as for `Protocol.judge`.
+        views: N, what part of the image each map is of.
+        truths: N.
+        names: of the images, for messages.
+
+    Returns:
+        bool (N, I, G) by protocol, see `Protocol.judge`.
+
+    Raises:
+        InputError: a map can't be judged.
+
+    Example:
+        >>> from wsol.protocols import protocol
+        >>> view, truth = Geometry.square((8, 8), 8), Truth(np.array([[0.0, 0.0, 8.0, 8.0]]), inclusive=False)
+        >>> correct = judge({"mine": protocol("cam2016")}, [np.ones((8, 8))], [view], [truth])
+        >>> correct["mine"].tolist()
+        [[[True]]]
+    """
+    annotated = Annotated.of(truths)
+    correct = {
+        name: np.empty((len(maps), len(protocol.iou_thresholds), protocol.num_columns), dtype=bool)
+        for name, protocol in protocols.items()
+    }
+    for group in groups_of(tuple(protocols.items())):
+        done = np.zeros(len(maps), dtype=bool)
+        if AVAILABLE and group.compiled:
+            frames = [group.first.frame_of(view) for view in views]
+            for part in _alike(maps, views, frames):
+                found = _judge_alike(group, part, maps, views, frames, annotated)
+                for name, values in found.correct.items():
+                    correct[name][part.images] = values
+                done[part.images] = found.done
+        for i in np.flatnonzero(~done).tolist():
+            for name, protocol in group.protocols:
+                try:
+                    correct[name][i] = protocol.judge(maps[i], views[i], truths[i])
+                except InputError as error:
+                    where = f"{names[i]}, " if names else ""
+                    raise InputError(f"{where}protocol {protocol.name!r}: {error}") from error
+    return correct
+
+
+def judge_boxes(protocol: Protocol, boxes: np.ndarray, views: Sequence[Geometry], annotated: Annotated) -> np.ndarray:
+    """Judge B given boxes of each of N images, `Protocol.judge_boxes` for each: float64 (N, B, 4) -> bool (N, I, B)."""
+    frames = [protocol.frame_of(view) for view in views]
+    numbers = np.array([(*frame.resized, *frame.image_size, *frame.offset, *frame.input_size) for frame in frames])
+    resized, stored, offset, inputs = (
+        np.tile(numbers[:, i : i + 2], 2).astype(np.float64)[:, None] for i in (0, 2, 4, 6)
+    )
+    framed = np.clip(boxes * resized / stored - offset, 0, inputs)
+    corners = protocol.predicted_ends(framed, inputs)
+    out = np.empty((len(boxes), len(protocol.iou_thresholds), boxes.shape[1]), dtype=bool)
+    true, begin = _counted(protocol, annotated.corners(protocol, frames), annotated.begin)
+    engine.judge_boxes(plain(corners, np.float64), true, begin, *_comparison(protocol), out)
+    return out
+
+
+def judge_found(protocol: Protocol, found: Found, frame: Geometry, annotated: Annotated) -> np.ndarray:
+    """Judge the same boxes on each of N images of one frame, `Protocol.judge_found` for each: bool (N, I, G)."""
+    images = len(annotated.begin) - 1
+    out = np.empty((images, len(protocol.iou_thresholds), len(found.position)), dtype=bool)
+    true, begin = _counted(protocol, annotated.corners(protocol, [frame] * images), annotated.begin)
+    spans, position = found.spans, plain(found.position, np.int64)
+    num_cuts = int(position.max()) + 1 if len(position) else 0
+    first, last = plain(spans.first, np.int64), plain(np.minimum(spans.last, num_cuts - 1), np.int64)
+    corners = plain(found.corners, np.float64)
+    engine.judge_spans(corners, first, last, num_cuts, position, true, begin, *_comparison(protocol), out)
+    return out
+
+
+def threads() -> int:
+    """How many threads this process may keep busy: its share of the cores, beside the machine's other processes."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(cores // max(int(os.environ.get("LOCAL_WORLD_SIZE", 1)), 1), 1)
+
+
+def chunks(count: int, num_threads: int) -> Iterator[slice]:
+    """Cut a batch into parts, one for each thread if it has few images.
+
+    Example:
+        >>> [(part.start, part.stop) for part in chunks(5, 2)]
+        [(0, 3), (3, 5)]
+    """
+    size = max(min(-(-count // max(num_threads, 1)), CHUNK), 1)
+    return (slice(start, min(start + size, count)) for start in range(0, count, size))
+
+
+# -- protocols that share a placed map ---------------------------------------------------------------------------------
+
+
+class Group(NamedTuple):
+    """Protocols under which a map has the same levels."""
+
+    protocols: tuple[tuple[str, Protocol], ...]
+    questions: engine.Questions
+    rules: engine.Rules
+
+    @property
+    def first(self) -> Protocol:
+        """One of them."""
+        return self.protocols[0][1]
+
+    @property
+    def compiled(self) -> bool:
+        """Whether compiled code judges them."""
+        return self.first.components != RANKED
+
+    @property
+    def scaled_first(self) -> bool:
+        """Whether maps are scaled before they are resized."""
+        return self.first.scale_first or self.first.scaling == "none"
+
+
+@lru_cache(64)
+def groups_of(protocols: tuple[tuple[str, Protocol], ...]) -> tuple[Group, ...]:
+    """Gather protocols into groups."""
+    alike: dict[tuple, list[tuple[str, Protocol]]] = defaultdict(list)
+    for name, p in protocols:
+        levels = tuple(p.thresholds) if p.threshold_of == "one" else ()
+        frame = p.frame, p.frame_size, p.frame_resize, p.frame_square
+        alike[(*frame, p.interpolation, p.scaling, p.scale_first, p.components == RANKED, levels)].append((name, p))
+    return tuple(_group(members) for members in alike.values())
+
+
+def _group(members: Iterable[tuple[str, Protocol]]) -> Group:
+    asked: dict[tuple[str, tuple[float, ...]], list[tuple[str, Protocol]]] = defaultdict(list)
+    for name, protocol in members:
+        asked[protocol.components, tuple(protocol.thresholds)].append((name, protocol))
+    ordered = [(q, *member) for q, of_question in enumerate(asked.values()) for member in of_question]
+    found = [protocol for _, _, protocol in ordered]
+    questions = engine.Questions(
+        np.array([KINDS.get(components, -1) for components, _ in asked], np.int64),
+        np.array([t for _, thresholds in asked for t in thresholds], np.float64),
+        np.cumsum([0, *(len(thresholds) for _, thresholds in asked)]),
+        found[0].threshold_of == "maximum",
+    )
+    rules = engine.Rules(
+        np.array([q for q, _, _ in ordered], np.int64),
+        np.array([engine.ENDS[p.predicted_end] for p in found], np.int64),
+        np.array([engine.NOTHING[p.nothing_found] for p in found], np.int64),
+        np.array([float(p.plus_one) for p in found]),
+        np.array([p.boundary == ">" for p in found]),
+        np.array([p.true_boxes == "first" for p in found]),
+        np.array([iou for p in found for iou in p.iou_thresholds], np.float64),
+        np.cumsum([0, *(len(p.iou_thresholds) for p in found)]),
+    )
+    return Group(tuple((name, protocol) for _, name, protocol in ordered), questions, rules)
+
+
+def _comparison(protocol: Protocol) -> tuple[float, bool, np.ndarray]:
+    return float(protocol.plus_one), protocol.boundary == ">", np.array(protocol.iou_thresholds, np.float64)
+
+
+def _counted(protocol: Protocol, corners: np.ndarray, begin: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The true boxes that count, and where those of each image begin."""
+    if protocol.true_boxes == "all":
+        return plain(corners, np.float64), plain(begin, np.int64)
+    there = np.diff(begin) > 0
+    return plain(corners[begin[:-1][there]], np.float64), np.cumsum([0, *there.astype(np.int64)])
+
+
+# -- maps that lie in their frames alike -------------------------------------------------------------------------------
+
+
+class Alike(NamedTuple):
+    """Images of one batch whose maps are of one size and lie in frames of one size in the same way."""
+
+    images: list[int]
+    part: tuple[int, int, int, int]
+    """See `wsol.functional.maps.window`."""
+    frame: tuple[int, int]
+    """Width and height."""
+    cells: tuple[int, int]
+    """Height and width of the maps."""
+
+
+class Judged(NamedTuple):
+    """What was found of some images: bool (N, I, G) by protocol, and bool (N,) where it was found."""
+
+    correct: dict[str, np.ndarray]
+    done: np.ndarray
+
+
+def _alike(maps: Sequence[np.ndarray], views: Sequence[Geometry], frames: Sequence[Geometry]) -> list[Alike]:
+    found: dict[tuple, Alike] = {}
+    for i, (score_map, view, frame) in enumerate(zip(maps, views, frames, strict=True)):
+        part = window(view, frame)
+        visible = part[0] < frame.input_size[0] and part[1] < frame.input_size[1] and part[2] > 0 and part[3] > 0
+        if not visible or view.image_size != frame.image_size or score_map.ndim != 2 or not score_map.size:
+            continue  # `Protocol.judge` says what is wrong
+        key = part, frame.input_size, score_map.shape
+        found.setdefault(key, Alike([], *key)).images.append(i)
+    return list(found.values())
+
+
+def _judge_alike(
+    group: Group,
+    part: Alike,
+    maps: Sequence[np.ndarray],
+    views: Sequence[Geometry],
+    frames: Sequence[Geometry],
+    annotated: Annotated,
+) -> Judged:
+    found = [maps[i][:, ::-1] if views[i].mirrored else maps[i] for i in part.images]
+    stack = plain(np.stack(found), np.float64)
+    bad = np.zeros(len(stack), dtype=bool)
+    if group.scaled_first:
+        stack, bad = _scaled(stack, group.first.scaling)
+    true, within = annotated.some(part.images), [frames[i] for i in part.images]
+    corners = np.stack([true.corners(protocol, within) for _, protocol in group.protocols])
+    columns = [len(p.iou_thresholds) * p.num_columns for _, p in group.protocols]
+    done, correct = np.zeros(len(stack), dtype=bool), np.empty((len(stack), sum(columns)), dtype=bool)
+    x0, y0, x1, y1 = part.part
+    size, (height, width) = (x1 - x0, y1 - y0), part.cells
+    same, enlarged = (width, height) == size, width <= size[0] and height <= size[1]
+    by_opencv = not same and not (group.first.interpolation == "cubic" and enlarged)
+    placing = Placing(
+        axis(width, size[0], x0, part.frame[0], same or by_opencv),
+        axis(height, size[1], y0, part.frame[1], same or by_opencv),
+        same or by_opencv,
+        group.first.scaling == "minmax",
+        group.scaled_first,
+        group.first.thresholds if group.first.threshold_of == "one" else np.zeros(0),
+    )
+    work = engine.work(part.frame[::-1], max(height, 1))
+    step = max(AT_ONCE // (size[0] * size[1]), 1) if by_opencv else len(stack)
+    for start in range(0, len(stack), step):
+        rows = slice(start, min(start + step, len(stack)))
+        given = _resized(stack[rows], size, group.first.interpolation) if by_opencv else stack[rows]
+        truth = engine.Annotation(corners, true.begin[rows.start : rows.stop + 1])
+        engine.judge_maps(given, placing, group.questions, group.rules, truth, LIMITS, work, done[rows], correct[rows])
+    ends = np.cumsum(columns)
+    return Judged(
+        {
+            name: correct[:, end - column : end].reshape(len(stack), len(p.iou_thresholds), p.num_columns)
+            for (name, p), column, end in zip(group.protocols, columns, ends, strict=True)
+        },
+        done & ~bad,
+    )
+
+
+def _scaled(maps: np.ndarray, scaling: str) -> tuple[np.ndarray, np.ndarray]:
+    """`wsol.functional.maps.normalize` of N maps, float64 (N, h, w); and bool (N,), which can't be scaled so."""
+    assert scaling in SCALINGS
+    least, greatest = maps.min((1, 2), keepdims=True), maps.max((1, 2), keepdims=True)
+    if scaling == "none":
+        return maps, ~((least >= 0) & (greatest <= 1))[:, 0, 0]
+    low = least if scaling == "minmax" else np.zeros_like(least)
+    with np.errstate(over="ignore", invalid="ignore"):
+        peak = greatest - low
+    bad = ~np.isfinite(least + greatest + peak)
+    flat = bad | ~(peak > 0)
+    out = np.maximum(maps - np.where(bad, 0.0, low), 0.0) / np.where(flat, 1.0, peak)
+    return np.where(flat, 0.0, out), bad[:, 0, 0]
+
+
+def _resized(maps: np.ndarray, size: tuple[int, int], interpolation: str) -> np.ndarray:
+    """`wsol.functional.maps.resize` of N maps."""
+    out = engine.resized(len(maps), size)
+    for score_map, frame in zip(maps, out, strict=True):
+        cv2.resize(score_map, size, dst=frame, interpolation=INTERPOLATIONS[interpolation])
+    return out
