@@ -111,6 +111,8 @@ def train(
         runs.record_data(folder, {name: source.split(name).fingerprint() for name in source.splits})
     localizer = build.build_localizer(config, source.classes) if localizer is None else _taken(localizer, source)
     data = build.build_data(config, source, localizer.backbone.preprocessing, seed=config.seed)
+    if (side := train_size(data)) is not None:
+        localizer.backbone.check_size(side, side)
     optimizer = build.instantiate(config.optim.optimizer, "optim.optimizer")
     header = checkpoints.header(config, source.classes, localizer.backbone.preprocessing)
     module = LocalizerModule(
