@@ -23,9 +23,10 @@ class Block(NamedTuple):
     text: str
 
 
-def blocks(page: Path) -> list[Block]:
-    """The fenced blocks of a page, in order."""
-    found = re.findall(r"^```(\w*)(?: title=\"([^\"]+)\")?\n(.*?)^```$", page.read_text(encoding="utf-8"), re.M | re.S)
+def blocks(page: Path | str) -> list[Block]:
+    """The fenced blocks of a page, or of a part of its text, in order."""
+    text = page.read_text(encoding="utf-8") if isinstance(page, Path) else page
+    found = re.findall(r"^```(\w*)(?: title=\"([^\"]+)\")?\n(.*?)^```$", text, re.M | re.S)
     return [Block(language, title or None, text) for language, title, text in found]
 
 

@@ -17,9 +17,10 @@ import pytest
 import yaml
 from mkdocs.exceptions import PluginError
 
-from scripts import docs_docstrings, docs_hooks
+from scripts import docs_docstrings, docs_hooks, docs_imports
 from tests.conftest import SMALL_RUN
 from tests.pages import ROOT, blocks, check_command, commands
+from tests.test_imports import FOLDERS
 from wsol.cli import main
 
 PAGES = sorted((ROOT / "docs").rglob("*.md"))
@@ -188,6 +189,13 @@ def test_links_are_right_in_the_repository_too(page: Path) -> None:
         parts = urlsplit(target)
         if not parts.scheme and parts.path:
             assert (page.parent / parts.path).exists(), target
+
+
+def test_the_picture_of_the_import_rule_is_current() -> None:
+    """If not: python -m scripts.docs_imports."""
+    drawn = docs_imports.FILE.read_text(encoding="utf-8")
+    assert drawn == docs_imports.picture(FOLDERS)
+    assert re.findall(r'class="name".*>(\w+)<', docs_imports.picture(["a", "b", "c", "d", "e", "f"])) == list("fabcde")
 
 
 # -- what pages show ---------------------------------------------------------------------------------------------------

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
@@ -97,12 +98,44 @@ def test_wandb_is_imported_in_one_file() -> None:
     assert users == ["wandb.py"]
 
 
+def test_nothing_but_the_command_line_imports_the_command_line() -> None:
+    for path in FILES:
+        if folder(path.relative_to(PACKAGE).parts) != "cli":
+            text = path.read_text(encoding="utf-8")
+            found = re.findall(r"^\s*(?:from|import) wsol\.cli.*|^\s*from wsol import .*\bcli\b.*", text, re.MULTILINE)
+            assert not found, f"{path}: {found[0].strip()}"
+
+
+def test_the_screen_belongs_to_the_command_line() -> None:
+    """Progress goes through a callback, tables are returned: only what draws on a terminal knows `rich`."""
+    users = {
+        path.relative_to(PACKAGE).as_posix()
+        for path in FILES
+        if re.search(r"^\s*(?:from|import) rich\b", path.read_text(encoding="utf-8"), re.MULTILINE)
+    }
+    assert {user for user in users if not user.startswith("cli/")} == {"tables/render.py"}  # one of its formats
+    assert "cli/screen.py" in users
+
+
+def test_only_the_command_line_prints() -> None:
+    """Standard output belongs to the verbs; a sweep's workers speak on standard error."""
+    for path in FILES:
+        if folder(path.relative_to(PACKAGE).parts) == "cli":
+            continue
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
+                to = {keyword.arg: ast.unparse(keyword.value) for keyword in node.keywords}.get("file")
+                assert node.func.id != "print" or to == "sys.stderr", (
+                    f"{path}:{node.lineno} prints; return it, or tell a callback"
+                )
+
+
 @pytest.mark.parametrize("package", ["hydra", "omegaconf"])
 def test_hydra_is_used_by_few(package: str) -> None:
     users = (
         {"config", "cli"}
         if package == "hydra"
-        else {"api", "config", "cli", "runs", "engine", "loggers", "report", "sweeps", "features", "tables"}
+        else {"api", "config", "cli", "runs", "engine", "loggers", "report", "sweeps", "features", "patterns", "tables"}
     )
     for path in FILES:
         text = path.read_text(encoding="utf-8")

@@ -298,3 +298,15 @@ def test_nothing_is_changed(shipped):
         protocol.judge_boxes(truth.boxes, Geometry.square((20, 20), 14), truth)
     assert np.array_equal(score_map, before[0])
     assert np.array_equal(truth.boxes, before[1])
+
+
+def test_cam2016_code_sums_magnitudes_of_views_and_of_a_single_map():
+    code, text = protocols.protocol("cam2016-code"), protocols.protocol("cam2016")
+    whole = Geometry.whole((6, 6))
+    signed = np.zeros((6, 6))
+    signed[:3, :3], signed[4:, 4:] = 1.0, -2.0
+    assert np.array_equal(code.merge(np.stack([signed, -signed]), [whole, whole])[0], 2 * np.abs(signed))
+    assert not text.merge(np.stack([signed, -signed]), [whole, whole])[0].any()
+    assert np.array_equal(code.levels(signed, whole), code.levels(np.abs(signed), whole))
+    assert code.levels(signed, whole)[5, 5] == 255
+    assert text.levels(signed, whole)[5, 5] == 0

@@ -7,7 +7,7 @@ protocol.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from importlib import resources
@@ -30,6 +30,7 @@ CHOICES = {
     "frame": ("image", "square", "crop", "input"),
     "interpolation": tuple(maps.INTERPOLATIONS),
     "scaling": maps.SCALINGS,
+    "view_merging": maps.MERGINGS,
     "components": (*boxes.COMPONENTS, RANKED),
     "predicted_end": ("last_pixel", "one_past", "one_past_clipped"),
     "true_end": ("annotated", "last_pixel", "one_past"),
@@ -134,6 +135,9 @@ class Protocol:
     """Whether overlapping any of an image's true boxes suffices (``all``), or only the ``first`` counts."""
     true_shift: float = 0.0
     """Added to all true coordinates as annotated, before anything else."""
+    view_merging: str = "mean"
+    """How the maps of several views of an image (ten crops) become one: the ``mean`` over the views that show a pixel,
+    or the ``absolute_sum`` of their values there. Under the latter a single view counts by its magnitudes, too."""
     guesses: tuple[tuple[int, int], ...] | None = None
     """The guesses of a top-k error in order, each as (rank of the class, rank of its box), from 1; None: the first box
     of each of the first k classes. Only ``ranked`` has second boxes."""
@@ -215,12 +219,16 @@ class Protocol:
         offset = round((resize - side) / 2)
         return Geometry(size, (resize, resize), (offset, offset), (side, side))
 
+    def merge(self, score_maps: np.ndarray, views: Sequence[Geometry]) -> tuple[np.ndarray, Geometry]:
+        """Merge the maps (V, h, w) of an image's views as the protocol does; see `wsol.functional.maps.merge`."""
+        return maps.merge(score_maps, views, merging=self.view_merging)
+
     def judge(self, score_map: np.ndarray, view: Geometry, truth: Truth) -> np.ndarray:
         """Whether the box at each threshold is right.
 
         Args:
             score_map: real (h, w), over the whole input frame of its view, not scaled; ten-crop's ten maps are merged
-                first, by `wsol.functional.maps.merge`.
+                first, by `merge`.
             view: what part of the image the map is of.
             truth: of the image. One right box among several true or predicted ones suffices.
 
@@ -317,7 +325,7 @@ class Protocol:
 
     def _place(self, score_map: np.ndarray, view: Geometry) -> np.ndarray:
         return maps.place(
-            score_map,
+            np.abs(score_map) if self.view_merging == "absolute_sum" else score_map,
             view,
             self.frame_of(view),
             interpolation=self.interpolation,

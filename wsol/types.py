@@ -10,11 +10,19 @@ Sizes are (width, height) unless a tensor shape is meant. Boxes are x0, y0, x1, 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
 from torch import Tensor
+
+Progress = Callable[[str, int, int], None]
+"""Is told what is being done, how much of it is done, and how much there is, such as ``("maps, test", 96, 5794)``."""
+
+
+def no_progress(what: str, done: int, total: int) -> None:
+    """The `Progress` of those who do not ask for it."""
 
 
 class Point(NamedTuple):

@@ -27,12 +27,11 @@ from measuring import machine, positive
 from omegaconf import OmegaConf
 
 from wsol.cli import main as command_line
-from wsol.cli.verbs.table import find
 from wsol.config.compose import compose
 from wsol.runs import identity
 from wsol.runs.register import CONFIG_FILE, KEY_FILE, Register, record
 from wsol.tables.collect import collect
-from wsol.tables.layout import read_layout
+from wsol.tables.layout import find_layout, read_layout
 
 
 def make_runs(folder: Path, runs: int, experiments: list[str]) -> None:
@@ -97,7 +96,7 @@ def main() -> None:
     parser.add_argument("--table", default="choe2020")
     parser.add_argument("--experiments", type=positive, default=4, help="of the table, that have runs")
     options = parser.parse_args()
-    layout = read_layout(find(options.table))
+    layout = read_layout(find_layout(options.table))
     named = sorted({cell.experiment for cell in layout.cells if cell.experiment})
     print(machine("cpu"))
     with tempfile.TemporaryDirectory() as folder:

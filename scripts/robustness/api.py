@@ -11,7 +11,7 @@ import torch
 
 from scripts.robustness.runner import Place, Try, nothing
 from scripts.robustness.sandbox import Outcome
-from wsol.metrics import ClassificationError, MaxBoxAcc, PxAP, classification_error, max_box_acc, pxap
+from wsol.metrics import MaxBoxAcc, PxAP, TopKError, max_box_acc, pxap, topk_error
 
 KIND = "metrics and API called from Python"
 Call = Callable[[Place], Any]
@@ -49,7 +49,7 @@ def _classification() -> Iterator[Try]:
 
     def update(*arguments: Any) -> Call:
         def call(place: Place) -> Any:
-            metric = ClassificationError(topk=(1, 2))
+            metric = TopKError(topk=(1, 2))
             metric.update(*arguments)
             return metric.compute()
 
@@ -65,7 +65,6 @@ def _classification() -> Iterator[Try]:
         "scores of text": ("abc", labels, index),
         "scores that are null": (None, labels, index),
         "complex scores": (scores.to(torch.complex64), labels, index),
-        "scores of NaN": (scores * math.nan, labels, index),
         "meta scores": (scores.to("meta"), labels, index),
         "a label of 99": (scores, torch.tensor([0, 99]), index),
         "a label of -1": (scores, torch.tensor([0, -1]), index),
@@ -77,23 +76,18 @@ def _classification() -> Iterator[Try]:
         "positions of text": (scores, labels, ["a", "b"]),
     }
     for what, arguments in bad.items():
-        yield _try(f"ClassificationError: {what}", update(*arguments))
+        yield _try(f"TopKError: {what}", update(*arguments))
     for topk in ((0,), (-1,), (7,), (1.5,), ("a",), (), None, 5, (1, 1)):
         right = "either" if topk in ((), (1, 1)) else "refused"
-        yield _try(
-            f"ClassificationError: topk={topk}", lambda p, t=topk: classification_error(scores, labels, t), right
-        )
+        yield _try(f"TopKError: topk={topk}", lambda p, t=topk: topk_error(scores, labels, t), right)
+    yield _right(
+        "topk_error: scores of NaN predict nothing", lambda: topk_error(scores * math.nan, labels)["top5_error"], 100
+    )
     table = torch.tensor([[0.1, 0.7, 0.2], [0.6, 0.4, 0.0], [0.2, 0.2, 0.6], [0.3, 0.5, 0.2]])
     truth = torch.tensor([2, 0, 2, 2])
-    yield _right(
-        "classification_error: top-1 of four images", lambda: classification_error(table, truth, (1,))["top1_error"], 50
-    )
-    yield _right(
-        "classification_error: top-2 of four images", lambda: classification_error(table, truth, (2,))["top2_error"], 25
-    )
-    yield _right(
-        "classification_error: one image", lambda: classification_error(table[:1], truth[:1], (1,))["top1_error"], 100
-    )
+    yield _right("topk_error: top-1 of four images", lambda: topk_error(table, truth, (1,))["top1_error"], 50)
+    yield _right("topk_error: top-2 of four images", lambda: topk_error(table, truth, (2,))["top2_error"], 25)
+    yield _right("topk_error: one image", lambda: topk_error(table[:1], truth[:1], (1,))["top1_error"], 100)
 
 
 def _boxes() -> Iterator[Try]:
@@ -135,7 +129,8 @@ def _boxes() -> Iterator[Try]:
         "0": (0, 16), "negative": (-16, 16), "NaN": (math.nan, 16), "of three numbers": (16, 16, 3), "text": "ab",
         "of fractions": (16.5, 16), "10**12": (10**12, 10**12), "null": (None, 16),
     }.items():  # fmt: skip
-        yield _try(f"MaxBoxAcc: a size {what}", update(sizes=[value]))
+        right = "accepted" if what == "10**12" else "refused"  # a map may be of any size
+        yield _try(f"MaxBoxAcc: a size {what}", update(sizes=[value]), right)
     for what, value in {
         "-1": [-1],
         "0.5": [0.5],
@@ -145,7 +140,7 @@ def _boxes() -> Iterator[Try]:
         "NaN": [math.nan],
     }.items():
         yield _try(f"MaxBoxAcc: index {what}", update(index=value))
-    yield _try("MaxBoxAcc: labels without scores", update(labels=torch.tensor([0])))
+    yield _try("MaxBoxAcc: labels without scores", update(labels=torch.tensor([0])), "accepted")  # not needed
     yield _try("MaxBoxAcc: scores without labels", update(logits=torch.zeros(1, 3)))
     yield _try("MaxBoxAcc: two boxes of one map", update(boxes=[box, box]))
     yield _try("MaxBoxAcc: no boxes of one map", update(boxes=[]))

@@ -104,7 +104,8 @@ def tries() -> Iterator[Try]:
     for what, name in NAMES.items():
         if what in ("no name", "a dot"):
             continue
-        yield _try(f"{what} in a name", TGZ, lambda name=name: gzip.compress(tar(lambda t: _add(t, name))))
+        right = "either" if what == "a NUL" else "refused"  # the names of a tar end there
+        yield _try(f"{what} in a name", TGZ, lambda name=name: gzip.compress(tar(lambda t: _add(t, name))), right)
         if what not in ("a NUL", "a file where a folder is"):
             yield _try(f"{what} in a name", ZIP, lambda name=name: _zip(lambda z: z.writestr(name, b"x")))
     for what, kind in TYPES.items():

@@ -35,12 +35,14 @@ class Command:
         words: ``{f}`` is the folder that is its own, other names are those of the base.
         prepare: makes what it needs in its folder.
         results: what is compared; the tree of its folder if None.
+        runs: how many runs it makes one after another, each of which says why it failed.
     """
 
     name: str
     words: str
     prepare: Callable[[Path, Base], Any] = lambda folder, base: None
     results: Callable[[Path], dict[str, Any]] | None = None
+    runs: int = 1
 
     def line(self, folder: Path, base: Base) -> list[str]:
         """Its words."""
@@ -102,7 +104,9 @@ COMMANDS = (
         "eval save_maps=true",
         "eval run={run} save_maps=true out={f}/evaluation trainer.accelerator=cpu data_dir={data}",
     ),
-    Command("table --run", "table mine --run --config-dir {f}/configs --runs-dir {f}/runs data_dir={data}", _table),
+    Command(
+        "table --run", "table mine --run --config-dir {f}/configs --runs-dir {f}/runs data_dir={data}", _table, runs=2
+    ),
     Command("data prepare", f"data prepare cub --archive {{f}}/{archives.TGZ} --root {{f}}/CUB", _archive),
     Command(
         "convert",
@@ -142,6 +146,8 @@ def _digest(path: Path, folder: Path) -> str:
     elif path.suffix == ".npz":
         with np.load(path) as arrays:
             parts = [part for key in sorted(arrays) for part in (key.encode(), arrays[key].tobytes())]
+    elif path.name == ".wsol-run.json":  # with a checksum of config.yaml, which names the folder
+        parts = [json.dumps({**json.loads(path.read_text()), "config_sha256": None}, sort_keys=True).encode()]
     elif path.name == "results.json":
         parts = [json.dumps(_without_times(json.loads(path.read_text())), sort_keys=True).encode()]
     elif path.suffix in (".json", ".js", ".html", ".yaml", ".csv", ".txt"):

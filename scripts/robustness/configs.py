@@ -172,8 +172,8 @@ def _words() -> Iterator[Try]:
         "data.size=0": ("size", ("size",)), "data.num_classes=0": ("classes", ("num_classes",)),
         "protocol=[nobody]": ("protocol", ("nobody",)), "protocol=[]": ("protocol", ("protocol",)),
         "experiment=nobody": ("experiment", ("nobody",)), "resume=/nobody": ("resume", ("nobody",)),
-        "label_smoothing=2": ("smoothing", ("label_smoothing",)), "=1": ("word", ("=1",)), "word": ("word", ("word",)),
-        "--nobody": ("option", ("--nobody",)), "a=[": ("word", ("a=[",)), "seed=${nobody}": ("seed", ("nobody",)),
+        "label_smoothing=2": ("smoothing", ("label_smoothing",)), "=1": ("word", ("key=value", "override")), "word": ("word", ("word",)),
+        "--nobody": ("option", ("--nobody",)), "a=[": ("word", ("override",)), "seed=${nobody}": ("seed", ("nobody",)),
         "seed=${oc.env:NOBODY}": ("seed", ("NOBODY",)), "hydra.run.dir=/tmp": ("hydra", ("hydra",)),
         "name=../../../../tmp/CANARY-wsol": ("name", ("name",)), "schedule=nobody": ("schedule", ("nobody",)),
     }  # fmt: skip
@@ -181,13 +181,20 @@ def _words() -> Iterator[Try]:
         right = (
             "either"
             if word
-            in ("protocol=[]", "name=../../../../tmp/CANARY-wsol", "~data", "image_size=1000000000", "topk=[99]")
+            in (
+                "+nonsense=1",
+                "protocol=[]",
+                "name=../../../../tmp/CANARY-wsol",
+                "~data",
+                "image_size=1000000000",
+                "topk=[99]",
+            )
             else "refused"
         )
         yield Try(WORDS, f"train {word}", nothing, f"train {small} {word}", right, names)
     whole = {
         "tarin": ("tarin",), "": ("usage",), "data": ("data verify",), "data verfy": ("data",), "eval": ("run",),
-        "eval run=/nobody": ("nobody",), "predict": ("run",), "predict run={run}": ("images",),
+        "eval run=/nobody": ("nobody",), "predict": ("images",), "predict run={run}": ("images",),
         "predict run={run} images=/nobody": ("nobody",), "predict run={run} images={image} top=0 out={out}/p": ("top",),
         "predict run={run} images={image} threshold=2 out={out}/p": ("threshold",),
         "predict run={run} images={image} classes=[nobody] out={out}/p": ("nobody",),
@@ -208,5 +215,5 @@ def _words() -> Iterator[Try]:
         "svm run=/nobody": ("nobody",), "train --config-dir /nobody": ("nobody",), "train -m seed=a,b": ("seed",),
     }  # fmt: skip
     for words, names in whole.items():
-        right = "accepted" if words == "" else "refused"
+        right = "accepted" if words in ("", "data verify") else "refused"  # the embedded dataset is verified
         yield Try(WORDS, f"wsol {words}", nothing, words or "--help", right, names)

@@ -38,7 +38,8 @@ OTHERS = (PREDICT, EXPORT, SCORE)
 SHARES = (0.0, 0.3, 0.8)
 """Of what the command writes: the space that is free."""
 
-ERROR = re.compile(r"^wsol[\w -]*: error: ", re.MULTILINE)
+ERROR = re.compile(r"^wsol[\w -]*: error: |^\d+ problems?:$", re.MULTILINE)
+"""Of any verb, and of the report of `wsol data verify`."""
 
 
 class Disks:
@@ -61,7 +62,7 @@ class Disks:
             run = self._run(command, place)
             if run.code == 0:  # it needed less than in the reference, or passed over what it could not write
                 return [f"full at {share}: exit code 0, {d}" for d in differences(expected, _results(command, place))]
-            faults = [f"full at {share}: {fault}" for fault in one_line(run)]
+            faults = [f"full at {share}: {fault}" for fault in one_line(run, command.runs)]
             _remount(place, "size=256m")
             return faults + self._again(command, place, expected, f"after a full disk at {share}")
 
@@ -70,7 +71,7 @@ class Disks:
         with self._mounted("256m") as place:
             command.prepare(place, self.base)
             _remount(place, "ro")
-            faults = [f"read-only: {fault}" for fault in one_line(self._run(command, place))]
+            faults = [f"read-only: {fault}" for fault in one_line(self._run(command, place), command.runs)]
             _remount(place, "rw")
             return faults + self._again(command, place, expected, "after a read-only disk")
 
@@ -84,7 +85,7 @@ class Disks:
             return []
         place.rename(place.with_name("gone"))
         code = run.wait()
-        faults = [] if code == 0 else one_line(run)
+        faults = [] if code == 0 else one_line(run, command.runs)
         return [f"vanished: {fault}" for fault in faults]
 
     def reference(self, command: Command) -> tuple[dict[str, object], int, float]:
@@ -130,15 +131,15 @@ class Disks:
         return run
 
 
-def one_line(run: Running) -> list[str]:
-    """What is wrong about the end of a command that could not write."""
+def one_line(run: Running, most: int = 1) -> list[str]:
+    """What is wrong about the end of a command that could not write, of which so many runs may each have a line."""
     if run.code == 0:
         return ["exit code 0"]
     if "Traceback" in run.said or run.code != 2:
         last = (run.said.strip().splitlines() or [""])[-1]
         return [f"exit code {run.code}: {last[:160]}"]
     lines = len(ERROR.findall(run.said))
-    return [] if lines == 1 else [f"{lines} error lines"]
+    return [] if 1 <= lines <= most else [f"{lines} error lines"]
 
 
 def can_mount(folder: Path) -> bool:

@@ -135,7 +135,7 @@ def tries() -> Iterator[Try]:
             held = right
             if act is TRAIN and what == "a folder":
                 held = "either"
-            if "zeros at" in what and act is not VERIFY:
+            if ("zeros at" in what or what == "a JPEG cut and ended") and act is not VERIFY:
                 held = "either"  # libjpeg fills the gap with grey: the verb that looks for damage must find it
             yield Try(KIND, what, make, act, held, (name, "train/cat"))
     for what in ("a JPEG cut in half", "a float TIFF", "a FIFO"):
@@ -154,9 +154,9 @@ def _names() -> Iterator[Try]:
     files: dict[str, tuple[str, bytes]] = {
         "no UTF-8": ("refused", b"\xff\xfe.png"),
         "Latin-1": ("refused", b"caf\xe9.png"),
-        "a line break": ("accepted", b"a\nb.png"),
-        "a tab": ("accepted", b"a\tb.png"),
-        "an escape": ("accepted", b"\x1b[31mred.png"),
+        "a line break": ("refused", b"a\nb.png"),
+        "a tab": ("refused", b"a\tb.png"),
+        "an escape": ("refused", b"\x1b[31mred.png"),
         "a quote": ("accepted", b"a\"b'c.png"),
         "a comma": ("accepted", b"a,b.png"),
         "a backslash": ("accepted", b"a\\b.png"),

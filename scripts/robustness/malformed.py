@@ -1,6 +1,6 @@
 """Try malformed inputs of every kind and count what comes of them.
 
-    python scripts/robustness/malformed.py [--only KIND]... [--sample N] [--seed N] [--report FILE.json] [--markdown]
+    python scripts/robustness/malformed.py [--only KIND]... [--sample N] [--seed N] [--report FILE.json]
                                            [--docs docs/reliability.md]
 
 The inputs are the same each time. Exit code 1 if one ran code, wrote outside its output, hung, ended in a stack trace,

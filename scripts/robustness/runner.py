@@ -26,12 +26,15 @@ BAD = ("trace", "silent", "hang", "ran or wrote")
 
 REMEDY = re.compile(
     r"expect|try |choose|choices|did you mean|\buse |\bgive|again|delete|remove|must|needs?\b|free|save |larger|smaller"
-    r"|such as|move |which |required|check it|has the |has no |above|below|available|instead|keep |only|at most|at least|see |fix |set |with |rename|convert|download|lacks|outside|unknown",
+    r"|such as|no valid YAML|is not a |for field of type|is not Optional|Cannot assign|could not be converted|\bno such|Allowed|\bwrite |\bare they |\bpass |\bleave |\bcheck |move |which |required|check it|has the |has no |above|below|available|instead|keep |only|at most|at least|see |fix |set |with |rename|convert|download|lacks|outside|unknown",
     re.IGNORECASE,
 )
 """Words of a message that says what was expected, or what to do."""
 
-NOTE = re.compile(r"warning|not finite|\bNaN\b|alike|NFC|normali|ignored|dropped|left out|skipped", re.IGNORECASE)
+NOTE = re.compile(
+    r"note:|passed over|left out|warning|not finite|\bNaN\b|alike|NFC|normali|ignored|dropped|left out|skipped",
+    re.IGNORECASE,
+)
 
 
 @dataclass(frozen=True)
@@ -125,7 +128,8 @@ def judge(one: Try, place: Place, outcome: Outcome) -> tuple[str, str]:
         return "trace", _last_line(outcome.trace)
     if outcome.code == 0:
         return _of_accepted(one, outcome)
-    if outcome.code != 2:
+    partly = outcome.code == 1 and outcome.message  # done in part, or a training that diverged
+    if outcome.code != 2 and not partly:
         return "trace", f"exit code {outcome.code}"
     if one.right in ("accepted", "noted"):
         return "silent", f"refused, though it is right: {outcome.message[:200]}"

@@ -45,6 +45,7 @@ CHANGES = {
 }
 """Events that change files, and how many paths they begin with."""
 
+BAD_IMAGE = re.compile(r"^wsol: bad image: (.*)", re.MULTILINE)
 ERROR_LINE = re.compile(r"^wsol[\w -]*: error: ", re.MULTILINE)
 
 
@@ -101,6 +102,8 @@ def run_in_sandbox(
     if not outcome.message and ERROR_LINE.search(text):
         outcome.errors = len(ERROR_LINE.findall(text))
         outcome.message = ERROR_LINE.split(text)[-1].strip()
+    elif not outcome.message and outcome.code == 1 and (bad := BAD_IMAGE.findall(text)):
+        outcome.errors, outcome.message = len(bad), f"expected an image: {bad[-1]}"  # the others were judged
     elif not outcome.message and outcome.code == 2 and " problem" in text:  # the report of `wsol data verify`
         outcome.errors, outcome.message = 1, "expected none: " + text[text.index(" problem") :]
     outcome.harm = harm.seen + changed(before, snapshot(place.folder))

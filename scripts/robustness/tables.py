@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import datetime
+import os
+import platform
 import re
 import subprocess
 from collections.abc import Iterable, Sequence
@@ -27,10 +30,19 @@ def malformed(judged: Sequence[Judged]) -> str:
 
 
 def markdown(rows: Sequence[Sequence[str]]) -> str:
-    """A Markdown table of a header and rows, the numbers to the right, with the revision below."""
+    """A Markdown table of a header and rows, the numbers to the right; below, when and on what they were measured."""
     line = "|" + "|".join(["---"] + ["---:"] * (len(rows[0]) - 1)) + "|"
     lines = ["| " + " | ".join(row) + " |" for row in rows]
-    return "\n".join([lines[0], line, *lines[1:], "", f"Measured at revision {revision()}."])
+    return "\n".join([lines[0], line, *lines[1:], "", measured()])
+
+
+def measured() -> str:
+    """When, of which revision and on what machine."""
+    import torch
+
+    on = f"{platform.system()} {platform.machine()} with {os.cpu_count()} cores"
+    versions = f"Python {platform.python_version()}, PyTorch {torch.__version__}"
+    return f"Measured on {datetime.date.today()} at revision {revision()}: {on}, {versions}."
 
 
 def revision() -> str:

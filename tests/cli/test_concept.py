@@ -12,8 +12,8 @@ import pytest
 from PIL import Image
 
 from wsol.cli import main
-from wsol.cli.verbs.concept import Mapped, under
 from wsol.functional.geometry import Geometry
+from wsol.patterns.concept_learning import ConceptMap, under
 
 
 def concept(*words: str) -> int:
@@ -72,7 +72,7 @@ def test_maps_share_one_scale(peak: float, colour: str) -> None:
     score_map = np.full((4, 4), -1.0)
     score_map[1:3, 1:3] = 4.0 if peak > 0 else -0.5
     view = Geometry.square((40, 40), 32)
-    shown = under(np.zeros((40, 40, 3), np.uint8), Mapped(0.0, score_map, view), abs(peak))
+    shown = under(np.zeros((40, 40, 3), np.uint8), ConceptMap(0.0, score_map, view), abs(peak))
     red, green, blue = shown[20, 20].astype(int)
     assert {"red": red, "green": green, "blue": blue}[colour] == max(red, green, blue) > 50
     assert (shown[0, 0] == [0, 0, 64]).all(), "nothing is there"

@@ -14,8 +14,8 @@ from torchvision.models import resnet18, vgg16
 
 from tests.conftest import SMALL_RUN
 from wsol.cli import main
-from wsol.cli.verbs import convert
 from wsol.config.compose import compose
+from wsol.engine import conversion
 from wsol.interop import safetensors_file
 from wsol.interop.peers import PEERS
 from wsol.runs import checkpoints
@@ -93,12 +93,12 @@ def test_edits_thresholds_and_strides_of_the_command_line(tmp_path: Path) -> Non
     """What the tensors do not hold: the config is that of the peer but for what the command line says."""
     by_name = {peer.name: peer for peer in PEERS}
     config = compose("convert", ["weights=a.pth", "delta=0.55"])
-    acol = convert._settings(by_name["ACoL of wsolevaluation, ResNet-50"], 8, config)
+    acol = conversion._settings(by_name["ACoL of wsolevaluation, ResNet-50"], 8, config)
     assert acol.method.head.delta == 0.55
     assert acol.backbone.output_stride == 8
     config.delta = None
-    assert convert._settings(by_name["ACoL of its authors, VGG-16"], 8, config).method.head.delta == 0.6
-    adl = convert._settings(by_name["ADL of wsolevaluation, ResNet-50"], 16, config)
+    assert conversion._settings(by_name["ACoL of its authors, VGG-16"], 8, config).method.head.delta == 0.6
+    adl = conversion._settings(by_name["ADL of wsolevaluation, ResNet-50"], 16, config)
     assert list(adl.method.edits) == ["layer3.0", "layer4.0", "layer4.2"]
     assert all(edit.drop_rate == 0.75 for edit in adl.method.edits.values())
 

@@ -148,7 +148,7 @@ def test_a_graph_that_differs_is_not_kept(run: Path, tmp_path: Path, capsys, mon
     def differs(*_args) -> float:
         raise InputError("the exported graph differs")
 
-    monkeypatch.setattr("wsol.cli.verbs.export.compare", differs)
+    monkeypatch.setattr("wsol.engine.network_export.compare", differs)
     words = [f"run={run}", "format=torch_export", f"out={tmp_path / 'a.pt2'}"]
     assert "the exported graph differs" in refused(capsys, *words)
     assert not list(tmp_path.iterdir())

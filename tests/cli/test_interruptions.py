@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from omegaconf.errors import ConfigAttributeError
 from pytorch_lightning.utilities.exceptions import SIGTERMException
 
 import wsol.engine.training
@@ -71,8 +72,10 @@ def test_a_signal_ends_training_with_its_code_and_the_same_command_goes_on(
         assert wsol("train", "trainer.max_epochs=1", "run_dir=run", "resume=true") == SIGNALS[name]
     last = capsys.readouterr().err.splitlines()[-1]
     trained = place in ("test", "after the test")
+    stepped = (place, name) == ("fit", "SIGTERM")  # the step is finished and kept
     what = {"SIGTERM": "terminated", "SIGINT": "interrupted"}[name]
     left = "run keeps checkpoints/last.ckpt and checkpoints/best.ckpt" if trained else "run has no checkpoint yet"
+    left = "run keeps checkpoints/last.ckpt" if stepped else left
     assert last == f"wsol: {what}; {left}; give the same command again to go on"
     assert not Path("run/results.json").exists()
     assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
@@ -153,7 +156,7 @@ def slurm(folder: str, requeue: bool) -> None:
         wsol.engine.training.EpochLines = Requeue
 
 
-def test_a_requeued_slurm_job_goes_on_by_the_same_command(tmp_path: Path, data_dir: Path, wsol) -> None:
+def test_a_requeued_slurm_job_goes_on_by_the_same_command(tmp_path: Path, data_dir: Path) -> None:
     scontrol = tmp_path / "scontrol"
     scontrol.write_text('#!/bin/sh\necho "$@" > requeued\n')
     scontrol.chmod(0o755)
@@ -164,8 +167,9 @@ def test_a_requeued_slurm_job_goes_on_by_the_same_command(tmp_path: Path, data_d
     assert not list((tmp_path / "run").glob("hpc_ckpt*"))
     code, said = processes.run(tmp_path, words, slurm, str(tmp_path), False)
     assert code == 0, said
-    assert "after step 3" in said
-    assert wsol("train", "run_dir=whole") == 0
+    assert "after step 5" in said
+    code, said = processes.run(tmp_path, [*words, "run_dir=whole"], slurm, str(tmp_path), False)
+    assert code == 0, said
     expected = weights(tmp_path / "whole")
     assert all(torch.equal(value, expected[key]) for key, value in weights(tmp_path / "run").items())
     assert json.loads((tmp_path / "run" / "results.json").read_text())["epochs"] == 2
@@ -196,3 +200,23 @@ def test_the_exit_codes_are_in_the_help(capsys) -> None:
     said = capsys.readouterr().out
     for code in (0, 1, 2, 130, 143):
         assert f"  {code} " in said
+
+
+@pytest.mark.parametrize(("name", "code"), SIGNALS.items())
+def test_an_error_in_the_course_of_an_interruption_is_one(
+    name: str, code: int, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture
+) -> None:
+    """Hydra, interrupted while it composes, may fail when it cleans up."""
+
+    def composed(*arguments):
+        try:
+            send(name)
+        finally:
+            try:
+                raise AttributeError("'NoneType' object has no attribute '_flags'")
+            except AttributeError as error:
+                raise ConfigAttributeError(str(error)) from None
+
+    monkeypatch.setattr("wsol.config.compose._composed", composed)
+    assert main(["convert", "weights=x.pth"]) == code
+    assert len(capfd.readouterr().err.splitlines()) == 1

@@ -161,3 +161,13 @@ def test_help_names_runs_keys_and_protocols(capsys) -> None:
     text = capsys.readouterr().out
     for word in ("RUN...", "--force", "picture_side=320", "choe2020-v2", "save_maps=true"):
         assert word in text
+
+
+def test_a_run_whose_seed_is_no_number_is_refused(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    shutil.copytree(run, tmp_path / "run")
+    config = tmp_path / "run/config.yaml"
+    config.write_text(config.read_text().replace("seed: 0", "seed: abc", 1))
+    assert main(["report", str(tmp_path / "run"), *QUICK, f"out={tmp_path / 'page'}"]) == 2
+    said = [line for line in capsys.readouterr().err.splitlines() if line.startswith("wsol: error")]
+    assert len(said) == 1
+    assert "config.yaml" in said[0]

@@ -175,6 +175,19 @@ def test_a_stopped_run_goes_on_and_ends_with_the_same_weights_bit_for_bit(
     assert sorted({row["epoch"] for row in rows}) == ["0", "1", "2", "3"]
 
 
+def test_a_finished_run_is_trained_longer_as_if_it_had_been_begun_so(wsol, tmp_path: Path) -> None:
+    assert wsol("train", "schedule=constant", "trainer.max_epochs=3", "run_dir=whole") == 0
+    assert wsol("train", "schedule=constant", "trainer.max_epochs=1", "run_dir=grown") == 0
+    assert wsol("train", "schedule=constant", "trainer.max_epochs=3", "run_dir=grown", "resume=true") == 0
+    assert_equal_weights(tmp_path / "whole", tmp_path / "grown")
+    assert (tmp_path / "grown/metrics.csv").read_text() == (tmp_path / "whole/metrics.csv").read_text()
+    whole, grown = (json.loads((tmp_path / name / "results.json").read_text()) for name in ("whole", "grown"))
+    assert [grown[key] for key in ("localization", "classification")] == [
+        whole[key] for key in ("localization", "classification")
+    ]
+    assert (tmp_path / "grown/results-of-1-epochs.json").is_file()
+
+
 def test_resuming_a_finished_run_prints_its_results(wsol, capsys) -> None:
     assert wsol("train") == 0
     capsys.readouterr()

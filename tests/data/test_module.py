@@ -10,7 +10,7 @@ from pytorch_lightning import LightningModule, Trainer
 
 from wsol.data.images import BadImage
 from wsol.data.module import LocalizationData, workers_for
-from wsol.data.samplers import NOTHING, EvalSampler, TrainSampler
+from wsol.data.samplers import NOTHING, EvalSampler, TrainSampler, images_used
 from wsol.data.source import Boxes, FileSplit, Source, Split, hold_out
 from wsol.data.transforms import ResizeSquare, SmallCrop, TenCrop
 from wsol.errors import InputError
@@ -220,6 +220,31 @@ def test_single_image_is_left_out_of_training_only(source):
     assert [len(batch.labels) for batch in train] == [5, 5]
     assert [len(batch.labels) for batch in data(source, batch_size=5, drop_last=False).train_dataloader()] == [5, 5, 1]
     assert [len(batch.labels) for batch in data(source, batch_size=4, drop_last=True).train_dataloader()] == [4, 4]
+
+
+@pytest.mark.parametrize("drop_last", [True, False, "auto"])
+@pytest.mark.parametrize("count", [7, 8, 9, 11, 12])
+def test_processes_share_the_batches_of_one_process(count, drop_last):
+    def batches(world):
+        used = images_used(drop_last, count, 4, world)
+        ranks = [list(TrainSampler(count, 3, rank, world, used)) for rank in range(world)]
+        share = 4 // world
+        steps = -(-len(ranks[0]) // share)
+        return [{key for rank in ranks for key in rank[i * share : (i + 1) * share]} for i in range(steps)]
+
+    alone, shared = batches(1), batches(2)
+    if drop_last == "auto" and count % 4 in (1, 2):  # one image for each process is no batch
+        alone = alone[: count // 4]
+    complete = count // 4
+    assert len(alone) == len(shared)
+    assert alone[:complete] == shared[:complete]
+    assert all(one <= other for one, other in zip(alone, shared, strict=True)), "padding repeats images, it adds none"
+
+
+def test_a_batch_that_cannot_be_shared_is_refused(source):
+    assert data(source, batch_size=6).share_of_process(3) == 2
+    with pytest.raises(InputError, match=r"loader.batch_size=6 .* 4 processes.*accumulate_grad_batches"):
+        data(source, batch_size=6).share_of_process(4)
 
 
 @pytest.mark.parametrize(

@@ -22,7 +22,8 @@ from wsol.backbones.base import Backbone, Step
 from wsol.cli import main
 from wsol.data.samplers import NOTHING, EvalSampler
 from wsol.data.transforms import ResizeSquare
-from wsol.engine.evaluation import SplitEvaluation, localization_table
+from wsol.engine.evaluation import SplitEvaluation
+from wsol.engine.localization_table import localization_table
 from wsol.metrics import error_split, localization_error, max_box_acc, pxap
 from wsol.types import Preprocessing
 

@@ -1,4 +1,4 @@
-"""Training with several processes: with the same global batch the same losses and weights as with one.
+"""Training with several processes: the same command gives the same losses and weights as one process.
 
 Neither batch normalisation nor random draws of a method (HaS, CutMix, ADL, dropout) can be equal, as they depend on
 which images are together, or on the process; everything else is.
@@ -39,7 +39,7 @@ def words(name: str, folder: Path, data_dir: Path, world: int, *more: str) -> li
     """The command line of a training run."""
     small = ["data.train_images=36", "data.val_images=5", "data.test_images=3", "data.size=32", "image_size=32"]
     fixed = ["loader.num_workers=0", "trainer.accelerator=cpu", "trainer.precision=32-true", "loader.eval_batch_size=1"]
-    of_world = [f"loader.batch_size={BATCH // world}", f"run_dir={folder / f'{name}-{world}'}"]
+    of_world = [f"loader.batch_size={BATCH}", f"run_dir={folder / f'{name}-{world}'}"]
     several = ["trainer=ddp", f"trainer.devices={world}"] if world > 1 else []
     return ["train", f"data_dir={data_dir}", *small, *fixed, *of_world, *several, *more]
 
@@ -73,7 +73,7 @@ def curves(run: Path) -> list[dict[str, str]]:
 
 
 @pytest.mark.parametrize("name", METHODS)
-def test_losses_are_those_of_one_process_with_the_same_global_batch(folder: Path, name: str) -> None:
+def test_losses_are_those_of_one_process(folder: Path, name: str) -> None:
     alone, shared = (curves(folder / f"{name}-{world}") for world in (1, WORLD))
     assert len(alone) == len(shared) >= 3
     for row, same in zip(alone, shared, strict=True):
@@ -86,7 +86,7 @@ def test_losses_are_those_of_one_process_with_the_same_global_batch(folder: Path
 
 
 @pytest.mark.parametrize("name", METHODS)
-def test_weights_are_those_of_one_process_with_the_same_global_batch(folder: Path, name: str) -> None:
+def test_weights_are_those_of_one_process(folder: Path, name: str) -> None:
     alone, shared = (
         torch.load(folder / f"{name}-{world}" / "checkpoints" / "last.ckpt", weights_only=True)["state_dict"]
         for world in (1, WORLD)
@@ -94,6 +94,13 @@ def test_weights_are_those_of_one_process_with_the_same_global_batch(folder: Pat
     assert alone.keys() == shared.keys()
     for key, value in alone.items():
         assert torch.allclose(value, shared[key], atol=1e-5), key
+
+
+def test_a_batch_that_processes_cannot_share_is_refused_before_they_start(tmp_path, data_dir, capsys) -> None:
+    several = ["trainer=ddp", "trainer.devices=5", f"run_dir={tmp_path / 'run'}"]
+    assert main([*words("odd", tmp_path, data_dir, 1), *several]) != 0
+    assert "loader.batch_size=12 cannot be shared evenly by 5 processes" in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
 
 
 @pytest.mark.parametrize("name", DRAWING)

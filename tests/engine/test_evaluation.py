@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from tests.marked import CLASSES, PROTOCOLS, Case, Marked, batch, plain
 from wsol.data.source import Split
 from wsol.data.transforms import ResizeCrop, ResizeSquare, TenCrop
-from wsol.engine.evaluation import LOCALIZER, SplitEvaluation, framed_mask, localization_table
+from wsol.engine.evaluation import LOCALIZER, SplitEvaluation, framed_mask
+from wsol.engine.localization_table import localization_table
 from wsol.errors import InputError
 from wsol.functional.geometry import Geometry
 from wsol.functional.maps import merge, place
@@ -58,7 +59,7 @@ def reference_curves(case: Case, views, protocol: Protocol, topk: tuple[int, ...
         truth = case.split.truth(i)
         if truth is None:
             continue
-        score_map, view = merge(case.maps[i], views(size))
+        score_map, view = merge(case.maps[i], views(size), merging=protocol.view_merging)
         right = {LOCALIZER: protocol.judge(score_map, view, truth), **blind.correct(view, truth)}
         for name, bits in right.items():
             found.setdefault(name, []).append((bits, i))

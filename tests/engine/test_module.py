@@ -161,6 +161,8 @@ def test_metrics_of_a_step_are_its_means_and_count_images(monkeypatch: pytest.Mo
     logits = module.localizer(module.normalise(one.images)).logits
     assert seen["train/loss"][0] == loss
     assert seen["train/top1_error"][0].item() == pytest.approx(100 * (logits.argmax(1) != one.labels).float().mean())
+    value, how = seen.pop("train/loss_step")
+    assert (value, how["on_step"], how["on_epoch"]) == (loss, True, False)
     for _, how in seen.values():
         assert (how["batch_size"], how["on_step"], how["on_epoch"], how["sync_dist"]) == (6, False, True, True)
 
@@ -215,19 +217,22 @@ def test_the_layout_in_memory_changes_no_score() -> None:
 # -- draws -------------------------------------------------------------------------------------------------------------
 
 
-def draw(seed: int, epoch: int, rank: int) -> list[float]:
+def draw(seed: int, epoch: int, rank: int, step: int = 0) -> list[float]:
     module = make(seed)
     trainer = SimpleNamespace(current_epoch=epoch, global_rank=rank)
     module.trainer = trainer
-    module.on_train_epoch_start()
+    module.on_train_batch_start(batch(), step)
     return torch.rand(4).tolist()
 
 
-def test_draws_depend_on_seed_epoch_and_process_alone() -> None:
+def test_draws_depend_on_seed_epoch_process_and_step_alone() -> None:
     base = draw(1, 2, 3)
     torch.manual_seed(99)
     assert draw(1, 2, 3) == base
-    assert len({tuple(draw(*place)) for place in [(1, 2, 3), (0, 2, 3), (1, 0, 3), (1, 2, 0), (2, 1, 3)]}) == 5
+    assert (
+        len({tuple(draw(*place)) for place in [(1, 2, 3), (0, 2, 3), (1, 0, 3), (1, 2, 0), (2, 1, 3), (1, 2, 3, 4)]})
+        == 6
+    )
 
 
 def test_what_was_drawn_before_training_does_not_matter(source: Creatures, tmp_path: Path) -> None:
@@ -329,7 +334,7 @@ def test_validation_logs_the_names_it_says(source: Creatures, tmp_path: Path, tr
     module.judge([evaluation])
     trainer = fit(module, batches, tmp_path)
     logged = {name: float(value) for name, value in trainer.callback_metrics.items()}
-    assert set(evaluation.names()) | {"train/loss", "train/top1_error", "train/lr"} == set(logged)
+    assert set(evaluation.names()) | {"train/loss", "train/loss_step", "train/top1_error", "train/lr"} == set(logged)
     assert all(0 <= value <= 100 for value in logged.values())
     # The last epoch's values are of the weights the run ended with.
     module.eval()

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import io
-import re
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -94,7 +92,11 @@ def test_a_class_can_be_asked_for(predictor: Predictor, photo: Path) -> None:
     asked = predictor.predict(photo, other)
     assert asked.name == other
     assert not np.array_equal(asked.map, best.map)
-    for label, message in [("dargon", "unknown class 'dargon'"), (99, "class 99: the network has the classes 0..7")]:
+    for label, message in [
+        ("dargon", "unknown class 'dargon'"),
+        (99, "class 99: the network has the classes 0..7"),
+        (1.5, "class 1.5"),
+    ]:
         with pytest.raises(InputError, match=message):
             predictor.predict(photo, label)
 
@@ -126,6 +128,7 @@ def test_protocol_threshold_and_explainer_are_chosen(finished_run: Path, predict
         ({"protocol": "choe2020"}, "no fixed threshold: give threshold="),
         ({"protocol": "cam2061"}, "unknown protocol 'cam2061'"),
         ({"threshold": 1.5}, "threshold: expected a number"),
+        ({"device": "abacus"}, "device: expected auto, cpu, cuda"),
         ({"checkpoint": "wrost"}, "unknown checkpoint of .* 'wrost'"),
     ],
 )
@@ -156,6 +159,12 @@ def test_what_is_no_image(predictor: Predictor, image, message: str) -> None:
         predictor.predict([image])
 
 
+@pytest.mark.parametrize("images", [None, 5])
+def test_what_is_no_list_of_images_either(predictor: Predictor, images) -> None:
+    with pytest.raises(InputError, match="expected an image"):
+        predictor.predict(images)
+
+
 def test_impossible_sizes(predictor: Predictor, photo: Path) -> None:
     for settings in ({"batch_size": 0}, {"map_size": (0, 5)}):
         with pytest.raises(InputError, match="expected numbers from 1"):
@@ -177,21 +186,3 @@ def test_the_package_is_imported_without_torch() -> None:
     subprocess.run([sys.executable, "-c", code], check=True)
     with pytest.raises(AttributeError, match="no attribute 'Localiser'"):
         __import__("wsol").Localiser  # noqa: B018
-
-
-def test_what_the_docs_show_runs(finished_run: Path, photo: Path, tmp_path: Path, monkeypatch, capsys) -> None:
-    """The blocks of docs/library.md, one after the other, beside a run folder and photographs."""
-    blocks = re.findall(r"```python\n(.*?)```", (DOCS / "library.md").read_text(encoding="utf-8"), flags=re.DOTALL)
-    assert len(blocks) == 4
-    monkeypatch.chdir(tmp_path)
-    shutil.copytree(finished_run, "run")
-    Path("photos").mkdir()
-    for name in ("a.jpg", "b.jpg"):
-        Image.open(photo).save(Path("photos") / name)
-    scope: dict = {}
-    for block in blocks:
-        exec(compile(block, "docs/library.md", "exec"), scope)
-    said = capsys.readouterr().out
-    assert re.search(r"\w+ 0\.\d\d \[", said), said
-    assert Path("photos/a.found.png").is_file()
-    assert np.load("maps.npy").shape == (2, 50, 70)

@@ -178,3 +178,20 @@ def test_merge_of_a_single_view_changes_nothing():
     merged, geometry = maps.merge(score_map, [CROP])
     assert np.array_equal(merged, score_map[0])
     assert geometry is CROP
+
+
+def test_absolute_sum_equals_the_released_merging_of_ten_crops():
+    """As mergeTenCrop.m: crops aligned on a canvas, mirrored ones mirrored back, magnitudes summed."""
+    rng = np.random.default_rng(0)
+    size, side = (8, 8), 6
+    offsets = [(0, 0), (2, 0), (0, 2), (2, 2), (1, 1)]
+    views = [Geometry(size, size, at, (side, side), mirrored) for mirrored in (False, True) for at in offsets]
+    crops = rng.normal(size=(10, side, side)).astype(np.float32)
+    canvas = np.zeros((10, *size))
+    for i, (crop, (x, y)) in enumerate(zip(crops, offsets * 2, strict=True)):
+        canvas[i, y : y + side, x : x + side] = crop[:, ::-1] if i >= 5 else crop
+    merged, geometry = maps.merge(crops, views, merging="absolute_sum")
+    assert np.allclose(merged, np.abs(canvas).sum(0), atol=1e-6)
+    assert geometry == Geometry.whole(size)
+    alone, _ = maps.merge(crops[:1], views[:1], merging="absolute_sum")
+    assert np.array_equal(alone, np.abs(crops[0]))

@@ -64,7 +64,7 @@ def test_perfect_and_ignored():
         (np.full((1, 1), -1e-9), np.zeros((1, 1), np.uint8), r"\[0, 1\]"),
         (np.zeros((1, 1)), np.full((1, 1), 7, np.uint8), "255 ignore"),
         (np.zeros((1, 1)), np.full((1, 1), 254, np.uint8), "255 ignore"),
-        (np.zeros((1, 1)), np.full((1, 1), 257), "255 ignore; got int64"),
+        (np.zeros((1, 1)), np.full((1, 1), 257), "255 ignore, got int64"),
         (np.zeros((0, 1)), np.zeros((0, 1), np.uint8), "shape"),
     ],
 )

@@ -12,7 +12,17 @@ from torchmetrics import Metric
 
 from wsol.errors import InputError
 from wsol.functional.ranks import true_class_ranks
-from wsol.metrics import ErrorSplit, LocalizationError, MaxBoxAcc, MaxBoxAccV2, PxAP, TopKError, localization_error
+from wsol.metrics import (
+    ErrorSplit,
+    LocalizationError,
+    MaxBoxAcc,
+    MaxBoxAccV2,
+    PxAP,
+    TopKError,
+    localization_error,
+    pxap,
+    topk_error,
+)
 from wsol.protocols import protocol
 
 MAPS = np.random.default_rng(0).random((2, 5, 6))
@@ -115,8 +125,9 @@ BAD_LOGITS = {
     "meta": (torch.zeros(2, 3, device="meta"), "logits.*has values"),
 }
 BAD_MASKS = {
+    "strings": (np.full(MASKS.shape, "a"), "a mask: expected uint8"),
     "floats": (MASKS.astype(float), "uint8"),
-    "another value": (np.full_like(MASKS, 2), "a mask is uint8 of 0 background"),
+    "another value": (np.full_like(MASKS, 2), "a mask: expected uint8 of 0 background"),
     "another shape": (MASKS[:, :, :1], "mask of the map's shape"),
     "one too few": (MASKS[:1], "masks: expected one entry for each of 2"),
     "a single mask": (MASKS[0], "masks: expected N masks"),
@@ -265,3 +276,17 @@ def test_scaling_none_takes_maps_as_they_are() -> None:
     scaled = LocalizationError(protocol("choe2020", origins=["fixed"], fixed_threshold=0.5), topk=[])
     scaled.update(grey, [[0, 0, 224, 224]])
     assert scaled.compute()["gt_known_error"] == 100.0
+
+
+@pytest.mark.parametrize("number", [0, -5, 1.5, "a", None, True])
+def test_a_number_of_thresholds_is_a_whole_number(number: Any) -> None:
+    for call in (lambda: PxAP(number), lambda: pxap(SCORES, MASKS, number)):
+        with pytest.raises(InputError, match="num_thresholds: expected a whole number"):
+            call()
+
+
+@pytest.mark.parametrize("topk", [None, 5, 1.5, "a", [0], [1, 1]])
+def test_topk_is_a_list_of_whole_numbers(topk: Any) -> None:
+    for make in (lambda: TopKError(topk), lambda: topk_error(LOGITS, [0, 1], topk)):
+        with pytest.raises(InputError, match="topk: expected different whole numbers"):
+            make()

@@ -1,7 +1,10 @@
 from __future__ import annotations
 
 import json
+import os
+import socket
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -28,6 +31,31 @@ def test_each_run_gets_its_own_folder(tmp_path: Path) -> None:
     folders = [runs.open_folder(config(tmp_path))[0] for _ in range(3)]
     assert len(set(folders)) == 3
     assert all(folder.is_dir() for folder in folders)
+
+
+def gone_process() -> int:
+    with subprocess.Popen([sys.executable, "-c", ""]) as process:
+        process.wait()
+    return process.pid
+
+
+def test_runs_that_were_killed_before_they_began_are_removed(tmp_path: Path) -> None:
+    """Not so what holds more, what another machine or a live process made, and what is begun."""
+    here, gone = socket.gethostname(), gone_process()
+    owners = {
+        "killed": (gone, here), "before its lock": (gone, here),
+        "elsewhere": (gone, "another"), "alive": (os.getpid(), here),
+        "more": (gone, here), "begun": (gone, here),
+    }  # fmt: skip
+    for name, (pid, host) in owners.items():
+        (tmp_path / "n" / name).mkdir(parents=True)
+        if name != "before its lock":
+            (tmp_path / "n" / name / ".wsol-lock").touch()
+        (tmp_path / "n" / name / ".wsol-owner.json").write_text(json.dumps({"pid": pid, "host": host}))
+    (tmp_path / "n/more/notes.txt").touch()
+    runs.write_config(tmp_path / "n/begun", config(tmp_path))
+    new, _ = runs.open_folder(config(tmp_path))
+    assert {path.name for path in (tmp_path / "n").iterdir()} == {new.name, *owners} - {"killed", "before its lock"}
 
 
 def test_resume_finds_the_newest_run_of_the_same_config_whatever_its_name(tmp_path: Path) -> None:

@@ -56,7 +56,7 @@ def snapshot(folder: Path) -> dict[str, tuple]:
     }
 
 
-VERBS = ("predict", "eval", "units", "svm", "export")
+VERBS = ("predict", "eval", "units", "svm", "export", "concept")
 
 
 def verb_words(verb: str, file: Path) -> list[str]:
@@ -66,6 +66,7 @@ def verb_words(verb: str, file: Path) -> list[str]:
         "export": [f"run={file}", "format=torch_export", "out=out.pt2"],
         "units": [f"run={file}", "num_workers=0", "device=cpu", "out=out"],
         "svm": [f"run={file}", "num_workers=0", "device=cpu", "out=out"],
+        "concept": [f"run={file}", "positives=pictures", "negatives=others", "num_workers=0", "device=cpu", "out=out"],
         "convert": [f"weights={file}", f"out=out{'' if file.suffix == '.safetensors' else '.safetensors'}"],
     }
     return [verb, *words[verb]]

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import signal
 import sys
 import time
 from pathlib import Path
 
+from wsol.errors import Terminated
 from wsol.sweeps import storage
 from wsol.sweeps.processes import run_workers
 from wsol.sweeps.study import Claim, SweepStudy
@@ -83,7 +83,9 @@ def main(what: str, folder: str, name: str) -> None:
 
 
 if __name__ == "__main__":
-    with contextlib.suppress(KeyboardInterrupt):
-        from tests.sweeps import fake_trials  # so that workers can import what they are told to run
+    from tests.sweeps import fake_trials  # so that workers can import what they are told to run
 
+    try:
         fake_trials.main(*sys.argv[1:])
+    except KeyboardInterrupt as error:
+        sys.exit(128 + signal.SIGTERM if isinstance(error, Terminated) else 0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import signal
@@ -15,9 +16,9 @@ from optuna.trial import TrialState
 from sqlalchemy.exc import OperationalError
 
 from tests.sweeps.fake_trials import EPOCHS, quick, study, sweep
-from wsol.errors import InputError
+from wsol.errors import InputError, Terminated
 from wsol.sweeps.attempts import process_start
-from wsol.sweeps.worker import Terminated, work
+from wsol.sweeps.worker import work
 
 ROOT = Path(__file__).parents[2]
 
@@ -152,6 +153,20 @@ def test_a_storage_that_fails_in_a_trial_stops_the_worker_and_not_the_trial(tmp_
 
     with pytest.raises(InputError, match=r"cannot be used .*Nothing is lost"):
         work(sweep(tmp_path / "s", out_of_reach))
+    assert study(tmp_path / "s").results() == {}
+    work(sweep(tmp_path / "s", quick))
+    check_complete(tmp_path / "s")
+
+
+def test_a_full_disk_stops_the_worker_and_not_the_trial(tmp_path: Path) -> None:
+    def full(sweep, study, claim) -> None:
+        try:
+            raise OSError(errno.ENOSPC, "No space left on device", "last.ckpt")
+        except OSError as error:
+            raise RuntimeError("the checkpoint cannot be written") from error
+
+    with pytest.raises(InputError, match=r"last\.ckpt: No space left on device\. Nothing is lost: free some space"):
+        work(sweep(tmp_path / "s", full))
     assert study(tmp_path / "s").results() == {}
     work(sweep(tmp_path / "s", quick))
     check_complete(tmp_path / "s")

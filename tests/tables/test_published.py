@@ -8,10 +8,9 @@ import pytest
 import yaml
 
 import wsol.tables
-from wsol.cli.verbs.table import find
 from wsol.config.compose import groups
 from wsol.errors import InputError
-from wsol.tables.layout import read_layout
+from wsol.tables.layout import find_layout, read_layout
 from wsol.tables.numbers import published
 
 KNOWN = groups()
@@ -26,7 +25,7 @@ def test_there_are_the_tables_asked_for() -> None:
 @pytest.mark.parametrize("name", TABLES)
 def test_every_table_reads_and_its_experiments_and_protocols_exist(name: str) -> None:
     assert KNOWN["table"][name], "the first comment line says what the table is"
-    layout = read_layout(find(name))
+    layout = read_layout(find_layout(name))
     for cell in layout.cells:
         assert cell.experiment is None or cell.experiment in KNOWN["experiment"], cell
         assert cell.column.protocol is None or cell.column.protocol in KNOWN["protocol"], cell
@@ -78,7 +77,7 @@ def test_a_wrong_path_is_refused_with_what_there_is(path: str, message: str) -> 
 
 
 def test_choe_2020_cells_are_cam_plus_the_difference() -> None:
-    cells = {(cell.row, cell.name): cell for cell in read_layout(find("choe2020")).cells}
+    cells = {(cell.row, cell.name): cell for cell in read_layout(find_layout("choe2020")).cells}
     assert cells["ADL", "cub-resnet50"].published.value == pytest.approx(63.0 - 4.6)
     assert cells["ADL", "cub-resnet50"].experiment == "choe2020/cub/adl_resnet50"
     assert cells["HaS", "openimages-inception_v3"].published.value == pytest.approx(63.2 - 5.1)

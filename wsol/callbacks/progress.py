@@ -23,6 +23,10 @@ class EpochLines(pl.Callback):
         self._trained = 0.0
         self._images = 0
 
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Start the clock; a training that goes on within an epoch does not start that epoch again."""
+        self._started, self._images, self._trained = time.perf_counter(), 0, 0.0
+
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Start the clock."""
         self._started, self._images, self._trained = time.perf_counter(), 0, 0.0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Sequence
 
@@ -16,6 +17,7 @@ RESUME = "give the same command with resume=true"
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a verb; returns the exit code, see `wsol.cli.failures`."""
     words = list(sys.argv[1:] if argv is None else argv)
+    _import_from_here()
     try:
         return run_job(words)
     except (KeyboardInterrupt, SystemExit) as error:
@@ -26,6 +28,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         return ended[1]
 
 
+def _import_from_here() -> None:
+    """Let packages in the working directory be imported, but behind the installed ones."""
+    if "" not in sys.path and os.getcwd() not in sys.path:
+        sys.path.append(os.getcwd())
+
+
 def run_job(words: Sequence[str]) -> int:
     """Run a verb as `main` does, but let Ctrl-C and SIGTERM through, for what runs several of them."""
     try:
@@ -34,6 +42,8 @@ def run_job(words: Sequence[str]) -> int:
     except BrokenPipeError:
         return 0
     except Exception as error:
+        if (interruption := failures.interruption_below(error)) is not None:
+            raise interruption from None
         explained = failures.explain(error)
         if explained is None or failures.show_traceback():
             raise
@@ -65,6 +75,7 @@ def _dispatch(words: list[str]) -> int:
         print(help_text.overview())
         return 0
     verb = VERBS[name]
+    rest = _search_path_as_options(rest)
     if verb.config is None:
         return verb.load()(rest)
     options, overrides = _parser(name).parse_known_args(rest)
@@ -78,6 +89,16 @@ def _dispatch(words: list[str]) -> int:
         print(help_text.verb(name, options.config_dir))
         return 0
     return _compose_and_run(name, options, overrides)
+
+
+def _search_path_as_options(words: list[str]) -> list[str]:
+    """Give Hydra's ``hydra.searchpath=[...]`` as ``--config-dir``, which every verb with configs knows."""
+    if not any("hydra.searchpath=" in word for word in words):
+        return words
+    from wsol.config.search_path import take_search_path
+
+    rest, folders = take_search_path(words)
+    return [*rest, *(word for folder in folders for word in ("--config-dir", folder))]
 
 
 def _split(words: list[str]) -> tuple[str | None, list[str]]:

@@ -41,6 +41,7 @@ FULL_IN_WORDS = re.compile(
     r"No space left on device|Disk quota exceeded|database or disk is full|PytorchStreamWriter failed writing"
     r"|\d+ requested and \d+ written"  # NumPy
 )
+OUT_OF_MEMORY = re.compile(r"^\w*MemoryError|OutOfMemoryError|DefaultCPUAllocator|CUDA out of memory")
 REMEDIES = {
     errno.EROFS: "choose a folder that can be written",
     errno.EACCES: "choose another folder, or have its permissions changed",
@@ -76,6 +77,12 @@ def explain(error: BaseException) -> tuple[str, int] | None:
         return f"{error}{notes}", BAD_INPUT
     if isinstance(error, Diverged):
         return f"{error}{notes}", FAILED
+    if isinstance(error, MemoryError | RuntimeError) and OUT_OF_MEMORY.search(f"{type(error).__name__}: {error}"):
+        said = first_line(error).removesuffix(".")
+        return (
+            f"not enough memory ({said}); try a smaller loader.batch_size, batch_size or image_size{notes}",
+            BAD_INPUT,
+        )
     if isinstance(error, OSError) and error.errno is not None and (error.filename or error.errno in WITHOUT_FILE):
         file = f"{_text(error.filename)}: " if error.filename else ""
         remedy = REMEDIES.get(error.errno, f"{TRACEBACK_VARIABLE}=1 shows where it is used")
@@ -91,6 +98,21 @@ def _chain(error: BaseException) -> Iterator[BaseException]:
         seen.append(at)
         yield at
         at = at.__cause__ or (None if at.__suppress_context__ else at.__context__)
+
+
+def interruption_below(error: BaseException) -> KeyboardInterrupt | None:
+    """Return the Ctrl-C or SIGTERM in whose course an error arose, None if there was none.
+
+    Libraries that are interrupted at work may fail while they clean up, and hide why.
+    """
+    seen: list[BaseException] = []
+    at: BaseException | None = error
+    while at is not None and at not in seen:
+        if isinstance(at, KeyboardInterrupt):
+            return at
+        seen.append(at)
+        at = at.__context__
+    return None
 
 
 def _is_full(error: BaseException) -> bool:

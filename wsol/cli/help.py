@@ -12,6 +12,7 @@ from wsol.cli.failures import EXIT_CODES
 from wsol.cli.verbs import VERBS
 from wsol.config import schema
 from wsol.config.compose import groups
+from wsol.config.plugins import plugins
 
 WIDTH = 118
 QUOTES = '"'
@@ -28,6 +29,8 @@ def overview() -> str:
     ]
     lines += [f"  {name:<{width}}  {verb.summary}" for name, verb in VERBS.items()]
     lines += ["", "groups and their choices:", *_choices_in_brief()]
+    if installed := plugins():
+        lines += ["", f"plug-ins: {', '.join(f'{plugin.distribution} ({plugin.package})' for plugin in installed)}"]
     lines += ["", "wsol VERB --help lists all of them, `wsol train --cfg` prints the config that a command line gives."]
     lines += ["", EXIT_CODES]
     return "\n".join(lines)
@@ -43,7 +46,7 @@ def verb(name: str, config_dirs: Sequence[str] = ()) -> str:
     lines = [f"wsol {name}: {this.summary}", "", f"example: {this.example}", "", "options:"]
     lines += [
         "  -m, --multirun      run every combination of comma-separated values, such as seed=0,1,2",
-        "  --config-dir DIR    add a folder of your own configs (may be repeated)",
+        "  --config-dir DIR    add a folder of your own configs, searched first (may be repeated)",
         "  --cfg               print the composed config and stop",
     ]
     own = [group for group in known if group in keys or (group == "experiment" and this.config == "train")]

@@ -20,8 +20,9 @@ from omegaconf import DictConfig
 from wsol import runs
 from wsol.cli.verbs import VERBS
 from wsol.config import schema
-from wsol.config.compose import check_choices, config_root, groups, search_path
-from wsol.errors import InputError
+from wsol.config.compose import check_choices, config_root, groups
+from wsol.config.search_path import searched
+from wsol.errors import InputError, interruption
 
 EXIT_CODE = "exit_code_"
 """Start of the name of the file in a job's folder below ``runs/.multirun`` that says how a process of the job ended."""
@@ -64,8 +65,15 @@ def multirun(name: str, overrides: Sequence[str], config_dirs: Sequence[str]) ->
         f"hydra.job.name=wsol-{verb.config}",
         f"hydra.sweep.dir={sweep}",
     ]
-    with command_line(["--multirun", *overrides, *fixed, *search_path(config_dirs)]):
-        hydra.main(version_base="1.3", config_path=str(config_root()), config_name=verb.config)(job)()
+    with searched(config_dirs), command_line(["--multirun", *overrides, *fixed]):
+        try:
+            hydra.main(version_base="1.3", config_path=str(config_root()), config_name=verb.config)(job)()
+        except SystemExit as error:
+            if error.code != 1 or interruption(error) is not None:
+                raise
+            raise InputError(
+                f"wsol {name} --multirun: the overrides do not compose, see above: {' '.join(overrides)}"
+            ) from error
     codes = [int(file.read_text(encoding="utf-8")) for file in sweep.glob(f"*/{EXIT_CODE}*")]
     if not codes:
         raise InputError(f"wsol {name} --multirun ran no job; check the overrides")

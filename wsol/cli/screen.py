@@ -2,22 +2,29 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import sys
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
+from rich.markup import escape
+from rich.progress import Progress as Bars
+from rich.progress import TaskID
 from rich.table import Table
 
 from wsol import runs
 from wsol.engine.evaluation import LOCALIZER
+from wsol.types import Progress
 
 WIDTH = 118
 """Columns of what is printed to a file or a pipe."""
+
+STDERR = Console(stderr=True)
 
 QUIET = ("pytorch_lightning", "lightning_fabric", "lightning")
 NOISE = (
@@ -32,6 +39,7 @@ NOISE = (
     ".*Trying to infer the `batch_size`.*",
     ".*GPU available but not used.*",
     ".*barrier.*device.*",
+    ".*resuming from a checkpoint that ended before the epoch.*",
     ".*``compute`` method of metric.*was called before.*",
 )
 """Warnings of libraries about things that are as they should be here."""
@@ -53,43 +61,71 @@ def start_logging() -> None:
         warnings.filterwarnings("ignore", pattern)
 
 
+@contextlib.contextmanager
+def progress() -> Iterator[Progress]:
+    """Bars on standard error, one for each thing that is being done; they appear with the first report and then go."""
+    bars = Bars(console=STDERR, transient=True)
+    tasks: dict[str, TaskID] = {}
+
+    def show(what: str, done: int, total: int) -> None:
+        if not tasks:
+            bars.start()
+        if what not in tasks:
+            tasks[what] = bars.add_task(escape(what), total=total)
+        bars.update(tasks[what], completed=done, total=total)
+
+    try:
+        yield show
+    finally:
+        if tasks:
+            bars.stop()
+
+
+def warn(message: str) -> None:
+    """Print a line on standard error, above the bars if there are any."""
+    STDERR.print(f"wsol: {message}", style="red", soft_wrap=True, markup=False)
+
+
+def console() -> Console:
+    """Standard output, of a fixed width where that is a file or a pipe."""
+    return Console(width=None if sys.stdout.isatty() else WIDTH, highlight=False)
+
+
 def results(file: Path) -> None:
     """Print the tables of a results.json."""
     content = json.loads(file.read_text(encoding="utf-8"))
-    console = Console(width=None if sys.stdout.isatty() else WIDTH, highlight=False)
+    out = console()
     judged = next(reversed(content["classification"]), "train")
     images = content["data"]["splits"][judged]["images"]
     seed = "" if content["seed"] is None else f", seed {content['seed']}"
     classes = f", classes of {content['classes']['name']}" if "classes" in content else ""
-    console.print(f"\n[bold]{content['name']}[/bold]{seed}, {judged} split ({images:,} images){classes}")
+    out.print(f"\n[bold]{content['name']}[/bold]{seed}, {judged} split ({images:,} images){classes}")
     rows = [row for row in content["localization"] if row["split"] == judged]
     if rows:
-        console.print(localization_table(rows))
+        out.print(localization_table(rows))
     else:
-        console.print("localization: not judged, for there are no boxes to judge by")
+        out.print("localization: not judged, for there are no boxes to judge by")
     if content.get("error_kinds"):
-        console.print(error_kinds(content["error_kinds"]))
+        out.print(error_kinds(content["error_kinds"]))
     if "against" in content:
-        console.print(differences(content["against"]["differences"]))
+        out.print(differences(content["against"]["differences"]))
     for split, values in content["classification"].items():
         if values:
-            console.print(f"classification error, {split}{classes}: {_percent(values)}")
+            out.print(f"classification error, {split}{classes}: {_percent(values)}")
     for split, found in content.get("recognition", {}).items():
         values = ", ".join(f"{_label(k)} {found[k]:.2f} % (gain {gain:+.2f})" for k, gain in found["gain"].items())
-        console.print(f"classification error by {found['how']}, {split}: {values}")
+        out.print(f"classification error by {found['how']}, {split}: {values}")
     for split, values in content["pixels"].items():
-        console.print(f"pixels against masks, {split}: {_percent(values)}")
+        out.print(f"pixels against masks, {split}: {_percent(values)}")
     for split, ids in content["skipped_images"].items():
         if ids:
-            console.print(f"{split}: {len(ids)} unreadable images left out: {', '.join(ids[:5])}")
+            out.print(f"{split}: {len(ids)} unreadable images left out: {', '.join(ids[:5])}")
     for split, ids in content.get("not_finite_maps", {}).items():
         if ids:
-            console.print(
-                f"{split}: {len(ids)} maps with values that are not finite, taken as zero: {', '.join(ids[:5])}"
-            )
+            out.print(f"{split}: {len(ids)} maps with values that are not finite, taken as zero: {', '.join(ids[:5])}")
     if content.get("missing_maps"):
-        console.print(f"{judged}: {len(content['missing_maps'])} images without a map count as misses")
-    console.print(f"written to {file}", style="dim", soft_wrap=True)
+        out.print(f"{judged}: {len(content['missing_maps'])} images without a map count as misses")
+    out.print(f"written to {file}", style="dim", soft_wrap=True)
 
 
 def localization_table(rows: Sequence[dict[str, Any]]) -> Table:

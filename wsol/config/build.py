@@ -7,7 +7,6 @@ allows.
 from __future__ import annotations
 
 import inspect
-import sys
 from collections.abc import Iterable, Mapping
 from functools import partial
 from pathlib import Path
@@ -30,6 +29,9 @@ from wsol.heads.base import MissingPointError
 from wsol.models.localizer import Localizer
 from wsol.protocols import Protocol
 from wsol.types import Preprocessing
+
+PRECISIONS = ("auto", "32-true", "bf16-mixed", "16-mixed", "32")
+"""What ``trainer.precision`` and ``eval_precision`` take; weights are float32 in each."""
 
 
 def instantiate(node: DictConfig | Mapping, where: str, *, trust: bool = True, **extra: Any) -> Any:
@@ -183,6 +185,9 @@ def build_localizer(
     backbone_node = config.backbone
     if not load_weights and "weights" in backbone_node:
         backbone_node = OmegaConf.merge(backbone_node, {"weights": None})
+    for where, node in (("backbone", backbone_node), ("method.head", config.method.head)):
+        if "_target_" not in (node or {}):
+            raise InputError(f"{where}: no _target_; expected a config that names a class, as those in configs/ do")
     preset = config.get("preprocessing")
     backbone = instantiate(backbone_node, "backbone", trust=trust)
     if preset is not None:
@@ -191,7 +196,7 @@ def build_localizer(
         point: instantiate(node, f"method.edits.{point}", trust=trust)
         for point, node in (config.method.edits or {}).items()
     }
-    head = instantiate(config.method.head, "method.head", trust=trust)
+    head = maker(config.method.head, "method.head", trust=trust, given=("points", "num_classes"))
     try:
         return Localizer(
             backbone,
@@ -238,9 +243,14 @@ def resolve_precision(precision: str | int, accelerator: str) -> str:
     """``auto``: bf16-mixed where the hardware multiplies bfloat16, else 32-true; anything else as given.
 
     A CPU without AVX512-BF16 or AMX emulates bfloat16 and is many times slower with it than in float32.
+
+    Raises:
+        InputError: it is none of `PRECISIONS`.
     """
+    if str(precision) not in PRECISIONS:
+        raise unknown("precision", str(precision), PRECISIONS)
     if precision != "auto":
-        return str(precision)
+        return {"32": "32-true"}.get(str(precision), str(precision))
     if accelerator in ("auto", "gpu", "cuda") and torch.cuda.is_available():
         return "bf16-mixed" if torch.cuda.is_bf16_supported(including_emulation=False) else "16-mixed"
     return "bf16-mixed" if cpu_has_bf16() else "32-true"
@@ -300,7 +310,7 @@ def build_trainer(node: DictConfig, **arguments: Any) -> pl.Trainer:
         "use_distributed_sampler": False,
         "num_sanity_val_steps": 0,
         "enable_model_summary": False,
-        "enable_progress_bar": sys.stderr.isatty(),
+        "enable_progress_bar": False,
         "inference_mode": True,
     }
     try:

@@ -19,7 +19,8 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import InterpolationResolutionError, OmegaConfBaseException
 
 from wsol.config import schema
-from wsol.config.config_files import check_files
+from wsol.config.config_files import check_composed, check_files
+from wsol.config.search_path import own_folders, searched, take_search_path
 from wsol.data.regular_files import read_regular
 from wsol.errors import InputError, near_matches
 
@@ -38,43 +39,66 @@ def compose(verb: str, overrides: Sequence[str], config_dirs: Sequence[str] = ()
     Args:
         verb: name of the primary config, such as ``train``.
         overrides: Hydra's override grammar, such as ``backbone=vgg16`` or ``trainer.max_epochs=3``.
-        config_dirs: the user's own config folders, searched first.
+        config_dirs: the user's own config folders. They are searched first, so a file in them stands before a shipped
+            one of the same name; those of ``hydra.searchpath=[...]`` follow, then those of plug-ins.
 
     Raises:
         InputError: a misspelt group, choice or key (with near matches), a wrong type, an override that doesn't parse.
     """
     schema.register()
+    overrides, named = take_search_path(overrides)
+    config_dirs = [*config_dirs, *named]
     known = groups(config_dirs)
-    overrides = _every_protocol(overrides, known)
-    check_files(check_choices(overrides, known), config_dirs)
-    words = _transform_alone(verb, overrides)
+    words = _every_protocol(overrides, known)
+    if hydra := [word for word in words if word.startswith(("hydra.run.", "hydra.output_subdir"))]:
+        raise InputError(f"{hydra[0]}: outputs do not go where Hydra says; use run_dir=... or out=...")
+    chosen, own = check_choices(words, known), own_folders(config_dirs)
+    check_files(chosen, own)
     try:
         composed = _composed(verb, words, config_dirs)
+        if _lacks_transform(composed, words):
+            composed = _composed(verb, [*words, f"transform={DEFAULT_TRANSFORM}"], config_dirs)
     except yaml.YAMLError as error:
         raise InputError(f"a config file is no valid YAML: {' '.join(str(error).split())}") from error
     except InputError:
         raise
     except (RecursionError, ValueError, TypeError, AttributeError) as error:  # of files that no override chooses
-        folders = ", ".join(config_dirs) or config_root()
+        folders = ", ".join(map(str, own)) or config_root()
         raise InputError(f"a config file in {folders} cannot be composed: {_first_lines(str(error))}") from error
     except (HydraException, OmegaConfBaseException) as error:
         freed = _freed(verb, words, config_dirs)
         if freed == words:
-            raise _explain(verb, overrides, config_dirs, error) from error
+            raise _explain(verb, words, config_dirs, error) from error
         return compose(verb, freed, config_dirs)
     choices = dict(composed.hydra.runtime.choices)
     config = OmegaConf.masked_copy(composed, [str(key) for key in composed if key != "hydra"])
     with open_dict(config):
         config.choices = {k: v for k, v in sorted(choices.items()) if not k.startswith(("hydra", "schema"))}
+        if isinstance(method := config.get("method"), DictConfig):
+            config.method = OmegaConf.merge(METHOD, method)
+    check_composed(config, [*config.choices.items(), *chosen], own)
     OmegaConf.set_struct(config, True)
     return config
+
+
+DEFAULT_TRANSFORM = "square"
+"""Of a dataset whose YAML file names none; ``configs/train.yaml`` says the same."""
+
+METHOD = {"edits": {}, "batch_transforms": [], "pretrained_classifier": False}
+"""What the YAML file of a method may leave out."""
+
+
+def _lacks_transform(composed: DictConfig, words: Sequence[str]) -> bool:
+    """Whether a verb that takes the run's data otherwise was given a dataset whose YAML file names no transform."""
+    chosen = any(word.lstrip("+").startswith("transform=") for word in words)
+    return not chosen and composed.get("data") is not None and composed.get("transform", "") is None
 
 
 def _composed(verb: str, words: Sequence[str], config_dirs: Sequence[str]) -> DictConfig:
     """What Hydra makes of the words, its own part included."""
     GlobalHydra.instance().clear()
-    with initialize_config_dir(str(config_root()), job_name="wsol", version_base="1.3"):
-        return hydra_compose(verb, overrides=[*words, *search_path(config_dirs)], return_hydra_config=True)
+    with searched(config_dirs), initialize_config_dir(str(config_root()), job_name="wsol", version_base="1.3"):
+        return hydra_compose(verb, overrides=list(words), return_hydra_config=True)
 
 
 def _freed(verb: str, words: Sequence[str], config_dirs: Sequence[str]) -> list[str]:
@@ -92,15 +116,6 @@ def check_resolves(config: DictConfig) -> None:
         what = f"{found.group()} is not set here" if found else _first_lines(str(error))
         key = error.full_key
         raise InputError(f"{key}: {what}; start the program where it is, or give {key}=...") from error
-
-
-def search_path(config_dirs: Sequence[str]) -> list[str]:
-    """Return the Hydra override that adds the user's config folders."""
-    folders = [Path(folder).expanduser().resolve() for folder in config_dirs]
-    for folder in folders:
-        if not folder.is_dir():
-            raise InputError(f"--config-dir {folder}: no such folder")
-    return [override("hydra.searchpath", [f"file://{folder}" for folder in folders])] if folders else []
 
 
 def override(key: str, value: Any) -> str:
@@ -139,12 +154,13 @@ _WORDS_WITH_A_MEANING = {"null", "true", "false", "inf", "nan"}
 
 
 def groups(config_dirs: Sequence[str] = ()) -> dict[str, dict[str, str]]:
-    """Return group -> choice -> its first comment line, over the shipped and the user's configs; imports no torch.
+    """Return group -> choice -> its first comment line; imports no torch.
 
+    The configs are the shipped ones, those of plug-ins and the user's; the file that Hydra takes is the one described.
     A folder in a group is part of the choice: ``experiment/cub/vgg16.yaml`` is ``experiment=cub/vgg16``.
     """
     found: dict[str, dict[str, str]] = {}
-    for root in (config_root(), *(Path(folder).expanduser() for folder in config_dirs)):
+    for root in (config_root(), *reversed(own_folders(config_dirs))):
         for file in sorted(root.glob("*/**/*.yaml")):
             group, choice = file.relative_to(root).with_suffix("").as_posix().split("/", 1)
             found.setdefault(group, {})[choice] = _summary(file)
@@ -198,12 +214,6 @@ def _every_protocol(overrides: Sequence[str], known: Mapping[str, Mapping[str, s
     return [everyone if word == "protocol=all" else word for word in overrides]
 
 
-def _transform_alone(verb: str, overrides: Sequence[str]) -> list[str]:
-    """Let ``transform=...`` stand without ``data=...`` where a run brings both; elsewhere a dataset brings it."""
-    has_data = verb not in ("eval", "svm", "units") or any(word.startswith("data=") for word in overrides)
-    return [word if has_data or not word.startswith("transform=") else f"+{word}" for word in overrides]
-
-
 def _explain(verb: str, overrides: Sequence[str], config_dirs: Sequence[str], error: Exception) -> InputError:
     """Turn Hydra's error into one that offers the near matches."""
     known = groups(config_dirs)
@@ -212,6 +222,8 @@ def _explain(verb: str, overrides: Sequence[str], config_dirs: Sequence[str], er
         key = next(part for part in match.groups() if part).partition("@")[0]
         choices = sorted({*known, *_keys(verb, overrides, config_dirs)} - {"schema"})
         return InputError(f"no config key {key!r}; {_near_keys(key, choices)}")
+    if text.startswith("Error merging override") and error.__cause__:
+        text = f"{text.splitlines()[0]}: {error.__cause__}"
     return InputError(f"the config of `wsol {verb.replace('_', ' ')}` does not compose: {_first_lines(text)}")
 
 

@@ -7,7 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from omegaconf import DictConfig, OmegaConf
 
+from wsol.config.construct import locate
 from wsol.data.regular_files import read_regular
 from wsol.errors import InputError
 
@@ -15,19 +17,23 @@ MOST_VALUES = 100_000
 """A config file that stands for more values than this, aliases written out, is refused."""
 
 
-def check_files(chosen: Iterable[tuple[str, str]], config_dirs: Sequence[str]) -> None:
+OLD_TRANSFORM = "/transform@_global_.transform"
+"""A key that ``defaults`` of datasets had before `configs/train.yaml` chose a transform itself."""
+
+
+def check_files(chosen: Iterable[tuple[str, str]], folders: Sequence[Path]) -> None:
     """Refuse chosen config files that cannot be read, and those that they name in ``defaults``.
 
     Args:
         chosen: group and choice of each.
-        config_dirs: the user's own config folders; shipped files are not looked at.
+        folders: of configs that are not the shipped ones, which are not looked at; in the order of the search.
 
     Raises:
         InputError: naming the file, and the line where there is one.
     """
     done: set[Path] = set()
     for group, choice in chosen:
-        _follow(f"{group}/{choice}", [Path(folder).expanduser() for folder in config_dirs], (), done)
+        _follow(f"{group}/{choice}", folders, (), done)
 
 
 def _follow(name: str, roots: Sequence[Path], above: tuple[Path, ...], done: set[Path]) -> None:
@@ -100,6 +106,8 @@ def _defaults(content: Mapping[str, Any], file: Path, group: str) -> Iterator[st
             choices = value if isinstance(value, list) and key is not None else [value]
             if len(pairs) != 1 or not all(isinstance(choice, str | int | None) for choice in choices):
                 raise InputError(f"{file}: defaults: expected a name or group: name, got {entry!r:.80}")
+            if key == OLD_TRANSFORM:
+                raise InputError(f"{file}: defaults: write `override {key}: {value}`, or nothing for `square`")
             where = group if key is None else _group(str(key), group)
             for choice in (str(choice).partition("@")[0] for choice in choices if choice is not None):
                 if choice != "_self_":
@@ -110,3 +118,45 @@ def _group(key: str, inside: str) -> str:
     """The group that a key of ``defaults`` means, in a file of the group ``inside``."""
     name = key.split()[-1].partition("@")[0] if key.split() else ""
     return name.removeprefix("/") if name.startswith("/") else f"{inside}/{name}"
+
+
+TARGETS = {
+    "backbone": "backbone",
+    "data": "data",
+    "explainer": "explainer",
+    "logger": "logger",
+    "method": "method.head",
+    "protocol": "protocol.{choice}",
+}
+"""Where the choice of a group says which class it is."""
+
+
+def check_composed(config: DictConfig, chosen: Iterable[tuple[str, Any]], folders: Sequence[Path]) -> None:
+    """Refuse a config whose part from one of ``folders`` names no class, or one that cannot be imported.
+
+    Args:
+        config: composed.
+        chosen: group and choice of each.
+        folders: see `check_files`.
+
+    Raises:
+        InputError: names the file and the key.
+    """
+    for group, choice in chosen:
+        file = next((file for root in folders if (file := root / group / f"{choice}.yaml").is_file()), None)
+        if file is not None and group in TARGETS:
+            _check_target(config, TARGETS[group].format(choice=choice), file)
+
+
+def _check_target(config: DictConfig, where: str, file: Path) -> None:
+    """Hold the ``_target_`` at a key against what can be imported."""
+    name = OmegaConf.select(config, f"{where}._target_")
+    if name is None and where.startswith("protocol."):
+        raise InputError(f"{file}: no {where}._target_; a protocol's first line is `# @package {where}`")
+    if name is None:
+        key = "_target_" if "." not in where else f"{where.partition('.')[2]}._target_"
+        raise InputError(f"{file}: no {key}; it names a class, such as {key}: my_package.mine.Mine")
+    try:
+        locate(name, where)
+    except InputError as error:
+        raise InputError(f"{file}: {error}") from error

@@ -1,9 +1,9 @@
 """What a config that came with a file may build, if the reader does not say ``trust=true``.
 
 Such a config is plain data (`wsol.config.plain`). What it builds depends on the place: a backbone under
-``backbone``, a head under ``method.head``, and so on, all of them classes of this package that write nothing and read
-no other file (a dataset reads its own). Inside them stand layers of a short list. The arguments fit the annotations of
-the class, and numbers are of a plausible size.
+``backbone``, a head under ``method.head``, and so on, all of them classes of this package or of an installed plug-in
+(`wsol.config.plugins`). They write nothing and read no other file (a dataset reads its own). Inside them stand layers
+of a short list. The arguments fit the annotations of the class, and numbers are of a plausible size.
 """
 
 from __future__ import annotations
@@ -20,15 +20,13 @@ from torch import nn
 
 from wsol.backbones.base import Backbone
 from wsol.config.construct import locate
+from wsol.config.plugins import trusted_packages
 from wsol.data.module import LocalizationData
 from wsol.data.source import Source
 from wsol.data.transforms import EvalTransform, TrainTransform
 from wsol.errors import InputError
 from wsol.heads.base import Head
 from wsol.protocols import Protocol
-
-PLUGINS: tuple[str, ...] = ()
-"""Packages whose classes count as this package's own: plug-ins that the user installed."""
 
 
 class Place(NamedTuple):
@@ -90,7 +88,7 @@ def rule(name: Any, where: str, arguments: Mapping[str, Any]) -> Any:
     """
     place = next((p for p in PLACES if where == p.prefix or where.startswith((f"{p.prefix}.", f"{p.prefix}["))), None)
     is_nested = place is not None and not re.fullmatch(place.keys, where)
-    packages = () if place is None else (place.package, *PLUGINS)
+    packages = () if place is None else (place.package, *trusted_packages())
     target = None
     if isinstance(name, str):
         is_own = name.startswith(tuple(f"{package}." for package in packages))

@@ -37,6 +37,11 @@ class Train:
     )
     label_smoothing: float = _key(0.0, "share of the target spread evenly over all classes")
     memory_format: str = _key("auto", "channels_last, contiguous, or auto")
+    eval_precision: str = _key("32-true", "of what is reported: 32-true, bf16-mixed, 16-mixed or auto")
+    compile: bool = _key(False, "whether torch.compile makes the network faster; its first steps take minutes")
+    checkpoint_every_steps: int | None = _key(
+        None, "write last.ckpt within an epoch too, after so many optimizer steps; null: at the end of each epoch"
+    )
     on_nan: str = _key("stop", "what to do when the training loss is not a finite number: stop or continue")
     choices: dict[str, Any] = field(default_factory=dict)
     data: Any = _group()
@@ -77,6 +82,8 @@ class Eval:
     save_maps: bool = _key(False, "keep the maps of all judged images in <out>/maps, for `wsol score`")
     maps_dtype: str = _key("auto", "of kept maps: float32, float16, uint8; auto is float32 up to 64 x 64, else uint8")
     classes: Any = _key(None, "in place of the run's own: CSV (image_id,class,score), a second run or its checkpoint")
+    eval_precision: str = _key("32-true", "of what is reported: 32-true, bf16-mixed, 16-mixed or auto")
+    compile: bool = _key(False, "whether torch.compile makes the network faster; its first steps take minutes")
     recognize: str | None = _key(None, "classify again by the maps, too: crop (CAM's box) or weighted (pixel by pixel)")
     name: str | None = _key(None, "of the network of model=torchvision or model=timm")
     weights: str | None = _key(None, "of that network: DEFAULT (torchvision), pretrained (timm), a path; null: random")

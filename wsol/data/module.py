@@ -20,7 +20,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from wsol.data.datasets.erased import ErasedSplit
 from wsol.data.images import BadImage
-from wsol.data.samplers import NOTHING, EvalSampler, Key, TrainSampler, drops_last
+from wsol.data.samplers import NOTHING, EvalSampler, Key, TrainSampler, images_used
 from wsol.data.source import Source, Split, hold_out
 from wsol.data.transforms import EvalTransform, TrainTransform
 from wsol.errors import InputError, unknown
@@ -118,14 +118,15 @@ class LocalizationData(LightningDataModule):
         source: the dataset.
         train_transform: None where nothing is trained.
         eval_transform: for every split when it is evaluated.
-        batch_size: training images of one process in a batch.
-        eval_batch_size: the same when evaluating; None for ``batch_size``.
+        batch_size: training images in a batch, over all processes.
+        eval_batch_size: images of one process in a batch when evaluating; None for its share of ``batch_size``.
         num_workers: loading processes for each training process; ``auto`` for its share of the cores, less one.
         val_per_class: training images of each class to hold out for validation, for sources without ``val``.
         seed: of order, augmentation and holding out.
         on_bad_image: ``stop`` with the name of the first image that can't be read, or ``skip`` and count them.
         pin_memory: None for yes where there is a GPU.
-        drop_last: leave out the last incomplete training batch: true, false, or ``auto`` if it has only one image.
+        drop_last: leave out the last incomplete training batch: true, false, or ``auto`` if it has only one image for
+            each process.
         erased: folders of regions to paint over in the training images (those left after holding out), one after the
             other, each with its colour; see `wsol.data.datasets.erased.ErasedSplit`.
 
@@ -155,7 +156,7 @@ class LocalizationData(LightningDataModule):
             raise InputError("val_per_class holds out training images, but this data has a val split; set it to 0")
         self.source, self.train_transform, self.eval_transform = source, train_transform, eval_transform
         self.batch_size = _at_least("batch_size", batch_size, 1)
-        self.eval_batch_size = _at_least("eval_batch_size", eval_batch_size or batch_size, 1)
+        self.eval_batch_size = None if eval_batch_size is None else _at_least("eval_batch_size", eval_batch_size, 1)
         self.val_per_class = _at_least("val_per_class", val_per_class, 0)
         self.num_workers, self.seed = num_workers, _at_least("seed", seed, 0)
         self.on_bad_image, self.drop_last, self.erased = on_bad_image, drop_last, dict(erased or {})
@@ -163,6 +164,7 @@ class LocalizationData(LightningDataModule):
         self.judged: tuple[str, ...] = ("test",)
         """Names of the splits that `test_dataloader` gives."""
         self._splits: dict[str, Split] = {}
+        self._resumed = {"epoch": -1, "batches": 0}
 
     @property
     def splits(self) -> tuple[str, ...]:
@@ -194,10 +196,37 @@ class LocalizationData(LightningDataModule):
             raise InputError("no train_transform is set; choose a transform to train with")
         split = self.split("train")
         rank, world = self._place()
-        sampler = TrainSampler(len(split), self.seed, rank, world)
-        drop = drops_last(self.drop_last, len(sampler), self.batch_size)
+        of_process = self.share_of_process(world)
+        used = images_used(self.drop_last, len(split), self.batch_size, world)
+        taken = self._resumed["epoch"], self._resumed["batches"] * of_process
+        sampler = TrainSampler(len(split), self.seed, rank, world, used, taken)
         images = Images(split, self.train_transform, self.seed)
-        return self._loader(images, sampler, self.batch_size, (3, *[self.train_transform.size] * 2), drop)
+        return self._loader(images, sampler, of_process, (3, *[self.train_transform.size] * 2))
+
+    def state_dict(self) -> dict[str, int]:
+        """Where training is in the data: the epoch, and how many of its batches were taken; part of a checkpoint."""
+        assert self.trainer is not None
+        taken = self.trainer.fit_loop.epoch_loop.batch_progress.current
+        return {"epoch": self.trainer.current_epoch, "batches": taken.processed}  # type: ignore[attr-defined]
+
+    def load_state_dict(self, state_dict: dict[str, int]) -> None:
+        """Start the epoch of a checkpoint behind the batches that were taken already."""
+        self._resumed = state_dict
+
+    def share_of_process(self, world: int) -> int:
+        """Return how many of the images of a training batch each of ``world`` processes takes.
+
+        Raises:
+            InputError: they cannot be shared evenly.
+        """
+        share, left = divmod(self.batch_size, world)
+        if left:
+            raise InputError(
+                f"loader.batch_size={self.batch_size} cannot be shared evenly by {world} processes; choose a multiple "
+                f"of {world}, or fewer processes and trainer.accumulate_grad_batches to take several small batches for "
+                "each step"
+            )
+        return share
 
     def val_dataloader(self) -> Loader | list[Any]:
         """Validation batches; none if there is no such split."""
@@ -214,11 +243,12 @@ class LocalizationData(LightningDataModule):
         side = self.eval_transform.size
         views = len(self.eval_transform.views((side, side)))
         shape = (3, side, side) if views == 1 else (views, 3, side, side)
-        sampler = EvalSampler(len(split), self.eval_batch_size, rank, world)
-        return self._loader(Images(split, self.eval_transform), sampler, self.eval_batch_size, shape, False)
+        size = self.eval_batch_size or max(1, self.batch_size // world)
+        sampler = EvalSampler(len(split), size, rank, world)
+        return self._loader(Images(split, self.eval_transform), sampler, size, shape)
 
     def _loader(
-        self, images: Images, sampler: TrainSampler | EvalSampler, batch_size: int, shape: tuple[int, ...], drop: bool
+        self, images: Images, sampler: TrainSampler | EvalSampler, batch_size: int, shape: tuple[int, ...]
     ) -> Loader:
         processes = self.trainer.world_size // self.trainer.num_nodes if self.trainer else 1
         workers = workers_for(self.num_workers, processes)
@@ -226,7 +256,6 @@ class LocalizationData(LightningDataModule):
             images,
             batch_size=batch_size,
             sampler=sampler,
-            drop_last=drop,
             collate_fn=Collate(shape, self.on_bad_image == "skip", isinstance(sampler, EvalSampler)),
             num_workers=workers,
             persistent_workers=workers > 0,

@@ -22,16 +22,33 @@ class TrainSampler(Sampler[Key]):
         seed: of the order.
         rank: this process.
         world: number of processes.
+        used: how many images an epoch takes, over all processes; None for all of them.
+        taken: an epoch, and how many of its images this process has taken already; None for none. Iterating over that
+            epoch starts behind them.
 
     Example:
         >>> sampler = TrainSampler(5, seed=0, rank=0, world=2)
         >>> sampler.set_epoch(3)
         >>> len(sampler), len({key for key in sampler})
         (3, 3)
+        >>> rest = TrainSampler(5, seed=0, rank=0, world=2, taken=(3, 1))
+        >>> rest.set_epoch(3)
+        >>> list(rest) == list(sampler)[1:]
+        True
     """
 
-    def __init__(self, count: int, seed: int, rank: int = 0, world: int = 1) -> None:
+    def __init__(
+        self,
+        count: int,
+        seed: int,
+        rank: int = 0,
+        world: int = 1,
+        used: int | None = None,
+        taken: tuple[int, int] | None = None,
+    ) -> None:
+        self.taken = taken
         self.count, self.seed, self.rank, self.world = count, seed, rank, world
+        self.used = count if used is None else used
         self.epoch = 0
 
     def set_epoch(self, epoch: int) -> None:
@@ -39,11 +56,12 @@ class TrainSampler(Sampler[Key]):
         self.epoch = epoch
 
     def __len__(self) -> int:
-        return -(-self.count // self.world)
+        return -(-self.used // self.world)
 
     def __iter__(self) -> Iterator[Key]:
-        order = np.random.default_rng([self.seed, self.epoch]).permutation(self.count)
-        for i in np.resize(order, len(self) * self.world)[self.rank :: self.world]:
+        order = np.random.default_rng([self.seed, self.epoch]).permutation(self.count)[: self.used]
+        start = self.taken[1] if self.taken and self.taken[0] == self.epoch else 0
+        for i in np.resize(order, len(self) * self.world)[self.rank :: self.world][start:]:
             yield int(i), self.epoch
 
 
@@ -76,26 +94,32 @@ class EvalSampler(Sampler[Key]):
         return ((i, 0) for i in self.positions)
 
 
-def drops_last(drop_last: bool | str, count: int, batch_size: int) -> bool:
-    """Whether to leave out the last, incomplete training batch of a process with ``count`` images.
+def images_used(drop_last: bool | str, count: int, batch_size: int, world: int = 1) -> int:
+    """How many images an epoch takes: all, or those of the complete batches alone.
 
     Args:
-        drop_last: yes, no, or ``auto``: only if it holds a single image, which batch normalisation can't take.
-        count: images of the process.
-        batch_size: images in a batch.
+        drop_last: whether to leave out the last, incomplete batch; or ``auto``: only if it gives each process a single
+            image, which batch normalisation can't take.
+        count: training images.
+        batch_size: images in a batch, over all processes.
+        world: number of processes.
 
     Raises:
         InputError: if nothing would be left.
 
     Example:
-        >>> drops_last("auto", 33, 32), drops_last("auto", 34, 32), drops_last(True, 34, 32)
-        (True, False, True)
+        >>> images_used("auto", 33, 32), images_used("auto", 34, 32), images_used(True, 34, 32)
+        (32, 34, 32)
+        >>> images_used("auto", 34, 32, world=2)
+        32
     """
     if drop_last not in (True, False, "auto"):
         raise InputError(f"drop_last must be true, false or auto, got {drop_last!r}")
     if drop_last is True and count < batch_size:
         raise InputError(
-            f"batch_size {batch_size} is more than the {count} training images of a process, and drop_last leaves "
-            "none; lower batch_size or set drop_last=auto"
+            f"batch_size {batch_size} is more than the {count} training images, and drop_last leaves none; lower "
+            "batch_size or set drop_last=auto"
         )
-    return count > batch_size and count % batch_size == 1 if drop_last == "auto" else bool(drop_last)
+    left = count % batch_size
+    drops = count > batch_size and 1 <= left <= world if drop_last == "auto" else drop_last
+    return count - left if drops else count

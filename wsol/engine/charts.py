@@ -17,7 +17,6 @@ from wsol.engine import split_results
 from wsol.engine.evaluation import LOCALIZER, Measured, SplitEvaluation
 from wsol.engine.module import LocalizerModule
 from wsol.functional.geometry import Geometry
-from wsol.functional.maps import merge
 from wsol.loggers.base import Chart, RunLogger
 from wsol.metrics._box_accuracy import BoxAccuracy
 from wsol.metrics._curves import Curves, choose_thresholds
@@ -52,10 +51,9 @@ class Overlaps:
         truth, listed = self.split.truth(position), self.split.blacklist
         if truth is None:
             return
-        of_image, view = merge(maps, geometries)
         for name, protocol in self.protocols.items():
             if not (protocol.blacklist and listed is not None and listed[position]):
-                hits = protocol.judge(of_image, view, truth)[None]
+                hits = protocol.judge(*protocol.merge(maps, geometries), truth)[None]
                 self.metrics[name].update(hits, [position], labels=self.split.labels[[position]])
 
     def compute(self, trainer: pl.Trainer) -> dict[str, Curves]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, NamedTuple, TypeVar
+from typing import NamedTuple, TypeVar
 from typing import Protocol as TypingProtocol
 
 import cv2
@@ -86,8 +86,12 @@ class MapWriter(TypingProtocol):
         """Keep the maps float32 (V, h, w) of an image's views, and its class scores float32 (K,)."""
 
 
-Merged = tuple[np.ndarray, Geometry]
-"""An image's map, real (h, w), and what part of the image it shows."""
+Merged = Mapping[str, tuple[np.ndarray, Geometry]]
+"""An image's map, real (h, w), and what part of the image it shows, by how its views were merged: by `MEAN`, and by
+what else a protocol asks for (`wsol.protocols.Protocol.view_merging`)."""
+
+MEAN = "mean"
+"""How views are merged for pixels and pictures."""
 
 
 class SplitEvaluation(nn.Module):
@@ -167,9 +171,14 @@ class SplitEvaluation(nn.Module):
             scores = logits.float().cpu().numpy()
             for position, of_image, geometries, of_classes in zip(positions, maps, views, scores, strict=True):
                 self.writer.add(self.split.ids[position], of_image, geometries, of_classes)
-        merged = list(self._pool.map(merge, maps, views))
+        merged = list(self._pool.map(self.merge, maps, views))
         self._keep(positions, merged, first.tolist())
         self.judge(positions, merged, ranks)
+
+    def merge(self, maps: np.ndarray, views: Sequence[Geometry]) -> Merged:
+        """Merge the maps (V, h, w) of an image's views in each way that is needed."""
+        ways = {MEAN, *(protocol.view_merging for protocol in self.protocols.values())}
+        return {way: merge(maps, views, merging=way) for way in ways}
 
     def judge(self, positions: Sequence[int], merged: Sequence[Merged | None], ranks: np.ndarray | None) -> None:
         """Judge maps, wherever they come from.
@@ -180,7 +189,7 @@ class SplitEvaluation(nn.Module):
             ranks: integer (N,) rank of each true class; None if no classes are known and ``topk`` is empty.
         """
         for position, of_image in zip(positions, merged, strict=True):
-            if of_image is not None and not np.isfinite(of_image[0]).all():
+            if of_image is not None and not np.isfinite(of_image[MEAN][0]).all():
                 self._not_finite.add(position)
         self._judge_boxes(positions, merged, ranks)
         if self.pixels is not None:
@@ -235,7 +244,7 @@ class SplitEvaluation(nn.Module):
         """Whether boxes of one image are correct, by protocol, then by whose maps: bool (I, G)."""
         truth = self.split.truth(position)
         assert truth is not None
-        view = Geometry.whole(self.split.size(position)) if merged is None else merged[1]
+        view = Geometry.whole(self.split.size(position)) if merged is None else merged[MEAN][1]
         found = {}
         for name, protocol in self.protocols.items():
             missed = np.zeros((len(protocol.iou_thresholds), protocol.num_columns), dtype=bool)
@@ -245,7 +254,7 @@ class SplitEvaluation(nn.Module):
 
     def _correct(self, protocol: Protocol, position: int, merged: Merged, truth: Truth) -> np.ndarray:
         try:
-            return protocol.judge(*merged, truth)
+            return protocol.judge(*merged[protocol.view_merging], truth)
         except InputError as error:
             raise InputError(f"{self.split.ids[position]}, protocol {protocol.name!r}: {error}") from error
 
@@ -256,12 +265,13 @@ class SplitEvaluation(nn.Module):
             return None
         frame = Geometry.square((mask.shape[1], mask.shape[0]), MASK_SIDE)
         framed = framed_mask(mask, frame)
-        return (np.zeros(framed.shape) if merged is None else place(*merged, frame)), framed
+        return (np.zeros(framed.shape) if merged is None else place(*merged[MEAN], frame)), framed
 
     def _keep(self, positions: Sequence[int], merged: Sequence[Merged], predicted: Sequence[int]) -> None:
+        way = next((protocol.view_merging for protocol in self.protocols.values()), MEAN)
         for position, of_image, label in zip(positions, merged, predicted, strict=True):
             if position in self._wanted:
-                self._kept[position] = _Kept(*of_image, label)
+                self._kept[position] = _Kept(*of_image[way], label)
 
     # -- reading -------------------------------------------------------------------------------------------------------
 
@@ -387,31 +397,3 @@ def framed_mask(mask: np.ndarray, geometry: Geometry) -> np.ndarray:
     resized = cv2.resize(mask, geometry.resized, interpolation=cv2.INTER_NEAREST)
     (x, y), (width, height) = geometry.offset, geometry.input_size
     return np.ascontiguousarray(resized[y : y + height, x : x + width])
-
-
-def localization_table(
-    measured: Mapping[str, Measured], evaluations: Mapping[str, SplitEvaluation], judged: str
-) -> list[dict[str, Any]]:
-    """The rows of a split's localization table: protocol by protocol, the localizer first, then the baselines.
-
-    Args:
-        measured: what each split gave; thresholds of origin ``fullsup`` are chosen on ``val`` where that is among them.
-        evaluations: that measured it.
-        judged: the split to report.
-
-    Returns:
-        Rows ``{split, maps, protocol, threshold_origin, threshold, gt_known_error, top1_error, ..., images}``; the
-        baselines have no class scores and so no top-k errors.
-    """
-    fullsup = measured.get("val") if judged != "val" else None
-    rows: list[dict[str, Any]] = []
-    for name, curves in measured[judged].curves.items():
-        choosing = fullsup.curves.get(name, {}) if fullsup else {}
-        val = {maps: curve for maps, curve in choosing.items() if curve.images}
-        for maps, curve in curves.items():
-            origins = None if maps == LOCALIZER else evaluations[judged].baselines[name].origins[maps]
-            protocol = evaluations[judged].protocols[name]
-            is_own = maps == LOCALIZER
-            found = localization_rows(protocol, curve, val.get(maps), origins=origins, intervals=is_own)
-            rows += [{"split": judged, "maps": maps, **row} for row in found]
-    return rows

@@ -115,6 +115,7 @@ class _Network:
                 "names them otherwise; expected a network of the same classes in the same order"
             )
         build.check_parts(trained, ["transform"], file, trust=config.trust)
+        self._precision = build.resolve_precision(config.eval_precision, settings.trainer.accelerator)
         own = settings.copy()
         own.transform, own.image_size, self.name = trained.transform, trained.image_size, str(trained.name)
         self.data = build.build_data(own, data.source, self.localizer.preprocessing, seed=settings.seed)
@@ -122,7 +123,7 @@ class _Network:
 
     def look(self, trainer: pl.Trainer, channels_last: bool) -> Elsewhere:
         """Run it once over the split; images that cannot be read have no class."""
-        module = _Looking(self.localizer, channels_last=channels_last)
+        module = _Looking(self.localizer, channels_last=channels_last, eval_precision=self._precision)
         with plain_interruptions():
             trainer.test(module, datamodule=self.data, verbose=False)
         images = len(self.data.split(self.data.judged[0]))
@@ -152,8 +153,8 @@ class _Ranked(PerImage):
 class _Looking(LocalizerModule):
     """Classes alone: no maps are made."""
 
-    def __init__(self, localizer: Localizer, *, channels_last: bool) -> None:
-        super().__init__(localizer, channels_last=channels_last)
+    def __init__(self, localizer: Localizer, *, channels_last: bool, eval_precision: str) -> None:
+        super().__init__(localizer, channels_last=channels_last, eval_precision=eval_precision)
         self.ranked = _Ranked()
         self.rows: dict[str, np.ndarray] = {}
 

@@ -14,12 +14,14 @@ from pytorch_lightning.utilities.types import OptimizerLRSchedulerConfig
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from wsol.engine import epoch_sums
 from wsol.engine.evaluation import Measured, SplitEvaluation
 from wsol.engine.optim import optimizer_groups
 from wsol.engine.recognition import Recognition
-from wsol.errors import InputError
+from wsol.errors import InputError, first_line
 from wsol.explain.base import Explainer
 from wsol.models.localizer import Localizer
+from wsol.models.precision import check_precision, evaluation_precision
 from wsol.types import Batch, Output
 
 BatchTransform = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
@@ -38,10 +40,13 @@ class LocalizerModule(pl.LightningModule):
         schedule: makes a learning-rate scheduler from (optimizer, total_steps, steps_per_epoch); stepped each step.
         batch_transforms: functions of (images float (N, 3, H, W), targets float (N, K)) that give new ones, in order.
         label_smoothing: share of the target spread evenly over all classes.
-        seed: with the epoch and the process it seeds every draw made in training, so a resumed run repeats the same.
+        seed: with the epoch, the process and the step it seeds every draw made in training, so a resumed run repeats
+            the same.
         channels_last: whether images and weights are laid out channels-last.
         header: what each checkpoint carries to rebuild the localizer (`wsol.config.build.checkpoint_header`).
         explainer: makes the maps that are judged; None for the localizer's own.
+        eval_precision: what scores and maps are computed in, whichever precision the trainer has, see
+            `wsol.models.precision`; explainers always take float32.
     """
 
     def __init__(
@@ -57,12 +62,14 @@ class LocalizerModule(pl.LightningModule):
         channels_last: bool = True,
         header: Mapping | None = None,
         explainer: Explainer | None = None,
+        eval_precision: str = "32-true",
     ) -> None:
         super().__init__()
         if not 0 <= label_smoothing < 1:
             raise InputError(f"label_smoothing must lie in [0, 1), got {label_smoothing}")
         layout = torch.channels_last if channels_last else torch.contiguous_format
         self.localizer = localizer.to(memory_format=layout)
+        self.eval_precision = check_precision(eval_precision)
         self.evaluations = nn.ModuleDict()
         self.recognitions = nn.ModuleDict()
         self.measured: dict[str, Measured] = {}
@@ -72,6 +79,7 @@ class LocalizerModule(pl.LightningModule):
         self._batch_transforms = tuple(batch_transforms)
         self._label_smoothing, self._seed, self._layout = label_smoothing, seed, layout
         self._header, self._explainer = dict(header or {}), explainer
+        self._sums: dict[str, list[float]] = {}
         preprocessing = localizer.preprocessing
         self.pixel_mean = nn.Buffer(torch.tensor(preprocessing.mean).view(3, 1, 1) * 255, persistent=False)
         self.pixel_std = nn.Buffer(torch.tensor(preprocessing.std).view(3, 1, 1) * 255, persistent=False)
@@ -91,9 +99,9 @@ class LocalizerModule(pl.LightningModule):
 
     # -- training ------------------------------------------------------------------------------------------------------
 
-    def on_train_epoch_start(self) -> None:
-        """Seed every draw of this epoch by (seed, epoch, process)."""
-        sequence = np.random.SeedSequence([self._seed, self.current_epoch, self.global_rank])
+    def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
+        """Seed every draw of this step by (seed, epoch, process, step)."""
+        sequence = np.random.SeedSequence([self._seed, self.current_epoch, self.global_rank, batch_idx])
         torch.manual_seed(int(sequence.generate_state(1, np.uint64)[0] >> 1))
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
@@ -105,18 +113,22 @@ class LocalizerModule(pl.LightningModule):
         targets = F.one_hot(batch.labels, classes).to(images.dtype)
         for transform in self._batch_transforms:
             images, targets = transform(images, targets)
-        # Methods that train with the label follow the mixed targets.
-        output = self.localizer(images, labels=targets.argmax(1))
+        wanted = targets.argmax(1)  # of a mixed image the class with the greater share
+        output = self.localizer(images, labels=wanted)
         losses = self.localizer.head.loss(output, targets, label_smoothing=self._label_smoothing)
         loss = torch.stack(list(losses.values())).sum()
-        error = 100.0 * (output.logits.detach().argmax(1) != batch.labels).float().mean()
+        error = 100.0 * (output.logits.detach().argmax(1) != wanted).float().mean()
         logged = {"train/loss": loss.detach(), "train/top1_error": error}
         if len(losses) > 1:
             logged |= {f"train/loss_{name}": value.detach() for name, value in losses.items()}
         # Lightning adds these up on the device, NaN included; the step never waits for the device.
         for name, value in logged.items():
-            bar, size = name == "train/loss", len(batch.labels)
-            self.log(name, value, prog_bar=bar, on_step=False, on_epoch=True, batch_size=size, sync_dist=True)
+            self.log(name, value, on_step=False, on_epoch=True, batch_size=len(batch.labels), sync_dist=True)
+        # Written every `log_every_n_steps` steps: the loss of the first process's images alone.
+        self.log("train/loss_step", loss.detach(), on_step=True, on_epoch=False, batch_size=len(batch.labels))
+        if self._sums:
+            epoch_sums.add(self.trainer, self._sums)
+            self._sums = {}
         return loss
 
     def on_train_epoch_end(self) -> None:
@@ -136,6 +148,9 @@ class LocalizerModule(pl.LightningModule):
         base = self._optimizer.keywords
         if "lr" not in base:
             raise InputError("the optimizer has no base learning rate: set optim.optimizer.lr")
+        for key in ("lr", "weight_decay"):
+            if key in base and not isinstance(base[key], int | float):
+                raise InputError(f"optim.optimizer.{key}={base[key]}: expected a number")
         groups = optimizer_groups(
             self.localizer.parameter_groups(),
             self._factors,
@@ -143,7 +158,10 @@ class LocalizerModule(pl.LightningModule):
             base.get("weight_decay", 0.0),
             self.localizer.no_weight_decay(),
         )
-        optimizer = self._optimizer(groups)
+        try:
+            optimizer = self._optimizer(groups)
+        except (TypeError, ValueError) as error:
+            raise InputError(f"optim.optimizer: {first_line(error)}; give another value") from error
         if self._schedule is None:
             return optimizer
         total = int(self.trainer.estimated_stepping_batches)
@@ -154,6 +172,13 @@ class LocalizerModule(pl.LightningModule):
     def on_save_checkpoint(self, checkpoint: dict) -> None:
         """Put the config, the classes and the preprocessing into the checkpoint."""
         checkpoint["wsol"] = self._header
+        if self.trainer.training:
+            checkpoint["epoch_sums"] = epoch_sums.read(self.trainer)
+
+    def on_load_checkpoint(self, checkpoint: dict) -> None:
+        """Take over what a checkpoint within an epoch has of that epoch's means."""
+        progress = checkpoint["loops"]["fit_loop"]["epoch_loop.batch_progress"]
+        self._sums = {} if progress["is_last_batch"] else checkpoint.get("epoch_sums", {})
 
     # -- evaluation ----------------------------------------------------------------------------------------------------
 
@@ -219,7 +244,8 @@ class LocalizerModule(pl.LightningModule):
         views = len(inputs) // len(logits)
         asked = (classes(logits) if callable(classes) else classes).repeat_interleave(views, 0)
         if self._explainer is None:
-            maps = self.localizer.maps(output, asked)
+            with evaluation_precision(images.device.type, self.eval_precision):
+                maps = self.localizer.maps(output, asked)
         else:
             maps = self._explainer(self.localizer, inputs, asked)
         return logits, maps.float().unflatten(0, (-1, views))
@@ -235,7 +261,8 @@ class LocalizerModule(pl.LightningModule):
         """
         views = images.shape[1] if images.ndim == 5 else 1
         inputs = self.normalise(images.flatten(0, 1) if images.ndim == 5 else images)
-        output: Output = self.localizer(inputs)
+        with evaluation_precision(images.device.type, self.eval_precision):
+            output: Output = self.localizer(inputs)
         logits = output.logits.float()
         if views > 1:
             logits = logits.unflatten(0, (-1, views)).log_softmax(-1).logsumexp(1) - np.log(views)

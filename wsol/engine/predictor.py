@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
+from numbers import Integral
 from pathlib import Path
 from typing import overload
 
@@ -27,7 +28,7 @@ from wsol.engine.module import LocalizerModule
 from wsol.errors import InputError, unknown
 from wsol.explain.base import Explainer
 from wsol.functional.geometry import Geometry
-from wsol.functional.maps import merge, place
+from wsol.functional.maps import place
 from wsol.functional.overlay import overlay
 from wsol.models.localizer import Localizer
 from wsol.protocols import Protocol
@@ -111,7 +112,10 @@ class Predictor:
         """Of the classes, in order."""
         if device == "auto":
             device = "cuda" if torch.cuda.is_available() else "cpu"
-        self.device = torch.device(device)
+        try:
+            self.device = torch.device(device)
+        except RuntimeError as error:
+            raise InputError(f"device: expected auto, cpu, cuda or cuda:1, got {device!r}") from error
         self._module = LocalizerModule(network, channels_last=True, explainer=explainer).to(self.device).eval()
 
     @overload
@@ -157,7 +161,7 @@ class Predictor:
         Raises:
             InputError: what is no image, an unknown class, an impossible size.
         """
-        if isinstance(images, Held):
+        if isinstance(images, Held) or not isinstance(images, Iterable):
             return self.predict([images], label, map_size=map_size, batch_size=batch_size)[0]
         if batch_size < 1 or min(map_size or (1, 1)) < 1:
             raise InputError(f"batch_size, map_size: expected numbers from 1, got {batch_size} and {map_size}")
@@ -180,7 +184,7 @@ class Predictor:
             if label not in self.names:
                 raise unknown("class", label, self.names)
             return self.names.index(label)
-        if not 0 <= label < len(self.names):
+        if not isinstance(label, Integral) or not 0 <= label < len(self.names):
             raise InputError(f"class {label}: the network has the classes 0..{len(self.names) - 1}")
         return int(label)
 
@@ -232,7 +236,7 @@ class Predictor:
         frame = Geometry(size, wanted, (0, 0), wanted)
         found = []
         for label, score, views in zip(labels.tolist(), scores.tolist(), maps, strict=True):
-            score_map, view = merge(views, self.transform.views(size))
+            score_map, view = self.protocol.merge(views, self.transform.views(size))
             boxes = self.protocol.predict(score_map, view, self.threshold)
             box = boxes[((boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])).argmax()]
             whole = place(score_map, view, frame, scaling=self.protocol.scaling).astype(np.float32)

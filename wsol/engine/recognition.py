@@ -18,7 +18,7 @@ from wsol.data.source import Split
 from wsol.data.transforms import EvalTransform
 from wsol.errors import unknown
 from wsol.functional.geometry import Geometry
-from wsol.functional.maps import merge, place
+from wsol.functional.maps import place
 from wsol.metrics import TopKError
 from wsol.protocols import protocol
 from wsol.types import Batch, Preprocessing
@@ -78,7 +78,7 @@ class Recognition(nn.Module):
     def _again(self, position: int, maps: np.ndarray) -> np.ndarray:
         image = self.split.image(position)
         size = (image.shape[1], image.shape[0])
-        score_map, view = merge(maps, self.transform.views(size))
+        score_map, view = self._protocol.merge(maps, self.transform.views(size))
         if self.how == "crop":
             return self.transform(crop(image, self._protocol.predict(score_map, view)[0]))
         return self.transform(weigh(image, place(score_map, view, Geometry.whole(size)), self.fill))

@@ -15,6 +15,7 @@ import pytorch_lightning as pl
 from omegaconf import DictConfig, OmegaConf
 
 from wsol import runs
+from wsol.callbacks.progress_line import ProgressLine
 from wsol.config import build
 from wsol.data.module import LocalizationData
 from wsol.data.source import Source
@@ -28,6 +29,7 @@ from wsol.engine.saved_maps import KeptMaps
 from wsol.errors import InputError, unknown
 from wsol.interop.map_folder import open_maps
 from wsol.interop.predictions import NOT_RANKED
+from wsol.models.compilation import compile_network
 
 
 def run(config: DictConfig, network: Network | None = None) -> Path:
@@ -43,6 +45,15 @@ def run(config: DictConfig, network: Network | None = None) -> Path:
         raise unknown("recognize", config.recognize, WAYS)
     if config.recognize is not None and config.classes is not None:
         raise InputError("recognize=... looks again with the network's own classes: leave classes=... out")
+    if config.trainer.precision != config.eval_precision:
+        raise InputError(
+            f"trainer.precision={config.trainer.precision}: nothing is trained here; say "
+            f"eval_precision={config.trainer.precision}"
+        )
+    if config.compile and config.explainer is not None:
+        raise InputError(
+            "compile=true: explainers look into the layers of a network, which compiling hides; leave one out"
+        )
     output = runs.OutputFolder("eval", config.out, config.force)
     network = network or networks.find(config, "wsol eval run=<run folder>")
     below = config.data_dir
@@ -86,13 +97,16 @@ def evaluate(settings: DictConfig, config: DictConfig, network: Network, data: L
     made = partial(split_results.evaluations, data=data, baselines=True, keep=split_results.PICTURES)
     evaluations = {**made(for_thresholds, splits=splits[:-1]), **made(settings, splits=splits[-1:])}
     trainer: pl.Trainer = build.build_trainer(
-        settings.trainer, logger=logger(settings, folder), callbacks=[], default_root_dir=str(folder)
+        settings.trainer, logger=logger(settings, folder), callbacks=[ProgressLine()], default_root_dir=str(folder)
     )
     channels_last = build.resolve_layout(settings.memory_format)
+    if config.compile:
+        compile_network(network.localizer)
     module = LocalizerModule(
         network.localizer,
         channels_last=channels_last,
         explainer=networks.explainer(config),
+        eval_precision=build.resolve_precision(config.eval_precision, settings.trainer.accelerator),
     )
     again = recognitions(config, evaluations, data, module)
     with runs.announced(folder):
@@ -199,7 +213,7 @@ def merged(trained: DictConfig, config: DictConfig) -> DictConfig:
         if config[key] is not None:
             settings[key] = plain[key]
             settings.choices[key] = config.choices.get(key)
-    for key in ("data_dir", "image_size", "topk"):
+    for key in ("data_dir", "image_size", "topk", "eval_precision"):
         if config[key] is not None:
             settings[key] = config[key]
     for key, name in (

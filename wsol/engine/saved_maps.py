@@ -23,7 +23,6 @@ from wsol.functional.bootstrap import paired_difference
 from wsol.functional.error_kinds import error_kind, kind_codes, kind_shares
 from wsol.functional.geometry import Geometry
 from wsol.functional.iou import iou
-from wsol.functional.maps import merge
 from wsol.interop.map_store import MapWriter
 from wsol.interop.maps import Maps
 from wsol.interop.predictions import PredictionWriter
@@ -121,7 +120,7 @@ def score(
         ranks: integer (N,) rank of each image's true class; None if no classes are known.
         progress: told the number of images done.
     """
-    for positions, merged in _chunks(evaluation.split, maps):
+    for positions, merged in _chunks(evaluation, maps):
         known = None if ranks is None else ranks[positions]
         if known is not None:
             evaluation.classify(positions, known)
@@ -172,7 +171,7 @@ def look(
         for origin, positions in _positions(protocol, measured, fullsup).items()
     ]
     with ThreadPoolExecutor() as pool:
-        for positions, merged in _chunks(evaluation.split, maps):
+        for positions, merged in _chunks(evaluation, maps):
             rows = pool.map(lambda at, of_image: _look(evaluation.split, at, of_image, ranks, asked), positions, merged)
             for of_image in rows:
                 yield from of_image
@@ -246,13 +245,13 @@ class _Asked(NamedTuple):
     """By position."""
 
 
-def _chunks(split: Split, maps: Maps) -> Iterator[tuple[list[int], list[Merged | None]]]:
+def _chunks(evaluation: SplitEvaluation, maps: Maps) -> Iterator[tuple[list[int], list[Merged | None]]]:
     """Positions and merged maps, some hundred at a time, in the order of the split."""
-    there = frozenset(maps.ids)
+    there, split = frozenset(maps.ids), evaluation.split
 
     def read(position: int) -> Merged | None:
         name = split.ids[position]
-        return merge(*maps.read(name, split.size(position))) if name in there else None
+        return evaluation.merge(*maps.read(name, split.size(position))) if name in there else None
 
     with ThreadPoolExecutor() as pool:
         for start in range(0, len(split), CHUNK):
@@ -293,7 +292,11 @@ def _look(
     for one in asked:
         if truth is None or position not in one.right:
             continue
-        boxes = np.zeros((1, 4)) if merged is None else one.protocol.predict(*merged, one.threshold)
+        boxes = (
+            np.zeros((1, 4))
+            if merged is None
+            else one.protocol.predict(*merged[one.protocol.view_merging], one.threshold)
+        )
         overlaps = iou(boxes, truth.half_open, plus_one=False)
         best = int(overlaps.max(axis=1).argmax())
         right = one.right[position]

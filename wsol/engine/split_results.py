@@ -15,7 +15,8 @@ from wsol import runs
 from wsol.config import build
 from wsol.data.module import LocalizationData
 from wsol.engine import image_results, picture_sheet
-from wsol.engine.evaluation import LOCALIZER, Measured, SplitEvaluation, localization_table
+from wsol.engine.evaluation import LOCALIZER, Measured, SplitEvaluation
+from wsol.engine.localization_table import localization_table
 from wsol.engine.module import LocalizerModule
 from wsol.engine.recognition import Recognition
 from wsol.errors import plain_interruptions
@@ -108,6 +109,8 @@ def write(
             "preprocessing": dataclasses.asdict(preprocessing),
             "image_size": preprocessing.size if config.image_size is None else config.image_size,
             "precision": str(trainer.precision),
+            "eval_precision": module.eval_precision,
+            "allow_tf32": False,
             "parameters": sum(p.numel() for p in module.localizer.parameters()),
         },
     )

@@ -15,8 +15,10 @@ from omegaconf import DictConfig
 from pytorch_lightning.callbacks import ModelCheckpoint
 
 from wsol import runs
+from wsol.callbacks.checkpoints import CheckpointWithinEpoch
 from wsol.callbacks.nan import StopOnNaN
 from wsol.callbacks.progress import EpochLines
+from wsol.callbacks.progress_line import ProgressLine
 from wsol.config import build
 from wsol.data.module import LocalizationData
 from wsol.data.source import Source
@@ -25,6 +27,7 @@ from wsol.engine.evaluation import SplitEvaluation, gathered
 from wsol.engine.module import LocalizerModule
 from wsol.errors import Diverged, InputError, plain_interruptions
 from wsol.loggers.metrics_csv import MetricsCsv
+from wsol.models.compilation import compile_network
 from wsol.models.localizer import Localizer
 from wsol.runs import checkpoints
 from wsol.runs.checkpoint_io import BEST, LAST, WholeCheckpointIO, remove_partial, resume_point
@@ -91,8 +94,13 @@ def prepare(config: DictConfig) -> None:
         raise InputError(f"memory_format={config.memory_format}: expected auto, channels_last or contiguous")
     if config.on_nan not in ("stop", "continue"):
         raise InputError(f"on_nan={config.on_nan}: expected stop or continue")
-    if not (config.trainer.max_epochs or 0) > 0:
-        raise InputError(f"trainer.max_epochs={config.trainer.max_epochs}: expected a positive number of epochs")
+    if config.checkpoint_every_steps is not None and config.checkpoint_every_steps < 1:
+        raise InputError(f"checkpoint_every_steps={config.checkpoint_every_steps}: expected a number from 1, or null")
+    epochs = config.trainer.max_epochs
+    if not isinstance(epochs, int) or epochs < 1:
+        raise InputError(f"trainer.max_epochs={epochs}: expected a positive number of epochs")
+    if not 0 <= config.seed < 2**32:
+        raise InputError(f"seed={config.seed}: expected a whole number from 0 to {2**32 - 1}")
 
 
 def train(
@@ -110,6 +118,8 @@ def train(
     if runs.is_first_process():
         runs.record_data(folder, {name: source.split(name).fingerprint() for name in source.splits})
     localizer = build.build_localizer(config, source.classes) if localizer is None else _taken(localizer, source)
+    if config.compile:
+        compile_network(localizer)
     data = build.build_data(config, source, localizer.backbone.preprocessing, seed=config.seed)
     if (side := train_size(data)) is not None:
         localizer.backbone.check_size(side, side)
@@ -130,19 +140,22 @@ def train(
             config.memory_format, config.trainer.precision, config.trainer.accelerator, train_size(data)
         ),
         header=header,
+        eval_precision=build.resolve_precision(config.eval_precision, config.trainer.accelerator),
     )
     keep = max(split_results.PICTURES, config.logger.get("images", 0) if config.logger else 0)
     evaluations = split_results.evaluations(config, data, splits, baselines=True, keep=keep)
     has_val = "val" in evaluations
-    metrics_csv = MetricsCsv(folder / "metrics.csv")
+    csv_files = MetricsCsv(folder / "metrics.csv"), MetricsCsv(folder / "steps.csv", of_steps=True)
     point = resume_point(folder) if resuming else None
     writer = WholeCheckpointIO(keep_last=point is None or point.is_last)
-    trainer = make_trainer(config, folder, metrics_csv, _monitor(config, evaluations), callbacks, writer)
+    trainer = make_trainer(config, folder, csv_files, _monitor(config, evaluations), callbacks, writer)
+    data.share_of_process(trainer.world_size)
     start: dict[str, Any] = {}
     if resuming:
         if runs.is_first_process():
             remove_partial(folder)
-        metrics_csv.restart(point.step if point else 0)
+        for file in csv_files:
+            file.restart(point.step if point else 0)
     if point:
         log.info("resuming %s after step %d", folder, point.step)
         start = {"ckpt_path": str(point.file), "weights_only": True}
@@ -207,23 +220,24 @@ def fit(trainer: pl.Trainer, module: LocalizerModule, **arguments: Any) -> None:
 def make_trainer(
     config: DictConfig,
     folder: Path,
-    metrics_csv: MetricsCsv,
+    csv_files: Sequence[MetricsCsv],
     monitor: tuple[str, str] | None,
     also: Sequence[pl.Callback] = (),
     writer: CheckpointIO | None = None,
 ) -> pl.Trainer:
-    """The Lightning trainer of a run: last.ckpt after each epoch, best.ckpt by ``monitor`` (metric, mode)."""
+    """The Lightning trainer: last.ckpt within and after each epoch, best.ckpt by ``monitor`` (metric, mode)."""
     keep: dict[str, Any] = {"dirpath": folder / "checkpoints", "save_top_k": 1, "enable_version_counter": False}
     last = ModelCheckpoint(filename="last", save_on_train_epoch_end=True, **keep)
-    callbacks: list[pl.Callback] = [EpochLines(), last, *also]
+    callbacks: list[pl.Callback] = [ProgressLine(), EpochLines(), last, *also]
     if config.on_nan == "stop":
         callbacks.append(StopOnNaN())
+    callbacks.append(CheckpointWithinEpoch(folder / "checkpoints" / LAST, config.checkpoint_every_steps))
     if monitor:
         name, mode = monitor
         callbacks.append(
             ModelCheckpoint(filename="best", monitor=name, mode=mode, save_on_train_epoch_end=False, **keep)
         )
-    loggers: list[Any] = [metrics_csv]
+    loggers: list[Any] = [*csv_files]
     if config.logger:
         loggers.append(build.instantiate(config.logger, "logger", **build.logger_arguments(config, folder)))
     fixed = {"plugins": [writer or WholeCheckpointIO()], "default_root_dir": str(folder)}

@@ -11,15 +11,16 @@ from torch import Tensor, nn
 
 from wsol.errors import InputError
 from wsol.models.classifier import Classifier
+from wsol.models.precision import evaluation_precision
 from wsol.types import Output
 
 
 class Explainer(ABC):
     """Base of all explainers.
 
-    The network is asked in evaluation mode and in float32, without autocast, whichever type its weights have. It comes
-    back as it was, also after an error: modes, weights, ``requires_grad``, gradients and hooks. Gradients flow under
-    `torch.inference_mode` too.
+    The network is asked in evaluation mode and in float32, without autocast or TF32, whichever type its weights are.
+    It comes back as it was, also after an error: modes, weights, ``requires_grad``, gradients and hooks. Gradients flow
+    under `torch.inference_mode` too.
 
     Args:
         chunk_size: how many images, or altered copies of them, go through the network at once; None for all images of
@@ -55,7 +56,7 @@ class Explainer(ABC):
         if not classes.numel():
             return images.new_zeros(*classes.shape, 1, 1)
         model = model.network if isinstance(model, Classifier) else model
-        with torch.inference_mode(False), torch.enable_grad(), torch.autocast(images.device.type, enabled=False):
+        with torch.inference_mode(False), torch.enable_grad(), evaluation_precision(images.device.type):
             own = images.detach().float().clone()  # a tensor of inference mode would take no gradient
             asked = classes.detach().clone()
             size = self.chunk_size or len(own)

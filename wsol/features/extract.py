@@ -9,7 +9,7 @@ linear classifier w trained on F of other images has maps as well, those of equa
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from typing import NamedTuple
 
@@ -23,15 +23,11 @@ from wsol.data.transforms import EvalTransform
 from wsol.engine.module import LocalizerModule
 from wsol.errors import InputError
 from wsol.explain.layers import captured, only
-from wsol.functional.maps import merge
 from wsol.protocols import Protocol
-from wsol.types import Batch, Output
-
-Watch = Callable[[Iterable[Batch], str, int], Iterable[Batch]]
-"""Of the batches, what is done with them, and their number: the batches again, perhaps with a progress bar."""
+from wsol.types import Batch, Output, Progress, no_progress
 
 
-class Seen(NamedTuple):
+class FeatureBatch(NamedTuple):
     """What a network makes of a batch."""
 
     batch: Batch
@@ -58,7 +54,7 @@ class Extractor:
             what the head's pooling reads (`wsol.heads.gap.GapHead`), the point ``last`` for heads that do not say.
         batch_size: images at once.
         num_workers: loading processes, or ``auto``.
-        watch: see `Watch`.
+        progress: is told how many batches of a split were shown to the network.
 
     Raises:
         InputError: when features are asked for, a point that does not exist or gives no map; a bad image.
@@ -71,19 +67,20 @@ class Extractor:
         point: str | None = None,
         batch_size: int = 32,
         num_workers: int | str = 0,
-        watch: Watch = lambda batches, _what, _count: batches,
+        progress: Progress = no_progress,
     ) -> None:
         self.module, self.transform, self.point = module.eval(), transform, point
-        self._batch_size, self._num_workers, self._watch = batch_size, num_workers, watch
+        self._batch_size, self._num_workers, self._progress = batch_size, num_workers, progress
 
-    def look(self, split: Split, what: str = "features") -> Iterator[Seen]:
-        """Show the network all images of a split, in order; ``what`` is what the watcher is told."""
+    def look(self, split: Split, what: str = "features") -> Iterator[FeatureBatch]:
+        """Show the network all images of a split, in order; ``what`` is what the progress is told."""
         data = LocalizationData(
             _Alone(split), None, self.transform, batch_size=self._batch_size, num_workers=self._num_workers
         )
         loader = data.eval_dataloader(split.name)
-        for batch in self._watch(loader, f"{what}, {split.name}", len(loader)):
+        for number, batch in enumerate(loader, start=1):
             yield self._seen(batch)
+            self._progress(f"{what}, {split.name}", number, len(loader))
 
     def features(self, split: Split, what: str = "features") -> np.ndarray:
         """Return the features F of all images of a split, float32 (N, C)."""
@@ -91,7 +88,7 @@ class Extractor:
 
     @torch.no_grad()
     def features_and_boxes(
-        self, split: Split, maps: Callable[[Seen], Tensor], protocol: Protocol, threshold: float | None = None
+        self, split: Split, maps: Callable[[FeatureBatch], Tensor], protocol: Protocol, threshold: float | None = None
     ) -> tuple[np.ndarray, np.ndarray]:
         """Return features as `features` does and the box of each image's map, from one pass.
 
@@ -109,12 +106,12 @@ class Extractor:
             features.append(seen.features.cpu().numpy())
             sizes = [(int(width), int(height)) for width, height in seen.batch.sizes.tolist()]
             for of_image, size in zip(maps(seen).float().cpu().numpy(), sizes, strict=True):
-                found = protocol.predict(*merge(of_image, self.transform.views(size)), threshold)
+                found = protocol.predict(*protocol.merge(of_image, self.transform.views(size)), threshold)
                 boxes.append(found[((found[:, 2] - found[:, 0]) * (found[:, 3] - found[:, 1])).argmax()])
         return np.concatenate(features), np.stack(boxes)
 
     @torch.no_grad()
-    def _seen(self, batch: Batch) -> Seen:
+    def _seen(self, batch: Batch) -> FeatureBatch:
         localizer = self.module.localizer
         images = batch.images.to(self.module.device)
         point = self.point
@@ -127,9 +124,9 @@ class Extractor:
         cells = only(read, point) if point else output.state["features"]
         if cells.ndim != 4:
             raise InputError(f"point={point}: expected a map (N, C, h, w), got the shape {tuple(cells.shape)}")
-        return Seen(batch, cells.detach().float().unflatten(0, (len(logits), -1)), logits, output)
+        return FeatureBatch(batch, cells.detach().float().unflatten(0, (len(logits), -1)), logits, output)
 
-    def own_maps(self, seen: Seen) -> Tensor:
+    def own_maps(self, seen: FeatureBatch) -> Tensor:
         """The localizer's own maps of the class that it predicts, float32 (N, V, h, w)."""
         views = seen.cells.shape[1]
         asked = seen.logits.argmax(1)[:, None].repeat_interleave(views, 0)

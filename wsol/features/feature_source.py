@@ -1,16 +1,13 @@
-"""What the verbs on features share: the network of a run or a bare backbone, ready to look at images."""
+"""A source of features: the network of a run or a bare backbone, with its dataset and its transform."""
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from omegaconf import DictConfig, OmegaConf
-from rich.console import Console
-from rich.progress import track
 
 from wsol.config import build
 from wsol.data.source import Source, Split
@@ -23,12 +20,12 @@ from wsol.heads.gap import GapHead
 from wsol.models.localizer import Localizer
 from wsol.protocols import Protocol
 from wsol.runs import checkpoints
-from wsol.types import Batch
+from wsol.types import Progress, no_progress
 
 
 @dataclass(frozen=True)
-class Looking:
-    """A network that looks at images."""
+class FeatureSource:
+    """A network whose features are read, and the dataset that it is shown."""
 
     extractor: Extractor
     settings: DictConfig
@@ -59,13 +56,14 @@ class Looking:
         return build.build_source(self.settings, trust=self.trust, data_dir=self.data_dir)
 
 
-def find(config: DictConfig, example: str) -> Looking:
+def find(config: DictConfig, example: str, progress: Progress = no_progress) -> FeatureSource:
     """Load the network of ``run``, or of ``backbone`` where the verb has that group.
 
     Args:
         config: of the verb; has ``run``, ``checkpoint``, ``trust``, ``image_size``, ``batch_size``, ``num_workers``,
             ``device``, and perhaps ``point``, ``data``, ``transform``, ``backbone``, ``runs_dir``.
         example: a command line, for the message if there is no network.
+        progress: is told how many batches of a split were shown to the network.
 
     Raises:
         InputError: no network or two, or one that cannot be loaded.
@@ -104,11 +102,9 @@ def find(config: DictConfig, example: str) -> Looking:
     found = "cuda" if torch.cuda.is_available() else "cpu"
     device = torch.device(found if config.device == "auto" else config.device)
     module = LocalizerModule(localizer, channels_last=True).to(device)
-    extractor = Extractor(
-        module, transform, config.get("point"), config.batch_size, config.num_workers, watch=_with_bar
-    )
+    extractor = Extractor(module, transform, config.get("point"), config.batch_size, config.num_workers, progress)
     trust = config.run is None or config.trust or config.get("data") is not None
-    return Looking(extractor, settings, title, folder, config.run is not None, trust, below)
+    return FeatureSource(extractor, settings, title, folder, config.run is not None, trust, below)
 
 
 def _with_data(settings: DictConfig, config: DictConfig) -> DictConfig:
@@ -167,7 +163,3 @@ def one_protocol(config: DictConfig) -> Protocol:
     if config.threshold is None and found[0].fixed_threshold is None and found[0].origins != ("fixed",):
         raise InputError(f"protocol={found[0].name} has no fixed threshold: give threshold=..., such as 0.2")
     return found[0]
-
-
-def _with_bar(batches: Iterable[Batch], what: str, count: int) -> Iterable[Batch]:
-    return track(batches, what, count, transient=True, console=Console(stderr=True), disable=not sys.stderr.isatty())

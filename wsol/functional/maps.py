@@ -23,6 +23,7 @@ from wsol.functional.geometry import Geometry
 
 INTERPOLATIONS = {"cubic": cv2.INTER_CUBIC, "linear": cv2.INTER_LINEAR}
 SCALINGS = ("minmax", "max", "none")
+MERGINGS = ("mean", "absolute_sum")
 
 
 def normalize(score_map: np.ndarray, scaling: str = "minmax") -> np.ndarray:
@@ -187,40 +188,57 @@ def place(
 
 
 def merge(
-    score_maps: np.ndarray, geometries: Sequence[Geometry], interpolation: str = "cubic"
+    score_maps: np.ndarray, geometries: Sequence[Geometry], interpolation: str = "cubic", merging: str = "mean"
 ) -> tuple[np.ndarray, Geometry]:
-    """Merge the maps of several views (ten-crop) of an image: aligned in the image frame, as in CAM 2016, and averaged.
+    """Merge the maps of several views (ten-crop) of an image, aligned in the image frame.
 
-    CAM 2016 sums the aligned maps; here each pixel gets the mean over the views that show it, so that pixels shown
-    often are not brighter for that alone. Pixels that no view shows get the minimum of the others.
+    Under ``mean`` each pixel gets the mean over the views that show it, so that pixels shown often are not brighter for
+    that alone; pixels that no view shows get the minimum of the others. Under ``absolute_sum``, as in the released code
+    of CAM 2016, each pixel gets the sum of the magnitudes in the views that show it; pixels that no view shows get 0.
 
     Args:
         score_maps: real (V, h, w), before any scaling.
         geometries: V of the same image.
         interpolation: see `resize`.
+        merging: ``mean`` or ``absolute_sum``.
 
     Returns:
         The merged map, float32 (image height, image width), and its geometry: for a merged map the input frame is the
-        image. A single view comes back as it is, in float32 or what is wider.
+        image. A single view keeps its frame and its size, in float32 or what is wider: as it is under ``mean``, its
+        magnitudes under ``absolute_sum``.
 
     Raises:
-        InputError: numbers of maps and geometries differ, or the geometries are of images of different sizes.
+        InputError: numbers of maps and geometries differ, the geometries are of images of different sizes, or
+            ``merging`` is unknown.
+
+    Example:
+        >>> views = [Geometry.whole((2, 1)), Geometry.whole((2, 1))]
+        >>> maps = np.array([[[1.0, -2.0]], [[1.0, 1.0]]])
+        >>> merge(maps, views)[0].tolist(), merge(maps, views, merging="absolute_sum")[0].tolist()
+        ([[1.0, -0.5]], [[2.0, 3.0]])
     """
+    if merging not in MERGINGS:
+        raise unknown("merging", merging, MERGINGS)
+    is_mean = merging == "mean"
     if len(score_maps) != len(geometries) or not geometries:
         raise InputError(f"expected one map for each view, got {len(score_maps)} maps and {len(geometries)} views")
     size = geometries[0].image_size
     if any(geometry.image_size != size for geometry in geometries):
         raise InputError(f"the views are of images of different sizes: {sorted({g.image_size for g in geometries})}")
     if len(geometries) == 1:
-        return np.array(score_maps[0], dtype=np.result_type(score_maps[0], np.float32)), geometries[0]
+        alone = np.array(score_maps[0], dtype=np.result_type(score_maps[0], np.float32))
+        return alone if is_mean else np.abs(alone), geometries[0]
     whole = Geometry.whole(size)
     total, views = np.zeros(size[::-1]), np.zeros(size[::-1], dtype=np.int64)
     for score_map, geometry in zip(score_maps, geometries, strict=True):
         part = window(geometry, whole)
         ahead = score_map[:, ::-1] if geometry.mirrored else score_map
         inside, cut = _overlap(part, size)
-        total[inside] += resize(ahead, (part[2] - part[0], part[3] - part[1]), interpolation)[cut]
+        aligned = resize(ahead, (part[2] - part[0], part[3] - part[1]), interpolation)[cut]
+        total[inside] += aligned if is_mean else np.abs(aligned)
         views[inside] += 1
+    if not is_mean:
+        return total.astype(np.float32), whole
     mean = total / np.maximum(views, 1)
     mean[views == 0] = mean[views > 0].min()
     return mean.astype(np.float32), whole

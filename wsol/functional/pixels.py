@@ -11,6 +11,7 @@ Choe et al., "Evaluating Weakly Supervised Object Localization Methods Right", C
 
 from __future__ import annotations
 
+from numbers import Integral
 from typing import Any
 
 import numpy as np
@@ -48,6 +49,9 @@ def score_histograms(score_map: np.ndarray, mask: np.ndarray, num_thresholds: in
         >>> score_histograms(np.array([[0.0, 0.5, 0.9, 1.0]]), np.array([[0, 1, 255, 1]], np.uint8), 2).tolist()
         [[1, 0, 0], [0, 1, 1]]
     """
+    check_thresholds(num_thresholds)
+    if mask.dtype != np.uint8:
+        raise _fault(score_map, mask)
     scores, truth = plain(score_map, np.float64), plain(mask, np.uint8)
     if scores.shape != truth.shape or not scores.size:
         raise InputError(
@@ -55,7 +59,7 @@ def score_histograms(score_map: np.ndarray, mask: np.ndarray, num_thresholds: in
         )
     out = np.zeros((3, num_thresholds + 1), dtype=np.int64)
     edges = np.concatenate([[-np.inf], score_edges(num_thresholds), [np.inf]])
-    if mask.dtype != np.uint8 or not _count(scores.ravel(), truth.ravel(), num_thresholds, edges, out):
+    if not _count(scores.ravel(), truth.ravel(), num_thresholds, edges, out):
         raise _fault(scores, mask)
     return out[1:]
 
@@ -74,13 +78,25 @@ def _count(scores, truth, num_thresholds, edges, out):
     return True
 
 
+def check_thresholds(number: int) -> int:
+    """Return a number of thresholds.
+
+    Raises:
+        InputError: it is no whole number of at least 1.
+    """
+    if not isinstance(number, Integral) or isinstance(number, bool) or number < 1:
+        raise InputError(f"num_thresholds: expected a whole number of at least 1, such as 1000, got {number!r}")
+    return int(number)
+
+
 def _fault(scores: np.ndarray, mask: np.ndarray) -> InputError:
-    if not (scores.min() >= 0 and scores.max() <= 1):
+    if mask.dtype == np.uint8 and not (scores.min() >= 0 and scores.max() <= 1):
         return InputError(
             f"a map of scores must lie in [0, 1], got {scores.min():.4g} to {scores.max():.4g}; normalize() it"
         )
     return InputError(
-        f"a mask is uint8 of 0 background, 1 object, 255 ignore; got {mask.dtype} of {np.unique(mask)[:5].tolist()}"
+        f"a mask: expected uint8 of 0 background, 1 object, 255 ignore, got {mask.dtype} of "
+        f"{np.unique(mask)[:5].tolist()}"
     )
 
 
@@ -143,6 +159,7 @@ def pxap(score_maps: Any, masks: Any, num_thresholds: int = 1000) -> Tensor:
         >>> pxap([np.array([[0.9, 0.4, 0.2]])], [np.array([[1, 0, 255]], np.uint8)]).item()
         100.0
     """
+    check_thresholds(num_thresholds)
     pairs = zip(*check_masks(*on_host(score_maps, masks)), strict=True)
     total = np.zeros((2, num_thresholds + 1), dtype=np.int64)
     for score_map, mask in pairs:

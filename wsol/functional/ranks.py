@@ -125,9 +125,9 @@ def check_topk(topk: Iterable[int], num_classes: int | None = None) -> tuple[int
         >>> check_topk([1, 5])
         (1, 5)
     """
-    numbers = tuple(topk)
+    numbers = tuple(topk) if isinstance(topk, Iterable) else (None,)
     if any(not isinstance(k, int) or k < 1 for k in numbers) or len(set(numbers)) < len(numbers):
-        raise InputError(f"topk: expected different whole numbers of at least 1, such as [1, 5], got {list(numbers)}")
+        raise InputError(f"topk: expected different whole numbers of at least 1, such as [1, 5], got {topk}")
     if num_classes is not None and numbers and max(numbers) > num_classes:
         fitting = [k for k in numbers if k <= num_classes]
         raise InputError(

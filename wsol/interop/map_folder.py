@@ -64,6 +64,8 @@ def open_maps(folder: str | Path, view: str = "whole") -> Maps:
         InputError: neither is there, or see `wsol.interop.map_store.MapStore` and `MapFolder`.
     """
     folder = Path(folder)
+    if view not in VIEWS:
+        raise unknown("view of maps", view, VIEWS)
     if not folder.is_dir():
         raise InputError(f"{folder}: no such folder; expected one of maps")
     return MapStore(folder) if is_store(folder) else MapFolder(folder, view)

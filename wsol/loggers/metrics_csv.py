@@ -1,10 +1,15 @@
-"""metrics.csv: one row per logged step, appended as training goes, whole again after a resume."""
+"""metrics.csv and steps.csv: one row per logged step, appended as training goes, whole again after a resume.
+
+``metrics.csv`` has the means over each epoch, ``steps.csv`` what single steps gave (names that end in ``_step``).
+"""
 
 from __future__ import annotations
 
 import contextlib
 import csv
 import io
+import logging
+import re
 from argparse import Namespace
 from collections.abc import Mapping
 from pathlib import Path
@@ -13,7 +18,11 @@ from typing import Any
 from pytorch_lightning.loggers.logger import Logger
 from pytorch_lightning.utilities.rank_zero import rank_zero_only
 
+from wsol.data.regular_files import read_regular
+from wsol.errors import InputError, first_line
 from wsol.files import atomic_file
+
+log = logging.getLogger("wsol")
 
 
 class MetricsCsv(Logger):
@@ -24,16 +33,19 @@ class MetricsCsv(Logger):
 
     Args:
         file: where to write.
+        of_steps: whether to take what single steps gave, or all else.
+
+    Raises:
+        InputError: the file is there, but no `MetricsCsv` wrote it, or it is damaged.
     """
 
-    def __init__(self, file: Path) -> None:
+    def __init__(self, file: Path, *, of_steps: bool = False) -> None:
         super().__init__()
-        self.file = file
+        self.file, self.of_steps = file, of_steps
         self.rows: list[dict[str, str]] = []
         self._is_saved = True
         if file.exists():
-            with file.open(encoding="utf-8", newline="") as lines:
-                self.rows = [{k: v for k, v in row.items() if v} for row in csv.DictReader(lines)]
+            self.rows = _read(file)
 
     @property
     def name(self) -> str:
@@ -54,11 +66,16 @@ class MetricsCsv(Logger):
         """Drop the rows after optimizer step ``step``, where training goes on."""
         self.rows = [row for row in self.rows if int(row["step"]) < step]
         self._is_saved = False
+        if step and not self.rows:
+            log.warning("%s has no values of the %d steps before; they are left out", self.file, step)
 
     @rank_zero_only
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
         """Add the values to the row of this step."""
-        values = {name: _text(value) for name, value in metrics.items()}
+        wanted = {name for name in metrics if name != "epoch" and name.endswith("_step") == self.of_steps}
+        if not wanted:
+            return
+        values = {name: _text(value) for name, value in metrics.items() if name in wanted or name == "epoch"}
         self._is_saved = False
         key = str(step if step is not None else len(self.rows))
         if self.rows and self.rows[-1]["step"] == key:
@@ -93,6 +110,27 @@ class MetricsCsv(Logger):
         """Write the file a last time; after a failure as far as the disk allows, for that failure is the news."""
         with contextlib.suppress(*([] if status == "success" else [OSError])):
             self.save()
+
+
+def _read(file: Path) -> list[dict[str, str]]:
+    """The rows of a file that this logger wrote, without their empty cells."""
+    try:
+        text = read_regular(file).decode("utf-8")
+        reader = csv.DictReader(io.StringIO(text, newline=""), strict=True)
+        rows = list(reader)
+        if "step" not in (reader.fieldnames or ()):
+            raise ValueError("no column `step`")
+        if not text.endswith("\n"):
+            raise ValueError("its last line is cut off")
+        for number, row in enumerate(rows, start=2):
+            if None in row or None in row.values() or not re.fullmatch(r"\d{1,18}", row["step"]):
+                raise ValueError(f"line {number}: expected a value for each column, and a whole number as step")
+    except (OSError, ValueError, csv.Error) as error:
+        raise InputError(
+            f"{file}: not what `wsol train` wrote ({first_line(error)}); restore it, or remove it to go on without the "
+            "values until now"
+        ) from error
+    return [{name: value for name, value in row.items() if value} for row in rows]
 
 
 def _text(value: float) -> str:

@@ -13,13 +13,15 @@ class                  function                     result
 
 ``update(predictions, truth, ..., index=None)`` takes a batch, ``metric(...)`` also returns the value of this batch, and
 ``compute()`` returns 0-d tensors in percent. Images are kept one by one: with ``index``, an image that comes twice
-counts once. Any number of processes and any size of batches give the same digits.
+counts once. Any number of processes and any size of batches give the same digits. `PerImage` is the base of metrics of
+your own.
 """
 
 from wsol.functional.error_kinds import error_split
 from wsol.functional.pixels import pxap
 from wsol.functional.ranks import topk_error
 from wsol.metrics._localization_functions import localization_error, max_box_acc
+from wsol.metrics._per_image import PerImage
 from wsol.metrics.classification import TopKError
 from wsol.metrics.error_kinds import ErrorSplit
 from wsol.metrics.localization import LocalizationError, MaxBoxAcc, MaxBoxAccV2
@@ -30,6 +32,7 @@ __all__ = [
     "LocalizationError",
     "MaxBoxAcc",
     "MaxBoxAccV2",
+    "PerImage",
     "PxAP",
     "TopKError",
     "error_split",

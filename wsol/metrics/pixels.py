@@ -10,7 +10,7 @@ from torch import Tensor
 
 from wsol.errors import InputError
 from wsol.functional.metric_inputs import Values, check_index, on_host, to_result
-from wsol.functional.pixels import average_precision, check_masks, score_histograms
+from wsol.functional.pixels import average_precision, check_masks, check_thresholds, score_histograms
 from wsol.metrics._per_image import PerImage
 
 
@@ -43,7 +43,7 @@ class PxAP(PerImage):
 
     def __init__(self, num_thresholds: int = 1000, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self.num_thresholds = num_thresholds
+        self.num_thresholds = check_thresholds(num_thresholds)
         self.add_state("histograms", torch.zeros(2, num_thresholds + 1, dtype=torch.int64), dist_reduce_fx="sum")
 
     def update(self, score_maps: Values, masks: Values, index: Values | None = None) -> None:

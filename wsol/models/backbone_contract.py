@@ -30,7 +30,7 @@ BF16_TOLERANCE = 0.1
 """Largest difference of bfloat16 to float32 features, in standard deviations, on average."""
 
 
-class Checked(NamedTuple):
+class CheckResult(NamedTuple):
     """How a check ended."""
 
     name: str
@@ -43,15 +43,15 @@ class Broken(Exception):
     """A check failed; the message says what was found and what to do."""
 
 
-def contract(make: partial[Backbone], *, speed: bool = True) -> Iterator[Checked]:
+def contract(make: partial[Backbone], *, speed: bool = True) -> Iterator[CheckResult]:
     """Run every check on the backbone that ``make()`` builds; its keyword ``weights`` may be given a file."""
     torch.manual_seed(0)
     backbone = make()
     if not isinstance(backbone, Backbone):
         kind = type(backbone).__name__
-        yield Checked("is a Backbone", False, f"{kind} is none: derive it from wsol.backbones.base.Backbone")
+        yield CheckResult("is a Backbone", False, f"{kind} is none: derive it from wsol.backbones.base.Backbone")
         return
-    yield Checked("is a Backbone", True, type(backbone).__name__)
+    yield CheckResult("is a Backbone", True, type(backbone).__name__)
     checks: list[tuple[str, Callable[[], str]]] = [
         ("points and aliases", lambda: points(backbone)),
         ("channels and strides", lambda: strides(backbone)),
@@ -71,11 +71,11 @@ def contract(make: partial[Backbone], *, speed: bool = True) -> Iterator[Checked
         try:
             said = check()
         except Broken as broken:
-            yield Checked(name, False, str(broken))
+            yield CheckResult(name, False, str(broken))
         except Exception as error:  # whatever foreign code raises is what the check found
-            yield Checked(name, False, f"{type(error).__name__}: {first_line(error)}")
+            yield CheckResult(name, False, f"{type(error).__name__}: {first_line(error)}")
         else:
-            yield Checked(name, True, said)
+            yield CheckResult(name, True, said)
 
 
 def images(backbone: Backbone, count: int = 2) -> Tensor:

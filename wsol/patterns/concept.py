@@ -19,7 +19,7 @@ from torch import Tensor
 
 from wsol.data.source import FileSplit
 from wsol.errors import InputError
-from wsol.features.extract import Seen, linear_maps
+from wsol.features.extract import FeatureBatch, linear_maps
 from wsol.features.svm import LinearSvm, accuracies
 
 NEGATIVE, POSITIVE = 0, 1
@@ -70,7 +70,7 @@ def hold_out(labels: np.ndarray, share: float, seed: int = 0) -> np.ndarray:
     return held
 
 
-def concept_maps(seen: Seen, svm: LinearSvm) -> Tensor:
+def concept_maps(seen: FeatureBatch, svm: LinearSvm) -> Tensor:
     """Return the maps of the positive class, float32 (N, V, h, w); their mean plus the bias is the SVM's score."""
     weight = torch.from_numpy(svm.weight[POSITIVE]).to(seen.cells)
     maps = linear_maps(seen.cells, weight.expand(len(seen.cells), -1))

@@ -10,7 +10,6 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from wsol.data.source import Split
-from wsol.functional.maps import merge
 from wsol.interop.maps import Maps
 from wsol.metrics._box_accuracy import BoxAccuracy
 from wsol.metrics._curves import Curves
@@ -68,7 +67,7 @@ def judge(
         name, truth = split.ids[position], split.truth(position)
         if name not in there:
             return None
-        score_map, view = merge(*maps.read(name, split.size(position)))
+        score_map, view = protocol.merge(*maps.read(name, split.size(position)))
         found = protocol.find(score_map, view)
         hits = np.zeros((len(protocol.iou_thresholds), protocol.num_columns), dtype=bool)
         if truth is not None and len(found.spans.boxes):

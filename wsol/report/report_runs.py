@@ -8,19 +8,18 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from omegaconf import DictConfig, OmegaConf
-from rich.console import Console
-from rich.progress import Progress
 
 from wsol import runs
 from wsol.config import build
 from wsol.config.compose import compose
 from wsol.data.source import Source, Split
 from wsol.engine import networks, run_evaluation, saved_maps
-from wsol.engine.evaluation import LOCALIZER, SplitEvaluation, localization_table
+from wsol.engine.evaluation import LOCALIZER, SplitEvaluation
+from wsol.engine.localization_table import localization_table
 from wsol.errors import InputError
 from wsol.files import is_hidden
 from wsol.functional.geometry import Geometry
@@ -30,13 +29,14 @@ from wsol.interop.predictions import ranks_of, read_predictions
 from wsol.protocols import Protocol
 from wsol.report import site
 from wsol.runs import checkpoints
+from wsol.types import Progress, no_progress
 
 log = logging.getLogger("wsol")
 
 
 @dataclass
-class Given:
-    """A run named on the command line, its dataset read."""
+class ReportRun:
+    """A run to be reported, its dataset read."""
 
     folder: Path
     settings: DictConfig
@@ -46,8 +46,30 @@ class Given:
     """The folder of an evaluation whose maps are shown."""
 
 
-def report(folders: Sequence[Path], config: DictConfig) -> int:
-    """Write the report of some runs; returns the exit code."""
+class Report(NamedTuple):
+    """A report that was written."""
+
+    folder: Path
+    """Has ``index.html``."""
+    images: int
+    """How many images it shows."""
+
+
+def report(folders: Sequence[Path], config: DictConfig, progress: Progress = no_progress) -> Report | None:
+    """Write the report of some runs.
+
+    Args:
+        folders: of `wsol train`, or of `wsol eval save_maps=true`. A run without saved maps is evaluated first.
+        config: of `wsol report`.
+        progress: is told how many images have their picture, and how many are judged of each run.
+
+    Returns:
+        What was written; None in the processes that were started to make maps beside the first.
+
+    Raises:
+        InputError: a key out of its range, no such run, runs of different data, or a folder that is there already.
+    """
+    _check(folders, config)
     output = runs.OutputFolder("report", config.out, config.force)
     given = [_read(folder, config) for folder in folders]
     _one_dataset(given)
@@ -58,7 +80,7 @@ def report(folders: Sequence[Path], config: DictConfig) -> int:
             log.info("%s: no saved maps of the %s split; its network makes them now", one.folder, config.split)
             one.evaluated = _make_maps(one, config, protocol)
     if not runs.is_first_process():  # it was started to make maps
-        return 0
+        return None
     names = _names(given)
     shown = [_shown(name, one, protocol, config) for name, one in zip(names, given, strict=True)]
     split = given[0].split
@@ -67,9 +89,7 @@ def report(folders: Sequence[Path], config: DictConfig) -> int:
         shown, part = [_part(one, positions) for one in shown], split.subset(positions)
     else:
         part = split
-    bar = Progress(console=Console(stderr=True), transient=True)
-    with output.writing(folders[0] / "report") as folder, bar:
-        tasks = {what: bar.add_task(what, total=len(part)) for what in ("pictures", *names)}
+    with output.writing(folders[0] / "report") as folder:
         site.write(
             folder,
             " and ".join(names) if len(names) < 3 else f"{len(names)} runs",
@@ -79,15 +99,26 @@ def report(folders: Sequence[Path], config: DictConfig) -> int:
             shown,
             picture_side=config.picture_side,
             whole=len(split),
-            progress=lambda what, done: bar.update(tasks[what], completed=done),
+            progress=lambda what, done: progress(what, done, len(part)),
         )
-    out = output.folder
-    size = sum(file.stat().st_size for file in out.rglob("*") if file.is_file())
-    print(f"{len(part):,} images, {size / 1e6:.0f} MB, written to {out}; open {out / 'index.html'} in a browser")
-    return 0
+    return Report(output.folder, len(part))
 
 
-def _read(folder: Path, config: DictConfig) -> Given:
+def _check(folders: Sequence[Path], config: DictConfig) -> None:
+    """Refuse what cannot be, whatever the runs are."""
+    if not folders:
+        raise InputError("no runs to report: name at least one run folder")
+    if len({folder.resolve() for folder in folders}) < len(folders):
+        raise InputError("a run is named twice: name each once")
+    if config.split not in ("test", "val"):
+        raise InputError(f"split={config.split}: expected test or val")
+    if config.limit is not None and config.limit < 1:
+        raise InputError(f"limit: expected a number from 1, got {config.limit}")
+    if not 32 <= config.picture_side <= 4096:
+        raise InputError(f"picture_side: expected pixels from 32 to 4096, got {config.picture_side}")
+
+
+def _read(folder: Path, config: DictConfig) -> ReportRun:
     """A run's recorded dataset."""
     if not folder.is_dir():
         raise InputError(f"{folder}: no such folder; expected one that `wsol train` or `wsol eval` made")
@@ -103,10 +134,10 @@ def _read(folder: Path, config: DictConfig) -> Given:
     split = source.split(config.split)
     if not split.has_boxes:
         raise InputError(f"{folder}: the {config.split} split has no boxes to judge by; choose another with split=...")
-    return Given(folder, settings, split, source)
+    return ReportRun(folder, settings, split, source)
 
 
-def _one_dataset(given: Sequence[Given]) -> None:
+def _one_dataset(given: Sequence[ReportRun]) -> None:
     """Refuse runs of different data."""
     first = given[0]
     for other in given[1:]:
@@ -118,7 +149,7 @@ def _one_dataset(given: Sequence[Given]) -> None:
             )
 
 
-def _protocol(first: Given, config: DictConfig) -> Protocol:
+def _protocol(first: ReportRun, config: DictConfig) -> Protocol:
     chosen = build.build_protocols(config)
     if len(chosen) > 1:
         raise InputError(f"protocol: expected one, which the page judges by, got {', '.join(chosen)}")
@@ -128,7 +159,7 @@ def _protocol(first: Given, config: DictConfig) -> Protocol:
     return next(iter(found.values()))
 
 
-def _with_maps(one: Given, config: DictConfig) -> Path | None:
+def _with_maps(one: ReportRun, config: DictConfig) -> Path | None:
     """The folder whose ``maps/<split>`` are the run's: its own, or that of its newest evaluation of the same kind."""
     if (one.folder / "maps" / config.split).is_dir():
         return one.folder
@@ -151,7 +182,7 @@ def _with_maps(one: Given, config: DictConfig) -> Path | None:
     return None
 
 
-def _make_maps(one: Given, config: DictConfig, protocol: Protocol) -> Path:
+def _make_maps(one: ReportRun, config: DictConfig, protocol: Protocol) -> Path:
     """Judge the run as `wsol eval save_maps=true` does, without its tables, which are on the page; the new folder."""
     asked = compose("eval", ["save_maps=true", f"split={config.split}"])
     OmegaConf.set_struct(asked, False)
@@ -164,7 +195,7 @@ def _make_maps(one: Given, config: DictConfig, protocol: Protocol) -> Path:
     return run_evaluation.run(asked)
 
 
-def _shown(name: str, one: Given, protocol: Protocol, config: DictConfig) -> site.Shown:
+def _shown(name: str, one: ReportRun, protocol: Protocol, config: DictConfig) -> site.Shown:
     """Maps, classes and metrics of a run."""
     assert one.evaluated is not None
     folder = one.evaluated / "maps" / one.split.name
@@ -186,7 +217,7 @@ def _shown(name: str, one: Given, protocol: Protocol, config: DictConfig) -> sit
     return site.Shown(name, maps, ranked, ranks, metrics, kept)
 
 
-def _classes(folder: Path, one: Given, absent: frozenset[str]) -> tuple[np.ndarray | None, np.ndarray | None]:
+def _classes(folder: Path, one: ReportRun, absent: frozenset[str]) -> tuple[np.ndarray | None, np.ndarray | None]:
     """The predicted classes int64 (N, k), -1 for none, and the true ones' ranks int64 (N,); None if none are known."""
     files = sorted(folder.glob("classes-*.csv"))
     if not files:
@@ -198,7 +229,7 @@ def _classes(folder: Path, one: Given, absent: frozenset[str]) -> tuple[np.ndarr
     return ranked, ranks_of(one.split.labels, ranked)
 
 
-def _metrics(one: Given) -> dict[str, Any]:
+def _metrics(one: ReportRun) -> dict[str, Any]:
     """What results.json of the run and of the evaluation say of this split: localization, classification, pixels."""
     assert one.evaluated is not None
     rows: list[dict[str, Any]] = []
@@ -215,7 +246,7 @@ def _metrics(one: Given) -> dict[str, Any]:
     return {"localization": rows, **found}
 
 
-def _scored(one: Given, protocol: Protocol, maps: Maps, ranks: np.ndarray | None) -> list[dict[str, Any]]:
+def _scored(one: ReportRun, protocol: Protocol, maps: Maps, ranks: np.ndarray | None) -> list[dict[str, Any]]:
     """The localization rows of a protocol that no results.json has; the val split's maps choose, if they were saved."""
     measured, evaluations = {}, {}
     beside = Path(maps.folder).parent / "val"
@@ -240,7 +271,7 @@ def _results(folder: Path) -> dict[str, Any]:
     return runs.read_results(file) if file.is_file() else {}
 
 
-def _names(given: Sequence[Given]) -> list[str]:
+def _names(given: Sequence[ReportRun]) -> list[str]:
     """The runs' names; where two are alike, each with its folder, as far as the folders differ."""
     names = [str(one.settings.get("name") or one.folder.resolve().parent.name) for one in given]
     if len(set(names)) == len(names):

@@ -2,8 +2,8 @@
 
 ::
 
-    checkpoints/last.ckpt        the end of the last whole epoch
-    checkpoints/previous.ckpt    the end of the epoch before it
+    checkpoints/last.ckpt        the end of the last whole epoch, or a step behind it
+    checkpoints/previous.ckpt    the one before it
     checkpoints/best.ckpt        the best epoch by `monitor`
 """
 
@@ -53,8 +53,8 @@ class WholeCheckpointIO(TorchCheckpointIO):
         """
         target = Path(path)
         if target.name.startswith(REQUEUE):
-            # In the middle of an epoch, from within a signal handler; a requeued job goes on from last.ckpt instead.
-            log.info("SLURM requeues this job; it goes on after the last whole epoch")
+            # From within a signal handler; a requeued job goes on from last.ckpt instead.
+            log.info("SLURM requeues this job; it goes on from the last checkpoint")
             return
         target.parent.mkdir(parents=True, exist_ok=True)
         checkpoints.write(checkpoint, target, before_replacing=self._keep if target.name == LAST else None)

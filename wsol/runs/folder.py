@@ -24,7 +24,7 @@ from omegaconf import DictConfig, OmegaConf
 from wsol.errors import InputError
 from wsol.files import atomic_file
 from wsol.runs.register import KEY_FILE
-from wsol.runs.run_lock import LOCK_FILE, OWNER_FILE, unlock
+from wsol.runs.run_lock import LOCK_FILE, OWNER_FILE, remove_abandoned, unlock
 
 RUN_DIR_VARIABLE = "WSOL_RUN_DIR"
 """Tells the other processes of a distributed run which folder the first one made."""
@@ -65,6 +65,7 @@ def new_folder(runs_dir: Path, name: str) -> Path:
     if shared := shared_folder(runs_dir / name):
         shared.mkdir(parents=True, exist_ok=True)
         return shared
+    remove_abandoned(runs_dir / name)
     stamp = datetime.datetime.now().strftime("%Y-%m-%d_%H-%M-%S")
     for suffix in ("", *(f"_{n}" for n in range(1, 1000))):
         folder = runs_dir / name / f"{stamp}{suffix}"

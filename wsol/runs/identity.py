@@ -16,13 +16,17 @@ NOT_COMPARED: Mapping[str, str] = {
     "logger": "who is told",
     "data_dir": "where the data lies; its fingerprint tells what it is",
     "memory_format": "order of the values in memory",
+    "compile": "the same arithmetic up to rounding",
+    "checkpoint_every_steps": "what is written down",
     "on_nan": "how a training that diverges ends",
     "loader.num_workers": "order and augmentation are drawn from seed, epoch and position alone",
     "loader.pin_memory": "speed",
     "loader.eval_batch_size": "every image is judged alone",
     "trainer.accelerator": "the same arithmetic up to rounding",
     "trainer.precision": "auto stands for what the machine does best, so the rounding is the machine's in any case",
-    "trainer.strategy": "how several devices share the work; how many there are is compared",
+    "trainer.strategy": "how several devices share the work",
+    "trainer.devices": "loader.batch_size is that of all processes together",
+    "trainer.num_nodes": "loader.batch_size is that of all processes together",
     "trainer.deterministic": "rounding",
     "trainer.benchmark": "speed",
     "trainer.log_every_n_steps": "what is written down",
@@ -30,10 +34,7 @@ NOT_COMPARED: Mapping[str, str] = {
     "trainer.enable_progress_bar": "what is shown",
     "trainer.enable_model_summary": "what is shown",
 }
-"""Keys, or groups of keys, that do not change what a run measures, and why.
-
-``trainer.devices`` and ``trainer.num_nodes`` are compared: ``loader.batch_size`` is that of one process.
-"""
+"""Keys, or groups of keys, that do not change what a run measures, and why."""
 
 GATHERED = frozenset({"seed", "protocol", "topk"})
 """Keys in which the runs of one experiment may differ: a table gathers seeds, and results name their protocols."""

@@ -13,6 +13,7 @@ from typing import Any, ClassVar
 import yaml
 from yaml.resolver import BaseResolver
 
+from wsol.data.regular_files import open_regular
 from wsol.errors import InputError, first_line
 
 MAX_BYTES = 4 * 2**20
@@ -49,9 +50,10 @@ def read_mapping(file: Path) -> tuple[dict[str, Any], bytes]:
         InputError: no such file, not readable, too large, not a mapping, or something in it is not plain data.
     """
     try:
-        if file.stat().st_size > MAX_BYTES:
+        with open_regular(file) as stream:
+            content = stream.read(MAX_BYTES + 1)
+        if len(content) > MAX_BYTES:
             raise _Refused(f"larger than {MAX_BYTES >> 20} MB")
-        content = file.read_bytes()
         return parse_mapping(content.decode("utf-8")), content
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)

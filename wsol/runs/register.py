@@ -18,6 +18,7 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
+from wsol.data.regular_files import open_regular
 from wsol.errors import InputError, first_line
 from wsol.files import atomic_file
 from wsol.runs import identity
@@ -208,7 +209,8 @@ def read_run(folder: Path) -> RecordedRun:
     data = key.get("data") or {}
     if key:
         try:
-            content = file.read_bytes() if file.stat().st_size <= MAX_BYTES else b""
+            with open_regular(file) as stream:
+                content = stream.read(MAX_BYTES)
         except OSError as error:
             raise InputError(f"{file}: unreadable ({first_line(error)})") from error
         if hashlib.sha256(content).hexdigest() == key["config_sha256"]:
@@ -231,7 +233,7 @@ def _write_key(folder: Path, config: bytes, plain: Mapping[str, Any], data: Mapp
 def _read_key(folder: Path) -> dict[str, Any]:
     """The key file; empty where there is none, or none of use."""
     try:
-        with (folder / KEY_FILE).open("rb") as stream:
+        with open_regular(folder / KEY_FILE) as stream:
             content = json.loads(stream.read(MAX_BYTES))
     except (OSError, ValueError, RecursionError):
         return {}

@@ -6,6 +6,7 @@ import contextlib
 import json
 import logging
 import os
+import shutil
 import socket
 import time
 from collections.abc import Iterator
@@ -14,7 +15,7 @@ from pathlib import Path
 from filelock import BaseFileLock, FileLock, Timeout
 
 from wsol.errors import InputError, first_line
-from wsol.files import is_alive
+from wsol.files import is_alive, is_hidden
 
 log = logging.getLogger("wsol")
 
@@ -43,10 +44,10 @@ def lock(folder: Path) -> None:
     place = folder.resolve()
     if place in _held:
         return
+    if not (folder / LOCK_FILE).exists():  # a new folder: were this process killed now, it would be known as abandoned
+        _write_owner(folder)
     _held[place] = _acquired(folder)
-    owner = {"pid": os.getpid(), "host": socket.gethostname()}
-    with contextlib.suppress(OSError):
-        (folder / OWNER_FILE).write_text(json.dumps(owner) + "\n", encoding="utf-8")
+    _write_owner(folder)
 
 
 def unlock(folder: Path) -> None:
@@ -57,6 +58,25 @@ def unlock(folder: Path) -> None:
         held = _held.pop(place)
         if held is not None:
             held.release()
+
+
+def remove_abandoned(parent: Path) -> None:
+    """Remove the folders in ``parent`` of runs that were killed before they recorded a config.
+
+    Such a folder holds the lock, and the name of a process of this machine that is gone, and no more.
+    """
+    with contextlib.suppress(OSError):
+        for folder in list(parent.iterdir()):
+            if _is_abandoned(folder) and _file_lock(folder / LOCK_FILE).acquire(timeout=0):
+                shutil.rmtree(folder, ignore_errors=True)
+
+
+def _is_abandoned(folder: Path) -> bool:
+    if not (folder / OWNER_FILE).is_file() or (folder / "config.yaml").exists():
+        return False
+    own = all(path.name in (LOCK_FILE, OWNER_FILE) or is_hidden(path) for path in folder.iterdir())
+    pid, host = _owner(folder)
+    return own and pid is not None and host == socket.gethostname() and not is_alive(pid)
 
 
 @contextlib.contextmanager
@@ -109,6 +129,12 @@ def _tell_once(folder: Path, error: BaseException) -> None:
         log.warning(
             "%s: files cannot be locked there (%s); do not train one run in two processes at once", folder, what
         )
+
+
+def _write_owner(folder: Path) -> None:
+    owner = {"pid": os.getpid(), "host": socket.gethostname()}
+    with contextlib.suppress(OSError):
+        (folder / OWNER_FILE).write_text(json.dumps(owner) + "\n", encoding="utf-8")
 
 
 def _owner(folder: Path) -> tuple[int | None, str | None]:

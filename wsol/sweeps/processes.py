@@ -11,9 +11,9 @@ from collections.abc import Iterator
 from multiprocessing import connection
 from multiprocessing.context import SpawnProcess
 
-from wsol.errors import InputError
+from wsol.errors import InputError, Terminated, first_line
 from wsol.sweeps.study import CRASHES
-from wsol.sweeps.worker import Current, Sweep, Terminated, terminable, work
+from wsol.sweeps.worker import Current, Sweep, terminable, work
 
 GRACE = 10.0
 """Seconds that workers have to end in good order when this process ends."""
@@ -84,13 +84,13 @@ def process(sweep: Sweep, threads: int) -> None:
         torch.set_num_threads(threads)
     try:
         work(sweep)
-    except InputError as error:
-        print(f"wsol: error: {error}", file=sys.stderr)
-        raise SystemExit(2) from error
-    except KeyboardInterrupt:
-        raise SystemExit(130) from None
     except Terminated:
         raise SystemExit(143) from None
+    except KeyboardInterrupt:
+        raise SystemExit(130) from None
+    except (InputError, OSError) as error:  # the first process says how to go on
+        print(f"a worker stopped: {first_line(error)}", file=sys.stderr, flush=True)
+        raise SystemExit(2) from error
 
 
 @contextlib.contextmanager

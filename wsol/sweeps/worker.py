@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import signal
 import sys
 import threading
@@ -18,7 +19,8 @@ import optuna
 from optuna.trial import TrialState
 
 from wsol import runs
-from wsol.errors import InputError, first_line
+from wsol.errors import InputError, Terminated, first_line
+from wsol.files import UNWRITABLE
 from wsol.sweeps.attempts import Attempt
 from wsol.sweeps.storage import StorageError
 from wsol.sweeps.study import Claim, LostTrialError, SweepStudy, best_of
@@ -47,10 +49,6 @@ class Sweep:
     def study(self, identity: Mapping[str, Any] | None = None) -> SweepStudy:
         """Open the study."""
         return SweepStudy(Path(self.folder), self.settings, self.mode, self.max_epochs, identity)
-
-
-class Terminated(SystemExit):
-    """The process was asked to end by SIGTERM."""
 
 
 class Current:
@@ -97,7 +95,7 @@ def run_trial(sweep: Sweep, study: SweepStudy, claim: Claim) -> str | None:
     except LostTrialError:
         error, said = None, "gave no sign of life for a while, and was taken over by another worker"
         claim.attempt.end("left")
-    except (StorageError, KeyboardInterrupt, Terminated):
+    except (StorageError, KeyboardInterrupt):
         claim.attempt.end("left")
         raise
     except BaseException:
@@ -120,8 +118,10 @@ def _outcome(sweep: Sweep, study: SweepStudy, claim: Claim) -> tuple[float | Non
     except (LostTrialError, StorageError):
         raise
     except InputError as caught:
+        _stop_on_full_disk(caught)
         return None, TrialState.FAIL, first_line(caught)
     except Exception as caught:
+        _stop_on_full_disk(caught)
         with contextlib.suppress(OSError):  # the study has the first line all the same
             study.run_dir(claim.number).mkdir(parents=True, exist_ok=True)
             runs.write_text(study.run_dir(claim.number) / "error.txt", traceback.format_exc())
@@ -130,6 +130,22 @@ def _outcome(sweep: Sweep, study: SweepStudy, claim: Claim) -> tuple[float | Non
     if value is None:
         return None, TrialState.FAIL, f"{sweep.settings['metric']} was never a finite number"
     return value, TrialState.COMPLETE, None
+
+
+def _stop_on_full_disk(error: BaseException) -> None:
+    """Stop the worker and not the trial where the disk takes no more.
+
+    Raises:
+        StorageError: the error, or one that it came from, is that of a full or broken disk.
+    """
+    at: BaseException | None = error
+    while at is not None:
+        if isinstance(at, OSError) and at.errno in UNWRITABLE:
+            file = f"{at.filename}: " if at.filename else ""
+            raise StorageError(
+                f"{file}{os.strerror(at.errno or 0)}. Nothing is lost: free some space, and the same command goes on"
+            ) from error
+        at = at.__cause__ or at.__context__
 
 
 def _training() -> Callable[[Sweep, SweepStudy, Claim], None]:
@@ -146,7 +162,7 @@ def terminable() -> Iterator[None]:
         return
 
     def end(number: int, frame: FrameType | None) -> None:
-        raise Terminated(128 + number)
+        raise Terminated
 
     before = signal.signal(signal.SIGTERM, end)
     try:

@@ -146,7 +146,8 @@ def _part(results: Mapping[str, Any], column: Column) -> _Part | None:
         value = results.get(column.of, {}).get(column.split, {}).get(column.metric)
         if value is None:
             return None
-        images = results["data"]["splits"][column.split]["images"] if column.of == "classification" else 0
+        about = results["data"].get("splits", {}).get(column.split, {}) if column.of == "classification" else {}
+        images = about.get("images", 0)
         return _turned(float(value), _of_share(float(value), images) if images else None, column, None, None)
     rows = [
         row

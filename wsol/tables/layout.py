@@ -24,13 +24,15 @@ A column may have an ``experiment`` of its own, in which ``{name}`` stands for a
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
 import yaml
 
+from wsol.config.compose import config_root, groups
+from wsol.config.search_path import own_folders
 from wsol.errors import InputError, first_line, unknown
 from wsol.tables.numbers import Published, published
 
@@ -92,6 +94,22 @@ class Layout:
         return list(dict.fromkeys(cell.row for cell in self.cells))
 
 
+def find_layout(name: str, config_dirs: Iterable[str] = ()) -> Path:
+    """The file of a table.
+
+    Raises:
+        InputError: there is none; the message lists those there are.
+    """
+    if name.endswith((".yaml", ".yml")):
+        if not Path(name).is_file():
+            raise InputError(f"{name}: no such file")
+        return Path(name)
+    for root in (*own_folders(config_dirs), config_root()):
+        if (file := root.expanduser() / "table" / f"{name}.yaml").is_file():
+            return file
+    raise unknown("table", name, groups(tuple(config_dirs)).get("table", ()))
+
+
 def read_layout(file: Path) -> Layout:
     """Read a table's file.
 
@@ -100,8 +118,10 @@ def read_layout(file: Path) -> Layout:
     """
     try:
         content = yaml.safe_load(file.read_text(encoding="utf-8"))
+    except RecursionError:
+        raise InputError(f"{file}: unreadable (nested too deeply); expected a table in YAML") from None
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise InputError(f"{file}: unreadable ({' '.join(str(error).split())})") from error
+        raise InputError(f"{file}: unreadable ({' '.join(str(error).split())}); expected a table in YAML") from error
     try:
         return _layout(content)
     except InputError as error:
@@ -150,6 +170,8 @@ def _cells(row: Mapping[str, Any], columns: Mapping[str, Column]) -> list[Cell]:
         if column.experiment and extra:
             experiment = column.experiment.format(**{key: row[key] for key in extra})
         words = tuple(map(str, row.get("overrides", ())))
+        if words and experiment is None:
+            raise InputError(f"{where}: overrides without an experiment; give both or neither")
         rest = numbers[name], row.get("differs"), row.get("classes")
         made.append(Cell(str(row["label"]), name, column, experiment, words, *rest))
     return made

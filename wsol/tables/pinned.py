@@ -13,6 +13,7 @@ from typing import Any
 import yaml
 
 from wsol.config.compose import config_root
+from wsol.config.search_path import own_folders
 from wsol.tables.collect import comparable
 
 LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
@@ -36,7 +37,7 @@ def pinned(experiment: str, words: Sequence[str] = (), config_dirs: Iterable[str
     if any(word.startswith(("+", "~")) or "@" in word for word in words):
         return {}
     keys = [word.partition("=")[0] for word in words]
-    found = _said(experiment, [*map(Path, config_dirs), config_root()])
+    found = _said(experiment, [*own_folders(config_dirs), config_root()])
     return {k: v for k, v in found.items() if _is_plain(v) and not any(_overlap(k, word) for word in keys)}
 
 

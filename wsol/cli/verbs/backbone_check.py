@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import sys
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -80,8 +79,6 @@ def config(words: Sequence[str], config_dirs: Sequence[str] = ()) -> dict:
         plain = OmegaConf.to_container(node, resolve=True)
         assert isinstance(plain, dict)
         return {str(key): value for key, value in plain.items()}
-    if "" not in sys.path and os.getcwd() not in sys.path:
-        sys.path.insert(0, os.getcwd())  # a class of the user's own, beside which the program was called
     plain = OmegaConf.to_container(OmegaConf.from_dotlist(keys))
     assert isinstance(plain, dict)
     return {"_target_": named[0], **{str(key): value for key, value in plain.items()}}

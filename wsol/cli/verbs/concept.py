@@ -2,130 +2,19 @@
 
 from __future__ import annotations
 
-import csv
-from collections.abc import Sequence
-from pathlib import Path
-from typing import NamedTuple
-
-import numpy as np
 from omegaconf import DictConfig
 
-from wsol import runs
 from wsol.cli import screen
-from wsol.data.image_files import find_images, names_of
-from wsol.data.source import FileSplit
-from wsol.errors import InputError
-from wsol.features import feature_source, svm
-from wsol.features.feature_source import Looking
-from wsol.features.svm import LinearSvm
-from wsol.files import errors_naming
-from wsol.functional.geometry import Geometry
-from wsol.functional.maps import merge, place
-from wsol.functional.overlay import overlay
-from wsol.interop.png_file import write_png
-from wsol.patterns.concept import NEGATIVE, POSITIVE, concept_maps, files_as_split, hold_out, judged
-from wsol.patterns.sheets import sheet
-
-ON_SHEET = 24
-"""At most so many pictures are on the contact sheet; all have a file of their own."""
-COLUMNS = 6
+from wsol.patterns import concept_learning
 
 
 def run(config: DictConfig) -> int:
     """Learn and draw under a composed config; returns the exit code."""
     screen.start_logging()
-    costs = svm.costs(config.C)
-    output = runs.OutputFolder("concept", config.out, config.force)
-    split = _examples(config)
-    held = hold_out(split.labels, config.held_out, config.seed)
-    images = None if config.images is None else find_images(config.images)
-    looking = feature_source.find(config, "wsol concept run=<run folder> positives=<folder> negatives=<folder>")
-    features = looking.extractor.features(split)
-    concept = svm.fit(features[~held], split.labels[~held], costs, scale=config.l2, seed=config.seed)
-    scores = concept.scores(features)[:, POSITIVE]
-    found = {
-        "learned from": judged(scores[~held], split.labels[~held]),
-        "held out": judged(scores[held], split.labels[held]),
-    }
-    held_out = split.subset(np.flatnonzero(held))
-    shown = held_out if images is None else files_as_split("images", images, [0] * len(images))
-    maps = _maps(looking, shown, concept)
-    results = {"network": looking.title, "point": looking.extractor.point, "C": concept.c}
-    counts = {"positives": int((split.labels == POSITIVE).sum()), "negatives": int((split.labels == NEGATIVE).sum())}
-    with output.writing(looking.folder / "concept") as folder:
-        runs.write_config(folder, config)
-        with errors_naming(folder / "concept.npz"):
-            np.savez(folder / "concept.npz", weight=concept.weight[POSITIVE], bias=concept.bias[POSITIVE])
-        runs.write_results(folder, {**results, **counts, "images_held_out": int(held.sum()), **found})
-        _write_scores(folder / "scores.csv", split, held, scores)
-        _draw(folder, shown, maps)
-    for name, values in found.items():
-        print(f"{name}: " + ", ".join(f"{key.replace('_', ' ')} {value:.1f} %" for key, value in values.items()))
-    print(f"{counts['positives']} positives, {counts['negatives']} negatives; written to {output.folder}")
+    with screen.progress() as progress:
+        learned = concept_learning.run(config, progress)
+    results = learned.results
+    for name in ("learned from", "held out"):
+        print(f"{name}: " + ", ".join(f"{key.replace('_', ' ')} {value:.1f} %" for key, value in results[name].items()))
+    print(f"{results['positives']} positives, {results['negatives']} negatives; written to {learned.folder}")
     return 0
-
-
-def _examples(config: DictConfig) -> FileSplit:
-    """Positives and negatives as a split."""
-    files = {}
-    for label, key in ((POSITIVE, "positives"), (NEGATIVE, "negatives")):
-        if config[key] is None:
-            raise InputError(f"which images? {key}=<a folder, a file, a glob in quotes, or a list of these>")
-        try:
-            files[label] = find_images(config[key])
-        except InputError as error:
-            raise InputError(f"{key}: {str(error).removeprefix('images=')}") from error
-    if both := {file.resolve() for file in files[POSITIVE]} & {file.resolve() for file in files[NEGATIVE]}:
-        raise InputError(f"{sorted(both)[0]}: among the positives and the negatives, with {len(both) - 1} others")
-    labels = [label for label, of_label in files.items() for _ in of_label]
-    return files_as_split("examples", [file for of_label in files.values() for file in of_label], labels)
-
-
-def _write_scores(file: Path, split: FileSplit, held: np.ndarray, scores: np.ndarray) -> None:
-    with file.open("w", newline="", encoding="utf-8") as out:
-        writer = csv.writer(out, lineterminator="\n")
-        writer.writerow(["image", "positive", "held_out", "score"])
-        for name, label, out_of, score in zip(split.ids, split.labels, held, scores, strict=True):
-            writer.writerow([name, int(label == POSITIVE), int(out_of), f"{score:.6g}"])
-
-
-class Mapped(NamedTuple):
-    """An image's concept map."""
-
-    score: float
-    score_map: np.ndarray
-    view: Geometry
-
-
-def _maps(looking: Looking, split: FileSplit, concept: LinearSvm) -> list[Mapped]:
-    found = []
-    for seen in looking.extractor.look(split, "maps"):
-        scores = concept.scores(seen.features.cpu().numpy())[:, POSITIVE]
-        sizes = [(int(width), int(height)) for width, height in seen.batch.sizes.tolist()]
-        for score, of_image, size in zip(scores, concept_maps(seen, concept).cpu().numpy(), sizes, strict=True):
-            found.append(Mapped(float(score), *merge(of_image, looking.transform.views(size))))
-    return found
-
-
-def _draw(folder: Path, split: FileSplit, found: Sequence[Mapped]) -> None:
-    """Write each image under its map, all maps on one scale, and the best and the worst of them on a sheet.
-
-    Red is the greatest value of all maps, blue is 0 and all below: an image without the concept stays blue.
-    """
-    peak = max(*(float(one.score_map.max()) for one in found), 1e-30)
-    names = names_of([split.path(i) for i in range(len(split))])
-    for i, name in enumerate(names):
-        write_png(folder / "overlays" / f"{name}.png", under(split.image(i), found[i], peak))
-    order = sorted(range(len(found)), key=lambda i: -found[i].score)
-    chosen = order if len(order) <= ON_SHEET else [*order[: ON_SHEET // 2], *order[-ON_SHEET // 2 :]]
-    rows = [chosen[start : start + COLUMNS] for start in range(0, len(chosen), COLUMNS)]
-    captions = [[f"{found[i].score:+.2f}" for i in row] for row in rows]
-    pictures = [[under(split.image(i), found[i], peak) for i in row] for row in rows]
-    write_png(folder / "sheet.png", sheet("by score", list(zip(captions, pictures, strict=True))))
-
-
-def under(image: np.ndarray, one: Mapped, peak: float) -> np.ndarray:
-    """The image under its map, in which ``peak`` is red."""
-    placed = place(one.score_map, one.view, Geometry.whole(one.view.image_size), scaling="max")
-    share = max(float(one.score_map.max()), 0.0) / peak
-    return overlay(image, placed * share, np.zeros(4), np.zeros((0, 4)))

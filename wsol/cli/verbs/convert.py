@@ -6,163 +6,18 @@ of torchvision and timm that read the mean of their last features: they have cla
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Any, NamedTuple
+from omegaconf import DictConfig
 
-from omegaconf import DictConfig, OmegaConf
-
-from wsol import runs
-from wsol.backbones.weights import load_strictly, read_state
 from wsol.cli import screen
-from wsol.config import build
-from wsol.config.compose import compose
-from wsol.errors import InputError
-from wsol.interop import peers, safetensors_file
-from wsol.runs import checkpoints
-
-
-class Converted(NamedTuple):
-    """A checkpoint and where it comes from."""
-
-    checkpoint: dict[str, Any]
-    settings: DictConfig
-    """The training config of its network."""
-    title: str
+from wsol.engine import conversion
 
 
 def run(config: DictConfig) -> int:
     """Convert under a composed config; returns the exit code."""
     screen.start_logging()
-    if config.weights is None:
-        raise InputError("which weights? wsol convert weights=<file>")
-    file = Path(config.weights)
-    to_one_file = config.out is not None and Path(config.out).suffix == safetensors_file.SUFFIX
-    if to_one_file:
-        runs.check_file(Path(config.out), config.force)
-    output = runs.OutputFolder("convert", None if to_one_file else config.out, config.force)
-    if (own := _own(config, file)) is not None:
-        found = own
-    else:
-        found = _classifier(config, file) if config.backbone is not None else _peer(config, file)
-    print(found.title)
-    if to_one_file:
-        return _write_file(found, Path(config.out))
-    with output.writing(Path(config.runs_dir) / f"convert-{file.name.partition('.')[0]}") as folder:
-        (folder / "checkpoints").mkdir()
-        checkpoints.write(found.checkpoint, folder / "checkpoints" / "last.ckpt")
-        runs.write_config(folder, found.settings)
-    print(f"written to {output.folder}; judge it with: wsol eval run={output.folder}")
-    if found.settings.data is None:
+    network, path = conversion.run(config)
+    print(network.title)
+    print(f"written to {path}; judge it with: wsol eval run={path}")
+    if path.is_dir() and network.settings.data is None:
         print("Its classes are numbers: to judge it, convert it with the dataset it was trained on, data=...")
-    return 0
-
-
-def _own(config: DictConfig, file: Path) -> Converted | None:
-    """A file of this program, to be written as one of the other kind; None if it is of another program."""
-    is_one_file = file.suffix == safetensors_file.SUFFIX
-    to_one_file = Path(config.out or "").suffix == safetensors_file.SUFFIX
-    is_own = file.is_file() and (
-        safetensors_file.read_header(file) is not None
-        if is_one_file
-        else to_one_file and any(name.startswith(peers.OURS) for name in read_state(file))
-    )
-    if not is_own:
-        return None
-    for key in ("data", "transform", "backbone", "method", "output_stride", "delta"):
-        if config[key] is not None:
-            raise InputError(f"{key}=...: {file} is of this program and brings its own; leave {key} out")
-    checkpoint = checkpoints.read(file)
-    settings = OmegaConf.create(checkpoint["wsol"]["config"])
-    return Converted(checkpoint, settings, f"{settings.name}, {len(checkpoint['wsol']['classes'])} classes")
-
-
-def _peer(config: DictConfig, file: Path) -> Converted:
-    """A network of `peers`."""
-    if config.method is not None:
-        raise InputError(
-            "method=...: the tensors tell it; it goes with backbone=..., for a classifier of torchvision or timm"
-        )
-    peer, state = peers.recognise(read_state(file), str(file))
-    stride = peers.output_stride(peer, config.output_stride, str(file))
-    settings = _settings(peer, stride, config)
-    classes = _classes(config, peers.num_classes(state, str(file)), str(file))
-    localizer = build.build_localizer(settings, classes, load_weights=False)
-    load_strictly(localizer, state, str(file))
-    title = f"{peer.name}, output stride {stride}, {len(classes)} classes"
-    return Converted(_checkpoint(localizer, settings, peer.name, file), settings, title)
-
-
-def _classifier(config: DictConfig, file: Path) -> Converted:
-    """A classifier of torchvision or timm, on the backbone that the command line names."""
-    if config.delta is not None:
-        raise InputError(f"delta={config.delta}: goes with weights of ACoL, not with backbone=...; leave it out")
-    read_state(file)  # refuses a name of published weights, and what is unreadable
-    settings = compose("train", [])
-    OmegaConf.set_struct(settings, False)
-    _take(settings, config, ("backbone", "data", "transform", *(("method",) if config.method is not None else ())))
-    if config.output_stride is not None:
-        settings.backbone.output_stride = config.output_stride
-    settings.backbone.weights, settings.method.pretrained_classifier = str(file), True
-    backbone = build.instantiate(settings.backbone, "backbone")
-    if "weight" not in backbone.classifier_state:
-        raise InputError(
-            f"{file}: no linear classifier on the mean of the last features of backbone={config.choices.backbone}, so "
-            f"no maps without training. Start from it: wsol train backbone=... backbone.weights={file}; or look at it "
-            "as it is: wsol predict model=torchvision (or timm) explainer=gradcam"
-        )
-    classes = _classes(config, len(backbone.classifier_state["weight"]), str(file))
-    localizer = build.build_localizer(settings, classes)
-    settings.backbone.weights, settings.method.pretrained_classifier = None, False
-    name = config.choices.backbone
-    title = f"classifier on {name}, output stride {backbone.points['last'].stride}, {len(classes)} classes"
-    return Converted(_checkpoint(localizer, settings, name, file), settings, title)
-
-
-def _checkpoint(localizer: Any, settings: DictConfig, origin: str, file: Path) -> dict[str, Any]:
-    return {
-        "wsol": checkpoints.header(settings, localizer.classes, localizer.preprocessing),
-        "state_dict": {f"{peers.OURS}{name}": value for name, value in localizer.state_dict().items()},
-        "converted": {"from": origin, "file": file.name},
-    }
-
-
-def _settings(peer: peers.Peer, stride: int, config: DictConfig) -> DictConfig:
-    """The training config of the peer's network, with the dataset of this command line."""
-    settings = compose("train", [*peer.words, f"backbone.output_stride={stride}"])
-    if config.delta is not None:
-        if "delta" not in settings.method.head:
-            raise InputError(f"delta={config.delta}: {peer.name} erases nothing by a threshold; leave delta away")
-        settings.method.head.delta = config.delta
-    _take(settings, config, ("data", "transform"))
-    return settings
-
-
-def _take(settings: DictConfig, config: DictConfig, groups: tuple[str, ...]) -> None:
-    """Take over groups from the command line, and name the run."""
-    given = OmegaConf.to_container(config, resolve=True)
-    assert isinstance(given, dict)
-    for group in groups:
-        settings[group] = given[group]
-        settings.choices[group] = given["choices"].get(group)
-    settings.data_dir = config.data_dir
-    settings.name = f"convert-{Path(config.weights).name.partition('.')[0]}"
-
-
-def _classes(config: DictConfig, count: int, source: str) -> tuple[str, ...]:
-    """Names of the classes: the dataset's, or numbers where none is named."""
-    if config.data is None:
-        return tuple(map(str, range(count)))
-    names = tuple(build.build_source(config).classes)
-    if len(names) != count:
-        raise InputError(
-            f"{source}: its classifier has {count} classes, data={config.choices.get('data')} has {len(names)}; name "
-            "the dataset it was trained on"
-        )
-    return names
-
-
-def _write_file(found: Converted, file: Path) -> int:
-    file.parent.mkdir(parents=True, exist_ok=True)
-    checkpoints.write(found.checkpoint, file)
-    print(f"written to {file}; judge it with: wsol eval run={file}")
     return 0

@@ -2,99 +2,15 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Any
-
 from omegaconf import DictConfig
 
-from wsol import runs
 from wsol.cli import screen
-from wsol.config import build
-from wsol.data.transforms import EvalTransform
-from wsol.errors import InputError, unknown
-from wsol.files import atomic_file
-from wsol.interop import export_onnx, export_torch
-from wsol.interop.export import TOLERANCE, Portable, compare
-from wsol.models.localizer import Localizer
-from wsol.runs import checkpoints
-
-SUFFIXES = {"onnx": ".onnx", "torch_export": ".pt2", "safetensors": ".safetensors"}
-GRAPHS = ("onnx", "torch_export")
-ONLY = {"opset": ("onnx",), "top": GRAPHS, "normalise": GRAPHS, "image_size": GRAPHS, "check": GRAPHS}
-"""Keys that not every format has, and those that have them."""
+from wsol.engine import network_export
 
 
 def run(config: DictConfig) -> int:
     """Export under a composed config; returns the exit code."""
     screen.start_logging()
-    if config.format not in SUFFIXES:
-        raise unknown("format", config.format, SUFFIXES)
-    for key, formats in ONLY.items():
-        if config[key] is not None and config.format not in formats:
-            raise InputError(f"{key}={config[key]}: means nothing for format={config.format}; leave it out")
-    if config.run is None:
-        raise InputError("which run? wsol export run=<run folder> format=onnx")
-    if config.format == "onnx":
-        export_onnx.require()
-    source = checkpoints.find(Path(config.run), config.checkpoint)
-    file = _file(config, source)
-    checkpoint = checkpoints.read(source)
-    localizer, trained = checkpoints.load_localizer(checkpoint, source, trust=config.trust)
-    if config.format == "safetensors":
-        file.parent.mkdir(parents=True, exist_ok=True)
-        checkpoints.write(checkpoint, file)
-        told = "`wsol eval`, `wsol predict` and wsol.load load it"
-    else:
-        if config.image_size is not None:
-            trained.image_size = config.image_size
-        build.check_parts(trained, ["transform"], source, trust=config.trust)
-        transform = build.build_transform(trained, "eval", localizer.preprocessing, trust=config.trust)
-        told = _write_graph(config, localizer, transform, file)
-    print(f"{file}: {file.stat().st_size / 1e6:.1f} MB; {told}")
+    exported = network_export.run(config)
+    print(f"{exported.file}: {exported.file.stat().st_size / 1e6:.1f} MB; {exported.note}")
     return 0
-
-
-def _file(config: DictConfig, source: Path) -> Path:
-    """The file to write; refuses one that is there, unless ``force`` is set, or that has another ending."""
-    folder = source.parent.parent if source.parent.name == "checkpoints" else source.parent
-    suffix = SUFFIXES[config.format]
-    file = Path(config.out) if config.out else folder / "export" / f"model{suffix}"
-    if file.suffix != suffix:
-        raise InputError(
-            f"out={file}: expected the name of a file that ends in {suffix}, as format={config.format} does"
-        )
-    runs.check_file(file, config.force)
-    return file
-
-
-def _write_graph(config: DictConfig, localizer: Localizer, transform: EvalTransform, file: Path) -> str:
-    """Write a graph whole or not at all; returns what is to be said of it."""
-    top = min(5, localizer.num_classes) if config.top is None else config.top
-    graph = Portable(localizer, top, normalise=config.normalise is not False)
-    card = describe(localizer, transform, normalised_inside=config.normalise is not False)
-    file.parent.mkdir(parents=True, exist_ok=True)
-    with atomic_file(file) as temporary:
-        if config.format == "onnx":
-            export_onnx.write(graph, temporary, transform.size, card, config.opset)
-        else:
-            export_torch.write(graph, temporary, transform.size, card)
-        told = "not compared with the network"
-        if config.check is not False:
-            runner = export_onnx.runner if config.format == "onnx" else export_torch.runner
-            worst = compare(graph, runner(temporary), transform.size)
-            told = f"differs from the network by {worst:.1e} at most ({TOLERANCE:.0e} is allowed)"
-    return told
-
-
-def describe(localizer: Localizer, transform: EvalTransform, *, normalised_inside: bool) -> dict[str, Any]:
-    """What a file says of itself: how to prepare its input, and the names of the classes."""
-    expected = localizer.preprocessing
-    return {
-        "classes": list(localizer.classes or map(str, range(localizer.num_classes))),
-        "size": transform.size,
-        "interpolation": transform.interpolation,
-        "transform": {"name": type(transform).__name__, **vars(transform)},
-        "input": "RGB in [0, 1]" if normalised_inside else "RGB in [0, 1], minus mean, over std",
-        "mean": list(expected.mean),
-        "std": list(expected.std),
-    }

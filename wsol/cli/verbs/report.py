@@ -21,18 +21,19 @@ def run(words: Sequence[str]) -> int:
         return 0
     folders, overrides, config_dirs = divide(words)
     config = compose("report", overrides, config_dirs)
-    if config.split not in ("test", "val"):
-        raise InputError(f"split={config.split}: expected test or val")
-    if config.limit is not None and config.limit < 1:
-        raise InputError(f"limit: expected a number from 1, got {config.limit}")
-    if not 32 <= config.picture_side <= 4096:
-        raise InputError(f"picture_side: expected pixels from 32 to 4096, got {config.picture_side}")
     from wsol.cli import screen
     from wsol.report.report_runs import report  # imports torch
 
     screen.start_logging()
-
-    return report(folders, config)
+    with screen.progress() as progress:
+        written = report(folders, config, progress)
+    if written is not None:
+        out = written.folder
+        size = sum(file.stat().st_size for file in out.rglob("*") if file.is_file())
+        print(
+            f"{written.images:,} images, {size / 1e6:.0f} MB, written to {out}; open {out / 'index.html'} in a browser"
+        )
+    return 0
 
 
 def usage() -> str:
@@ -94,6 +95,4 @@ def divide(words: Sequence[str]) -> tuple[list[Path], list[str], list[str]]:
             folders.append(Path(word))
     if not folders:
         raise InputError("which runs? wsol report <run folder>..., or wsol report --help")
-    if len({folder.resolve() for folder in folders}) < len(folders):
-        raise InputError("a run is named twice: name each once")
     return folders, overrides, config_dirs

@@ -2,180 +2,29 @@
 
 from __future__ import annotations
 
-import csv
-import dataclasses
-import sys
-from collections.abc import Mapping, Sequence
-from pathlib import Path
+from collections.abc import Mapping
 from typing import Any
 
-import numpy as np
-import torch
 from omegaconf import DictConfig
-from rich.console import Console
 from rich.table import Table
-from torch import Tensor
 
-from wsol import runs
 from wsol.cli import screen
-from wsol.data.source import Split
-from wsol.errors import InputError, unknown
-from wsol.features import feature_source, svm
-from wsol.features.crops import CroppedSplit, true_corners
-from wsol.features.extract import Seen, linear_maps
-from wsol.features.feature_source import Looking
-from wsol.features.svm import LinearSvm
-from wsol.functional.bootstrap import interval
-from wsol.protocols import Protocol
-
-CROPS = ("whole", "map", "box")
-MAPS = ("localizer", "svm")
-ON = ("same", "whole")
+from wsol.features import svm_evaluation
 
 
 def run(config: DictConfig) -> int:
-    """Extract, train and judge under a composed config; returns the exit code."""
+    """Extract, train and evaluate under a composed config; returns the exit code."""
     screen.start_logging()
-    crops = [config.crops] if isinstance(config.crops, str) else list(dict.fromkeys(config.crops))
-    for key, given, choices in (("crops", crops, CROPS), ("train_on", [config.train_on], ON)):
-        for word in given:
-            if word not in choices:
-                raise unknown(key, str(word), choices)
-    if not crops:
-        raise InputError(f"crops: expected some of {', '.join(CROPS)}, got none")
-    svm.costs(config.C)
-    output = runs.OutputFolder("svm", config.out, config.force)
-    protocol = feature_source.one_protocol(config) if "map" in crops else None
-    looking = feature_source.find(config, "wsol svm run=<run folder>")
-    maps = _whose_maps(config.maps, looking)
-    source = looking.source()
-    splits = {name: feature_source.part(source, name) for name in ("train", "test")}
-    for name in splits:
-        source.check(name)
-    judged = _Judged(config, looking, splits)
-    by_map_first = sorted(crops, key=lambda name: name != "map")  # its pass gives the features of whole images, too
-    found = {name: judged.by(name, protocol, maps) for name in by_map_first}
-    found = {name: found[name] for name in crops}
-    results = {
-        "network": looking.title,
-        "point": looking.extractor.point,
-        "features": judged.channels,
-        "data": {name: {"images": len(s), "fingerprint": s.fingerprint()} for name, s in splits.items()},
-        "classes": len(source.classes),
-        "train_on": config.train_on,
-        "maps": maps if "map" in crops else None,
-        "protocol": None if protocol is None else dataclasses.asdict(protocol) | {"threshold": config.threshold},
-        "svm": {name: _numbers(predicted, splits["test"], of) for name, (of, predicted) in found.items()},
-    }
-    with output.writing(looking.folder / "svm") as folder:
-        runs.write_config(folder, config)
-        runs.write_results(folder, results)
-        _write_predictions(folder / "predictions.csv", splits["test"], source.classes, found)
-    _print(results)
-    print(f"written to {output.folder}")
+    with screen.progress() as progress:
+        found = svm_evaluation.run(config, progress)
+    _print(found.results)
+    print(f"written to {found.folder}")
     return 0
-
-
-class _Judged:
-    """The SVMs on whole images and on crops; features of whole images are extracted once.
-
-    Args:
-        config: of the verb.
-        looking: the network.
-        splits: ``train`` and ``test``.
-    """
-
-    def __init__(self, config: DictConfig, looking: Looking, splits: Mapping[str, Split]) -> None:
-        self._config, self._looking, self._splits = config, looking, splits
-        self._cut: dict[str, dict[str, Split]] = {"whole": dict(splits)}
-        self._features: dict[tuple[str, str], np.ndarray] = {}
-        self._fitted: dict[str, LinearSvm] = {}
-
-    @property
-    def channels(self) -> int:
-        """How many features an image has."""
-        return next(iter(self._features.values())).shape[1]
-
-    def by(self, crops: str, protocol: Protocol | None, maps: str) -> tuple[LinearSvm, np.ndarray]:
-        """Return the SVM and what it says, int64 (N,), of the test images so cut."""
-        if crops == "box":
-            self._cut[crops] = {name: CroppedSplit(s, true_corners(s)) for name, s in self._splits.items()}
-        elif crops == "map":
-            assert protocol is not None
-            self._cut[crops] = {name: self._by_map(s, protocol, maps) for name, s in self._splits.items()}
-        fitted = self._fit("whole" if self._config.train_on == "whole" else crops)
-        return fitted, fitted.predict(self._of(crops, "test"))
-
-    def _by_map(self, split: Split, protocol: Protocol, maps: str) -> Split:
-        if split.name == "train" and self._config.train_on == "whole":
-            return split  # nothing is trained on its crops
-        extractor = self._looking.extractor
-        if maps == "svm":
-            self._fit("whole")  # before the images are looked at again
-        of = extractor.own_maps if maps == "localizer" else self._svm_maps
-        features, boxes = extractor.features_and_boxes(split, of, protocol, self._config.threshold)
-        self._features["whole", split.name] = features
-        return CroppedSplit(split, boxes)
-
-    def _svm_maps(self, seen: Seen) -> Tensor:
-        """Maps of the class that the SVM on whole images predicts."""
-        whole = self._fit("whole")
-        best = whole.scores(seen.features.cpu().numpy()).argmax(1)
-        return linear_maps(seen.cells, torch.from_numpy(whole.weight[best]).to(seen.cells))
-
-    def _fit(self, crops: str) -> LinearSvm:
-        if crops not in self._fitted:
-            config, labels = self._config, self._splits["train"].labels
-            features, costs = self._of(crops, "train"), svm.costs(config.C)
-            self._fitted[crops] = svm.fit(features, labels, costs, scale=config.l2, seed=config.seed)
-        return self._fitted[crops]
-
-    def _of(self, crops: str, name: str) -> np.ndarray:
-        """Features, float32 (N, C)."""
-        if (crops, name) not in self._features:
-            split = self._cut[crops][name]
-            self._features[crops, name] = self._looking.extractor.features(split, f"features of {crops}")
-        return self._features[crops, name]
-
-
-def _whose_maps(given: str | None, looking: Looking) -> str:
-    if given is None:
-        return "localizer" if looking.is_run else "svm"
-    if given not in MAPS:
-        raise unknown("maps", given, MAPS)
-    if given == "localizer" and not looking.is_run:
-        raise InputError("maps=localizer: a bare backbone has no classes of its own; use maps=svm, or run=...")
-    return given
-
-
-def _numbers(predicted: np.ndarray, split: Split, of: LinearSvm) -> dict[str, Any]:
-    """Accuracies in percent with their 95 % intervals over images."""
-    right = 100.0 * (predicted == split.labels)
-    by_image, by_class = interval(right), interval(right, split.labels)
-    return {
-        "C": of.c,
-        **svm.accuracies(predicted, split.labels),
-        "intervals": {
-            "accuracy": [float(end) for end in by_image],
-            "mean_class_accuracy": [float(end) for end in by_class],
-        },
-    }
-
-
-def _write_predictions(
-    file: Path, split: Split, classes: Sequence[str], found: Mapping[str, tuple[LinearSvm, np.ndarray]]
-) -> None:
-    with file.open("w", newline="", encoding="utf-8") as out:
-        writer = csv.writer(out, lineterminator="\n")
-        writer.writerow(["image_id", "class", *found])
-        for i, name in enumerate(split.ids):
-            said = [classes[int(predicted[i])] for _, predicted in found.values()]
-            writer.writerow([name, classes[int(split.labels[i])], *said])
 
 
 def _print(results: Mapping[str, Any]) -> None:
     data = results["data"]
-    console = Console(width=None if sys.stdout.isatty() else screen.WIDTH, highlight=False)
+    console = screen.console()
     console.print(
         f"linear SVM on {results['features']} features of {results['network']}: {results['classes']} classes, "
         f"{data['train']['images']:,} training and {data['test']['images']:,} test images",

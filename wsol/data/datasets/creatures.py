@@ -89,7 +89,10 @@ class Creatures(Source):
         self.looks = Looks.of(**looks)
         self.counts = dict(zip(SPLITS, (train_images, val_images, test_images), strict=True))
         if min(self.counts.values()) < 1 or seed < 0:
-            raise InputError(f"numbers of images must be above 0 and seed not below; got {self.counts}, seed {seed}")
+            raise InputError(
+                f"train_images, val_images, test_images: expected at least 1, and seed at least 0; got "
+                f"{self.counts}, {seed}"
+            )
         self.seed = seed
         self.classes = tuple(f"species{k}" for k in range(self.looks.num_classes))
         knobs = {"version": VERSION, "seed": seed, **self.counts, **asdict(self.looks)}

@@ -18,7 +18,7 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-from numpy.lib.format import open_memmap
+from numpy.lib.format import write_array_header_1_0
 
 from wsol.data.regular_files import open_regular, read_regular
 from wsol.data.source import Split
@@ -116,17 +116,17 @@ def write_regions(folder: str | Path, split: Split, regions: Iterable[np.ndarray
     try:
         with atomic_folder(folder) as partial:
             shape = (len(split), -(-side * side // 8))
-            bits = open_memmap(partial / "masks.npy", mode="w+", dtype=np.uint8, shape=shape)
             count = 0
-            for region in regions:
-                if count == len(split) or region.shape != (side, side):
-                    found = f"{region.shape} as number {count + 1}"
-                    raise InputError(f"{folder}: expected {len(split)} regions of {side} x {side}, got {found}")
-                bits[count] = np.packbits(region)
-                count += 1
+            with (partial / "masks.npy").open("wb") as file:  # no memory map: a full disk would kill the process
+                write_array_header_1_0(file, {"descr": "|u1", "fortran_order": False, "shape": shape})
+                for region in regions:
+                    if count == len(split) or region.shape != (side, side):
+                        found = f"{region.shape} as number {count + 1}"
+                        raise InputError(f"{folder}: expected {len(split)} regions of {side} x {side}, got {found}")
+                    file.write(np.packbits(region).tobytes())
+                    count += 1
             if count < len(split):
                 raise InputError(f"{folder}: expected {len(split)} regions, one for each image, got {count}")
-            bits.flush()
             about = {"version": VERSION, "split": split.name, "fingerprint": split.fingerprint(), "side": side}
             (partial / "about.json").write_text(json.dumps(about, indent=2) + "\n", encoding="utf-8")
     except OSError as error:

@@ -150,6 +150,8 @@ def _members(path: Path, archive: Archive, folder: Path) -> Iterator[Member]:
     else:
         with tarfile.open(path) as tar:
             yield from _tar_members(tar, path, archive, folder)
+            while tar.fileobj is not None and tar.fileobj.read(CHUNK):  # what packs the tar has its checksum at the end
+                pass
 
 
 def _tar_members(tar: tarfile.TarFile, path: Path, archive: Archive, folder: Path) -> Iterator[Member]:

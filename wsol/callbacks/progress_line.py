@@ -1,0 +1,132 @@
+"""How far a training or an evaluation is: a line that renews itself on a terminal, a line a minute in a log."""
+
+from __future__ import annotations
+
+import logging
+import shutil
+import sys
+import time
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any, TextIO
+
+import pytorch_lightning as pl
+from torch import Tensor
+
+log = logging.getLogger("wsol")
+
+ON_TERMINAL, IN_LOG = 1.0, 60.0
+"""Seconds between two lines."""
+
+
+class ProgressLine(pl.Callback):
+    """Shows the loss, the images a second and the time left.
+
+    The host reads the loss only for a line, so no other step waits for the device.
+
+    Args:
+        stream: where a terminal may be; None for standard error.
+        clock: gives seconds.
+
+    Example of a line::
+
+        epoch 3/50   batch 1,250/40,037   loss 2.417   1,830 images/s   5:12:40 left
+    """
+
+    def __init__(self, stream: TextIO | None = None, clock: Callable[[], float] = time.perf_counter) -> None:
+        self._stream, self._clock = stream or sys.stderr, clock
+        self._is_terminal = self._stream.isatty()
+        self._every = ON_TERMINAL if self._is_terminal else IN_LOG
+        self._started = self._said = 0.0
+        self._batches = self._images = 0
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Start the clock; a training that goes on within an epoch does not start that epoch again."""
+        self._start()
+
+    def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Start the clock."""
+        self._start()
+
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Count, and say how far training is."""
+        if not self._is_due(trainer, batch):
+            return
+        total, epochs = trainer.num_training_batches, trainer.max_epochs or 0
+        left = total - batch_idx - 1 + total * (epochs - trainer.current_epoch - 1)
+        loss: Tensor = outputs["loss"] if isinstance(outputs, dict) else outputs
+        value = float(loss) * trainer.accumulate_grad_batches
+        self._say(
+            f"epoch {trainer.current_epoch + 1}/{epochs}   batch {batch_idx + 1:,}/{total:,}   loss {value:.3f}", left
+        )
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Make room for the line of the epoch."""
+        self._clear()
+
+    def on_validation_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Start the clock."""
+        self._start()
+
+    def on_validation_batch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule, *of_batch: Any) -> None:
+        """Say how far evaluation is; see `on_test_batch_end`."""
+        self._evaluated(trainer, "val", trainer.num_val_batches, *of_batch)
+
+    def on_validation_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Remove the line."""
+        self._clear()
+
+    def on_test_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Start the clock."""
+        self._start()
+
+    def on_test_batch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule, *of_batch: Any) -> None:
+        """Say how far evaluation is; ``of_batch`` is (outputs, batch, index of the batch, index of the loader)."""
+        self._evaluated(trainer, "evaluation", trainer.num_test_batches, *of_batch)
+
+    def on_test_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Remove the line."""
+        self._clear()
+
+    def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
+        """Make room for what went wrong."""
+        self._clear()
+
+    def _evaluated(
+        self, trainer: pl.Trainer, what: str, totals: list, outputs: Any, batch: Any, batch_idx: int, loader: int = 0
+    ) -> None:
+        if self._is_due(trainer, batch):
+            done, total = int(sum(totals[:loader])) + batch_idx + 1, int(sum(totals))
+            self._say(f"{what}   batch {done:,}/{total:,}", total - done)
+
+    def _start(self) -> None:
+        self._started = self._said = self._clock()
+        self._batches = self._images = 0
+
+    def _is_due(self, trainer: pl.Trainer, batch: Any) -> bool:
+        """Count a batch; whether it is time for a line."""
+        self._batches += 1
+        self._images += len(batch.labels) * trainer.world_size
+        return trainer.is_global_zero and self._clock() - self._said >= self._every
+
+    def _say(self, what: str, left: float) -> None:
+        """Say a line that ends in the rate and the time that ``left`` batches take."""
+        self._said = self._clock()
+        seconds = self._said - self._started
+        rate = self._images / seconds
+        shown = f"{rate:,.0f}" if rate >= 10 else f"{rate:.1f}"
+        remaining = timedelta(seconds=round(left * seconds / self._batches))
+        line = f"{what}   {shown} images/s   {remaining} left"
+        if self._is_terminal:
+            width = shutil.get_terminal_size().columns - 1
+            self._stream.write(f"\r{line[:width]:{width}}")
+            self._stream.flush()
+        else:
+            log.info(line)
+
+    def _clear(self) -> None:
+        if self._is_terminal:
+            self._stream.write("\r\x1b[K")
+            self._stream.flush()

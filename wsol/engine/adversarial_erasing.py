@@ -1,0 +1,288 @@
+"""Adversarial erasing (`wsol ae`): train, erase what was found, train again, and evaluate the merged maps.
+
+Wei et al. 2017, "Object Region Mining with Adversarial Erasing: A Simple Classification to Semantic Segmentation
+Approach" (https://arxiv.org/abs/1703.08448), the baseline that ACoL replaces. Each round trains a network on images in
+which the regions found in all rounds before are the mean pixel::
+
+    <run>/round0/           a run of `wsol train`; round1, round2, ...: the same on images erased further
+    <run>/round0/regions/   where its map of the label, scaled by its range, reaches the threshold (64 x 64 an image)
+    <run>/round0/maps/      its maps of the val and test images, which nothing is erased from
+    <run>/maps/             the rounds' maps, scaled by their range, merged by the maximum: for `wsol score maps=<run>`
+    <run>/results.json      how these are judged; the class scores are those of round 0, which learned from whole images
+
+What lies there is not made again, so a stopped command goes on with resume=true, within a round as `wsol train` does.
+All rounds have the run's seed, for it decides which images are held out; their networks start alike.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import shutil
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch.distributed
+from omegaconf import DictConfig, OmegaConf
+
+from wsol import runs
+from wsol.callbacks.progress_line import ProgressLine
+from wsol.config import build
+from wsol.data.datasets.erased import write_regions
+from wsol.data.source import Split
+from wsol.engine import saved_maps, split_results, training
+from wsol.engine.evaluation import LOCALIZER, MapWriter, Measured, SplitEvaluation
+from wsol.engine.localization_table import localization_table
+from wsol.engine.module import LocalizerModule
+from wsol.engine.saved_maps import KeptMaps
+from wsol.errors import InputError
+from wsol.files import atomic_folder
+from wsol.functional.geometry import Geometry
+from wsol.functional.maps import merge, normalize, place
+from wsol.interop.map_folder import open_maps
+from wsol.interop.map_store import MapWriter as StoreWriter
+from wsol.interop.predictions import ranks_of, read_predictions
+from wsol.runs import checkpoints
+
+log = logging.getLogger("wsol")
+
+SIDE = 64
+"""Cells along a side of a region."""
+KEPT_CLASSES = 5
+"""How many predicted classes are kept beside the maps."""
+
+
+def run(config: DictConfig, on_round: Callable[[Path], None] = lambda folder: None) -> Path:
+    """Train the rounds under a composed config of `wsol ae` and evaluate what they find together.
+
+    Args:
+        config: of the verb.
+        on_round: is called with the folder of each round whose training has ended, which has results.json.
+
+    Returns:
+        The run folder, which then has results.json.
+
+    Raises:
+        InputError: a key out of its range, or processes that were started from outside.
+    """
+    check(config)
+    is_named = config.name is not None
+    training.prepare(config)
+    if not is_named:
+        config.name = f"ae-{config.name}"
+    if given := os.environ.get(runs.RUN_DIR_VARIABLE):  # a process that the training of a round has started
+        return training.run(settings(config, Path(given).parent, int(Path(given).name.removeprefix("round"))))
+    folder, _ = runs.open_folder(config, may_grow=False)
+    try:
+        if not (folder / "results.json").exists():
+            rounds(config, folder, on_round)
+    except InputError:
+        runs.discard(folder)
+        raise
+    finally:
+        runs.unlock(folder)
+    return folder
+
+
+def check(config: DictConfig) -> None:
+    """Refuse what cannot be, whatever the data is."""
+    if config.rounds < 1:
+        raise InputError(f"rounds={config.rounds}: expected at least 1; 1 is an ordinary run")
+    if not 0 < config.threshold <= 1:
+        raise InputError(f"threshold={config.threshold}: expected a share of the map's range, in (0, 1]")
+    if max(config.topk, default=1) > KEPT_CLASSES:
+        raise InputError(f"topk={list(config.topk)}: wsol ae knows the first {KEPT_CLASSES} classes of an image")
+    if runs.started_from_outside():
+        raise InputError("wsol ae starts its processes itself: give trainer=ddp instead of using torchrun or srun")
+
+
+def settings(config: DictConfig, folder: Path, number: int) -> DictConfig:
+    """The config of a round: an ordinary run on images without the regions of the rounds before."""
+    plain = OmegaConf.to_container(config, resolve=True)
+    assert isinstance(plain, dict)
+    own: dict[str, Any] = {str(k): v for k, v in plain.items() if k not in ("rounds", "threshold")}
+    own |= {"name": f"{config.name}-round{number}", "run_dir": str(folder / f"round{number}"), "resume": True}
+    if number:
+        mean = _results(folder / "round0")["preprocessing"]["mean"]
+        before = [(folder / f"round{i}" / "regions").resolve() for i in range(number)]
+        own["loader"]["erased"] = {str(regions): mean for regions in before}
+    return OmegaConf.create(own)
+
+
+def rounds(config: DictConfig, folder: Path, on_round: Callable[[Path], None]) -> None:
+    """Do what is left to do in a run folder."""
+    networks = []
+    for number in range(config.rounds):
+        place_of_round, of_round = folder / f"round{number}", settings(config, folder, number)
+        if not (place_of_round / "results.json").exists():
+            log.info("round %d of %d", number + 1, config.rounds)
+            on_round(training.run(of_round))
+            if torch.distributed.is_available() and torch.distributed.is_initialized():
+                torch.distributed.destroy_process_group()  # the next round makes its own
+        networks.append(Round(of_round, place_of_round))
+        if number + 1 < config.rounds:
+            networks[-1].find_regions(config.threshold)
+        networks[-1].keep_maps()
+    merge_maps([network.folder / "maps" for network in networks], folder / "maps")
+    networks[0].evaluate(config, folder)
+
+
+class Round:
+    """What a finished round left behind; here it runs in one process, on one device.
+
+    Args:
+        config: of the round.
+        folder: of the round.
+    """
+
+    def __init__(self, config: DictConfig, folder: Path) -> None:
+        best = folder / "checkpoints" / "best.ckpt"
+        file = best if best.exists() else best.with_name("last.ckpt")
+        self.config, self.folder = config, folder
+        content, settings = checkpoints.read(file), config.copy()
+        OmegaConf.set_struct(settings, False)
+        settings.preprocessing = content["wsol"]["preprocessing"]
+        # Built of the command line's config, not of what the file says.
+        localizer = build.build_localizer(settings, tuple(content["wsol"]["classes"]), load_weights=False)
+        checkpoints.load_state(localizer, content["state_dict"], file)
+        preprocessing = localizer.backbone.preprocessing
+        self.data = build.build_data(config, build.build_source(config), preprocessing, seed=config.seed)
+        self.module = LocalizerModule(
+            localizer,
+            channels_last=build.resolve_layout(config.memory_format),
+            eval_precision=build.resolve_precision(config.eval_precision, config.trainer.accelerator),
+        )
+        alone = {**config.trainer, "devices": 1, "num_nodes": 1, "strategy": "auto"}
+        self.trainer = build.build_trainer(
+            OmegaConf.create(alone), logger=False, callbacks=[ProgressLine()], default_root_dir=str(folder)
+        )
+
+    @property
+    def evaluated(self) -> list[str]:
+        """The splits whose maps are kept."""
+        return [name for name in ("val", "test") if name in self.data.splits]
+
+    def find_regions(self, threshold: float) -> None:
+        """Write what the network finds in its training images, unless that is there already."""
+        if not (self.folder / "regions").exists():
+            found = Regions(self.data.split("train"), threshold)
+            self._look({"train": found})
+            write_regions(self.folder / "regions", self.data.split("train"), found, SIDE)
+
+    def keep_maps(self) -> None:
+        """Keep the maps of the judged splits, unless they are there already."""
+        if (self.folder / "maps").exists():
+            return
+        with atomic_folder(self.folder / "maps") as partial, ExitStack() as open_files:
+            writers = {}
+            for name in self.evaluated:
+                header = {"split": name, "data_fingerprint": self.data.split(name).fingerprint()}
+                kept = KeptMaps(partial / name, self.data.source.classes, header)
+                writers[name] = open_files.enter_context(kept)
+            self._look(writers)
+
+    def _look(self, writers: Mapping[str, MapWriter]) -> None:
+        """Run the network once over each split; the maps of the labels go to its writer."""
+        wanted = {}
+        for name, writer in writers.items():
+            split = self.data.split(name)
+            if name == "train":  # a name that no module has
+                split = split.subset(np.arange(len(split)), "found")
+            wanted[name] = SplitEvaluation(split, self.data.eval_transform.views, {}, topk=(), writer=writer)
+        split_results.judge(self.trainer, self.module, self.data, wanted)
+
+    def evaluate(self, config: DictConfig, folder: Path) -> None:
+        """Evaluate the merged maps of a run folder by its config and write results.json and per_image.csv."""
+        evaluations = split_results.evaluations(config, self.data, self.evaluated, baselines=True)
+        measured: dict[str, Measured] = {}
+        extra: dict[str, Any] = {"rounds": [_of_round(folder / f"round{i}") for i in range(config.rounds)]}
+        for name, evaluation in evaluations.items():
+            maps, files = open_maps(folder / "maps" / name), sorted((folder / "maps" / name).glob("classes-*.csv"))
+            ranks = ranks_of(
+                evaluation.split.labels, read_predictions(files, evaluation.split, self.data.source.classes)
+            )
+            measured[name] = saved_maps.score(evaluation, maps, ranks)
+            if name == self.evaluated[-1]:
+                fullsup = measured.get("val") if name != "val" else None
+                rows = saved_maps.look(evaluation, measured[name], maps, ranks, fullsup)
+                extra["error_kinds"] = saved_maps.write_looked(folder / "per_image.csv", rows)
+        results = {
+            "classification": {name: found.classification for name, found in measured.items()},
+            "localization": [row for name in measured for row in localization_table(measured, evaluations, name)],
+            "pixels": {name: found.pixels for name, found in measured.items() if found.pixels},
+            "skipped_images": {},
+            "not_finite_maps": {name: found.not_finite for name, found in measured.items() if found.not_finite},
+        }
+        split_results.keep_verdicts(folder, measured, evaluations)
+        split_results.write(
+            folder, config, self.module, self.data, self.trainer, results, threshold=config.threshold, **extra
+        )
+
+
+class Regions:
+    """Takes the maps of a split's images as they come, and keeps where they reach a threshold.
+
+    Iterating gives bool (`SIDE`, `SIDE`) over the whole image for each image of the split, in its order: nothing where
+    there was no map, or a constant one, and nothing outside of what a crop shows.
+
+    Args:
+        split: the images.
+        threshold: of maps scaled by their range, in (0, 1].
+
+    Example:
+        >>> from types import SimpleNamespace
+        >>> found = Regions(SimpleNamespace(ids=("a", "b")), threshold=0.8)
+        >>> found.add("b", np.array([[[0.0, 5.0]]]), [Geometry.square((10, 10), 8)], np.zeros(3))
+        >>> [float(region.mean()) for region in found]
+        [0.0, 0.34375]
+    """
+
+    def __init__(self, split: Split, threshold: float) -> None:
+        self._row = {name: i for i, name in enumerate(split.ids)}
+        self._bits = np.zeros((len(self._row), SIDE * SIDE // 8), np.uint8)
+        self._threshold = threshold
+
+    def add(self, image_id: str, maps: np.ndarray, geometries: Sequence[Geometry], logits: np.ndarray) -> None:
+        """See `wsol.engine.evaluation.MapWriter`."""
+        whole, view = merge(maps, geometries)
+        seen = place(whole, view, Geometry.square(view.image_size, SIDE), interpolation="linear")
+        self._bits[self._row[image_id]] = np.packbits(seen >= self._threshold)
+
+    def __iter__(self) -> Iterator[np.ndarray]:
+        return (np.unpackbits(row).reshape(SIDE, SIDE).astype(bool) for row in self._bits)
+
+
+def merge_maps(folders: Sequence[Path], out: Path) -> None:
+    """Merge the rounds' maps of each split, unless that is done already: the maximum of the maps scaled by their range.
+
+    Args:
+        folders: of the rounds' maps, with a store for each split.
+        out: folder of the merged stores; the predicted classes beside them are those of the first round.
+    """
+    if out.exists():
+        return
+    with atomic_folder(out) as partial:
+        for of_split in sorted(path for path in folders[0].iterdir() if path.is_dir()):
+            stores = [open_maps(folder / of_split.name) for folder in folders]
+            with StoreWriter(partial / of_split.name, header=stores[0].about()["made_of"]) as writer:
+                for name in stores[0].ids:
+                    merged = [merge(*store.read(name)) for store in stores]
+                    scaled = np.max([normalize(whole) for whole, _ in merged], axis=0)
+                    writer.add(name, scaled[None], [merged[0][1]])
+            for file in of_split.glob("classes-*.csv"):
+                shutil.copy(file, partial / of_split.name)
+
+
+def _of_round(folder: Path) -> dict[str, Any]:
+    """What results.json says of a round: its own errors, before any merging."""
+    found = _results(folder)
+    own = [row for row in found["localization"] if row["maps"] == LOCALIZER]
+    return {"folder": folder.name, "classification": found["classification"], "localization": own}
+
+
+def _results(folder: Path) -> dict[str, Any]:
+    return json.loads((folder / "results.json").read_text(encoding="utf-8"))

@@ -1,0 +1,121 @@
+"""The ILSVRC challenge's text format (`wsol kit`): guesses scored by its own rule, or written for its server."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from pathlib import Path, PurePosixPath
+from typing import NamedTuple
+
+import numpy as np
+from omegaconf import DictConfig
+
+from wsol import runs
+from wsol.config import build
+from wsol.data.annotations.ilsvrc import image_number
+from wsol.data.annotations.text_tables import read_rows
+from wsol.data.source import Split
+from wsol.errors import InputError
+from wsol.interop.coco import PredictedBox, read_table
+from wsol.interop.ilsvrc_kit import GUESSES, kit_errors, read_kit, write_kit
+
+LAST_PIXEL = np.array([0.0, 0.0, 1.0, 1.0])
+"""From half-open corners to those whose x1, y1 name the last pixel inside."""
+
+
+class KitScores(NamedTuple):
+    """How the guesses of the validation images did."""
+
+    images: int
+    blacklisted: int
+    """How many of the images count in classification alone."""
+    errors: dict[str, float]
+    """By the challenge's names, percent."""
+
+
+class KitFile(NamedTuple):
+    """A file for the challenge's server."""
+
+    file: Path
+    images: int
+    guesses: int
+    """At most so many an image."""
+
+
+def run(config: DictConfig) -> KitScores | KitFile:
+    """Score guesses under a composed config of `wsol kit`; where it has ``out``, write predictions as guesses instead.
+
+    Raises:
+        InputError: a file is not named, cannot be read or is there already, or does not fit the dataset.
+    """
+    for key in ("predictions", "devkit_synsets"):
+        if config[key] is None:
+            raise InputError(f"which {key}? wsol kit predictions=guesses.txt devkit_synsets=synsets.txt")
+    if config.out is not None:
+        return write(Path(config.predictions), Path(config.devkit_synsets), Path(config.out), config.force)
+    return score(config)
+
+
+def score(config: DictConfig) -> KitScores:
+    """Score guesses of all validation images by the challenge's rule; see `run`."""
+    guesses = read_kit(config.predictions)
+    source = build.build_source(config)
+    split = source.split("test")
+    numbers = _numbers(split)
+    if len(guesses) < max(numbers):
+        raise InputError(f"{config.predictions}: {len(guesses):,} lines, expected one for each image 1..{max(numbers)}")
+    of_class = _kit_classes(source.classes, Path(config.devkit_synsets))
+    errors = kit_errors(
+        [guesses[number - 1] for number in numbers],
+        [of_class[label] for label in split.labels.tolist()],
+        [_last_pixels(split, i) for i in range(len(split))],
+        split.blacklist,
+    )
+    barred = 0 if split.blacklist is None else int(split.blacklist.sum())
+    return KitScores(len(split), barred, dict(errors))
+
+
+def write(predicted: Path, synsets: Path, out: Path, force: bool) -> KitFile:
+    """Write what `wsol predict` found of all validation or test images in the challenge's format; see `run`."""
+    runs.check_file(out, force)
+    of_image: dict[str, list[tuple[str, PredictedBox]]] = defaultdict(list)
+    for name, found in read_table(predicted / "predictions.csv" if predicted.is_dir() else predicted):
+        of_image[found.image].append((name, found))
+    names = {found.label: name for rows in of_image.values() for name, found in rows}
+    numbers = dict(zip(names, _kit_classes(tuple(names.values()), synsets), strict=True))
+    guesses = max(map(len, of_image.values()), default=0)
+    ranked, boxes = np.full((len(of_image), guesses), -1), np.zeros((len(of_image), guesses, 4))
+    for i, rows in enumerate(of_image.values()):
+        for j, (_, found) in enumerate(sorted(rows, key=lambda row: -row[1].score)):
+            ranked[i, j], boxes[i, j] = found.label, found.box - LAST_PIXEL
+    write_kit(out, list(of_image), ranked, boxes, numbers)
+    return KitFile(out, len(of_image), min(guesses, GUESSES))
+
+
+def _numbers(split: Split) -> list[int]:
+    """The number of each validation image."""
+    numbers = []
+    for name in split.ids:
+        number = image_number(PurePosixPath(name).stem)
+        if number is None:
+            raise InputError(
+                f"{name}: expected images called ILSVRC2012_val_<number>; choose data=ilsvrc or ilsvrc_lists"
+            )
+        numbers.append(number)
+    return numbers
+
+
+def _kit_classes(classes: tuple[str, ...], file: Path) -> list[int]:
+    """ILSVRC2012_ID of each class, whose name begins with its synset."""
+    listed = {row.fields[0]: n for n, row in enumerate(read_rows(file, 1, "\n"), start=1)}
+    lost = [name for name in classes if name.partition(" ")[0] not in listed]
+    if lost:
+        raise InputError(
+            f"{file}: no line for {lost[0]!r}, one of {len(lost)}; expected the synsets in the kit's order"
+        )
+    return [listed[name.partition(" ")[0]] for name in classes]
+
+
+def _last_pixels(split: Split, i: int) -> np.ndarray:
+    """True boxes (M, 4) whose x1, y1 name the last pixel inside."""
+    truth = split.truth(i)
+    return np.zeros((0, 4)) if truth is None else truth.half_open - LAST_PIXEL

@@ -1,0 +1,223 @@
+"""Scoring saved maps (`wsol score`): under any protocols, beside another set of maps, and image by image."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from omegaconf import DictConfig, OmegaConf
+
+from wsol import runs
+from wsol.config import build
+from wsol.data.source import Source, Split
+from wsol.engine import saved_maps
+from wsol.engine.evaluation import Measured, SplitEvaluation
+from wsol.engine.localization_table import localization_table
+from wsol.errors import InputError, unknown
+from wsol.functional.geometry import Geometry
+from wsol.interop.map_folder import open_maps
+from wsol.interop.maps import Maps
+from wsol.interop.predictions import ranks_of, read_predictions
+from wsol.protocols import Protocol
+from wsol.types import Progress, no_progress
+
+CONFIG_PARENTS = 3
+"""How many folders above the maps a run's config.yaml is looked for."""
+
+
+def run(config: DictConfig, progress: Progress = no_progress) -> Path:
+    """Score under a composed config of `wsol score`; returns the folder, which then has results.json.
+
+    Raises:
+        InputError: no maps, or maps that do not fit the split; a file that is there already.
+    """
+    if config.maps is None:
+        raise InputError("which maps? wsol score maps=<folder>")
+    output = runs.OutputFolder("score", config.out, config.force)
+    below = config.data_dir
+    source = build.build_source(_settings(config), trust=config.trust or config.data is not None, data_dir=below)
+    if config.split not in source.splits:
+        raise unknown("split", config.split, source.splits)
+    protocols = build.build_protocols(config)
+    ours = MapSet(config, source, protocols, config.maps, config.classes)
+    theirs = MapSet(config, source, protocols, config.against) if config.against else None
+    name = "-".join(Path(config.maps).resolve().parts[-2:])
+    with output.writing(Path(config.runs_dir) / f"score-{name}") as folder:
+        for one in (ours, theirs) if theirs else (ours,):
+            one.score(progress)
+        results = _results(config, ours, theirs)
+        if config.per_image:
+            results["error_kinds"] = ours.look(folder / "per_image.csv", progress)
+        runs.write_results(folder, results)
+    return output.folder
+
+
+class MapSet:
+    """One set of saved maps: everything cheap is checked when it is built.
+
+    Args:
+        config: of the verb.
+        source: the dataset.
+        protocols: by name.
+        maps: the folder given.
+        classes: CSV of predicted classes; None for the set's own, if it has any.
+    """
+
+    def __init__(
+        self,
+        config: DictConfig,
+        source: Source,
+        protocols: Mapping[str, Protocol],
+        maps: str,
+        classes: str | None = None,
+    ) -> None:
+        self.split = source.split(config.split)
+        if not self.split.has_boxes and not self.split.has_masks:
+            raise InputError(f"the {config.split} split has neither boxes nor masks to judge maps by")
+        self.folder = _of_split(Path(maps), config.split)
+        self.maps = open_maps(self.folder, view=config.view)
+        self.absent = saved_maps.check(self.maps, self.split, config.missing, others=_others(source, config.split))
+        self.val = self._val(config, source, Path(maps)) if config.split != "val" else None
+        files = [Path(classes)] if classes else sorted(self.folder.glob("classes-*.csv"))
+        self.ranks = self._ranks(files, source, max(config.topk, default=1))
+        self.evaluation = self._evaluation(config, self.split, protocols, config.topk if files else ())
+        self.val_evaluation = self._evaluation(config, self.val[0], protocols) if self.val else None
+        self.measured: Measured | None = None
+        self.fullsup: Measured | None = None
+
+    def _val(self, config: DictConfig, source: Source, given: Path) -> tuple[Split, Maps] | None:
+        """The val split and its maps: those named, those beside the judged ones, or in the same folder."""
+        if "val" not in source.splits:
+            return None
+        split = source.split("val")
+        if config.val_maps:
+            maps = open_maps(Path(config.val_maps), view=config.view)
+            saved_maps.check(maps, split, config.missing, others=_others(source, "val"))
+            return split, maps
+        beside = _of_split(given, "val")
+        maps = open_maps(beside, view=config.view) if beside != self.folder and beside != given else self.maps
+        return (split, maps) if set(split.ids) <= set(maps.ids) else None
+
+    def _ranks(self, files: list[Path], source: Source, most: int) -> np.ndarray | None:
+        if not files:
+            return None
+        ranked = read_predictions(files, self.split, source.classes)
+        if most > ranked.shape[1]:
+            raise InputError(f"{files[0]}: {ranked.shape[1]} classes of each image at most, too few for top-{most}")
+        return ranks_of(self.split.labels, ranked)
+
+    def _evaluation(
+        self, config: DictConfig, split: Split, protocols: Mapping[str, Protocol], topk: Any = ()
+    ) -> SplitEvaluation:
+        return SplitEvaluation(
+            split, lambda size: [Geometry.whole(size)], protocols, topk=topk, baselines=config.baselines
+        )
+
+    def score(self, progress: Progress) -> None:
+        """Judge the maps, those of the val split first."""
+        if self.val and self.val_evaluation:
+            self.fullsup = self._scored(progress, self.val_evaluation, self.val[1], None)
+        self.measured = self._scored(progress, self.evaluation, self.maps, self.ranks)
+
+    def _scored(
+        self, progress: Progress, evaluation: SplitEvaluation, maps: Maps, ranks: np.ndarray | None
+    ) -> Measured:
+        what, total = f"{self.folder.name}, {evaluation.split.name}", len(evaluation.split)
+        return saved_maps.score(evaluation, maps, ranks, progress=lambda done: progress(what, done, total))
+
+    def look(self, file: Path, progress: Progress) -> dict[str, Any]:
+        """Write what each image's box is and return the shares of the kinds of error."""
+        assert self.measured is not None
+        rows = saved_maps.look(self.evaluation, self.measured, self.maps, self.ranks, self.fullsup)
+        return saved_maps.write_looked(file, self._counted(rows, progress))
+
+    def _counted(self, rows: Iterable[saved_maps.Looked], progress: Progress) -> Iterator[saved_maps.Looked]:
+        """The rows; the progress is told of each image with which a row begins."""
+        total, seen = len(self.split), 0
+        before = None
+        for row in rows:
+            if row.image_id != before:
+                before, seen = row.image_id, seen + 1
+                progress("image by image", seen, total)
+            yield row
+
+    def all_measured(self) -> tuple[dict[str, Measured], dict[str, SplitEvaluation]]:
+        """What was measured, and by what, by split."""
+        assert self.measured is not None
+        measured, evaluations = {self.split.name: self.measured}, {self.split.name: self.evaluation}
+        if self.fullsup and self.val_evaluation:
+            measured, evaluations = {"val": self.fullsup, **measured}, {"val": self.val_evaluation, **evaluations}
+        return measured, evaluations
+
+
+def _results(config: DictConfig, ours: MapSet, theirs: MapSet | None) -> dict[str, Any]:
+    """What goes into results.json."""
+    measured, evaluations = ours.all_measured()
+    protocols = ours.evaluation.protocols
+    judged = ours.split
+    results = {
+        "name": f"score-{Path(config.maps).name}",
+        "seed": None,
+        "choices": OmegaConf.to_container(config.choices),
+        "classification": {judged.name: measured[judged.name].classification},
+        "localization": localization_table(measured, evaluations, judged.name),
+        "pixels": {judged.name: measured[judged.name].pixels} if measured[judged.name].pixels else {},
+        "skipped_images": {},
+        "maps": {"folder": str(ours.folder), "count": len(ours.maps.ids), **ours.maps.about()},
+        "missing_maps": ours.absent,
+        "not_finite_maps": {name: found.not_finite for name, found in measured.items() if found.not_finite},
+        "protocols": {name: dataclasses.asdict(protocol) for name, protocol in protocols.items()},
+        "data": {
+            "source": ours.split.__class__.__name__,
+            "splits": {name: _described(of.split) for name, of in evaluations.items()},
+        },
+    }
+    if theirs is not None:
+        assert ours.measured is not None
+        assert theirs.measured is not None
+        val = ours.fullsup, theirs.fullsup
+        results["against"] = {
+            "folder": str(theirs.folder),
+            "differences": saved_maps.differences(ours.measured, theirs.measured, protocols, val),
+        }
+    return results
+
+
+def _described(split: Split) -> dict[str, Any]:
+    return {
+        "images": len(split),
+        "boxes": split.has_boxes,
+        "masks": split.has_masks,
+        "fingerprint": split.fingerprint(),
+    }
+
+
+def _of_split(given: Path, split: str) -> Path:
+    """The folder of a split's maps in a run or evaluation folder, or the folder itself."""
+    return next((place for place in (given / "maps" / split, given / split) if place.is_dir()), given)
+
+
+def _others(source: Source, split: str) -> frozenset[str]:
+    """Ids of the other splits with annotation; their maps may lie in the same folder."""
+    return frozenset(
+        name for other in source.splits if other not in (split, "train") for name in source.split(other).ids
+    )
+
+
+def _settings(config: DictConfig) -> DictConfig:
+    """The config that names the dataset: the command line's, or that of the run that the maps were made in."""
+    if config.data is not None:
+        if config.data_dir is None:
+            config.data_dir = "data"
+        return config
+    given = Path(config.maps).resolve()
+    for folder in [given, *given.parents][: CONFIG_PARENTS + 1]:
+        if (folder / "config.yaml").is_file():
+            found = runs.read_config(folder)
+            if found.get("data") is not None:
+                build.check_parts(found, ["data"], folder / "config.yaml", trust=config.trust)
+                return found
+    raise InputError(f"{config.maps}: of which dataset are these maps? name it, such as data=cub_lists")

@@ -1,0 +1,110 @@
+"""Export (`wsol export`): a trained network as a file for other programs, compared with the network when written."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from omegaconf import DictConfig
+
+from wsol import runs
+from wsol.config import build
+from wsol.data.transforms import EvalTransform
+from wsol.errors import InputError, unknown
+from wsol.files import atomic_file
+from wsol.interop import export_onnx, export_torch
+from wsol.interop.export import TOLERANCE, Portable, compare
+from wsol.models.localizer import Localizer
+from wsol.runs import checkpoints
+
+SUFFIXES = {"onnx": ".onnx", "torch_export": ".pt2", "safetensors": ".safetensors"}
+GRAPHS = ("onnx", "torch_export")
+ONLY = {"opset": ("onnx",), "top": GRAPHS, "normalise": GRAPHS, "image_size": GRAPHS, "check": GRAPHS}
+"""Keys that not every format has, and those that have them."""
+
+
+class ExportedFile(NamedTuple):
+    """A file for other programs."""
+
+    file: Path
+    note: str
+    """How it compares with the network, or what loads it."""
+    difference: float | None = None
+    """The greatest difference of its outputs from the network's; None where they were not compared."""
+
+
+def run(config: DictConfig) -> ExportedFile:
+    """Export under a composed config of `wsol export`, and write the file.
+
+    Raises:
+        InputError: no run, a format that is unknown or lacks a package, a key that the format has not, a file that is
+            there already, or a graph whose outputs differ from the network's.
+    """
+    if config.format not in SUFFIXES:
+        raise unknown("format", config.format, SUFFIXES)
+    for key, formats in ONLY.items():
+        if config[key] is not None and config.format not in formats:
+            raise InputError(f"{key}={config[key]}: means nothing for format={config.format}; leave it out")
+    if config.run is None:
+        raise InputError("which run? wsol export run=<run folder> format=onnx")
+    if config.format == "onnx":
+        export_onnx.require()
+    source = checkpoints.find(Path(config.run), config.checkpoint)
+    file = _file(config, source)
+    checkpoint = checkpoints.read(source)
+    localizer, trained = checkpoints.load_localizer(checkpoint, source, trust=config.trust)
+    if config.format == "safetensors":
+        file.parent.mkdir(parents=True, exist_ok=True)
+        checkpoints.write(checkpoint, file)
+        return ExportedFile(file, "`wsol eval`, `wsol predict` and wsol.load load it")
+    if config.image_size is not None:
+        trained.image_size = config.image_size
+    build.check_parts(trained, ["transform"], source, trust=config.trust)
+    transform = build.build_transform(trained, "eval", localizer.preprocessing, trust=config.trust)
+    return _write_graph(config, localizer, transform, file)
+
+
+def _file(config: DictConfig, source: Path) -> Path:
+    """The file to write; refuses one that is there, unless ``force`` is set, or that has another ending."""
+    folder = source.parent.parent if source.parent.name == "checkpoints" else source.parent
+    suffix = SUFFIXES[config.format]
+    file = Path(config.out) if config.out else folder / "export" / f"model{suffix}"
+    if file.suffix != suffix:
+        raise InputError(
+            f"out={file}: expected the name of a file that ends in {suffix}, as format={config.format} does"
+        )
+    runs.check_file(file, config.force)
+    return file
+
+
+def _write_graph(config: DictConfig, localizer: Localizer, transform: EvalTransform, file: Path) -> ExportedFile:
+    """Write a graph whole or not at all."""
+    top = min(5, localizer.num_classes) if config.top is None else config.top
+    graph = Portable(localizer, top, normalise=config.normalise is not False)
+    card = describe(localizer, transform, normalised_inside=config.normalise is not False)
+    file.parent.mkdir(parents=True, exist_ok=True)
+    with atomic_file(file) as temporary:
+        if config.format == "onnx":
+            export_onnx.write(graph, temporary, transform.size, card, config.opset)
+        else:
+            export_torch.write(graph, temporary, transform.size, card)
+        if config.check is False:
+            return ExportedFile(file, "not compared with the network")
+        runner = export_onnx.runner if config.format == "onnx" else export_torch.runner
+        worst = compare(graph, runner(temporary), transform.size)
+        note = f"differs from the network by {worst:.1e} at most ({TOLERANCE:.0e} is allowed)"
+    return ExportedFile(file, note, worst)
+
+
+def describe(localizer: Localizer, transform: EvalTransform, *, normalised_inside: bool) -> dict[str, Any]:
+    """What a file says of itself: how to prepare its input, and the names of the classes."""
+    expected = localizer.preprocessing
+    return {
+        "classes": list(localizer.classes or map(str, range(localizer.num_classes))),
+        "size": transform.size,
+        "interpolation": transform.interpolation,
+        "transform": {"name": type(transform).__name__, **vars(transform)},
+        "input": "RGB in [0, 1]" if normalised_inside else "RGB in [0, 1], minus mean, over std",
+        "mean": list(expected.mean),
+        "std": list(expected.std),
+    }
