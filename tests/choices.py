@@ -8,6 +8,9 @@ from omegaconf import DictConfig, OmegaConf
 
 CONFIGS = Path(__file__).parents[1] / "configs"
 
+SMALL_VIT = {"width": 24, "depth": 3, "heads": 2}
+"""What makes a vision transformer small; its file leaves these options to the model's name."""
+
 
 def choices(group: str) -> list[str]:
     """Names of all choices, those in folders of the group too."""
@@ -23,3 +26,9 @@ def load_choice(group: str, name: str) -> DictConfig:
         base = base.removesuffix("@_here_").removeprefix(f"/{group}/")
         config = OmegaConf.merge(load_choice(group, base), config)
     return config
+
+
+def load_small_backbone(name: str) -> DictConfig:
+    """The content of a backbone's choice; a vision transformer's with few and thin blocks."""
+    config = load_choice("backbone", name)
+    return OmegaConf.merge(config, SMALL_VIT) if "heads" in config else config

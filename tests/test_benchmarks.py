@@ -112,6 +112,14 @@ def test_methods(printed) -> None:
     assert all(0 < value < math.inf for value in rows["acol_1x1"][-3:])
 
 
+def test_attention(printed) -> None:
+    out = printed("attention", "--backbone", "deit_t", "--size", "32", "--batch-size", "1", "--repeats", "1")
+    rows = {line.partition("  ")[0]: numbers(line) for line in out.splitlines() if line.startswith("last")}
+    assert list(rows) == ["last", "last, attention", "last, keys", "last, affinity"]
+    assert rows["last"][-1] == 1
+    assert all(0 < value < math.inf for row in rows.values() for value in row)
+
+
 def test_tables(printed) -> None:
     out = printed("tables", "--runs", "6", "--experiments", "2", "--table", "acol2018")
     assert "collecting 6 run folders: " in out

@@ -14,8 +14,9 @@ import pytest
 import torch
 from omegaconf import OmegaConf
 
-from tests.choices import choices, load_choice
+from tests.choices import choices, load_choice, load_small_backbone
 from wsol.config import build
+from wsol.config.construct import locate
 from wsol.errors import InputError
 
 CLASSES = 5
@@ -25,7 +26,7 @@ THIN = {"width": 8, "widths": [8, 8, 8, 16], "conv_channels": 8, "b_width": 8, "
 
 
 def load(group: str, name: str) -> Any:
-    config = load_choice(group, name)
+    config = load_small_backbone(name) if group == "backbone" else load_choice(group, name)
     node = config.get("head", config)
     for key, value in THIN.items():
         if node.get(key) is not None:
@@ -37,8 +38,16 @@ METHODS = {name: load("method", name) for name in choices("method")}
 BACKBONES = {name: load("backbone", name) for name in choices("backbone")}
 ANYWHERE = [name for name in METHODS if "/" not in name]
 """Methods that go with any backbone; ``adl/vgg16`` is ADL at points of VGG-16."""
+READ_ONLY = {name: locate(backbone._target_, name).read_only for name, backbone in BACKBONES.items()}
+"""Points that only some backbones have."""
 NEEDS = {"adl/inception_v3": {"extra_convs": 2}}
 """Options of the backbone that a method's file asks for."""
+
+
+def lacks(method: str, backbone: str) -> set[str]:
+    """Points that the method's head reads and that only other backbones have."""
+    special = {point for points in READ_ONLY.values() for point in points}
+    return special.intersection(METHODS[method].head.values()) - set(READ_ONLY[backbone])
 
 
 def is_small(backbone: Any) -> bool:
@@ -51,8 +60,11 @@ def cases() -> list:
         for stride in STRIDES:
             turn += 1
             own = [method for method in METHODS if method.endswith(f"/{name}")]
-            for number, method in enumerate([*ANYWHERE, *own]):
-                always = is_small(backbone) or number == turn % len(ANYWHERE) or (method in own and stride == 16)
+            fitting = [method for method in [*ANYWHERE, *own] if not lacks(method, name)]
+            anywhere = len(fitting) - len(own)
+            for number, method in enumerate(fitting):
+                always = is_small(backbone) and ("heads" not in backbone or stride == 16)  # a ViT has one stride
+                always = always or number == turn % anywhere or (method in own and stride == 16)
                 marks = () if always else pytest.mark.slow
                 found.append(pytest.param(method, name, stride, marks=marks, id=f"{method}-{name}-{stride}"))
     return found
@@ -84,7 +96,8 @@ def maps_of(model: Any, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tenso
 def test_trains_a_step_evaluates_saves_and_loads(method: str, backbone: str, stride: int) -> None:
     model = localizer(method, backbone, stride)
     untrained = copy.deepcopy(model)
-    side = max(64, 2 * model.backbone.min_size)
+    side, multiple = max(64, 2 * model.backbone.min_size), model.backbone.multiple
+    side = -(-side // multiple) * multiple
     images, targets = torch.randn(2, 3, side, side), torch.eye(CLASSES)[:2]
     groups = model.parameter_groups()
 
@@ -120,6 +133,21 @@ def test_trains_a_step_evaluates_saves_and_loads(method: str, backbone: str, str
     assert not torch.equal(maps_of(untrained, images)[0], logits)
     untrained.load_state_dict(torch.load(file, weights_only=True))
     assert all(torch.equal(a, b) for a, b in zip(maps_of(untrained, images), (logits, maps), strict=True))
+
+
+@pytest.mark.parametrize("method", [name for name in METHODS if any(lacks(name, backbone) for backbone in BACKBONES)])
+def test_backbones_without_a_point_that_a_method_reads_are_refused_with_those_that_have_it(method: str) -> None:
+    able = [name for name in BACKBONES if not lacks(method, name)]
+    assert able
+    tried = {}
+    for name in BACKBONES:
+        if name not in able:
+            tried.setdefault(BACKBONES[name]._target_, name)
+    for name in tried.values():
+        (point,) = lacks(method, name)
+        config = OmegaConf.create({"backbone": BACKBONES[name], "method": METHODS[method]})
+        with pytest.raises(InputError, match=f"reads the point '{point}'.*backbone={', '.join(able)}"):
+            build.build_localizer(config, tuple("abc"))
 
 
 def test_each_method_and_each_backbone_is_always_tested() -> None:

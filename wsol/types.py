@@ -29,9 +29,15 @@ class Point(NamedTuple):
     """A named place in a backbone where features can be read or edited."""
 
     channels: int
-    """Number of channels C of the features there."""
+    """Number of channels C of the features there; 0 where it depends on the image's size."""
     stride: int
-    """Input pixels per feature cell."""
+    """Input pixels per feature cell; 0 where there is one cell for the whole image."""
+    groups: int = 1
+    """How many equal parts the channels are of, such as the blocks of a transformer's attention."""
+
+    def __repr__(self) -> str:
+        groups = "" if self.groups == 1 else f", groups={self.groups}"
+        return f"Point(channels={self.channels}, stride={self.stride}{groups})"
 
 
 class Output(NamedTuple):

@@ -4,14 +4,14 @@ from hydra.errors import InstantiationException
 from hydra.utils import instantiate
 from omegaconf import OmegaConf
 
-from tests.choices import choices, load_choice
+from tests.choices import choices, load_small_backbone
 
 NAMES = choices("backbone")
 
 
 def make(name, **options):
     torch.manual_seed(0)
-    config = load_choice("backbone", name)
+    config = load_small_backbone(name)
     OmegaConf.set_struct(config, True)
     try:
         return instantiate(OmegaConf.merge(config, options))
@@ -21,7 +21,13 @@ def make(name, **options):
 
 def random_images(count, network):
     side = max(64, network.min_size)
-    return torch.randn(count, 3, side, side + 32, generator=torch.Generator().manual_seed(2))
+    sides = [fitting(network, side), fitting(network, side + 32)]
+    return torch.randn(count, 3, *sides, generator=torch.Generator().manual_seed(2))
+
+
+def fitting(network, side):
+    """The side of an image, or the next one up that the network takes."""
+    return -(-side // network.multiple) * network.multiple
 
 
 @pytest.fixture(scope="module", params=NAMES)

@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from tests.backbones.conftest import fitting
 from wsol.errors import InputError
 from wsol.heads.gap import GapHead
 from wsol.models.localizer import Localizer
@@ -31,15 +32,25 @@ def relative(a, b):
 
 @torch.no_grad()
 def test_points_say_the_real_channels_and_strides(backbone):
-    names = list(backbone.named_points)
-    small, large = (backbone(torch.randn(1, 3, h, w), taps=names) for h, w in ((96, 128), (128, 192)))
+    names, by = list(backbone.named_points), fitting(backbone, 32)
+    h, w = fitting(backbone, 96), fitting(backbone, 128)
+    small, large = (backbone(torch.randn(1, 3, *size), taps=names) for size in ((h, w), (h + by, w + 2 * by)))
     assert list(small) == names
     for name, point in backbone.named_points.items():
         height, width = small[name].shape[2:]
-        assert small[name].shape[:2] == (1, point.channels)
-        assert large[name].shape[2:] == (height + 32 // point.stride, width + 64 // point.stride)
-        assert abs(height - 96 / point.stride) <= 4
-        assert abs(width - 128 / point.stride) <= 4
+        assert len(small[name]) == 1
+        if point.channels:
+            assert small[name].shape[1] == point.channels
+        else:
+            assert name in backbone.read_only
+            assert small[name].shape[1] == height * width
+        if point.stride:
+            assert large[name].shape[2:] == (height + by // point.stride, width + 2 * by // point.stride)
+            assert abs(height - h / point.stride) <= 4
+            assert abs(width - w / point.stride) <= 4
+        else:
+            assert name in backbone.read_only
+            assert (height, width) == large[name].shape[2:] == (1, 1)
 
 
 @torch.no_grad()
@@ -60,11 +71,15 @@ def test_unknown_names_are_refused_with_those_there_are(backbone, images):
         backbone(images, edits={"layr9": Scaled()})
     with pytest.raises(InputError, match="same point"):
         backbone(images, edits={"late": Scaled(), backbone.aliases["late"]: Scaled()})
+    for name in backbone.read_only:
+        with pytest.raises(InputError, match=rf"edit cannot be placed at '{name}'.*only be read.*to edit: .*last"):
+            backbone(images, edits={name: Scaled()})
 
 
 @torch.no_grad()
 def test_an_edit_replaces_the_features_of_its_point_and_nothing_before(backbone, images):
-    points = list(dict.fromkeys(backbone.resolve(name) for name in backbone.points))
+    places = [name for name in backbone.points if name not in backbone.read_only]
+    points = list(dict.fromkeys(backbone.resolve(name) for name in places))
     plain = backbone(images, taps=[*points, "last"])
     for place in ("early", "last"):
         edited = backbone(images, taps=[*points, "last"], edits={place: Scaled()})
@@ -84,8 +99,11 @@ def test_images_of_another_shape_are_refused(backbone, shape):
 
 @torch.no_grad()
 def test_smallest_input_works_and_smaller_is_refused(backbone):
-    side = max(backbone.min_size, 32)
+    side = fitting(backbone, max(backbone.min_size, 32))
     assert backbone(torch.zeros(1, 3, side, side))["last"].numel() > 0
+    if backbone.multiple > 1:
+        with pytest.raises(InputError, match=f"multiples of {backbone.multiple} pixels.*got {side + 1}x{side}"):
+            backbone(torch.zeros(1, 3, side, side + 1))
     if backbone.min_size > 1:
         assert backbone(torch.zeros(1, 3, backbone.min_size, backbone.min_size))["last"].numel() > 0
         with pytest.raises(InputError, match="at least"):
@@ -135,7 +153,7 @@ def test_channels_last_gives_the_same(backbone, images):
 @torch.no_grad()
 def test_bf16_autocast_is_finite_and_its_maps_still_add_up(backbone):
     model = localizer(backbone)
-    side = max(32, backbone.min_size)
+    side = fitting(backbone, max(32, backbone.min_size))
     with torch.autocast("cpu", dtype=torch.bfloat16):
         output = model(torch.randn(1, 3, side, side))
         maps = model.maps(output, torch.arange(CLASSES)[None])
@@ -172,7 +190,10 @@ def test_output_strides(build, name, stride):
     try:
         network = build(name, output_stride=stride).eval()
     except InputError as error:
-        assert stride in {"alexnet_star": {32}, "googlenet": {32}, "inception_v3": {32}, "tiny": {8, 16, 32}}[name]
+        refused = {"alexnet_star": {32}, "googlenet": {32}, "inception_v3": {32}, "tiny": {8, 16, 32}}
+        refused |= {key: {8, 32} for key in ("deit_b", "deit_s", "deit_t", "vit_s16_dino")}
+        refused["dinov2_s14"] = {8, 16, 32}
+        assert stride in refused[name]
         assert "expected one of" in str(error)  # noqa: PT017 which of them are refused is the point
         return
     assert network.points["last"].stride == stride

@@ -123,3 +123,31 @@ def test_weights_of_another_model_are_refused(tmp_path):
     torch.save(timm.create_model("resnet10t").state_dict(), tmp_path / "weights.pth")
     with pytest.raises(InputError, match="missing keys"):
         Timm("resnet14t", weights=str(tmp_path / "weights.pth"))
+
+
+@torch.no_grad()
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("vit_tiny_patch16_224", {"depth": 4, "embed_dim": 48, "num_heads": 3}),
+        ("swin_tiny_patch4_window7_224", {"embed_dim": 24, "depths": (1, 1, 1, 1), "window_size": 2}),
+    ],
+)
+def test_models_built_for_one_size_say_so_and_can_be_built_for_another(name, options):
+    message = (
+        rf"{name} was built for images of 224x224 pixels, got 96x64.*image_size=224.*backbone.options.img_size=\[64"
+    )
+    with pytest.raises(InputError, match=message):
+        Timm(name, options=options)(torch.zeros(1, 3, 64, 96))
+    backbone = Timm(name, options={**options, "img_size": 64}).train()
+    assert backbone.preprocessing.size == 64
+    assert backbone(torch.zeros(1, 3, 64, 64))["last"].shape[2:] == (64 // backbone.points["last"].stride,) * 2
+    with pytest.raises(InputError, match=r"built for images of 64x64 pixels, got 224x224.*image_size=64"):
+        backbone.check_size(224, 224)
+    assert backbone.network.training
+
+
+@torch.no_grad()
+def test_models_that_take_any_size_are_let():
+    assert Timm("vit_tiny_patch16_224", options={**SMALL_VIT, "dynamic_img_size": True})(torch.zeros(1, 3, 32, 96))
+    assert Timm("resnet10t")(torch.zeros(1, 3, 64, 96))

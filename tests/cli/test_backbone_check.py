@@ -9,8 +9,10 @@ import pytest
 import torch
 from torch import nn
 
+from tests.choices import SMALL_VIT
 from wsol.backbones.base import Backbone, Step
 from wsol.backbones.tiny import Tiny
+from wsol.backbones.vit import ViT
 from wsol.cli import main
 from wsol.models.backbone_contract import contract
 
@@ -90,7 +92,10 @@ BROKEN = [
 ]
 
 
-@pytest.mark.parametrize("make", [partial(Good), partial(Tiny)], ids=["Good", "Tiny"])
+PATCHES_OF_14 = partial(ViT, "vit_small_patch14_reg4_dinov2.lvd142m", **SMALL_VIT)
+
+
+@pytest.mark.parametrize("make", [partial(Good), partial(Tiny), PATCHES_OF_14], ids=["Good", "Tiny", "ViT"])
 def test_a_good_backbone_passes_everything(make) -> None:
     found = list(contract(make, speed=False))
     assert [(each.name, each.said) for each in found if not each.passed] == []

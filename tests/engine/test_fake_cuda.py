@@ -13,8 +13,9 @@ import pytest
 import torch
 from torch._subclasses.fake_tensor import DataDependentOutputException, FakeTensorMode
 
-from tests.choices import choices, load_choice
+from tests.choices import SMALL_VIT, choices, load_choice
 from wsol.backbones.tiny import Tiny
+from wsol.backbones.vit import ViT
 from wsol.config import build
 from wsol.engine.module import LocalizerModule
 from wsol.models.localizer import Localizer
@@ -25,10 +26,11 @@ METHODS = [name for name in choices("method") if "/" not in name]
 
 
 def make(method: str) -> LocalizerModule:
-    """A module of a method on a small CNN."""
+    """A module of a method on a small CNN, or on a small ViT if it reads attention."""
     config = load_choice("method", method)
     edits = {point: build.instantiate(node, "edits") for point, node in (config.get("edits") or {}).items()}
-    network = Localizer(Tiny(), build.instantiate(config.head, "head"), CLASSES, edits=edits)
+    backbone = Tiny() if "attention" not in config.head else ViT("deit_tiny_patch16_224", **SMALL_VIT)
+    network = Localizer(backbone, build.instantiate(config.head, "head"), CLASSES, edits=edits)
     transforms = [build.instantiate(node, "batch_transforms") for node in config.batch_transforms]
     return LocalizerModule(network, optimizer=partial(torch.optim.SGD, lr=0.1), batch_transforms=transforms)
 

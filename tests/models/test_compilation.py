@@ -9,9 +9,10 @@ import pytest
 import torch
 from torch import nn
 
-from tests.choices import choices, load_choice
+from tests.choices import SMALL_VIT, choices, load_choice
 from tests.conftest import SMALL_RUN
 from wsol.backbones.tiny import Tiny
+from wsol.backbones.vit import ViT
 from wsol.cli import main
 from wsol.config import build
 from wsol.errors import InputError
@@ -25,7 +26,8 @@ def make(method: str) -> Localizer:
     torch.manual_seed(0)
     config = load_choice("method", method)
     edits = {point: build.instantiate(node, "edits") for point, node in (config.get("edits") or {}).items()}
-    return Localizer(Tiny(), build.instantiate(config.head, "head"), 5, edits=edits)
+    backbone = Tiny() if "attention" not in config.head else ViT("deit_tiny_patch16_224", **SMALL_VIT)
+    return Localizer(backbone, build.instantiate(config.head, "head"), 5, edits=edits)
 
 
 @pytest.mark.parametrize("is_training", [True, False])

@@ -90,3 +90,12 @@ def test_a_plain_classifier_has_no_maps_of_its_own() -> None:
     output = model(torch.zeros(1, 3, 64, 64))
     with pytest.raises(InputError, match="no maps of its own"):
         model.maps(output, CLASSES)
+
+
+def test_a_timm_model_built_for_one_size_refuses_others() -> None:
+    small = {"depth": 1, "embed_dim": 24, "num_heads": 2}
+    with pytest.raises(InputError, match=r"built for images of 224x224 pixels, got 64x64.* options.img_size=64"):
+        timm_classifier("vit_tiny_patch16_224", options=small)(torch.zeros(1, 3, 64, 64))
+    model = timm_classifier("vit_tiny_patch16_224", options={**small, "img_size": 64})
+    assert model.preprocessing.size == 64
+    assert model(torch.zeros(1, 3, 64, 64)).logits.shape == (1, 1000)

@@ -8,5 +8,6 @@ from wsol.backbones.resnet import ResNet
 from wsol.backbones.timm import Timm
 from wsol.backbones.tiny import Tiny
 from wsol.backbones.vgg import VGG
+from wsol.backbones.vit import ViT
 
-__all__ = ["VGG", "AlexNet", "AlexNetStar", "Backbone", "GoogLeNet", "InceptionV3", "ResNet", "Timm", "Tiny"]
+__all__ = ["VGG", "AlexNet", "AlexNetStar", "Backbone", "GoogLeNet", "InceptionV3", "ResNet", "Timm", "Tiny", "ViT"]

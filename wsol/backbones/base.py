@@ -44,6 +44,10 @@ class Backbone(nn.Module):
 
     min_size: int = 1
     """Smallest side of an input, pixels."""
+    multiple: int = 1
+    """What the sides of an input must be multiples of, pixels."""
+    read_only: tuple[str, ...] = ()
+    """Points that can be tapped but not edited."""
     dropped: tuple[str, ...] = ()
     """Name prefixes of the weights that the surgery cuts off."""
     added: tuple[str, ...] = ()
@@ -196,10 +200,15 @@ class Backbone(nn.Module):
         """Return the edits by step.
 
         Raises:
-            InputError: an unknown point, or two edits at one.
+            InputError: an unknown point, one that can only be read, or two edits at one.
         """
         steps = {name: self.resolve(name) for name in edits}
         for name, step in steps.items():
+            if step in self.read_only:
+                raise InputError(
+                    f"an edit cannot be placed at {name!r} of {type(self).__name__}, which can only be read. Points to "
+                    f"edit: {', '.join(point for point in self.named_points if point not in self.read_only)}"
+                )
             if same := [other for other in steps if other != name and steps[other] == step]:
                 raise InputError(f"edits {name!r} and {same[0]!r} are at the same point {step!r}: keep one of them")
         return {steps[name]: edit for name, edit in edits.items()}
@@ -207,11 +216,24 @@ class Backbone(nn.Module):
     def _check(self, images: Tensor) -> None:
         if images.ndim != 4 or images.shape[1] != 3 or not images.is_floating_point():
             raise InputError(f"expected float images (N, 3, H, W), got {images.dtype} {tuple(images.shape)}")
-        if min(images.shape[2:]) < self.min_size:
-            size = f"{images.shape[3]}x{images.shape[2]}"
+        self.check_size(images.shape[3], images.shape[2])
+
+    def check_size(self, width: int, height: int) -> None:
+        """Refuse images of a size that the network cannot take.
+
+        Raises:
+            InputError: a side too small, or no multiple of `multiple`.
+        """
+        if min(width, height) < self.min_size:
             raise InputError(
-                f"{type(self).__name__} needs images of at least {self.min_size} pixels a side, got {size}: "
+                f"{type(self).__name__} needs images of at least {self.min_size} pixels a side, got {width}x{height}: "
                 "choose a larger input or another backbone"
+            )
+        if odd := [side for side in (width, height) if side % self.multiple]:
+            below = odd[0] // self.multiple * self.multiple
+            raise InputError(
+                f"{type(self).__name__} needs images whose sides are multiples of {self.multiple} pixels, the side of "
+                f"its patches, got {width}x{height}: choose image_size={below + self.multiple} or {below}"
             )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from difflib import get_close_matches
@@ -14,6 +15,7 @@ from timm.layers import Format
 from torch import Tensor, nn
 
 from wsol.backbones.base import Backbone, Step
+from wsol.backbones.fixed_size import FixedSize
 from wsol.backbones.weights import INTERPOLATIONS, choose_preprocessing, find_weights, load_strictly
 from wsol.errors import InputError, near_matches
 from wsol.types import Preprocessing
@@ -90,7 +92,11 @@ class Timm(Backbone):
             raise InputError(f"output_stride {output_stride} is not possible for timm's {name}: {steps[-1].stride} is")
         last = [step.name for step in steps[-3:]]
         self.declare(steps, aliases=[last[0]] * (3 - len(last)) + last)
-        self.preprocessing = choose_preprocessing(_preprocessing(self.network, name), preprocessing)
+        self.input_size = FixedSize(name, self.network, arguments, key="backbone.options")
+        expected = _preprocessing(self.network, name)
+        if self.input_size.fixed:
+            expected = dataclasses.replace(expected, size=self.input_size.built[1])
+        self.preprocessing = choose_preprocessing(expected, preprocessing)
         if given is not None and whole is not None and (classifier := self._classifier(whole)) is not None:
             layer = {key: given.get(f"{classifier}.{key}") for key in ("weight", "bias")}
             self.classifier_state = {key: value for key, value in layer.items() if value is not None}
@@ -113,6 +119,11 @@ class Timm(Backbone):
         last = self.resolve("last")
         features[last] = at_end(features[last])
         return {name: features[step] for name, step in wanted.items()}
+
+    def check_size(self, width: int, height: int) -> None:
+        """Refuse images of a size that the model was not built for; see `Backbone.check_size`."""
+        super().check_size(width, height)
+        self.input_size.check(self.network, width, height)
 
     def unused_parameters(self, taps: Sequence[str] = (), edits: Iterable[str] = ()) -> dict[str, nn.Parameter]:
         """Return the parameters that get no gradient, found by one pass; see `Backbone.unused_parameters`."""

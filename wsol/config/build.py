@@ -19,11 +19,13 @@ from omegaconf.errors import OmegaConfBaseException
 from pytorch_lightning.utilities.exceptions import MisconfigurationException
 
 from wsol.config import foreign
+from wsol.config.compose import groups, target_of
 from wsol.config.construct import anything, carry_out, locate, plan
 from wsol.config.plain import check_plain
 from wsol.data.module import LocalizationData
 from wsol.data.source import Source
 from wsol.errors import InputError, first_line, unknown
+from wsol.heads.base import MissingPointError
 from wsol.models.localizer import Localizer
 from wsol.protocols import Protocol
 from wsol.types import Preprocessing
@@ -195,14 +197,28 @@ def build_localizer(
         for point, node in (config.method.edits or {}).items()
     }
     head = maker(config.method.head, "method.head", trust=trust, given=("points", "num_classes"))
-    return Localizer(
-        backbone,
-        head,
-        num_classes=len(classes),
-        edits=edits,
-        classes=classes,
-        pretrained_classifier=config.method.pretrained_classifier and load_weights,
-    )
+    try:
+        return Localizer(
+            backbone,
+            head,
+            num_classes=len(classes),
+            edits=edits,
+            classes=classes,
+            pretrained_classifier=config.method.pretrained_classifier and load_weights,
+        )
+    except MissingPointError as error:
+        if able := _backbones_with(error.name):
+            raise InputError(
+                f"method.head reads the point {error.name!r}, which {type(backbone).__name__} does not have. Choose a "
+                f"backbone that has it (backbone={', '.join(able)}), or another method"
+            ) from error
+        raise
+
+
+def _backbones_with(point: str) -> list[str]:
+    """The choices of the group ``backbone`` whose class has a point that can only be read, of that name."""
+    targets = {choice: locate(target_of("backbone", choice), choice) for choice in groups()["backbone"]}
+    return [choice for choice, target in targets.items() if point in target.read_only]
 
 
 def pretrained_name(node: DictConfig) -> str:

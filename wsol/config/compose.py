@@ -167,6 +167,14 @@ def groups(config_dirs: Sequence[str] = ()) -> dict[str, dict[str, str]]:
     return found
 
 
+def target_of(group: str, choice: str) -> str:
+    """Return the ``_target_`` of a shipped choice, its own or that of the choice it starts from; imports no torch."""
+    content = yaml.safe_load((config_root() / group / f"{choice}.yaml").read_text(encoding="utf-8"))
+    if "_target_" in content:
+        return str(content["_target_"])
+    return target_of(group, next(base for base in content["defaults"] if base != "_self_"))
+
+
 def _summary(file: Path) -> str:
     """The first comment line that is no Hydra directive."""
     try:

@@ -121,6 +121,8 @@ def train(
     if config.compile:
         compile_network(localizer)
     data = build.build_data(config, source, localizer.backbone.preprocessing, seed=config.seed)
+    if (side := train_size(data)) is not None:
+        localizer.backbone.check_size(side, side)
     optimizer = build.instantiate(config.optim.optimizer, "optim.optimizer")
     header = checkpoints.header(config, source.classes, localizer.backbone.preprocessing)
     module = LocalizerModule(

@@ -5,5 +5,6 @@ from wsol.heads.acol_chain import AcolChainHead
 from wsol.heads.base import Head
 from wsol.heads.gap import GapHead
 from wsol.heads.spg import SpgHead
+from wsol.heads.tscam import TscamHead
 
-__all__ = ["AcolChainHead", "AcolHead", "GapHead", "Head", "SpgHead"]
+__all__ = ["AcolChainHead", "AcolHead", "GapHead", "Head", "SpgHead", "TscamHead"]

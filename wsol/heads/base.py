@@ -12,6 +12,14 @@ from wsol.errors import InputError, unknown
 from wsol.types import Output, Point
 
 
+class MissingPointError(InputError):
+    """A head reads a point that the backbone does not have."""
+
+    def __init__(self, name: str, points: Mapping[str, Point]) -> None:
+        super().__init__(str(unknown("point", name, points)))
+        self.name = name
+
+
 class Head(nn.Module, ABC):
     """Base of all heads: features in, class scores out, and maps of any asked classes from the same forward pass."""
 
@@ -34,10 +42,10 @@ class Head(nn.Module, ABC):
         """Return channels and stride of a point.
 
         Raises:
-            InputError: the backbone has no such point; the message lists those it has.
+            MissingPointError: the backbone has no such point; the message lists those it has.
         """
         if name not in self.points:
-            raise unknown("point", name, self.points)
+            raise MissingPointError(name, self.points)
         return self.points[name]
 
     @abstractmethod

@@ -21,6 +21,7 @@ from wsol.backbones.timm import Timm
 from wsol.errors import InputError, first_line
 from wsol.heads.gap import GapHead
 from wsol.models.localizer import Localizer
+from wsol.types import Point
 
 CLASSES = 5
 SIDES = (96, 128)
@@ -79,10 +80,15 @@ def contract(make: partial[Backbone], *, speed: bool = True) -> Iterator[CheckRe
 
 def images(backbone: Backbone, count: int = 2) -> Tensor:
     """Random images float32 (N, 3, H, W) that the backbone takes."""
-    height, width = (max(side, -(-backbone.min_size // 32) * 32) for side in SIDES)
+    height, width = (fitting(backbone, max(side, -(-backbone.min_size // 32) * 32)) for side in SIDES)
     fixed = [height, width]
     generator = torch.Generator().manual_seed(1)
     return torch.randn(count, 3, *fixed, generator=generator)
+
+
+def fitting(backbone: Backbone, side: int) -> int:
+    """The side of an image, or the next one up that the backbone takes, pixels."""
+    return -(-side // backbone.multiple) * backbone.multiple
 
 
 def localizer(backbone: Backbone) -> Localizer:
@@ -99,12 +105,19 @@ def points(backbone: Backbone) -> str:
         raise Broken(
             f"aliases are {list(backbone.aliases)}: declare(..., aliases=(early, mid, late)) with names of steps"
         )
-    if lost := [name for name in backbone.aliases.values() if name not in backbone.points]:
+    if lost := [name for name in backbone.read_only if name not in backbone.points]:
+        raise Broken(f"read_only has {lost[0]!r}, which is no point: add it to self.points, or take it out")
+    if lost := [name for name in backbone.aliases.values() if name not in places(backbone)]:
         raise Broken(f"alias {lost[0]!r} names no step: aliases take names of steps")
     found = [backbone.points[name].stride for name in backbone.aliases.values()]
     if found != sorted(found):
         raise Broken(f"early, mid and late have strides {found}: name points in the order of the forward pass")
     return f"{len(names)} points; early, mid, late: {', '.join(backbone.aliases.values())}"
+
+
+def places(backbone: Backbone) -> dict[str, Point]:
+    """The points of a step, which can be edited."""
+    return {name: point for name, point in backbone.points.items() if name not in backbone.read_only}
 
 
 @torch.no_grad()
@@ -113,15 +126,19 @@ def strides(backbone: Backbone) -> str:
     backbone.eval()
     small = images(backbone, 1)
     height, width = small.shape[2:]
-    by = 32 * max(1, max(point.stride for point in backbone.points.values()) // 32)
+    by = fitting(backbone, 32 * max(1, max(point.stride for point in backbone.points.values()) // 32))
     names = list(backbone.points)
     before, after = backbone(small, taps=names), backbone(torch.randn(1, 3, height + by, width + 2 * by), taps=names)
     for name, point in backbone.points.items():
-        if before[name].ndim != 4 or before[name].shape[1] != point.channels:
+        if before[name].ndim != 4 or before[name].shape[1] != (point.channels or before[name].shape[1]):
             raise Broken(
                 f"{name} gives {tuple(before[name].shape)}, declared with {point.channels} channels: features are "
                 "(N, C, h, w); correct its Step"
             )
+        if not point.stride:
+            if after[name].shape[2:] != (1, 1):
+                raise Broken(f"{name} has stride 0 and gives {tuple(after[name].shape)}: expected one cell an image")
+            continue
         grown = tuple(a - b for a, b in zip(after[name].shape[2:], before[name].shape[2:], strict=True))
         if grown != (by // point.stride, 2 * by // point.stride):
             raise Broken(
@@ -142,7 +159,7 @@ def edits(backbone: Backbone) -> str:
     """An edit changes its point and what follows, nothing before; the next forward pass is as ever."""
     backbone.eval()
     batch = images(backbone, 1)
-    names = list(dict.fromkeys(backbone.resolve(name) for name in backbone.points))
+    names = list(dict.fromkeys(backbone.resolve(name) for name in places(backbone)))
     plain = backbone(batch, taps=[*names, "last"])
     for place in ("early", "late"):
         at = names.index(backbone.resolve(place))
@@ -153,9 +170,15 @@ def edits(backbone: Backbone) -> str:
             raise Broken(f"the tap {names[at]} does not show its edit: run steps through Backbone.forward")
         if torch.equal(edited["last"], plain["last"]):
             raise Broken(f"an edit at {place} does not reach the last features: later steps must read what it returned")
+    for name in backbone.read_only:
+        try:
+            backbone(batch, edits={name: _Halved()})
+        except InputError:
+            continue
+        raise Broken(f"an edit at {name}, which can only be read, is not refused: call self.place in forward")
     if not torch.equal(backbone(batch)["last"], plain["last"]):
         raise Broken("two forward passes of the same images differ in eval: no state may change in a forward pass")
-    return f"{len(names)} places"
+    return f"{len(names)} places" + (f", {len(backbone.read_only)} to read only" if backbone.read_only else "")
 
 
 @torch.no_grad()
@@ -165,13 +188,18 @@ def smallest(backbone: Backbone) -> str:
     side = backbone.min_size
     if backbone(torch.zeros(1, 3, side, side))["last"].numel() == 0:
         raise Broken(f"min_size = {side} gives an empty map: raise min_size")
-    if side > 1:
+    refused = [side - 1] * (side > 1) + [side + 1] * (backbone.multiple > 1)
+    for other in refused:
         try:
-            backbone(torch.zeros(1, 3, side - 1, side - 1))
+            backbone(torch.zeros(1, 3, other, other))
         except InputError:
-            return f"{side} pixels"
-        raise Broken(f"images of {side - 1} pixels are not refused though min_size is {side}: do not override _check")
-    return "any"
+            continue
+        raise Broken(
+            f"images of {other} pixels are not refused though min_size is {side} and sides are multiples of "
+            f"{backbone.multiple}: do not override _check"
+        )
+    step = f", multiples of {backbone.multiple}" if backbone.multiple > 1 else ""
+    return f"{side} pixels{step}" if refused else "any"
 
 
 def weights(make: partial[Backbone]) -> str:
@@ -305,7 +333,7 @@ def preprocessing(backbone: Backbone) -> str:
 def against_resnet50(backbone: Backbone, rounds: int = 2, batch: int = 2) -> str:
     """Images a second in training beside ResNet-50, in turns; never fails."""
     models = [localizer(backbone).train(), localizer(ResNet(50)).train()]
-    side = max(backbone.preprocessing.size, backbone.min_size)
+    side = fitting(backbone, max(backbone.preprocessing.size, backbone.min_size))
     pictures = [torch.randn(batch, 3, side, side), torch.randn(batch, 3, 224, 224)]
     best = [float("inf")] * 2
     for _ in range(rounds + 1):

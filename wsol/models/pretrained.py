@@ -10,12 +10,13 @@ from typing import Any
 import timm
 import torchvision.models as zoo
 from timm.data import resolve_model_data_config
-from torch import nn
+from torch import Tensor, nn
 
+from wsol.backbones.fixed_size import FixedSize
 from wsol.backbones.weights import INTERPOLATIONS, choose_preprocessing, find_weights, load_strictly
 from wsol.errors import InputError, near_matches, unknown
 from wsol.models.classifier import Classifier
-from wsol.types import Preprocessing
+from wsol.types import Output, Preprocessing
 
 
 def torchvision_classifier(name: str | None, weights: str | None = None) -> Classifier:
@@ -54,6 +55,21 @@ def torchvision_classifier(name: str | None, weights: str | None = None) -> Clas
     return Classifier(network, _outputs(network), preprocessing, entry.meta.get("categories"))
 
 
+class TimmClassifier(Classifier):
+    """A classifier of timm, which refuses images of a size that it was not built for."""
+
+    input_size: FixedSize
+
+    def forward(self, images: Tensor, labels: Tensor | None = None) -> Output:
+        """Score the classes of float images (N, 3, H, W); ``labels`` are not used.
+
+        Raises:
+            InputError: images of a size that the model was not built for.
+        """
+        self.input_size.check(self.network, images.shape[3], images.shape[2])
+        return super().forward(images, labels)
+
+
 def timm_classifier(
     name: str | None, weights: str | None = None, options: Mapping[str, Any] | None = None
 ) -> Classifier:
@@ -79,15 +95,17 @@ def timm_classifier(
     if weights not in (None, "pretrained"):
         found = find_weights(weights, None)
         load_strictly(network, found.state, found.source)
-    expected = resolve_model_data_config(network)
+    expected, size = resolve_model_data_config(network), FixedSize(name, network, options or {}, key="options")
     known = expected["interpolation"] in INTERPOLATIONS
     wishes = {
         "mean": expected["mean"],
         "std": expected["std"],
-        "size": expected["input_size"][1],
+        "size": size.built[1] if size.fixed else expected["input_size"][1],
         "interpolation": expected["interpolation"] if known else "bicubic",
     }
-    return Classifier(network, _outputs(network), choose_preprocessing(Preprocessing(), wishes))
+    made = TimmClassifier(network, _outputs(network), choose_preprocessing(Preprocessing(), wishes))
+    made.input_size = size
+    return made
 
 
 def _outputs(network: nn.Module) -> int:

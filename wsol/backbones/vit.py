@@ -1,0 +1,315 @@
+"""Vision transformers: DeiT, DINO, DINOv2 and other plain ViTs of timm, whose attention, keys and tokens are points.
+
+Dosovitskiy et al. 2021, "An Image is Worth 16x16 Words"; Touvron et al. 2021 (DeiT); Caron et al. 2021 (DINO); Oquab et
+al. 2023 (DINOv2).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from difflib import get_close_matches
+from typing import Any, NamedTuple
+
+import timm
+import torch
+import torch.nn.functional as F
+from timm.data import resolve_model_data_config
+from timm.layers import Attention, resample_abs_pos_embed
+from timm.models.vision_transformer import Block, VisionTransformer
+from torch import Tensor, nn
+
+from wsol.backbones.base import Backbone, Step, lower_strides
+from wsol.backbones.weights import INTERPOLATIONS, choose_preprocessing
+from wsol.errors import InputError, near_matches
+from wsol.types import Point, Preprocessing
+
+ATTENTION = ("attention", "keys", "affinity")
+"""Points made of the queries and keys inside the blocks."""
+TOKENS = ("cls_token", "dist_token", "reg_token")
+"""Learned tokens in front of the patches, in their order."""
+
+
+class Heads(NamedTuple):
+    """What a block's attention is made of, each (N, H, T, D) for H heads and T tokens."""
+
+    queries: Tensor
+    keys: Tensor
+    values: Tensor
+
+
+class ViT(Backbone):
+    """A ViT on timm's modules. Parameters keep timm's names, so files of its weights load strictly.
+
+    Points: ``blocks.0`` ... are the patch tokens (N, C, h, w) behind each block, ``norm`` or ``last`` those behind the
+    final norm. Class, distillation and register tokens are no part of a map. These can be read but not edited:
+
+    * ``attention`` (N, L H, h, w): softmax attention of the class token to the patches, in float32, of each of the H
+      heads of each of the L blocks, the first block's heads first; only this row of the attention is computed;
+    * ``keys`` (N, C, h, w): keys of the last block, its heads one after the other;
+    * ``affinity`` (N, h w, h, w): softmax attention between patches, mean over heads and blocks, in float32; channel i
+      is what patch i (row by row) attends to;
+    * ``class`` (N, C, 1, 1): the class token behind the final norm.
+
+    Images of any size are taken if their sides are multiples of the patch size: the position embedding is interpolated
+    as timm does for ``dynamic_img_size``.
+
+    Args:
+        name: timm's name of the model (``deit_small_patch16_224``, ``vit_small_patch16_224.dino``).
+        width: channels C of the tokens; None as the name says.
+        depth: number of blocks L; None as the name says.
+        heads: number of heads H; None as the name says.
+        drop_path: probability of skipping the last block in training; it grows from 0 at the first one.
+        affinity_blocks: how many of the last blocks ``affinity`` is the mean of; None for all.
+        output_stride: side of the patches, pixels, or None: a ViT cannot change it.
+        weights: ``pretrained`` (timm's, downloaded and cached), path to a state dict, or None for random ones. A
+            classifier among them is left out.
+        preprocessing: entries that replace those of the model's pretrained config.
+
+    Raises:
+        InputError: an unknown name, a model that is no plain ViT, an option out of its range, or weights that do not
+            fit.
+
+    Example:
+        >>> backbone = ViT("deit_tiny_patch16_224", width=24, depth=2, heads=2)
+        >>> features = backbone(torch.zeros(1, 3, 64, 96), taps=["last", "attention"])
+        >>> {name: tuple(value.shape) for name, value in features.items()}
+        {'last': (1, 24, 4, 6), 'attention': (1, 4, 4, 6)}
+    """
+
+    pretrained = "pretrained"
+    dropped = ("head.", "head_dist.")
+    read_only = (*ATTENTION, "class")
+
+    def __init__(
+        self,
+        name: str,
+        width: int | None = None,
+        depth: int | None = None,
+        heads: int | None = None,
+        drop_path: float = 0.0,
+        affinity_blocks: int | None = None,
+        output_stride: int | None = None,
+        weights: str | None = None,
+        preprocessing: Mapping[str, Any] | None = None,
+    ) -> None:
+        super().__init__()
+        if not 0 <= drop_path < 1:
+            raise InputError(f"drop_path: expected a probability in [0, 1), got {drop_path}")
+        sizes = {"embed_dim": width, "depth": depth, "num_heads": heads}
+        network = _build(name, weights == "pretrained", sizes, drop_path)
+        self.patch: int = network.patch_embed.patch_size[0]
+        lower_strides([self.patch], output_stride, fixed=1, network=f"timm's {name}")
+        self.cls_token = network.cls_token
+        self.dist_token = getattr(network, "dist_token", None)
+        self.reg_token = network.reg_token
+        self.pos_embed = network.pos_embed
+        self.patch_embed, self.norm_pre = network.patch_embed, network.norm_pre
+        self.blocks, self.norm = network.blocks, network.norm
+        self.prefix: int = network.num_prefix_tokens
+        """How many tokens stand in front of the patches; the first is the class token."""
+        self.embeds_prefix = not network.no_embed_class
+        """Whether the position embedding has entries for them."""
+        blocks = len(self.blocks)
+        if affinity_blocks is not None and not 1 <= affinity_blocks <= blocks:
+            raise InputError(f"affinity_blocks: expected 1 to {blocks} or null for all, got {affinity_blocks}")
+        self.affinity_blocks = blocks if affinity_blocks is None else affinity_blocks
+        self.min_size = self.multiple = self.patch
+        self._declare(network.embed_dim, blocks, blocks * network.blocks[0].attn.num_heads)
+        self.preprocessing = _preprocessing(network)
+        if weights == "pretrained":
+            self.preprocessing = choose_preprocessing(self.preprocessing, preprocessing)
+        else:
+            self.load(weights, None, preprocessing)
+
+    def _declare(self, channels: int, blocks: int, rows: int) -> None:
+        """State the forward pass, and put the points that can only be read in front of ``last``."""
+        names = [f"blocks.{index}" for index in range(blocks)]
+        aliases = [names[-(-blocks * third // 3) - 1] for third in (1, 2, 3)]
+        self.declare([Step(name, (name,), channels, self.patch) for name in (*names, "norm")], aliases)
+        last = {name: self.points.pop(name) for name in ("norm", "last")}
+        self.points["attention"] = Point(rows, self.patch, groups=blocks)
+        self.points["keys"] = Point(channels, self.patch)
+        self.points["affinity"] = Point(0, self.patch)
+        self.points["class"] = Point(channels, 0)
+        self.points.update(last)
+
+    def initialise(self) -> None:
+        """Leave the random weights as timm draws them."""
+
+    def no_weight_decay(self) -> set[str]:
+        """Return the names of the tokens and of the position embedding."""
+        return {name for name, _ in self.named_parameters(recurse=False)}
+
+    def forward(
+        self, images: Tensor, taps: Sequence[str] = (), edits: Mapping[str, nn.Module] | None = None
+    ) -> dict[str, Tensor]:
+        """Run the network as far as it is needed; see `Backbone.forward`."""
+        self._check(images)
+        wanted = {name: self.resolve(name) for name in taps or ("last",)}
+        replaced, asked = self.place(edits or {}), set(wanted.values())
+        stop = self._stop(asked, replaced)
+        x, (height, width) = self._embed(images)
+        seen: dict[str, Tensor] = {}
+        rows: list[Tensor] = []
+        affinities: list[Tensor] = []
+        for index, block in enumerate(self.blocks):
+            name = f"blocks.{index}"
+            read = [point for point in ATTENTION if point in asked and index >= self._first(point)]
+            heads = _project(block, x) if read else None
+            if heads and "attention" in read:
+                rows.append(_softmax(heads.queries[:, :, :1], heads.keys)[:, :, 0, self.prefix :])
+            if heads and "affinity" in read:
+                weights = _softmax(heads.queries[:, :, self.prefix :], heads.keys)
+                affinities.append(weights[..., self.prefix :].mean(1))
+            if heads and "keys" in read:
+                seen["keys"] = self._map(heads.keys.transpose(1, 2).flatten(2), height, width)
+            if stop == "queries" and index == len(self.blocks) - 1:
+                break
+            x = _finish(block, x, heads) if heads else block(x)
+            if name in replaced:
+                x = self._edited(x, replaced[name], height, width)
+            if name in asked:
+                seen[name] = self._map(x, height, width)
+            if name == stop:
+                break
+        if rows:
+            seen["attention"] = torch.cat(rows, 1).unflatten(2, (height, width))
+        if affinities:
+            seen["affinity"] = torch.stack(affinities).mean(0).unflatten(2, (height, width))
+        if stop == "norm":
+            x = self.norm(x)
+            if "norm" in replaced:
+                x = self._edited(x, replaced["norm"], height, width)
+            seen["norm"], seen["class"] = self._map(x, height, width), x[:, 0, :, None, None]
+        return {name: seen[point] for name, point in wanted.items()}
+
+    def unused_parameters(self, taps: Sequence[str] = (), edits: Iterable[str] = ()) -> dict[str, nn.Parameter]:
+        """Return the parameters without an effect on features at ``taps``; see `Backbone.unused_parameters`."""
+        stop = self._stop([self.resolve(name) for name in taps or ("last",)], [self.resolve(name) for name in edits])
+        order = self._order()
+        paths = [f"{name}." for name in order[order.index(stop) + 1 :] if name != "queries"]
+        last = f"{order[-2]}."
+        used = (f"{last}norm1.", f"{last}attn.qkv.") if stop == "queries" else ()
+        return {
+            name: parameter
+            for name, parameter in self.named_parameters()
+            if name.startswith(tuple(paths)) and not name.startswith(used)
+        }
+
+    def _order(self) -> list[str]:
+        """Where a forward pass can stop, in order; ``queries`` is inside the last block."""
+        *blocks, last = (f"blocks.{index}" for index in range(len(self.blocks)))
+        return [*blocks, "queries", last, "norm"]
+
+    def _stop(self, taps: Iterable[str], edits: Iterable[str]) -> str:
+        """Where the forward pass can stop for the given points."""
+        inside = {**dict.fromkeys(ATTENTION, "queries"), "class": "norm"}
+        return max((inside.get(name, name) for name in (*taps, *edits)), key=self._order().index)
+
+    def _first(self, point: str) -> int:
+        """Index of the first block that a point of `ATTENTION` is made of."""
+        return {"attention": 0, "keys": len(self.blocks) - 1, "affinity": len(self.blocks) - self.affinity_blocks}[
+            point
+        ]
+
+    def _embed(self, images: Tensor) -> tuple[Tensor, tuple[int, int]]:
+        """The tokens (N, T, C) that the first block reads, and the patches' rows and columns."""
+        patches = self.patch_embed(images)
+        count, height, width, _ = patches.shape
+        embedding = resample_abs_pos_embed(
+            self.pos_embed,
+            new_size=[height, width],
+            old_size=self.patch_embed.grid_size,
+            num_prefix_tokens=self.prefix if self.embeds_prefix else 0,
+        )
+        patches = patches.flatten(1, 2) if self.embeds_prefix else patches.flatten(1, 2) + embedding
+        learned = [token for name in TOKENS if (token := getattr(self, name)) is not None]
+        x = torch.cat([*(token.expand(count, -1, -1) for token in learned), patches], 1)
+        return self.norm_pre(x + embedding if self.embeds_prefix else x), (height, width)
+
+    def _map(self, tokens: Tensor, height: int, width: int) -> Tensor:
+        """The patches among tokens (N, T, C) as (N, C, h, w)."""
+        found: Tensor = tokens[:, self.prefix :].transpose(1, 2).unflatten(2, (height, width))
+        return found
+
+    def _edited(self, tokens: Tensor, edit: nn.Module, height: int, width: int) -> Tensor:
+        """The tokens (N, T, C) with their patches replaced by what the edit makes of them."""
+        patches: Tensor = edit(self._map(tokens, height, width)).flatten(2).transpose(1, 2)
+        return torch.cat([tokens[:, : self.prefix], patches.to(tokens.dtype)], 1)
+
+
+def _project(block: Any, x: Tensor) -> Heads:
+    """Queries, keys and values of tokens (N, T, C)."""
+    qkv = block.attn.qkv(block.norm1(x)).unflatten(2, (3, block.attn.num_heads, -1))
+    return Heads(*qkv.permute(2, 0, 3, 1, 4).unbind(0))
+
+
+def _finish(block: Any, x: Tensor, heads: Heads) -> Tensor:
+    """What a block makes of its tokens (N, T, C), its queries, keys and values being there already."""
+    attention = block.attn
+    dropout = attention.attn_drop.p if block.training else 0.0
+    mixed = F.scaled_dot_product_attention(*heads, dropout_p=dropout).transpose(1, 2).flatten(2)
+    x = x + block.drop_path1(block.ls1(attention.proj_drop(attention.proj(mixed))))
+    found: Tensor = x + block.drop_path2(block.ls2(block.mlp(block.norm2(x))))
+    return found
+
+
+def _softmax(queries: Tensor, keys: Tensor) -> Tensor:
+    """Attention float32 (N, H, Q, T) of queries (N, H, Q, D) to keys (N, H, T, D), also under autocast."""
+    with torch.autocast(queries.device.type, enabled=False):
+        scores = (queries.float() * queries.shape[-1] ** -0.5) @ keys.float().transpose(-2, -1)
+        found: Tensor = scores.softmax(-1)
+        return found
+
+
+def _build(name: str, pretrained: bool, sizes: Mapping[str, int | None], drop_path: float) -> Any:
+    """Make timm's model.
+
+    Raises:
+        InputError: there is none of that name, it is no plain ViT, its weights cannot be had, or sizes do not fit.
+    """
+    if not timm.is_model(name):
+        close = get_close_matches(name, timm.list_models("*vit*") + timm.list_models("deit*"), n=5, cutoff=0.4)
+        raise InputError(f"timm has no model {name!r}: {near_matches(name, close)} (all: timm.list_models())")
+    given = {key: value for key, value in sizes.items() if value is not None}
+    arguments: dict[str, Any] = {**given, "drop_path_rate": drop_path, "dynamic_img_size": True}
+    try:
+        network = timm.create_model(name, pretrained=pretrained, **arguments)
+    except OSError as error:
+        raise InputError(
+            f"weights of timm's {name}: download failed ({error}). Fetch them by other means and give the path, or null"
+        ) from error
+    except (RuntimeError, AssertionError, TypeError, ValueError, KeyError) as error:
+        raise InputError(f"timm cannot make {name} with width, depth and heads {given}: {error}") from error
+    if not _is_plain(network):
+        raise InputError(
+            f"timm's {name} is no plain ViT with a class token, learned positions and a final norm: choose a model "
+            "such as deit_small_patch16_224, or backbone=timm"
+        )
+    return network
+
+
+def _is_plain(network: Any) -> bool:
+    """Whether the forward pass of `ViT` is that of timm's model."""
+    if not isinstance(network, VisionTransformer) or network.cls_token is None or network.pos_embed is None:
+        return False
+    attentions = [getattr(block, "attn", None) for block in network.blocks]
+    plain = all(type(block) is Block for block in network.blocks) and all(type(a) is Attention for a in attentions)
+    extra = [getattr(a, part, None) for a in attentions for part in ("q_norm", "k_norm", "norm", "gate")]
+    sides = set(network.patch_embed.patch_size)
+    return (
+        plain
+        and all(part is None or isinstance(part, nn.Identity) for part in extra)
+        and not isinstance(network.norm, nn.Identity)
+        and len(sides) == 1
+    )
+
+
+def _preprocessing(network: nn.Module) -> Preprocessing:
+    expected = resolve_model_data_config(network)
+    return Preprocessing(
+        mean=tuple(expected["mean"]),
+        std=tuple(expected["std"]),
+        size=expected["input_size"][1],
+        interpolation=expected["interpolation"] if expected["interpolation"] in INTERPOLATIONS else "bicubic",
+    )
