@@ -77,6 +77,7 @@ def feed(measures: SplitEvaluation, start: int, end: int, batch_size: int, class
         scores = torch.randn(count, classes, generator=random)
         maps = torch.rand(count, 1, 14, 14, generator=random)
         measures.update(Batch(torch.empty(count, 0), labels, positions, sizes, nothing), scores, maps.numpy())
+    measures.collect()
 
 
 def state_bytes(measures: SplitEvaluation) -> int:

@@ -268,6 +268,11 @@ class LocalizationData(LightningDataModule):
         """Rank and number of processes."""
         return (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
 
+    def transfer_batch_to_device(self, batch: Batch, device: torch.device, dataloader_idx: int) -> Batch:
+        """Move images and labels; positions and sizes stay on the CPU, where they are read."""
+        images, labels = (part.to(device, non_blocking=True) for part in (batch.images, batch.labels))
+        return batch._replace(images=images, labels=labels)
+
 
 def workers_for(num_workers: int | str, processes: int = 1) -> int:
     """Return how many loading processes to start; ``auto`` is a process's share of the cores less one, 16 at most.

@@ -200,9 +200,9 @@ class SplitEvaluation(nn.Module):
         parts = chunks(len(positions), self._threads)
         futures = [self._pool.submit(self._judge_chunk, positions[part], maps[part]) for part in parts]
         self._pending.append(_Pending(positions, ranks, predicted, futures))
-        self._collect(1)
+        self.collect(1)
 
-    def _collect(self, left: int = 0) -> None:
+    def collect(self, left: int = 0) -> None:
         """Take what threads found, batch by batch in order, but for the last ``left`` batches."""
         while len(self._pending) > left:
             batch, start = self._pending.popleft(), 0
@@ -267,7 +267,7 @@ class SplitEvaluation(nn.Module):
         Raises:
             InputError: not one image could be read, or several processes measured the pixels of one image.
         """
-        self._collect()
+        self.collect()
         if len(gathered(self._skipped)) == len(self.split):
             raise InputError(
                 f"{self.split.name}: none of its {len(self.split)} images could be read; on_bad_image=stop says why"

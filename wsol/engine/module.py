@@ -210,11 +210,6 @@ class LocalizerModule(pl.LightningModule):
         """The evaluations in the order of the data loaders."""
         return [module for module in self.evaluations.values() if isinstance(module, SplitEvaluation)]
 
-    def transfer_batch_to_device(self, batch: Batch, device: torch.device, dataloader_idx: int) -> Batch:
-        """Move images and labels; positions and sizes stay on the CPU, where they are read."""
-        images, labels = (part.to(device, non_blocking=True) for part in (batch.images, batch.labels))
-        return batch._replace(images=images, labels=labels)
-
     @torch.no_grad()
     def _judge(self, batch: Batch, loader: int) -> None:
         """One forward pass gives the scores and the map of each image's true class."""
