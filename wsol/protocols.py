@@ -337,11 +337,9 @@ class Protocol:
         )
 
     def predicted_ends(self, half_open: np.ndarray, frame_size: np.ndarray | tuple[int, int]) -> np.ndarray:
-        """Predicted boxes (..., 4), half-open in their frame, with their ends as the protocol counts them.
+        """Predicted boxes float64 (..., 4), half-open in their frame, with their ends as the protocol counts them.
 
-        Args:
-            half_open: float64 (..., 4).
-            frame_size: width and height, (2,), or (..., 4) with both twice, in step with the boxes.
+        ``frame_size`` is width and height, (2,), or (..., 4) with both twice, in step with the boxes.
         """
         out, size = half_open.copy(), np.broadcast_to(np.asarray(frame_size)[..., :2], (*half_open.shape[:-1], 2))
         if self.predicted_end == "last_pixel":
@@ -360,11 +358,9 @@ class Protocol:
         return self.true_ends(framed, np.tile(frame.input_size, 2))
 
     def true_ends(self, framed: np.ndarray, frame_size: np.ndarray) -> np.ndarray:
-        """True boxes with their ends as the protocol counts them.
+        """True boxes float64 (M, 4) in their frames, with their ends as the protocol counts them.
 
-        Args:
-            framed: float64 (M, 4) in their frames.
-            frame_size: real (4,) or (M, 4), width and height twice.
+        ``frame_size`` is width and height twice, (4,) or (M, 4).
         """
         out = framed.copy()
         if self.true_end == "last_pixel":
