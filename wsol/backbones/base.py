@@ -69,6 +69,8 @@ class Backbone(nn.Module):
         """What the network expects of its input."""
         self.classifier_state: dict[str, Tensor] = {}
         """``weight`` (K, C) and ``bias`` (K,) of the pretrained classifier, where the weights have one."""
+        self.no_classifier = "its weights are random, or the surgery cut it off"
+        """Why there is no `classifier_state`, for messages."""
         self._steps: list[Step] = []
         self._same: dict[str, str] = {}
 

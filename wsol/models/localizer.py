@@ -130,6 +130,7 @@ class Localizer(nn.Module):
         if not self.backbone.classifier_state:
             raise InputError(
                 f"pretrained_classifier: {type(self.backbone).__name__} has no pretrained classifier on the mean of "
-                "its last features (random weights, or the surgery cut it off). Set pretrained_classifier=false"
+                f"its last features: {self.backbone.no_classifier}. Set pretrained_classifier=false, or ask the whole "
+                "classifier by Grad-CAM (wsol eval model=timm explainer=gradcam)"
             )
         self.head.load_classifier(self.backbone.classifier_state)
