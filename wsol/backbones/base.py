@@ -56,7 +56,10 @@ class Backbone(nn.Module):
     pretrained: str | None = None
     """What ``weights`` must be to get the library's ImageNet weights; None where there are none."""
     classifier: str | None = None
-    """Name of the linear layer in the weights that reads the spatial mean of the last features, if there is one."""
+    """Name of the layer in the weights that classifies the last features: linear on their spatial mean, or a 1x1
+    convolution before the pooling; None if there is none."""
+    rectified: bool = False
+    """Whether ReLU follows that layer before the pooling, as in NIN and SqueezeNet (``method=cam_1x1``)."""
     ALIASES: ClassVar[tuple[str, ...]] = ("early", "mid", "late")
 
     def __init__(self) -> None:
@@ -108,7 +111,9 @@ class Backbone(nn.Module):
         load_strictly(self, found.state, found.source, self.dropped, self.optional)
         if self.classifier:
             layer = {key: found.state.get(f"{self.classifier}.{key}") for key in ("weight", "bias")}
-            self.classifier_state = {key: value for key, value in layer.items() if value is not None}
+            self.classifier_state = {
+                key: value.flatten(1) if value.ndim > 2 else value for key, value in layer.items() if value is not None
+            }
         self.preprocessing = choose_preprocessing(found.preprocessing or self.preprocessing, preprocessing)
         return found.preprocessing is not None
 

@@ -143,9 +143,9 @@ class Timm(Backbone):
         info: Any = features.feature_info
         found = zip(_unique(info.module_name()), info.channels(), info.reduction(), strict=True)
         points = [Step(point, (), channels, stride) for point, channels, stride in found]
-        self._layers = dict(self.network.named_modules()).keys()
+        layers = dict(self.network.named_modules())
         self._indices: list[int] | None = None
-        if isinstance(features, FeatureGetterNet) or any(step.name not in self._layers for step in points):
+        if isinstance(features, FeatureGetterNet) or any(step.name not in layers for step in points):
             self._indices = list(getattr(features, "out_indices", None) or info.out_indices)
         return points
 
