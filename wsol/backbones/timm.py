@@ -171,12 +171,13 @@ class Timm(Backbone):
         inside = wanted if not self._ends_at_features else wanted - {last.name}
         if self._indices is not None and edits:
             raise InputError(f"timm's {self.name} cannot be edited at {next(iter(edits))!r}: edit 'last' instead")
+        network: Any = self.network
         if self._indices is not None and (inside or not self._ends_at_features):
-            final, found = self.network.forward_intermediates(images, indices=self._indices, output_fmt="NCHW")
+            final, found = network.forward_intermediates(images, indices=self._indices, output_fmt="NCHW")
             maps = dict(zip((step.name for step in self._steps), found, strict=False))
         else:
             with self._hooked(inside, edits) as maps:
-                final = self.network.forward_features(images)
+                final = network.forward_features(images)
         if self._ends_at_features:
             maps[last.name] = as_map(final, self.network, images, last.stride)
         return {step.name: self._checked(maps[step.name], step) for step in self._steps if step.name in maps}

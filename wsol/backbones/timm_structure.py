@@ -71,10 +71,11 @@ def as_map(final: Any, network: nn.Module, images: Tensor, stride: int) -> Tenso
     if isinstance(final, Tensor) and final.ndim == 4:
         return final.permute(0, 3, 1, 2) if channels_at_end(network) else final
     if isinstance(final, Tensor) and final.ndim == 3:
-        tokens = final[:, getattr(network, "num_prefix_tokens", 0) :]
+        before: Any = getattr(network, "num_prefix_tokens", 0)
+        tokens: Tensor = final[:, before:]
         h, w = (length // stride for length in images.shape[-2:])
         if tokens.shape[1] == h * w:
-            return tokens.transpose(1, 2).unflatten(2, (h, w))
+            return tokens.transpose(1, 2).reshape(len(tokens), -1, h, w)
     shape = tuple(final.shape) if isinstance(final, Tensor) else type(final).__name__
     raise InputError(f"{type(network).__name__}: expected a map (N, C, h, w) of the last features, got {shape}")
 
