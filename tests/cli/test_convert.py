@@ -191,6 +191,7 @@ def test_classifiers_that_have_no_such_maps_are_refused(kind: str, tmp_path: Pat
     _, words = classifier(kind, tmp_path)
     message = refused(capsys, *words, f"out={tmp_path / 'out'}")
     assert "no linear classifier on the mean of the last features of backbone=timm" in message
+    assert {"test_convnext": "head.norm", "test_vit": "a class token"}[kind] in message
     assert "explainer=gradcam" in message
 
 

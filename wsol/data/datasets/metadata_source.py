@@ -124,10 +124,10 @@ class MetadataSource(ListedSource):
         if file is None:
             return _folder_names(self._labels(self.splits[0]), count) or tuple(str(label) for label in range(count))
         names = [row.fields[0] for row in read_rows(file, 1, "\n", self._sink)]
-        if len(names) < count:
-            raise InputError(f"{file}: {len(names)} names, but class_labels.txt has classes 0 to {count - 1}")
         if num_classes is not None and len(names) != num_classes:
             raise InputError(f"{file}: {len(names)} names, but num_classes={num_classes}: give one of them")
+        if len(names) < count:
+            raise InputError(f"{file}: {len(names)} names, but class_labels.txt has classes 0 to {count - 1}")
         return tuple(names)
 
     def _has_rows(self, split: str, name: str) -> bool:
