@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import timm
 import torch
 import yaml
 
@@ -77,6 +78,24 @@ def test_options_of_networks(tmp_path: Path) -> None:
     loaded = wsol.create_localizer("tiny", num_classes=2, weights=tmp_path / "w (1).pth")
     expected = wsol.create_localizer("tiny", num_classes=2, seed=7).backbone.state_dict()
     assert all(torch.equal(value, expected[key]) for key, value in loaded.backbone.state_dict().items())
+
+
+@torch.no_grad()
+def test_a_pretrained_classifier_says_how_many_classes_there_are(tmp_path: Path) -> None:
+    whole = timm.create_model("resnet10t", num_classes=6).eval()
+    torch.save(whole.state_dict(), file := tmp_path / "six.pth")
+    net = wsol.create_localizer("resnet10t", weights=file, pretrained_classifier=True).eval()
+    assert (net.num_classes, net.classes) == (6, None)
+    images = torch.randn(2, 3, 64, 64)
+    torch.testing.assert_close(net(images).logits, whole(images))
+    assert net.recipe is not None
+    assert net.recipe["method"]["pretrained_classifier"]
+    named = wsol.create_localizer("resnet10t", weights=file, pretrained_classifier=True, classes=list("abcdef"))
+    assert named.classes == tuple("abcdef")
+    with pytest.raises(InputError, match="needs weights: pretrained=True, or weights=<file>"):
+        wsol.create_localizer("resnet10t", pretrained_classifier=True)
+    with pytest.raises(InputError, match="expected one of 5 classes"):
+        wsol.create_localizer("resnet10t", weights=file, pretrained_classifier=True, num_classes=5)
 
 
 def test_training_from_python_is_the_command_line_bit_for_bit(tmp_path: Path, data_dir: Path, wsol_runs) -> None:

@@ -112,6 +112,7 @@ def create_localizer(
     classes: Sequence[str] | None = None,
     pretrained: bool = False,
     weights: str | Path | None = None,
+    pretrained_classifier: bool = False,
     output_stride: int | None = None,
     seed: int = 0,
     overrides: Overrides | None = None,
@@ -122,10 +123,12 @@ def create_localizer(
     Args:
         backbone: see `list_backbones`; or the name of any timm model with feature maps.
         method: see `list_methods`.
-        num_classes: number of classes K; not needed where ``classes`` says it.
+        num_classes: number of classes K; not needed where ``classes`` or a pretrained classifier says it.
         classes: names of the classes, in label order.
         pretrained: load the library's ImageNet weights into the backbone (they are downloaded once).
         weights: file with a state dict for the backbone instead.
+        pretrained_classifier: take over the classifier of the weights, too: a localizer without training. ``classes``
+            must then be those of the weights, in their order.
         output_stride: input pixels per cell of the final map; None leaves the backbone's own.
         seed: of the weights that are drawn, those of the head among them.
         overrides: further keys below ``backbone`` and ``method``, such as ``{"method.head.delta": 0.7}``.
@@ -136,15 +139,18 @@ def create_localizer(
 
     Raises:
         InputError: an unknown name (with near matches), an option that does not fit, weights that cannot be had, or a
-            number of classes that contradicts the class names.
+            number of classes that contradicts the class names; weights without a classifier on the mean of the last
+            features, with the reason.
 
     Example:
         >>> net = create_localizer("tiny", method="acol_1x1", num_classes=8)
         >>> net(torch.zeros(2, 3, 64, 64)).logits.shape
         torch.Size([2, 8])
     """
-    if num_classes is None and classes is None:
+    if num_classes is None and classes is None and not pretrained_classifier:
         raise InputError("create_localizer needs num_classes=..., or classes=... with their names")
+    if pretrained_classifier and not pretrained and weights is None:
+        raise InputError("pretrained_classifier=True needs weights: pretrained=True, or weights=<file>")
     if classes is not None and num_classes not in (None, len(classes)):
         raise InputError(f"num_classes={num_classes}, but classes has {len(classes)} names: give one of them")
     if pretrained and weights is not None:
@@ -154,11 +160,15 @@ def create_localizer(
         words.append(override("backbone.output_stride", output_stride))
     if weights is not None:
         words.append(override("backbone.weights", str(weights)))
+    if pretrained_classifier:
+        words.append(override("method.pretrained_classifier", True))
     words += [override(key, value) for key, value in (overrides or {}).items()]
     config = compose("train", words, config_dirs)
     if pretrained:
         config.backbone.weights = build.pretrained_name(config.backbone)
-    names = tuple(classes) if classes is not None else tuple(map(str, range(int(num_classes or 0))))
+    names = tuple(classes) if classes is not None else None
+    if names is None and num_classes is not None:
+        names = tuple(map(str, range(num_classes)))
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         network = build.build_localizer(config, names)

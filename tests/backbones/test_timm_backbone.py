@@ -114,9 +114,10 @@ def test_failed_download_says_what_to_do(monkeypatch):
 
 def test_features_that_are_no_maps_are_refused(monkeypatch):
     backbone = Timm("resnet10t")
-    monkeypatch.setattr(backbone.network, "forward", lambda _: [torch.zeros(1, 5, 7)] * 5)
-    with pytest.raises(InputError, match="no feature map at 'act1'"):
-        backbone(torch.zeros(1, 3, 64, 64))
+    monkeypatch.setattr(backbone.network.layer1, "forward", lambda _: torch.zeros(1, 64, 7))
+    monkeypatch.setattr(backbone.network.layer2, "forward", lambda _: torch.zeros(1, 128, 8, 8))
+    with pytest.raises(InputError, match="no feature map at 'layer1'"):
+        backbone(torch.zeros(1, 3, 64, 64), taps=["layer1"])
 
 
 def test_weights_of_another_model_are_refused(tmp_path):

@@ -196,6 +196,22 @@ def test_cam_of_a_plain_classifier_is_that_of_the_localizer(images: Tensor) -> N
     torch.testing.assert_close(CAM()(same, images, CLASSES), own_cam(model, images, CLASSES))
 
 
+def test_planes_that_are_pooled_to_the_scores_are_the_maps(images: Tensor) -> None:
+    """NIN and SqueezeNet: the classifier is a 1x1 convolution before the pooling."""
+    model = localizer()
+    backbone = model.backbone
+    layers = [backbone.get_submodule(path) for step in backbone._steps for path in step.modules]
+    width = backbone.points["last"].channels
+    planes = nn.Sequential(*layers, nn.Dropout(), nn.Conv2d(width, model.num_classes, 1), nn.ReLU())
+    same = nn.Sequential(planes, nn.AdaptiveAvgPool2d(1), nn.Flatten()).eval()
+    expected = torch.stack([planes(images)[i, asked] for i, asked in enumerate(CLASSES)])
+    torch.testing.assert_close(CAM()(same, images, CLASSES), expected)
+    after = nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Conv2d(width, 5, 1), nn.Flatten()).eval()
+    weights = after[-2].weight.flatten(1)[CLASSES]
+    features = nn.Sequential(*layers).eval()(images)
+    torch.testing.assert_close(CAM()(after, images, CLASSES), torch.einsum("nchw,nmc->nmhw", features, weights))
+
+
 def features_and_slopes(images: Tensor) -> tuple[nn.Module, Tensor, Tensor]:
     """Features A and dS/dA of the plain classifier's last ReLU, slowly: image by image, class by class."""
     model = plain().eval()
@@ -440,7 +456,7 @@ def test_a_layer_that_cannot_be_used_is_refused(images: Tensor) -> None:
         GradCAM("spare")(model, images, CLASSES)
     with pytest.raises(InputError, match=r"layer 'fc': expected nchw, got the shape \(4, 5\)"):
         GradCAM("fc")(model, images, CLASSES)
-    with pytest.raises(InputError, match="does not read the mean of 'conv1'"):
+    with pytest.raises(InputError, match="neither the means of 'conv1' nor linear on them"):
         CAM("conv1")(model, images, CLASSES)
     with pytest.raises(InputError, match="makes its own CAM"):
         CAM("last")(localizer(), images, CLASSES)

@@ -185,3 +185,16 @@ def test_method_files_say_what_the_paper_and_the_code_do():
     assert (code.conv_channels, code.conv_groups, code.dropout) == (1024, 2, 0.5)
     assert (GAP_METHODS["gmp"].head.pool, GAP_METHODS["gmp"].head.pool_at) == ("max", "features")
     assert (GAP_METHODS["lse"].head.pool, GAP_METHODS["lse"].head.pool_at) == ("lse", "scores")
+    assert (GAP_METHODS["cam_1x1"].head.rectify, GAP_METHODS["cam_1x1"].head.pool_at) == (True, "scores")
+
+
+@torch.no_grad()
+def test_rectified_planes_are_the_maps_and_their_means_the_scores(features):
+    model = GapHead(POINTS, num_classes=4, pool_at="scores", rectify=True).eval()
+    output = model(features)
+    maps = model.maps(output, torch.arange(4).expand(3, -1))
+    torch.testing.assert_close(maps.mean((2, 3)), output.logits)
+    planes = F.conv2d(features["last"], model.classifier.weight[:, :, None, None], model.classifier.bias)
+    torch.testing.assert_close(maps, planes.relu())
+    with pytest.raises(InputError, match="set pool_at=scores"):
+        GapHead(POINTS, num_classes=4, rectify=True)

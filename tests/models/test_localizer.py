@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import nn
 
+from wsol.backbones.nin import NIN
 from wsol.backbones.resnet import ResNet
 from wsol.backbones.tiny import Tiny
 from wsol.errors import InputError
@@ -95,6 +96,17 @@ def test_state_dict_of_another_class_count_is_a_clear_choice(tmp_path):
         Localizer(make(), GapHead, 3, pretrained_classifier=True)
     with pytest.raises(InputError, match=r"10 classes on 32 features.*conv_channels=null"):
         Localizer(make(), partial(GapHead, conv_channels=32), 10, pretrained_classifier=True)
+
+
+def test_a_rectified_classifier_needs_its_head(tmp_path):
+    state = {**NIN().state_dict(), "classifier.weight": torch.randn(7, 1024, 1, 1), "classifier.bias": torch.zeros(7)}
+    torch.save(state, tmp_path / "nin.pth")
+    backbone = NIN(weights=str(tmp_path / "nin.pth"))
+    with pytest.raises(InputError, match=r"ReLU before the pooling.*method=cam_1x1"):
+        Localizer(backbone, GapHead, 7, pretrained_classifier=True)
+    planes = partial(GapHead, pool_at="scores", rectify=True)
+    model = Localizer(backbone, planes, 7, pretrained_classifier=True)
+    assert torch.equal(model.head.classifier.weight, state["classifier.weight"][:, :, 0, 0])
 
 
 @pytest.mark.parametrize(

@@ -60,7 +60,10 @@ class Backbone(nn.Module):
     pretrained: str | None = None
     """What ``weights`` must be to get the library's ImageNet weights; None where there are none."""
     classifier: str | None = None
-    """Name of the linear layer in the weights that reads the spatial mean of the last features, if there is one."""
+    """Name of the layer in the weights that classifies the last features: linear on their spatial mean, or a 1x1
+    convolution before the pooling; None if there is none."""
+    rectified: bool = False
+    """Whether ReLU follows that layer before the pooling, as in NIN and SqueezeNet (``method=cam_1x1``)."""
     ALIASES: ClassVar[tuple[str, ...]] = ("early", "mid", "late")
 
     def __init__(self) -> None:
@@ -73,6 +76,8 @@ class Backbone(nn.Module):
         """What the network expects of its input."""
         self.classifier_state: dict[str, Tensor] = {}
         """``weight`` (K, C) and ``bias`` (K,) of the pretrained classifier, where the weights have one."""
+        self.no_classifier = "its weights are random, or the surgery cut it off"
+        """Why there is no `classifier_state`, for messages."""
         self._steps: list[Step] = []
         self._same: dict[str, str] = {}
 
@@ -110,7 +115,9 @@ class Backbone(nn.Module):
         load_strictly(self, found.state, found.source, self.dropped, self.optional)
         if self.classifier:
             layer = {key: found.state.get(f"{self.classifier}.{key}") for key in ("weight", "bias")}
-            self.classifier_state = {key: value for key, value in layer.items() if value is not None}
+            self.classifier_state = {
+                key: value.flatten(1) if value.ndim > 2 else value for key, value in layer.items() if value is not None
+            }
         self.preprocessing = choose_preprocessing(found.preprocessing or self.preprocessing, preprocessing)
         return found.preprocessing is not None
 

@@ -11,25 +11,32 @@ from typing import Any
 import timm
 import torch
 from timm.data import resolve_model_data_config
-from timm.layers import Format
+from timm.models._features import FeatureGetterNet
 from torch import Tensor, nn
 
 from wsol.backbones.base import Backbone, Step
 from wsol.backbones.fixed_size import FixedSize
+from wsol.backbones.timm_structure import Structure, as_map, channels_at_end, classifier_names, examine
 from wsol.backbones.weights import INTERPOLATIONS, choose_preprocessing, find_weights, load_strictly
 from wsol.errors import InputError, near_matches
 from wsol.types import Preprocessing
 
 BUILD_ERRORS = (RuntimeError, AssertionError, AttributeError, TypeError, ValueError, KeyError, IndexError)
+FINAL = "final"
+"""Name of the point behind the layers that follow the last feature module."""
 
 
 class Timm(Backbone):
-    """A timm model made with ``features_only=True``.
+    """A timm model up to what its classifier pools.
 
     Points have the names timm gives its feature modules (``layer1`` ... ``layer4`` of a ResNet, ``stages.0`` ... of a
-    ConvNeXt, ``blocks.9`` ... of a ViT); ``early``, ``mid`` and ``late`` are the last three. Final norms and
-    convolutions behind the last feature module are not part of it. Weights from a file have a classifier for
-    ``pretrained_classifier`` if the whole model's reads the mean of the last features (ResNets do, ConvNeXts do not).
+    ConvNeXt, ``blocks.9`` ... of a ViT); ``early``, ``mid`` and ``late`` are the last three. ``last`` is the result of
+    timm's ``forward_features``, as a map: behind the final convolution of an EfficientNet or the final norm of a Swin.
+    Where layers follow the last feature module, the point is called ``final``, too.
+
+    The model's classifier serves ``pretrained_classifier`` if it is linear on the mean of ``last``. That is tested on
+    a random image when the backbone is made (see `wsol.backbones.timm_structure`), not assumed: it holds for ResNets,
+    EfficientNets and Swins, and does not for ConvNeXts (a norm behind the pooling) or ViTs (a class token).
 
     Args:
         name: timm's name of the model, with or without a tag (``convnext_tiny``, ``resnet50.a1_in1k``).
@@ -45,6 +52,9 @@ class Timm(Backbone):
     Example:
         >>> list(Timm("resnet10t").points)
         ['act1', 'layer1', 'layer2', 'layer3', 'layer4', 'last']
+        >>> backbone = Timm("lcnet_035")
+        >>> backbone.no_classifier
+        "conv_head (Conv2d) stands between the pooling and 'classifier'"
     """
 
     reads = tuple(
@@ -83,23 +93,26 @@ class Timm(Backbone):
             arguments["output_stride"] = output_stride
         self.name = name
         given = None if weights in (None, "pretrained") else find_weights(weights, None).state
-        whole = None if given is None else _whole(name, arguments, given, str(weights))
-        self.network = _build(name, arguments, weights, whole)
-        info: Any = self.network.feature_info
-        found = zip(_unique(info.module_name()), info.channels(), info.reduction(), strict=True)
-        steps = [Step(point, (), channels, stride) for point, channels, stride in found]
-        if output_stride not in (None, steps[-1].stride):
-            raise InputError(f"output_stride {output_stride} is not possible for timm's {name}: {steps[-1].stride} is")
-        last = [step.name for step in steps[-3:]]
-        self.declare(steps, aliases=[last[0]] * (3 - len(last)) + last)
+        features = _make(name, {**arguments, "features_only": True})
+        self.network = _make(name, {**arguments, "pretrained": weights == "pretrained"})
+        if given is not None:
+            _load(self.network, given, str(weights))
         self.input_size = FixedSize(name, self.network, arguments, key="backbone.options")
-        expected = _preprocessing(self.network, name)
+        base = _preprocessing(self.network, name, arguments.get("img_size"))
         if self.input_size.fixed:
-            expected = dataclasses.replace(expected, size=self.input_size.built[1])
-        self.preprocessing = choose_preprocessing(expected, preprocessing)
-        if given is not None and whole is not None and (classifier := self._classifier(whole)) is not None:
-            layer = {key: given.get(f"{classifier}.{key}") for key in ("weight", "bias")}
-            self.classifier_state = {key: value for key, value in layer.items() if value is not None}
+            base = dataclasses.replace(base, size=self.input_size.built[1])
+        self.preprocessing = choose_preprocessing(base, preprocessing)
+        points = self._feature_points(features)
+        if output_stride not in (None, points[-1].stride):
+            raise InputError(f"output_stride {output_stride} is not possible for timm's {name}: {points[-1].stride} is")
+        found = self._examine(points, base.size)
+        self.no_classifier = found.refusal
+        if weights is not None and found.classifier is not None:
+            self.classifier_state = _classifier_state(self.network, found.classifier, given)
+        elif weights is None and not found.refusal:
+            self.no_classifier = "its weights are random: give weights"
+        for child in found.unused:
+            setattr(self.network, child, nn.Identity())
 
     def forward(
         self, images: Tensor, taps: Sequence[str] = (), edits: Mapping[str, nn.Module] | None = None
@@ -112,11 +125,9 @@ class Timm(Backbone):
         self._check(images)
         wanted = {name: self.resolve(name) for name in taps or ("last",)}
         replaced = self.place(edits or {})
-        at_end = replaced.pop(self.resolve("last"), nn.Identity())
-        with self._hooked(replaced):
-            maps = self.network(images)
-        features = {step.name: self._as_map(x, step) for step, x in zip(self._steps, maps, strict=True)}
         last = self.resolve("last")
+        at_end = replaced.pop(last, nn.Identity())
+        features = self._run(images, set(wanted.values()), replaced)
         features[last] = at_end(features[last])
         return {name: features[step] for name, step in wanted.items()}
 
@@ -137,67 +148,90 @@ class Timm(Backbone):
         self.train(mode)
         return {name: p for (name, p), gradient in zip(named.items(), found, strict=True) if gradient is None}
 
-    @torch.no_grad()
-    def _classifier(self, whole: nn.Module) -> str | None:
-        """Name of the linear layer that makes the whole model's scores of the mean of the last features; else None."""
-        name = next(iter(_heads(whole)), "")
-        layer = dict(whole.named_modules()).get(name)
-        if not isinstance(layer, nn.Linear) or layer.in_features != self.points["last"].channels:
-            return None
-        side = self.preprocessing.size
-        images = torch.rand(1, 3, side, side, generator=torch.Generator().manual_seed(0))
+    def _feature_points(self, features: nn.Module) -> list[Step]:
+        """The points of timm's feature network, and how they are read: by hooks or by ``forward_intermediates``."""
+        info: Any = features.feature_info
+        found = zip(_unique(info.module_name()), info.channels(), info.reduction(), strict=True)
+        points = [Step(point, (), channels, stride) for point, channels, stride in found]
+        layers = dict(self.network.named_modules())
+        self._indices: list[int] | None = None
+        if isinstance(features, FeatureGetterNet) or any(step.name not in layers for step in points):
+            self._indices = list(getattr(features, "out_indices", None) or info.out_indices)
+        return points
+
+    def _examine(self, points: list[Step], side: int) -> Structure:
+        """Declare the points, ``last`` being what the classifier pools; returns what was found."""
+        aliases = [step.name for step in points[-3:]]
+        aliases = [aliases[0]] * (3 - len(aliases)) + aliases
+        self._ends_at_features = False
+        self.declare(points, aliases)
         mode = self.training
-        features = self.eval()(images)["last"]
+        found = examine(self.eval(), self.network, points[-1], side)
         self.train(mode)
-        close = torch.allclose(layer(features.mean((2, 3))), whole.eval()(images), rtol=1e-3, atol=1e-4)
-        return name if close else None
+        self._ends_at_features = found.final is not None
+        if found.final is not None and not found.same:
+            self.points.clear()
+            self.declare([*points, Step(FINAL, (), *found.final)], aliases)
+        return found
+
+    def _run(self, images: Tensor, wanted: set[str], edits: Mapping[str, nn.Module]) -> dict[str, Tensor]:
+        """Return the features of the wanted steps and of the last one, by name."""
+        last = self._steps[-1]
+        maps: dict[str, Tensor] = {}
+        inside = wanted if not self._ends_at_features else wanted - {last.name}
+        if self._indices is not None and edits:
+            raise InputError(f"timm's {self.name} cannot be edited at {next(iter(edits))!r}: edit 'last' instead")
+        network: Any = self.network
+        if self._indices is not None and (inside or not self._ends_at_features):
+            final, found = network.forward_intermediates(images, indices=self._indices, output_fmt="NCHW")
+            maps = dict(zip((step.name for step in self._steps), found, strict=False))
+        else:
+            with self._hooked(inside, edits) as maps:
+                final = network.forward_features(images)
+        if self._ends_at_features:
+            maps[last.name] = as_map(final, self.network, images, last.stride)
+        return {step.name: self._checked(maps[step.name], step) for step in self._steps if step.name in maps}
 
     @contextmanager
-    def _hooked(self, edits: Mapping[str, nn.Module]) -> Iterator[None]:
-        """Have the edits applied inside the network for a while; before timm's own hooks, which collect features."""
+    def _hooked(self, wanted: Iterable[str], edits: Mapping[str, nn.Module]) -> Iterator[dict[str, Tensor]]:
+        """Have the edits applied inside the network for a while; yields the maps that it fills with those wanted."""
+        maps: dict[str, Tensor] = {}
         handles = []
         try:
             for step in self._steps:
-                if step.name in edits:
-                    module = self._module(step.name)
-                    handles.append(module.register_forward_hook(self._hook(edits[step.name], step), prepend=True))
-            yield
+                if step.name in wanted or step.name in edits or self._is_bare_end(step):
+                    hook = self._hook(step, edits.get(step.name), maps)
+                    handles.append(self.network.get_submodule(step.name).register_forward_hook(hook))
+            yield maps
         finally:
             for handle in handles:
                 handle.remove()
 
-    def _hook(self, edit: nn.Module, step: Step) -> Callable[[nn.Module, Any, Any], Tensor]:
-        def run(_module: nn.Module, _inputs: Any, x: Any) -> Tensor:
-            edited = edit(self._as_map(x, step))
-            result: Tensor = edited.permute(0, 2, 3, 1) if self._channels_at_end else edited
-            return result
+    def _is_bare_end(self, step: Step) -> bool:
+        return not self._ends_at_features and step is self._steps[-1]
+
+    def _hook(
+        self, step: Step, edit: nn.Module | None, maps: dict[str, Tensor]
+    ) -> Callable[[nn.Module, Any, Any], Tensor | None]:
+        at_end = channels_at_end(self.network)
+
+        def run(_module: nn.Module, _inputs: Any, out: Any) -> Tensor | None:
+            x = out.permute(0, 3, 1, 2) if at_end and isinstance(out, Tensor) and out.ndim == 4 else out
+            maps[step.name] = x if edit is None else edit(self._checked(x, step))
+            if edit is None:
+                return None
+            return maps[step.name].permute(0, 2, 3, 1) if at_end else maps[step.name]
 
         return run
 
-    def _module(self, name: str) -> nn.Module:
-        """Return the module behind a point; timm's wrappers may have joined the first two parts of its path."""
-        known = dict(self.network.named_modules())
-        for path in (name, name.replace(".", "_", 1)):
-            if path in known:
-                found: nn.Module = known[path]
-                return found
-        raise InputError(f"timm's {self.name} cannot be edited at {name!r}: edit 'last', or choose another model")
-
-    @property
-    def _channels_at_end(self) -> bool:
-        return getattr(self.network, "output_fmt", None) == Format.NHWC
-
-    def _as_map(self, x: Any, step: Step) -> Tensor:
-        """Return features as (N, C, h, w).
+    def _checked(self, x: Any, step: Step) -> Tensor:
+        """Return features (N, C, h, w).
 
         Raises:
             InputError: they are no map of the declared width.
         """
-        if isinstance(x, Tensor) and x.ndim == 4:
-            x = x.permute(0, 3, 1, 2) if self._channels_at_end else x
-            if x.shape[1] == step.channels:
-                found: Tensor = x
-                return found
+        if isinstance(x, Tensor) and x.ndim == 4 and x.shape[1] == step.channels:
+            return x
         shape = tuple(x.shape) if isinstance(x, Tensor) else type(x).__name__
         raise InputError(
             f"timm's {self.name} has no feature map at {step.name!r}: expected (N, {step.channels}, h, w), "
@@ -205,13 +239,15 @@ class Timm(Backbone):
         )
 
 
-def _build(name: str, arguments: dict[str, Any], weights: str | None, whole: nn.Module | None) -> nn.Module:
-    """Make the feature network, with weights: those of the whole model, if it is given."""
-    source: dict[str, Any] = {"pretrained": weights is not None}
+def _make(name: str, arguments: dict[str, Any]) -> nn.Module:
+    """Make a model of timm.
+
+    Raises:
+        InputError: it cannot be made with these arguments, or its weights cannot be had.
+    """
     try:
-        if whole is not None:
-            source["pretrained_cfg_overlay"] = {"state_dict": whole.state_dict()}
-        return timm.create_model(name, features_only=True, **source, **arguments)
+        network: nn.Module = timm.create_model(name, **arguments)
+        return network
     except OSError as error:
         raise InputError(
             f"weights of timm's {name}: download failed ({error}). Fetch them by other means and give the path, or null"
@@ -219,38 +255,33 @@ def _build(name: str, arguments: dict[str, Any], weights: str | None, whole: nn.
     except InputError:
         raise
     except BUILD_ERRORS as error:
-        raise _refusal(name, arguments, error) from error
+        own = {key: value for key, value in arguments.items() if key not in ("features_only", "pretrained")}
+        raise InputError(
+            f"timm cannot make a feature network of {name} with {own or 'its defaults'}: "
+            f"{error or 'not supported'}. Models without feature maps or without a choice of output_stride refuse so; "
+            "try output_stride=null or another model"
+        ) from error
 
 
-def _refusal(name: str, arguments: dict[str, Any], error: Exception) -> InputError:
-    return InputError(
-        f"timm cannot make a feature network of {name} with {arguments or 'its defaults'}: "
-        f"{error or 'not supported'}. Models without feature maps or without a choice of output_stride refuse so; "
-        "try output_stride=null or another model"
-    )
-
-
-def _whole(name: str, arguments: dict[str, Any], state: Mapping[str, Tensor], path: str) -> nn.Module:
-    """Make the whole model with a state dict, every key of which must fit but the classifier's."""
-    try:
-        whole = timm.create_model(name, **arguments)
-    except BUILD_ERRORS as error:
-        raise _refusal(name, arguments, error) from error
-    prefixes = tuple(f"{head}." for head in _heads(whole))
-    own = {key: value for key, value in whole.state_dict().items() if key.startswith(prefixes)}
+def _load(network: nn.Module, state: Mapping[str, Tensor], path: str) -> None:
+    """Load a state dict, every key of which must fit but the classifier's."""
+    prefixes = tuple(f"{name}." for name in classifier_names(network))
+    own = {key: value for key, value in network.state_dict().items() if key.startswith(prefixes)}
     trunk = {key: value for key, value in state.items() if not key.startswith(prefixes)}
-    load_strictly(whole, trunk | own, path)
-    return whole
+    load_strictly(network, trunk | own, path)
 
 
-def _heads(whole: nn.Module) -> list[str]:
-    """Names of the classifiers."""
-    config: Any = whole.pretrained_cfg
-    heads = config.get("classifier") or ()
-    return [heads] if isinstance(heads, str) else list(heads)
+def _classifier_state(network: nn.Module, name: str, given: Mapping[str, Tensor] | None) -> dict[str, Tensor]:
+    """``weight`` (K, C) and ``bias`` (K,) of the classifier; of a file its own, for its K may differ from timm's."""
+    state = network.state_dict() if given is None else given
+    weight = state.get(f"{name}.weight")
+    if weight is None:
+        return {}
+    bias = state.get(f"{name}.bias")
+    return {"weight": weight.flatten(1), "bias": weight.new_zeros(len(weight)) if bias is None else bias}
 
 
-def _preprocessing(network: nn.Module, name: str) -> Preprocessing:
+def _preprocessing(network: nn.Module, name: str, img_size: Any) -> Preprocessing:
     expected = resolve_model_data_config(network)
     channels, height, _ = expected["input_size"]
     if channels != 3:
@@ -259,7 +290,7 @@ def _preprocessing(network: nn.Module, name: str) -> Preprocessing:
     return Preprocessing(
         mean=tuple(expected["mean"]),
         std=tuple(expected["std"]),
-        size=height,
+        size=img_size if isinstance(img_size, int) else height,
         interpolation=expected["interpolation"] if known else "bicubic",
     )
 

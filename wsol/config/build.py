@@ -172,13 +172,13 @@ def _filled(node: DictConfig, where: str, trust: bool, **defaults: Any) -> dict[
 
 
 def build_localizer(
-    config: DictConfig, classes: tuple[str, ...], *, trust: bool = True, load_weights: bool = True
+    config: DictConfig, classes: tuple[str, ...] | None, *, trust: bool = True, load_weights: bool = True
 ) -> Localizer:
     """Return the localizer of ``config.backbone`` and ``config.method`` for the given classes.
 
     Args:
         config: resolved training config.
-        classes: class names, in label order.
+        classes: class names, in label order; None for as many as the pretrained classifier has, without names.
         trust: see `instantiate`.
         load_weights: False skips the backbone's pretrained weights (a checkpoint is loaded over them anyway).
     """
@@ -201,7 +201,7 @@ def build_localizer(
         return Localizer(
             backbone,
             head,
-            num_classes=len(classes),
+            num_classes=len(backbone.classifier_state.get("weight", [None]) if classes is None else classes),
             edits=edits,
             classes=classes,
             pretrained_classifier=config.method.pretrained_classifier and load_weights,

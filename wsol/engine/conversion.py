@@ -115,9 +115,10 @@ def _classifier(config: DictConfig, file: Path) -> ConvertedNetwork:
     backbone = build.instantiate(settings.backbone, "backbone")
     if "weight" not in backbone.classifier_state:
         raise InputError(
-            f"{file}: no linear classifier on the mean of the last features of backbone={config.choices.backbone}, so "
-            f"no maps without training. Start from it: wsol train backbone=... backbone.weights={file}; or look at it "
-            "as it is: wsol predict model=torchvision (or timm) explainer=gradcam"
+            f"{file}: no linear classifier on the mean of the last features of backbone={config.choices.backbone} "
+            f"({backbone.no_classifier}), so no maps without training. Start from it: "
+            f"wsol train backbone=... backbone.weights={file}; or look at it as it is: "
+            "wsol predict model=torchvision (or timm) explainer=gradcam"
         )
     classes = _classes(config, len(backbone.classifier_state["weight"]), str(file))
     localizer = build.build_localizer(settings, classes)

@@ -4,9 +4,15 @@ Zhou et al. 2016, "Learning Deep Features for Discriminative Localization", equa
 last features and w_k^c the weight of the linear classifier on their means::
 
     M_c(x, y) = sum_k w_k^c f_k(x, y)
+
+Where the network classifies each cell and pools the planes of scores, as NIN (Lin et al. 2014) and SqueezeNet do, the
+planes are the maps: the mean of M_c is the score of class c.
 """
 
 from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 
 import torch
 from torch import Tensor, nn
@@ -19,7 +25,7 @@ from wsol.types import Output
 
 
 class CAM(LayerExplainer):
-    """CAM: a localizer's own maps; of a plain classifier those of its last linear layer.
+    """CAM: a localizer's own maps; of a plain classifier those of its last linear layer or its planes of scores.
 
     Args:
         layer: see `LayerExplainer`; a localizer's head has its own.
@@ -27,7 +33,8 @@ class CAM(LayerExplainer):
         chunk_size: see `Explainer`.
 
     Raises:
-        InputError: when called, a classifier that is not linear on the mean of the layer, or a layer for a localizer.
+        InputError: when called, a classifier whose scores are neither the mean of the layer nor linear on it, or
+            a layer for a localizer.
 
     Example:
         >>> from torchvision.models import resnet18
@@ -40,24 +47,21 @@ class CAM(LayerExplainer):
         if isinstance(head := getattr(model, "head", None), Head):
             return self._own(model, head, images, classes)
         layer = self.resolve_layer(model, images)
-        linear = next((m for m in reversed(list(model.modules())) if isinstance(m, nn.Linear)), None)
-        if linear is None:
-            raise InputError(f"{type(model).__name__}: no linear layer, so no CAM; use explainer=gradcam")
-        read: list[Tensor] = []
-        handle = linear.register_forward_pre_hook(lambda _module, inputs: read.append(inputs[0]))
-        try:
-            with torch.no_grad(), captured(model, layer) as seen:
-                class_scores(scores(model, images), classes)
-        finally:
-            handle.remove()
+        with torch.no_grad(), captured(model, layer) as seen, _vectors(model) as vectors:
+            logits = scores(model, images)
+        class_scores(logits, classes)
         features = self.as_maps(only(seen, layer))
         mean = features.mean((-2, -1))
-        if not read or read[0].shape != mean.shape or not torch.allclose(read[0], mean, rtol=1e-3, atol=1e-4):
-            raise InputError(
-                f"{type(model).__name__}: the last linear layer does not read the mean of {layer!r}, so there is no "
-                "CAM; use explainer=gradcam, or name the layer"
-            )
-        return torch.einsum("nchw,nmc->nmhw", features, linear.weight[classes])
+        if _equal(logits, mean):  # a plane for each class is pooled: NIN, SqueezeNet
+            index = classes[:, :, None, None].expand(-1, -1, *features.shape[-2:])
+            return features.gather(1, index)
+        for linear, read, given in reversed(vectors):
+            if _equal(given, logits) and _equal(read, mean):
+                return torch.einsum("nchw,nmc->nmhw", features, linear.weight.flatten(1)[classes])
+        raise InputError(
+            f"{type(model).__name__}: its scores are neither the means of {layer!r} nor linear on them, so there is no "
+            "CAM; use explainer=gradcam, or name the layer"
+        )
 
     def _own(self, model: nn.Module, head: Head, images: Tensor, classes: Tensor) -> Tensor:
         if self.layer is not None:
@@ -67,3 +71,23 @@ class CAM(LayerExplainer):
             assert isinstance(output, Output)
             class_scores(output.logits, classes)
             return head.maps(output, classes)
+
+
+@contextmanager
+def _vectors(model: nn.Module) -> Iterator[list[tuple[nn.Linear | nn.Conv2d, Tensor, Tensor]]]:
+    """Collect what the linear layers of vectors, 1x1 convolutions of pooled features among them, read and give."""
+    found: list[tuple[nn.Linear | nn.Conv2d, Tensor, Tensor]] = []
+
+    def note(module: nn.Linear | nn.Conv2d, inputs: tuple[Tensor, ...], out: Tensor) -> None:
+        if out.flatten(1).shape[1] == out.shape[1]:
+            found.append((module, inputs[0].flatten(1), out.flatten(1)))
+
+    with ExitStack() as stack:
+        for module in model.modules():
+            if isinstance(module, nn.Linear) or (isinstance(module, nn.Conv2d) and module.kernel_size == (1, 1)):
+                stack.callback(module.register_forward_hook(note).remove)
+        yield found
+
+
+def _equal(found: Tensor, mean: Tensor) -> bool:
+    return found.shape == mean.shape and torch.allclose(found, mean, rtol=1e-3, atol=1e-4)

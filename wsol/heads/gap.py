@@ -46,6 +46,8 @@ class GapHead(Head):
         pool: ``avg``, ``max`` or ``lse``.
         pool_at: ``features``: pool, then classify (CAM; GMP of Zhou et al.); ``scores``: classify each cell, then pool
             the planes of scores (Pinheiro and Collobert). The mean is the same at both.
+        rectify: ReLU on each cell's scores, bias included, before the pooling: the planes are the maps, and their means
+            the scores (NIN, SqueezeNet). Needs ``pool_at: scores``.
         lse_sharpness: r > 0 of log-sum-exp; towards 0 it is the mean, towards infinity the maximum.
 
     Raises:
@@ -73,6 +75,7 @@ class GapHead(Head):
         dropout: float = 0.0,
         pool: str = "avg",
         pool_at: str = "features",
+        rectify: bool = False,
         lse_sharpness: float = 5.0,
     ) -> None:
         super().__init__(points, num_classes)
@@ -80,12 +83,14 @@ class GapHead(Head):
             raise unknown("pool", pool, POOLS)
         if pool_at not in PLACES:
             raise unknown("pool_at", pool_at, PLACES)
+        if rectify and pool_at != "scores":
+            raise InputError("rectify=true rectifies the scores of each cell before the pooling; set pool_at=scores")
         if not lse_sharpness > 0:
             raise InputError(f"lse_sharpness: expected more than 0, got {lse_sharpness}")
         if not 0 <= dropout < 1:
             raise InputError(f"dropout: expected a probability in [0, 1), got {dropout}")
         self.taps = (point,)
-        self.pool, self.pool_at, self.lse_sharpness = pool, pool_at, lse_sharpness
+        self.pool, self.pool_at, self.rectify, self.lse_sharpness = pool, pool_at, rectify, lse_sharpness
         channels = self.point(point).channels
         self.conv: nn.Module = nn.Identity()
         if conv_channels is not None:
@@ -102,7 +107,9 @@ class GapHead(Head):
         x = self.conv(features[self.taps[0]])
         # Pooling and classifier cost next to nothing; full precision keeps the scores equal to the maps' means.
         with torch.autocast(x.device.type, enabled=False):
-            if self.pool == "avg" or self.pool_at == "features":
+            if self.rectify:
+                logits = self._pool(self._planes(self.dropout(x.float())))
+            elif self.pool == "avg" or self.pool_at == "features":
                 logits = self.classifier(self.dropout(self._pool(x.float())))
             else:
                 planes = F.conv2d(self.dropout(x.float()), self.classifier.weight[:, :, None, None])
@@ -110,10 +117,11 @@ class GapHead(Head):
         return Output(logits, {"features": x})
 
     def maps(self, output: Output, classes: Tensor) -> Tensor:
-        """Return the maps of equation 2, without the bias, float32 (N, M, h, w); see `Head.maps`."""
+        """Return the maps of equation 2 float32 (N, M, h, w); see `Head.maps`. Without the bias unless rectified."""
         x = output.state["features"]
         with torch.autocast(x.device.type, enabled=False):
-            return torch.einsum("nchw,nmc->nmhw", x.float(), self.classifier.weight[classes])
+            found = torch.einsum("nchw,nmc->nmhw", x.float(), self.classifier.weight[classes])
+            return (found + self.classifier.bias[classes][:, :, None, None]).relu() if self.rectify else found
 
     def load_classifier(self, state: Mapping[str, Tensor]) -> None:
         """Take over ``weight`` (K, C) and ``bias`` (K,).
@@ -131,6 +139,10 @@ class GapHead(Head):
                 "use the data and the head (conv_channels=null) the weights were made for"
             )
         self.classifier.load_state_dict(dict(state))
+
+    def _planes(self, x: Tensor) -> Tensor:
+        """Rectified scores (N, K, h, w) of each cell."""
+        return F.conv2d(x, self.classifier.weight[:, :, None, None], self.classifier.bias).relu()
 
     def _pool(self, x: Tensor) -> Tensor:
         """Pool float32 (N, C, h, w) over its cells to (N, C)."""

@@ -130,6 +130,13 @@ class Localizer(nn.Module):
         if not self.backbone.classifier_state:
             raise InputError(
                 f"pretrained_classifier: {type(self.backbone).__name__} has no pretrained classifier on the mean of "
-                "its last features (random weights, or the surgery cut it off). Set pretrained_classifier=false"
+                f"its last features: {self.backbone.no_classifier}. Set pretrained_classifier=false, or ask the whole "
+                "classifier by Grad-CAM (wsol eval model=timm explainer=gradcam)"
+            )
+        if self.backbone.rectified != getattr(self.head, "rectify", False):
+            behind, method = ("ReLU before the pooling", "cam_1x1") if self.backbone.rectified else ("no ReLU", "cam")
+            raise InputError(
+                f"pretrained_classifier: that of {type(self.backbone).__name__} has {behind} behind its layer, this "
+                f"head's has not; its head is that of method={method}"
             )
         self.head.load_classifier(self.backbone.classifier_state)

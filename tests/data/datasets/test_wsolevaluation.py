@@ -148,6 +148,18 @@ def test_class_names(tmp_path: Path) -> None:
         build(tmp_path, class_names=names)
 
 
+def test_lists_that_lack_the_last_classes(tmp_path: Path) -> None:
+    make_lists(tmp_path)
+    assert build(tmp_path, num_classes=5).classes == ("0", "1", "2", "3", "4")
+    with pytest.raises(InputError, match=r"num_classes=2, but .* has classes up to 2: give at least 3"):
+        build(tmp_path, num_classes=2)
+    names = tmp_path / "names.txt"
+    names.write_text("ant\nbee\ncat\n")
+    assert build(tmp_path, class_names=names, num_classes=3).classes == ("ant", "bee", "cat")
+    with pytest.raises(InputError, match=r"names\.txt: 3 names, but num_classes=4"):
+        build(tmp_path, class_names=names, num_classes=4)
+
+
 @pytest.mark.parametrize(
     ("name", "line", "message"),
     [

@@ -32,6 +32,8 @@ class MetadataSource(ListedSource):
         proxy_training_set: train on the images of ``image_ids_proxy.txt`` instead of ``image_ids.txt``.
         class_names: text file with the name of class 0, 1, ... in its lines; if None, the folder of a class's images
             is its name where each class has its own, else its number.
+        num_classes: number of classes, for lists that lack images of the last ones; None for one more than the largest
+            number listed, or for as many as there are ``class_names``.
         sink: told of faults in the lists; the default raises at the first.
     """
 
@@ -42,6 +44,7 @@ class MetadataSource(ListedSource):
         proxy_training_set: bool = False,
         class_names: str | Path | None = None,
         sink: Sink = STOP,
+        num_classes: int | None = None,
     ) -> None:
         root = None if image_root is None else need_folder(Path(image_root), "the images that the lists name")
         super().__init__(root, sink)
@@ -56,7 +59,7 @@ class MetadataSource(ListedSource):
         if not self.splits:
             raise InputError(f"{self._lists}: no lists; looked for {{train,val,test}}/image_ids.txt in it")
         self._read: dict[str, tuple[dict[str, Row], dict[str, int]]] = {}
-        self.classes = self._class_names(Path(class_names) if class_names else None)
+        self.classes = self._class_names(Path(class_names) if class_names else None, num_classes)
 
     def _ready(self) -> None:
         super()._ready()
@@ -108,12 +111,21 @@ class MetadataSource(ListedSource):
         if not (self._proxy and split == "train"):
             agree(rows, self._ids(split), self._ids_file(split), self._sink)
 
-    def _class_names(self, file: Path | None) -> tuple[str, ...]:
+    def _class_names(self, file: Path | None, num_classes: int | None) -> tuple[str, ...]:
         used = {label for name in self.splits for label in self._labels(name).values()}
         count = max(used, default=-1) + 1
+        if num_classes is not None:
+            if num_classes < count:
+                raise InputError(
+                    f"num_classes={num_classes}, but class_labels.txt in {self._lists} has classes up to {count - 1}: "
+                    f"give at least {count}"
+                )
+            count = num_classes
         if file is None:
             return _folder_names(self._labels(self.splits[0]), count) or tuple(str(label) for label in range(count))
         names = [row.fields[0] for row in read_rows(file, 1, "\n", self._sink)]
+        if num_classes is not None and len(names) != num_classes:
+            raise InputError(f"{file}: {len(names)} names, but num_classes={num_classes}: give one of them")
         if len(names) < count:
             raise InputError(f"{file}: {len(names)} names, but class_labels.txt has classes 0 to {count - 1}")
         return tuple(names)

@@ -29,6 +29,7 @@ class WsolEvaluation(MetadataSource):
         blacklist: file with the numbers n of the ILSVRC validation images ``ILSVRC2012_val_<n>`` to mark, see
             `wsol.data.source.Split`.
         sink: told of faults in the lists; the default raises at the first.
+        num_classes: see `wsol.data.datasets.metadata_source.MetadataSource`.
 
     Raises:
         InputError: if lists are missing, disagree with one another or have a faulty line.
@@ -43,8 +44,9 @@ class WsolEvaluation(MetadataSource):
         inclusive: bool = True,
         blacklist: str | Path | None = None,
         sink: Sink = STOP,
+        num_classes: int | None = None,
     ) -> None:
-        super().__init__(metadata_root, image_root, proxy_training_set, class_names, sink)
+        super().__init__(metadata_root, image_root, proxy_training_set, class_names, sink, num_classes)
         self._inclusive = inclusive
         self._blacklist = read_blacklist(Path(blacklist), sink) if blacklist else set()
         self._ready()

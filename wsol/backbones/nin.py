@@ -1,0 +1,80 @@
+"""Network in Network (Lin et al. 2014, https://arxiv.org/abs/1312.4400), the ImageNet model of Caffe's model zoo.
+
+The paper's section 3.2 introduced global average pooling: the last 1x1 convolution gives a plane of scores for each
+class, and the mean of a plane is the class's score. CAM 2016 takes these planes as maps; its Tables 1 and 2 have NIN as
+a row (``method=cam_1x1``).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from torch import nn
+
+from wsol.backbones.base import Backbone, Step, dense_pool, lower_strides
+
+
+class NIN(Backbone):
+    """NIN up to its last layer but one (6x6 at 224): four convolutions, each with two 1x1 convolutions behind it.
+
+    Points: ``conv1``, ``cccp1``, ``cccp2``, ``pool1``, ``conv2``, ``cccp3``, ``cccp4``, ``pool2``, ``conv3``,
+    ``cccp5``, ``cccp6``, ``pool3`` (dropout included), ``conv4``, ``cccp7``: Caffe's names, all behind their ReLU. The
+    classifier, Caffe's ``cccp8``, is the head's.
+
+    Args:
+        output_stride: 4, 8, 16 or 32 (as published). Lower ones set the last pools to stride 1 (3x3, padding 1).
+        dropout: probability of dropping a value behind pool3.
+        weights: path to a state dict of this network, with ``classifier.weight`` and ``classifier.bias`` for
+            ``pretrained_classifier`` (torchvision has none); or None.
+        preprocessing: entries that replace the default (ImageNet's mean, 224 pixels).
+
+    Raises:
+        InputError: an impossible output stride or weights that do not fit.
+
+    Example:
+        >>> NIN().points["last"]
+        Point(channels=1024, stride=32)
+    """
+
+    min_size = 39
+    dropped = ("classifier.",)
+    classifier = "classifier"
+    rectified = True
+
+    def __init__(
+        self,
+        output_stride: int | None = 32,
+        dropout: float = 0.5,
+        weights: str | None = None,
+        preprocessing: Mapping[str, Any] | None = None,
+    ) -> None:
+        super().__init__()
+        first, second, third = lower_strides([4, 2, 2, 2], output_stride, fixed=1, network="NIN")[1:]
+        a, b = 4 * first, 4 * first * second
+        self.features = nn.Sequential()
+        self._made: list[Step] = []
+        self._block(("conv1", "cccp1", "cccp2"), nn.Conv2d(3, 96, 11, stride=4), 4)
+        self._add("pool1", _pool(first), 96, a)
+        self._block(("conv2", "cccp3", "cccp4"), nn.Conv2d(96, 256, 5, padding=2), a)
+        self._add("pool2", _pool(second), 256, b)
+        self._block(("conv3", "cccp5", "cccp6"), nn.Conv2d(256, 384, 3, padding=1), b)
+        self._add("pool3", nn.Sequential(_pool(third), nn.Dropout(dropout)), 384, b * third)
+        self._block(("conv4", "cccp7"), nn.Conv2d(384, 1024, 3, padding=1), b * third)
+        self.declare(self._made, aliases=("cccp4", "cccp6", "cccp7"))
+        self.load(weights, None, preprocessing)
+
+    def _block(self, names: tuple[str, ...], conv: nn.Conv2d, stride: int) -> None:
+        """Add a convolution and the 1x1 convolutions behind it, each with ReLU."""
+        channels = conv.out_channels
+        for layer in (conv, *(nn.Conv2d(channels, channels, 1) for _ in names[1:])):
+            self._add(names[0], nn.Sequential(layer, nn.ReLU(inplace=True)), channels, stride)
+            names = names[1:]
+
+    def _add(self, name: str, module: nn.Module, channels: int, stride: int) -> None:
+        self.features.add_module(name, module)
+        self._made.append(Step(name, (f"features.{name}",), channels, stride))
+
+
+def _pool(stride: int) -> nn.Module:
+    return nn.MaxPool2d(kernel_size=3, stride=2, ceil_mode=True) if stride == 2 else dense_pool()
