@@ -90,3 +90,8 @@ def test_a_plain_classifier_has_no_maps_of_its_own() -> None:
     output = model(torch.zeros(1, 3, 64, 64))
     with pytest.raises(InputError, match="no maps of its own"):
         model.maps(output, CLASSES)
+
+
+def test_weights_may_expect_another_preprocessing() -> None:
+    chosen = timm_classifier("resnet10t", preprocessing={"mean": [0.5, 0.5, 0.5], "size": None}).preprocessing
+    assert (chosen.mean, chosen.size) == ((0.5, 0.5, 0.5), timm_classifier("resnet10t").preprocessing.size)

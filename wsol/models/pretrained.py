@@ -55,7 +55,10 @@ def torchvision_classifier(name: str | None, weights: str | None = None) -> Clas
 
 
 def timm_classifier(
-    name: str | None, weights: str | None = None, options: Mapping[str, Any] | None = None
+    name: str | None,
+    weights: str | None = None,
+    options: Mapping[str, Any] | None = None,
+    preprocessing: Mapping[str, Any] | None = None,
 ) -> Classifier:
     """Make a classifier of timm.
 
@@ -63,6 +66,7 @@ def timm_classifier(
         name: timm's name (``convnext_tiny``).
         weights: ``pretrained`` (timm's, downloaded and cached), a path to a state dict, or None for random ones.
         options: further arguments of the model, such as ``{num_classes: 200}``.
+        preprocessing: entries that replace those of the model's pretrained config, for weights that expect others.
 
     Raises:
         InputError: an unknown name, or weights that do not fit.
@@ -87,7 +91,8 @@ def timm_classifier(
         "size": expected["input_size"][1],
         "interpolation": expected["interpolation"] if known else "bicubic",
     }
-    return Classifier(network, _outputs(network), choose_preprocessing(Preprocessing(), wishes))
+    chosen = choose_preprocessing(choose_preprocessing(Preprocessing(), wishes), preprocessing)
+    return Classifier(network, _outputs(network), chosen)
 
 
 def _outputs(network: nn.Module) -> int:
