@@ -99,3 +99,8 @@ def test_a_timm_model_built_for_one_size_refuses_others() -> None:
     model = timm_classifier("vit_tiny_patch16_224", options={**small, "img_size": 64})
     assert model.preprocessing.size == 64
     assert model(torch.zeros(1, 3, 64, 64)).logits.shape == (1, 1000)
+
+
+def test_weights_may_expect_another_preprocessing() -> None:
+    chosen = timm_classifier("resnet10t", preprocessing={"mean": [0.5, 0.5, 0.5], "size": None}).preprocessing
+    assert (chosen.mean, chosen.size) == ((0.5, 0.5, 0.5), timm_classifier("resnet10t").preprocessing.size)

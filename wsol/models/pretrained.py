@@ -71,7 +71,10 @@ class TimmClassifier(Classifier):
 
 
 def timm_classifier(
-    name: str | None, weights: str | None = None, options: Mapping[str, Any] | None = None
+    name: str | None,
+    weights: str | None = None,
+    options: Mapping[str, Any] | None = None,
+    preprocessing: Mapping[str, Any] | None = None,
 ) -> Classifier:
     """Make a classifier of timm.
 
@@ -79,6 +82,7 @@ def timm_classifier(
         name: timm's name (``convnext_tiny``).
         weights: ``pretrained`` (timm's, downloaded and cached), a path to a state dict, or None for random ones.
         options: further arguments of the model, such as ``{num_classes: 200}``.
+        preprocessing: entries that replace those of the model's pretrained config, for weights that expect others.
 
     Raises:
         InputError: an unknown name, or weights that do not fit.
@@ -103,7 +107,8 @@ def timm_classifier(
         "size": size.built[1] if size.fixed else expected["input_size"][1],
         "interpolation": expected["interpolation"] if known else "bicubic",
     }
-    made = TimmClassifier(network, _outputs(network), choose_preprocessing(Preprocessing(), wishes))
+    chosen = choose_preprocessing(choose_preprocessing(Preprocessing(), wishes), preprocessing)
+    made = TimmClassifier(network, _outputs(network), chosen)
     made.input_size = size
     return made
 
