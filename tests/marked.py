@@ -10,23 +10,23 @@ import torch
 import yaml
 
 from wsol.data.source import Boxes, Split
-from wsol.engine.evaluation import Measured, SplitEvaluation
-from wsol.protocols import Protocol
+from wsol.engine.evaluation import SplitEvaluation, SplitResult
+from wsol.protocols import LocalizationProtocol
 from wsol.types import Batch
 
 CLASSES = 6
 FILES = sorted((Path(__file__).parents[1] / "configs" / "protocol").glob("*.yaml"))
 
 
-def shipped(file: Path) -> Protocol:
+def shipped(file: Path) -> LocalizationProtocol:
     fields = yaml.safe_load(file.read_text(encoding="utf-8"))
-    return Protocol(**{key: value for key, value in fields.items() if not key.startswith("_")})
+    return LocalizationProtocol(**{key: value for key, value in fields.items() if not key.startswith("_")})
 
 
 PROTOCOLS = {file.stem: shipped(file) for file in FILES}
 
 
-class Marked(Split):
+class AnnotatedBox(Split):
     """A split that is nothing but its annotation, with an image's size for each position."""
 
     def __init__(self, sizes, labels, boxes, masks=None, name="test"):
@@ -55,7 +55,7 @@ class Case:
         self.maps[:, :, 1:4, 2:5] += 3
         masks = [None if i % 4 == 2 else _mask(size, rng) for i, size in enumerate(self.sizes)]
         boxes = [[] if i % 5 == 3 else [_box(size, rng) for _ in range(1 + i % 2)] for i, size in enumerate(self.sizes)]
-        self.split = Marked(self.sizes, self.labels, boxes, masks, name)
+        self.split = AnnotatedBox(self.sizes, self.labels, boxes, masks, name)
 
     def feed(self, evaluation: SplitEvaluation, positions: Sequence[int], size: int) -> SplitEvaluation:
         for start in range(0, len(positions), size):
@@ -78,7 +78,7 @@ def _mask(size, rng) -> np.ndarray:
     return mask
 
 
-def batch(split: Marked, positions: list[int], skipped: Sequence[int] = ()) -> Batch:
+def batch(split: AnnotatedBox, positions: list[int], skipped: Sequence[int] = ()) -> Batch:
     return Batch(
         images=torch.zeros(len(positions), 3, 1, 1, dtype=torch.uint8),
         labels=torch.tensor(split.labels[positions]),
@@ -88,7 +88,7 @@ def batch(split: Marked, positions: list[int], skipped: Sequence[int] = ()) -> B
     )
 
 
-def plain(measured: Measured) -> dict:
+def plain(measured: SplitResult) -> dict:
     """All digits of what was measured, comparable by ``==``."""
     curves = {
         (name, maps): (curve.images, {of: curve.accuracy(of).tolist() for of in curve.names()})

@@ -18,7 +18,7 @@ from omegaconf import OmegaConf
 from wsol.config.build import instantiate
 from wsol.config.compose import config_root
 from wsol.functional.geometry import Geometry
-from wsol.types import Truth
+from wsol.types import GroundTruth
 
 FOLDER = Path(__file__).parent.parent / "scripts" / "benchmarks"
 
@@ -97,7 +97,7 @@ def test_the_reference_of_the_evaluation_draws_the_boxes_of_the_protocol(monkeyp
     for _ in range(4):
         score_map = blob + 0.2 * rng.standard_normal((7, 7))
         protocol = dataclasses.replace(protocol, frame="input")
-        (hits,) = protocol.judge(score_map, Geometry.square((100, 100), 64), Truth(box, inclusive=False))
+        (hits,) = protocol.judge(score_map, Geometry.square((100, 100), 64), GroundTruth(box, inclusive=False))
         boxes = reference["boxes_of"](score_map, 64, protocol.thresholds)
         theirs = reference["overlaps"](boxes, (box[0] * 0.64).astype(int)) >= 0.5
         assert 0 < hits.sum() < len(hits)

@@ -13,8 +13,8 @@ from wsol.errors import InputError
 from wsol.functional import boxes, maps
 from wsol.functional.box_engine.placing import _cubic
 from wsol.functional.geometry import Geometry
-from wsol.protocols import RANKED, Protocol, protocol
-from wsol.types import Truth
+from wsol.protocols import RANKED, LocalizationProtocol, protocol
+from wsol.types import GroundTruth
 
 NAMES = ("choe2020", "choe2020-v2", "cam2016", "cam2016-code", "bas2022")
 NAMES += ("adl2019", "psol2020", "tscam2021", "acol2018", "ilsvrc")
@@ -22,7 +22,7 @@ COARSE = {"threshold_step": 0.03}
 SMALL = {"frame_size": 56, "frame_resize": 64}
 
 
-def small(name: str) -> Protocol:
+def small(name: str) -> LocalizationProtocol:
     """A protocol with a small frame and few thresholds, so that the slow path takes little time."""
     given = protocol(name)
     changes = {key: value for key, value in SMALL.items() if getattr(given, key)}
@@ -32,8 +32,8 @@ def small(name: str) -> Protocol:
 PROTOCOLS = {name: small(name) for name in NAMES}
 
 
-def slow(judged_by: Protocol, score_map: np.ndarray, view: Geometry, truth: Truth) -> np.ndarray:
-    """`Protocol.judge`, with boxes from OpenCV."""
+def slow(judged_by: LocalizationProtocol, score_map: np.ndarray, view: Geometry, truth: GroundTruth) -> np.ndarray:
+    """`LocalizationProtocol.judge`, with boxes from OpenCV."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(boxes, "AVAILABLE", False)
         return judged_by.judge(score_map, view, truth)
@@ -74,7 +74,7 @@ def test_a_batch_is_judged_as_its_maps_one_by_one(seed):
     for view in views:
         corner = rng.random((int(rng.integers(0, 3)), 2)) * view.image_size
         side = 1 + rng.random(corner.shape) * view.image_size
-        truths.append(Truth(np.concatenate([corner, corner + side], 1).round(), bool(rng.integers(0, 2))))
+        truths.append(GroundTruth(np.concatenate([corner, corner + side], 1).round(), bool(rng.integers(0, 2))))
     found = judging.judge(PROTOCOLS, score_maps, views, truths)
     for name, judged_by in PROTOCOLS.items():
         one_by_one = [slow(judged_by, *one) for one in zip(score_maps, views, truths, strict=True)]
@@ -85,7 +85,7 @@ def test_a_batch_is_judged_as_its_maps_one_by_one(seed):
 def test_whole_curves_at_the_protocols_own_sizes(name):
     rng = np.random.default_rng(0)
     judged_by, view = protocol(name), Geometry.square((120, 90), 224)
-    truth = Truth(np.array([[20.0, 10.0, 80.0, 70.0], [0.0, 0.0, 119.0, 89.0]]), inclusive=True)
+    truth = GroundTruth(np.array([[20.0, 10.0, 80.0, 70.0], [0.0, 0.0, 119.0, 89.0]]), inclusive=True)
     score_maps = [cv2.GaussianBlur(rng.standard_normal((14, 14)), (0, 0), 1.5).astype(np.float32) for _ in range(3)]
     found = judging.judge({name: judged_by}, score_maps, [view] * 3, [truth] * 3)[name]
     assert found.any()
@@ -105,7 +105,7 @@ def test_the_weights_of_cubic_interpolation_are_opencvs(cells, size, seed):
 
 def test_what_is_wrong_with_a_map_names_the_image():
     unscaled = dataclasses.replace(PROTOCOLS["choe2020"], scaling="none")
-    view, truth = Geometry.square((9, 9), 9), Truth(np.array([[0.0, 0.0, 5.0, 5.0]]), inclusive=False)
+    view, truth = Geometry.square((9, 9), 9), GroundTruth(np.array([[0.0, 0.0, 5.0, 5.0]]), inclusive=False)
     given = [np.ones((3, 3)), np.full((3, 3), 2.0)]
     with pytest.raises(InputError, match=r"b\.jpg, protocol 'choe2020': scaling 'none' takes maps in \[0, 1\]"):
         judging.judge({"choe2020": unscaled}, given, [view] * 2, [truth] * 2, ["a.jpg", "b.jpg"])

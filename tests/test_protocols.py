@@ -15,8 +15,8 @@ from wsol import protocols
 from wsol.errors import InputError
 from wsol.functional import maps
 from wsol.functional.geometry import Geometry
-from wsol.protocols import Protocol
-from wsol.types import Truth
+from wsol.protocols import LocalizationProtocol
+from wsol.types import GroundTruth
 
 NAMES = {file.stem for file in (Path(__file__).parents[1] / "configs" / "protocol").glob("*.yaml")}
 
@@ -89,7 +89,7 @@ def test_choe2020_equals_a_loop_over_all_thresholds(choe2020, seed):
     size, side = (int(rng.integers(30, 90)), int(rng.integers(30, 90))), 56
     low = rng.uniform(0, 0.5, (2, 2)) * size
     high = low + rng.uniform(0.2, 0.5, (2, 2)) * size
-    truth = Truth(np.concatenate([low, high], 1).round(1), inclusive=bool(seed % 2))
+    truth = GroundTruth(np.concatenate([low, high], 1).round(1), inclusive=bool(seed % 2))
     score_map = blob(rng)
     if seed == 5:
         score_map[3, 3] = np.nan
@@ -100,7 +100,7 @@ def test_choe2020_equals_a_loop_over_all_thresholds(choe2020, seed):
 
 def test_choe2020_judges_at_224_whatever_the_network_sees(shipped):
     rng = np.random.default_rng(8)
-    truth = Truth(np.array([[10.2, 5.0, 60.9, 40.1]]), inclusive=False)
+    truth = GroundTruth(np.array([[10.2, 5.0, 60.9, 40.1]]), inclusive=False)
     score_map = blob(rng)
     expected = slow_choe2020(score_map, (80, 60), truth.boxes, 224)
     for side in (64, 224):
@@ -113,7 +113,7 @@ def test_choe2020_judges_at_224_whatever_the_network_sees(shipped):
 def test_all_thresholds_at_once_equal_one_at_a_time(choe2020, components, frame):
     protocol = dataclasses.replace(choe2020, components=components, frame=frame, threshold_step=0.05)
     view = Geometry((40, 30), (28, 21), (4, 1), (20, 20), mirrored=True)
-    truth = Truth(np.array([[8.0, 5.0, 25.0, 22.0]]), inclusive=True)
+    truth = GroundTruth(np.array([[8.0, 5.0, 25.0, 22.0]]), inclusive=True)
     score_map = blob(np.random.default_rng(3))
     alone = [
         dataclasses.replace(protocol, origins=("fixed",), fixed_threshold=float(t)).judge(score_map, view, truth)
@@ -128,15 +128,17 @@ def test_choe2020_counts_a_blob_one_pixel_larger(choe2020):
     score_map[20:70, 10:70] = 1.0
     view = Geometry.square((224, 224), 224)
     half = 61 * 51 / 2
-    inside = Truth(np.array([[10.0, 20.0, 70.0, 20.0 + 25]]), inclusive=True)  # 61 x 26 = 1586 > 1555.5
-    less = Truth(np.array([[10.0, 20.0, 70.0, 20.0 + 24]]), inclusive=True)  # 61 x 25 = 1525
+    inside = GroundTruth(np.array([[10.0, 20.0, 70.0, 20.0 + 25]]), inclusive=True)  # 61 x 26 = 1586 > 1555.5
+    less = GroundTruth(np.array([[10.0, 20.0, 70.0, 20.0 + 24]]), inclusive=True)  # 61 x 25 = 1525
     assert 61 * 25 < half < 61 * 26
     assert choe2020.judge(score_map, view, inside)[0, 500]
     assert not choe2020.judge(score_map, view, less)[0, 500]
     corner = np.zeros((224, 224), np.float32)
     corner[124:, 124:] = 1.0  # predicted (124, 124, 223, 223): 100 x 100
-    assert choe2020.judge(corner, view, Truth(np.array([[124.0, 124.0, 223.0, 173.0]]), inclusive=True))[0, 500]
-    assert not choe2020.judge(corner, view, Truth(np.array([[124.0, 124.0, 223.0, 172.0]]), inclusive=True))[0, 500]
+    assert choe2020.judge(corner, view, GroundTruth(np.array([[124.0, 124.0, 223.0, 173.0]]), inclusive=True))[0, 500]
+    assert not choe2020.judge(corner, view, GroundTruth(np.array([[124.0, 124.0, 223.0, 172.0]]), inclusive=True))[
+        0, 500
+    ]
 
 
 def test_choe2020_scales_true_corners_as_written_and_truncates(choe2020):
@@ -145,13 +147,13 @@ def test_choe2020_scales_true_corners_as_written_and_truncates(choe2020):
     view = Geometry.square((20, 20), 10)
     wide = np.array([[0.0, 0.0, 3.9, 7.9]])  # half: (1.95, 3.95), truncated (1, 3): 2 x 4, overlap 1/2
     for inclusive in (True, False):
-        assert choe2020.judge(score_map, view, Truth(wide, inclusive))[0, 500]
-        assert not choe2020.judge(score_map, view, Truth(np.array([[0.0, 0.0, 3.9, 8.0]]), inclusive))[0, 500]
+        assert choe2020.judge(score_map, view, GroundTruth(wide, inclusive))[0, 500]
+        assert not choe2020.judge(score_map, view, GroundTruth(np.array([[0.0, 0.0, 3.9, 8.0]]), inclusive))[0, 500]
 
 
 def test_choe2020_of_a_constant_map_predicts_the_first_pixel(choe2020):
     view = Geometry.square((10, 10), 10)
-    first, other = (Truth(np.array([corners]), inclusive=True) for corners in ([0.0, 0, 0, 0], [2.0, 2, 7, 7]))
+    first, other = (GroundTruth(np.array([corners]), inclusive=True) for corners in ([0.0, 0, 0, 0], [2.0, 2, 7, 7]))
     assert choe2020.judge(np.full((10, 10), 0.3), view, first).all()
     assert not choe2020.judge(np.full((10, 10), 0.3), view, other).any()
 
@@ -167,8 +169,8 @@ def test_cam2016_by_hand(cam2016):
     assert cam2016.predict(score_map, view).tolist() == [[2.0, 1.0, 10.0, 6.0]]
     for inclusive in (True, False):
         end = -1.0 if inclusive else 0.0
-        half = Truth(np.array([[2.0, 1.0, 6.0 + end, 6.0 + end]]), inclusive)  # 20 of 40 pixels
-        less = Truth(np.array([[2.0, 1.0, 5.9 + end, 6.0 + end]]), inclusive)
+        half = GroundTruth(np.array([[2.0, 1.0, 6.0 + end, 6.0 + end]]), inclusive)  # 20 of 40 pixels
+        less = GroundTruth(np.array([[2.0, 1.0, 5.9 + end, 6.0 + end]]), inclusive)
         assert cam2016.judge(score_map, view, half).tolist() == [[True]]
         assert cam2016.judge(score_map, view, less).tolist() == [[False]]
         assert dataclasses.replace(cam2016, boundary=">").judge(score_map, view, half).tolist() == [[False]]
@@ -181,7 +183,7 @@ def test_cam2016_judges_in_the_image_whatever_the_crop(cam2016):
     (predicted,) = cam2016.predict(score_map, view)
     # the window is (20, 10, 60, 50); cubic edges spread by about a pixel of the image
     assert np.abs(predicted - [30, 20, 50, 40]).max() <= 2
-    assert cam2016.judge(score_map, view, Truth(predicted[None], inclusive=False)).tolist() == [[True]]
+    assert cam2016.judge(score_map, view, GroundTruth(predicted[None], inclusive=False)).tolist() == [[True]]
 
 
 def test_several_true_boxes_any_hit_counts_and_none_never(cam2016):
@@ -189,9 +191,9 @@ def test_several_true_boxes_any_hit_counts_and_none_never(cam2016):
     score_map[:4, :4] = 1
     view = Geometry.square((8, 8), 8)
     boxes = np.array([[5.0, 5.0, 8.0, 8.0], [0.0, 0.0, 4.0, 4.0]])
-    assert cam2016.judge(score_map, view, Truth(boxes, inclusive=False)).tolist() == [[True]]
-    assert cam2016.judge(score_map, view, Truth(boxes[:1], inclusive=False)).tolist() == [[False]]
-    assert cam2016.judge(score_map, view, Truth(np.zeros((0, 4)), inclusive=False)).tolist() == [[False]]
+    assert cam2016.judge(score_map, view, GroundTruth(boxes, inclusive=False)).tolist() == [[True]]
+    assert cam2016.judge(score_map, view, GroundTruth(boxes[:1], inclusive=False)).tolist() == [[False]]
+    assert cam2016.judge(score_map, view, GroundTruth(np.zeros((0, 4)), inclusive=False)).tolist() == [[False]]
 
 
 def test_predict_maps_input_boxes_back(choe2020):
@@ -225,7 +227,7 @@ def test_given_boxes_are_judged_as_maps_of_the_same_box(choe2020, frame, end):
         drawn = np.array([[x0, y0, x1 + 1, y1 + 1]], float)
         (columns, rows) = (slice(x0, x1 + 1), slice(y0, y1 + 1))
         score_map[rows, columns] = 1
-        truth = Truth(np.array([[2.0, 2.0, 12.0, 10.0]]), inclusive=True)
+        truth = GroundTruth(np.array([[2.0, 2.0, 12.0, 10.0]]), inclusive=True)
         by_box = protocol.judge_boxes(drawn if frame == "image" else view.to_image(drawn), view, truth)
         assert protocol.judge(score_map, view, truth)[0, 10] == by_box[0, 0]
 
@@ -238,7 +240,7 @@ def test_ten_crop_is_judged_after_merging(shipped):
     crops = np.stack([p[:, ::-1] if v.mirrored else p for p, v in zip(parts, views, strict=True)])
     merged, view = maps.merge(crops, views)
     assert np.allclose(merged, whole, atol=1e-6)
-    truth = Truth(np.array([[5.0, 5.0, 25.0, 15.0]]), inclusive=False)
+    truth = GroundTruth(np.array([[5.0, 5.0, 25.0, 15.0]]), inclusive=False)
     for protocol in shipped.values():
         assert protocol.judge(merged, view, truth).shape == (1, len(protocol.thresholds))
 
@@ -257,7 +259,7 @@ def test_the_grid_always_has_the_fixed_threshold(choe2020):
 def test_a_protocol_is_a_value(cam2016):
     assert pickle.loads(pickle.dumps(cam2016)) == cam2016
     assert hash(dataclasses.replace(cam2016)) == hash(cam2016)
-    assert Protocol(**dataclasses.asdict(cam2016)) == cam2016
+    assert LocalizationProtocol(**dataclasses.asdict(cam2016)) == cam2016
     with pytest.raises(dataclasses.FrozenInstanceError):
         cam2016.frame = "input"
 
@@ -291,7 +293,7 @@ def test_contradictions_are_refused(cam2016, change, words):
 
 def test_nothing_is_changed(shipped):
     score_map = blob(np.random.default_rng(0))
-    truth = Truth(np.array([[1.0, 2.0, 9.0, 9.0]]), inclusive=True)
+    truth = GroundTruth(np.array([[1.0, 2.0, 9.0, 9.0]]), inclusive=True)
     before = score_map.copy(), truth.boxes.copy()
     for protocol in shipped.values():
         protocol.judge(score_map, Geometry.square((20, 20), 14), truth)

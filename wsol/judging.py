@@ -1,12 +1,13 @@
 """Whether the boxes of many maps are correct, under several protocols at once: batches judged by compiled code.
 
-What `wsol.protocols.Protocol.judge` says of one map, to the last bit, at a fraction of its time: Python runs once for
+What `wsol.protocols.LocalizationProtocol.judge` says of one map, to the last bit, at a fraction of its time: Python
+runs once for
 each group of maps, not for each map and protocol, and the compiled code (`wsol.functional.box_engine.judging`) holds no
 interpreter lock, so that threads judge side by side. Protocols that place and scale maps alike share the placed map,
 and those that ask for the same boxes share the boxes.
 
-What compiled code does not do is left to `Protocol.judge`, map by map: ranked boxes, maps with values that are not
-finite, and everything where numba can't be imported.
+What compiled code does not do is left to `LocalizationProtocol.judge`, map by map: ranked boxes, maps with values that
+are not finite, and everything where numba can't be imported.
 """
 
 from __future__ import annotations
@@ -28,8 +29,8 @@ from wsol.functional.box_engine.spans import KINDS
 from wsol.functional.boxes import LIMITS
 from wsol.functional.geometry import Geometry
 from wsol.functional.maps import INTERPOLATIONS, SCALINGS, window
-from wsol.protocols import RANKED, Found, Protocol
-from wsol.types import Truth
+from wsol.protocols import RANKED, FoundBoxes, LocalizationProtocol
+from wsol.types import GroundTruth
 
 CHUNK = 16
 """Images that a thread judges at a time."""
@@ -38,7 +39,7 @@ AT_ONCE = 1 << 18
 """Pixels of maps that OpenCV resizes before compiled code looks at them; they should stay in the processor's cache."""
 
 
-class Annotated(NamedTuple):
+class GroundTruthBatch(NamedTuple):
     """The true boxes of N images and the sizes of these, one row for each box."""
 
     boxes: np.ndarray
@@ -49,23 +50,23 @@ class Annotated(NamedTuple):
     """int64 (N + 1,) where the boxes of each image begin."""
 
     @classmethod
-    def of(cls, truths: Sequence[Truth]) -> Annotated:
+    def of(cls, truths: Sequence[GroundTruth]) -> GroundTruthBatch:
         """The true boxes of some images."""
         begin = np.cumsum([0, *(len(truth.boxes) for truth in truths)])
         boxes = np.concatenate([np.zeros((0, 4)), *(truth.boxes for truth in truths)])
         ends = np.repeat([float(truth.inclusive) for truth in truths], np.diff(begin))
         return cls(boxes, boxes + np.array([0.0, 0.0, 1.0, 1.0]) * ends[:, None], begin)
 
-    def some(self, images: Sequence[int]) -> Annotated:
+    def some(self, images: Sequence[int]) -> GroundTruthBatch:
         """Those of some of the images."""
         if list(images) == list(range(len(self.begin) - 1)):
             return self
         rows = np.concatenate([np.arange(self.begin[i], self.begin[i + 1]) for i in images])
         begin = np.cumsum([0, *(self.begin[i + 1] - self.begin[i] for i in images)])
-        return Annotated(self.boxes[rows], self.half_open[rows], begin)
+        return GroundTruthBatch(self.boxes[rows], self.half_open[rows], begin)
 
-    def corners(self, protocol: Protocol, frames: Sequence[Geometry]) -> np.ndarray:
-        """All boxes in their images' frames, ends as a protocol counts them (`Protocol.true_corners`): float64."""
+    def corners(self, protocol: LocalizationProtocol, frames: Sequence[Geometry]) -> np.ndarray:
+        """All boxes in their images' frames, ends as a protocol counts them (`true_corners` of one): float64."""
         numbers = np.array([(*frame.resized, *frame.image_size, *frame.offset, *frame.input_size) for frame in frames])
         numbers = np.repeat(numbers.reshape(-1, 8).astype(np.float64), np.diff(self.begin), axis=0)
         annotated = self.boxes if protocol.true_end == "annotated" else self.half_open
@@ -74,35 +75,35 @@ class Annotated(NamedTuple):
 
 
 def judge(
-    protocols: Mapping[str, Protocol],
+    protocols: Mapping[str, LocalizationProtocol],
     maps: Sequence[np.ndarray],
     views: Sequence[Geometry],
-    truths: Sequence[Truth],
+    truths: Sequence[GroundTruth],
     names: Sequence[str] | None = None,
 ) -> dict[str, np.ndarray]:
     """Judge the maps of N images.
 
     Args:
         protocols: by name.
-        maps: N of real (h, w), as for `Protocol.judge`.
+        maps: N of real (h, w), as for `LocalizationProtocol.judge`.
         views: N, what part of the image each map is of.
         truths: N.
         names: of the images, for messages.
 
     Returns:
-        bool (N, I, G) by protocol, see `Protocol.judge`.
+        bool (N, I, G) by protocol, see `LocalizationProtocol.judge`.
 
     Raises:
         InputError: a map can't be judged.
 
     Example:
         >>> from wsol.protocols import protocol
-        >>> view, truth = Geometry.square((8, 8), 8), Truth(np.array([[0.0, 0.0, 8.0, 8.0]]), inclusive=False)
+        >>> view, truth = Geometry.square((8, 8), 8), GroundTruth(np.array([[0.0, 0.0, 8.0, 8.0]]), inclusive=False)
         >>> correct = judge({"mine": protocol("cam2016")}, [np.ones((8, 8))], [view], [truth])
         >>> correct["mine"].tolist()
         [[[True]]]
     """
-    annotated = Annotated.of(truths)
+    annotated = GroundTruthBatch.of(truths)
     correct = {
         name: np.empty((len(maps), len(protocol.iou_thresholds), protocol.num_columns), dtype=bool)
         for name, protocol in protocols.items()
@@ -126,8 +127,10 @@ def judge(
     return correct
 
 
-def judge_boxes(protocol: Protocol, boxes: np.ndarray, views: Sequence[Geometry], annotated: Annotated) -> np.ndarray:
-    """Judge B given boxes of each of N images, `Protocol.judge_boxes` for each: float64 (N, B, 4) -> bool (N, I, B)."""
+def judge_boxes(
+    protocol: LocalizationProtocol, boxes: np.ndarray, views: Sequence[Geometry], annotated: GroundTruthBatch
+) -> np.ndarray:
+    """Judge B given boxes of each of N images, float64 (N, B, 4), as `judge_boxes` does for one: bool (N, I, B)."""
     frames = [protocol.frame_of(view) for view in views]
     numbers = np.array([(*frame.resized, *frame.image_size, *frame.offset, *frame.input_size) for frame in frames])
     resized, stored, offset, inputs = (
@@ -141,8 +144,10 @@ def judge_boxes(protocol: Protocol, boxes: np.ndarray, views: Sequence[Geometry]
     return out
 
 
-def judge_found(protocol: Protocol, found: Found, frame: Geometry, annotated: Annotated) -> np.ndarray:
-    """Judge the same boxes on each of N images of one frame, `Protocol.judge_found` for each: bool (N, I, G)."""
+def judge_found(
+    protocol: LocalizationProtocol, found: FoundBoxes, frame: Geometry, annotated: GroundTruthBatch
+) -> np.ndarray:
+    """Judge the same boxes on each of N images of one frame, as `judge_found` does for one: bool (N, I, G)."""
     images = len(annotated.begin) - 1
     out = np.empty((images, len(protocol.iou_thresholds), len(found.position)), dtype=bool)
     true, begin = _counted(protocol, annotated.corners(protocol, [frame] * images), annotated.begin)
@@ -177,12 +182,12 @@ def chunks(count: int, num_threads: int) -> Iterator[slice]:
 class Group(NamedTuple):
     """Protocols under which a map has the same levels."""
 
-    protocols: tuple[tuple[str, Protocol], ...]
+    protocols: tuple[tuple[str, LocalizationProtocol], ...]
     questions: engine.Questions
     rules: engine.Rules
 
     @property
-    def first(self) -> Protocol:
+    def first(self) -> LocalizationProtocol:
         """One of them."""
         return self.protocols[0][1]
 
@@ -198,9 +203,9 @@ class Group(NamedTuple):
 
 
 @lru_cache(64)
-def groups_of(protocols: tuple[tuple[str, Protocol], ...]) -> tuple[Group, ...]:
+def groups_of(protocols: tuple[tuple[str, LocalizationProtocol], ...]) -> tuple[Group, ...]:
     """Gather protocols into groups."""
-    alike: dict[tuple, list[tuple[str, Protocol]]] = defaultdict(list)
+    alike: dict[tuple, list[tuple[str, LocalizationProtocol]]] = defaultdict(list)
     for name, p in protocols:
         levels = tuple(p.thresholds) if p.threshold_of == "one" else ()
         frame = p.frame, p.frame_size, p.frame_resize, p.frame_square
@@ -208,8 +213,8 @@ def groups_of(protocols: tuple[tuple[str, Protocol], ...]) -> tuple[Group, ...]:
     return tuple(_group(members) for members in alike.values())
 
 
-def _group(members: Iterable[tuple[str, Protocol]]) -> Group:
-    asked: dict[tuple[str, tuple[float, ...]], list[tuple[str, Protocol]]] = defaultdict(list)
+def _group(members: Iterable[tuple[str, LocalizationProtocol]]) -> Group:
+    asked: dict[tuple[str, tuple[float, ...]], list[tuple[str, LocalizationProtocol]]] = defaultdict(list)
     for name, protocol in members:
         asked[protocol.components, tuple(protocol.thresholds)].append((name, protocol))
     ordered = [(q, *member) for q, of_question in enumerate(asked.values()) for member in of_question]
@@ -233,11 +238,11 @@ def _group(members: Iterable[tuple[str, Protocol]]) -> Group:
     return Group(tuple((name, protocol) for _, name, protocol in ordered), questions, rules)
 
 
-def _comparison(protocol: Protocol) -> tuple[float, bool, np.ndarray]:
+def _comparison(protocol: LocalizationProtocol) -> tuple[float, bool, np.ndarray]:
     return float(protocol.plus_one), protocol.boundary == ">", np.array(protocol.iou_thresholds, np.float64)
 
 
-def _counted(protocol: Protocol, corners: np.ndarray, begin: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _counted(protocol: LocalizationProtocol, corners: np.ndarray, begin: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """The true boxes that count, and where those of each image begin."""
     if protocol.true_boxes == "all":
         return plain(corners, np.float64), plain(begin, np.int64)
@@ -260,7 +265,7 @@ class Alike(NamedTuple):
     """Height and width of the maps."""
 
 
-class Judged(NamedTuple):
+class EvaluatedMaps(NamedTuple):
     """What was found of some images: bool (N, I, G) by protocol, and bool (N,) where it was found."""
 
     correct: dict[str, np.ndarray]
@@ -273,7 +278,7 @@ def _alike(maps: Sequence[np.ndarray], views: Sequence[Geometry], frames: Sequen
         part = window(view, frame)
         visible = part[0] < frame.input_size[0] and part[1] < frame.input_size[1] and part[2] > 0 and part[3] > 0
         if not visible or view.image_size != frame.image_size or score_map.ndim != 2 or not score_map.size:
-            continue  # `Protocol.judge` says what is wrong
+            continue  # `LocalizationProtocol.judge` says what is wrong
         key = part, frame.input_size, score_map.shape
         found.setdefault(key, Alike([], *key)).images.append(i)
     return list(found.values())
@@ -285,8 +290,8 @@ def _judge_alike(
     maps: Sequence[np.ndarray],
     views: Sequence[Geometry],
     frames: Sequence[Geometry],
-    annotated: Annotated,
-) -> Judged:
+    annotated: GroundTruthBatch,
+) -> EvaluatedMaps:
     found = [maps[i][:, ::-1] if views[i].mirrored else maps[i] for i in part.images]
     stack = plain(np.stack(found), np.float64)
     bad = np.zeros(len(stack), dtype=bool)
@@ -316,7 +321,7 @@ def _judge_alike(
         truth = engine.Annotation(corners, true.begin[rows.start : rows.stop + 1])
         engine.judge_maps(given, placing, group.questions, group.rules, truth, LIMITS, work, done[rows], correct[rows])
     ends = np.cumsum(columns)
-    return Judged(
+    return EvaluatedMaps(
         {
             name: correct[:, end - column : end].reshape(len(stack), len(p.iou_thresholds), p.num_columns)
             for (name, p), column, end in zip(group.protocols, columns, ends, strict=True)

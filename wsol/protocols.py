@@ -1,8 +1,8 @@
 """How a box is drawn from a score map, and when it is right: a localization protocol as one frozen object.
 
 Papers judge boxes differently, which makes their tables incomparable. Each choice on which they part is a field of
-`Protocol`, without default: a protocol file (``configs/protocol``) states them all, and every result names its
-protocol.
+`LocalizationProtocol`, without default: a protocol file (``configs/protocol``) states them all, and every result names
+its protocol.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from wsol.functional import boxes, maps
 from wsol.functional.geometry import Geometry
 from wsol.functional.iou import best_iou
 from wsol.functional.ranked_boxes import ranked_boxes
-from wsol.types import Truth
+from wsol.types import GroundTruth
 
 RANKED = "ranked"
 """The value of ``components`` that stands for the CAM authors' procedure, see `wsol.functional.ranked_boxes`."""
@@ -41,7 +41,7 @@ CHOICES = {
     "clip_true_box": ("none", "last_pixel", "edge"),
     "nothing_found": ("zeros", "first_pixel", "frame"),
 }
-"""The words that a field of `Protocol` takes."""
+"""The words that a field of `LocalizationProtocol` takes."""
 
 MAX_LEVELS = 255
 """How many thresholds of kind ``one`` there may be: a map is cut into that many grey levels and 0."""
@@ -50,7 +50,7 @@ ORIGINS = ("fixed", "fullsup", "oracle")
 """Where a threshold comes from: a constant; chosen on the train-fullsup split; chosen on the judged split itself."""
 
 
-class Found(NamedTuple):
+class FoundBoxes(NamedTuple):
     """The boxes of one map at every threshold of a protocol."""
 
     corners: np.ndarray
@@ -61,7 +61,7 @@ class Found(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Protocol:
+class LocalizationProtocol:
     """A localization protocol.
 
     Example:
@@ -70,7 +70,7 @@ class Protocol:
         >>> mine = protocol("cam2016", interpolation="linear")
         >>> hot = np.zeros((6, 6)); hot[:3, :3] = 1.0
         >>> view = Geometry.square((6, 6), 6)
-        >>> mine.judge(hot, view, Truth(np.array([[0.0, 0.0, 3.0, 2.0]]), inclusive=False)).tolist()
+        >>> mine.judge(hot, view, GroundTruth(np.array([[0.0, 0.0, 3.0, 2.0]]), inclusive=False)).tolist()
         [[True]]
         >>> mine.predict(hot, view).tolist()
         [[0.0, 0.0, 3.0, 3.0]]
@@ -223,7 +223,7 @@ class Protocol:
         """Merge the maps (V, h, w) of an image's views as the protocol does; see `wsol.functional.maps.merge`."""
         return maps.merge(score_maps, views, merging=self.view_merging)
 
-    def judge(self, score_map: np.ndarray, view: Geometry, truth: Truth) -> np.ndarray:
+    def judge(self, score_map: np.ndarray, view: Geometry, truth: GroundTruth) -> np.ndarray:
         """Whether the box at each threshold is right.
 
         Args:
@@ -238,7 +238,7 @@ class Protocol:
         """
         return self.judge_found(self.find(score_map, view), view, truth)
 
-    def find(self, score_map: np.ndarray, view: Geometry) -> Found:
+    def find(self, score_map: np.ndarray, view: Geometry) -> FoundBoxes:
         """The boxes at every threshold; the part of `judge` that does not look at the truth."""
         frame = self.frame_of(view)
         placed = self._place(score_map, view)
@@ -250,15 +250,15 @@ class Protocol:
             levels = self._cut(placed, self.thresholds)
             cuts, position = self._cuts(levels, self.thresholds)
             spans = boxes.box_spans(levels, cuts, self.components)
-        return Found(self.predicted_ends(boxes.half_open(spans.boxes), frame.input_size), spans, position)
+        return FoundBoxes(self.predicted_ends(boxes.half_open(spans.boxes), frame.input_size), spans, position)
 
-    def judge_found(self, found: Found, view: Geometry, truth: Truth) -> np.ndarray:
+    def judge_found(self, found: FoundBoxes, view: Geometry, truth: GroundTruth) -> np.ndarray:
         """The part of `judge` that looks at the truth: bool (I, G)."""
         overlap = self._overlap(found.corners, self.frame_of(view), truth)
         best = found.spans.best(overlap, int(found.position.max()) + 1)
         return self._right(best)[:, found.position]
 
-    def judge_boxes(self, predicted: np.ndarray, view: Geometry, truth: Truth) -> np.ndarray:
+    def judge_boxes(self, predicted: np.ndarray, view: Geometry, truth: GroundTruth) -> np.ndarray:
         """Whether each of given boxes is right.
 
         Args:
@@ -351,7 +351,7 @@ class Protocol:
             out[empty, 2:] = 1 if self.nothing_found == "first_pixel" else size[empty]
         return out
 
-    def true_corners(self, frame: Geometry, truth: Truth) -> np.ndarray:
+    def true_corners(self, frame: Geometry, truth: GroundTruth) -> np.ndarray:
         """True boxes float64 (M, 4) in the frame, ends as the protocol counts them."""
         annotated = truth.boxes if self.true_end == "annotated" else truth.half_open
         framed = frame.to_input(annotated[: 1 if self.true_boxes == "first" else None] + self.true_shift)
@@ -369,7 +369,7 @@ class Protocol:
             out = np.trunc(out)
         return out if self.clip_true_box == "none" else out.clip(0, frame_size - (self.clip_true_box == "last_pixel"))
 
-    def _overlap(self, corners: np.ndarray, frame: Geometry, truth: Truth) -> np.ndarray:
+    def _overlap(self, corners: np.ndarray, frame: Geometry, truth: GroundTruth) -> np.ndarray:
         """float64 (B,) greatest overlap of each predicted box with a true one."""
         return best_iou(corners, self.true_corners(frame, truth), plus_one=self.plus_one)
 
@@ -378,7 +378,7 @@ class Protocol:
         return overlap >= asked if self.boundary == ">=" else overlap > asked
 
 
-def protocol(name: str, **changes: Any) -> Protocol:
+def protocol(name: str, **changes: Any) -> LocalizationProtocol:
     """A protocol of this package by the name of its file, for use without a config.
 
     Args:
@@ -397,4 +397,4 @@ def protocol(name: str, **changes: Any) -> Protocol:
     if name not in there:
         raise unknown("protocol", name, there)
     fields = yaml.safe_load(there[name].read_text(encoding="utf-8"))
-    return Protocol(**{key: value for key, value in fields.items() if not key.startswith("_")} | changes)
+    return LocalizationProtocol(**{key: value for key, value in fields.items() if not key.startswith("_")} | changes)

@@ -25,7 +25,7 @@ def no_progress(what: str, done: int, total: int) -> None:
     """The `Progress` of those who do not ask for it."""
 
 
-class Point(NamedTuple):
+class FeatureInfo(NamedTuple):
     """A named place in a backbone where features can be read or edited."""
 
     channels: int
@@ -65,7 +65,7 @@ class Batch(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Truth:
+class GroundTruth:
     """Where the object of one image is, by human annotation."""
 
     boxes: np.ndarray

@@ -41,13 +41,13 @@ from wsol.data.transforms import ResizeSquare
 from wsol.engine.evaluation import LOCALIZER, SplitEvaluation
 from wsol.engine.module import LocalizerModule
 from wsol.models.localizer import Localizer
-from wsol.protocols import Protocol
+from wsol.protocols import LocalizationProtocol
 from wsol.types import Batch, Preprocessing
 
 WIDTH, HEIGHT = 500, 375
 
 
-class Found(NamedTuple):
+class FoundBoxes(NamedTuple):
     """What an evaluation says, percent, and where its time went."""
 
     top1_error: float
@@ -72,16 +72,18 @@ class Photographs(Source):
         return self.test
 
 
-def ours(source: Source, localizer: Localizer, size: int, batch_size: int, device: str) -> Callable[[], Found]:
+def ours(source: Source, localizer: Localizer, size: int, batch_size: int, device: str) -> Callable[[], FoundBoxes]:
     """The evaluation of this package, as `wsol eval` runs it."""
     precision = resolve_precision("auto", device)
     data = LocalizationData(source, None, ResizeSquare(size), eval_batch_size=batch_size, num_workers=0)
     module = LocalizerModule(copy.deepcopy(localizer), channels_last=resolve_layout("auto", precision, device))
     module.to(device).eval()
-    protocol: Protocol = instantiate(dict(OmegaConf.load(config_root() / "protocol" / "choe2020.yaml")), "protocol")
+    protocol: LocalizationProtocol = instantiate(
+        dict(OmegaConf.load(config_root() / "protocol" / "choe2020.yaml")), "protocol"
+    )
 
     @torch.inference_mode()
-    def run() -> Found:
+    def run() -> FoundBoxes:
         clock = Clock()
         measures = SplitEvaluation(source.split("test"), data.eval_transform.views, {"choe2020": protocol}, topk=(1,))
         for batch in clock.loading(data.eval_dataloader("test")):
@@ -93,7 +95,7 @@ def ours(source: Source, localizer: Localizer, size: int, batch_size: int, devic
                 measures.update(batch, logits.cpu(), scores)
         with clock.part("boxes"):
             found = measures.compute()
-        return Found(found.classification["top1_error"], found.curves["choe2020"][LOCALIZER].gt_known.max(), clock)
+        return FoundBoxes(found.classification["top1_error"], found.curves["choe2020"][LOCALIZER].gt_known.max(), clock)
 
     return run
 
@@ -114,7 +116,9 @@ class Pillow(Dataset):
             return self.transform(file.convert("RGB")), int(self.split.labels[i]), i
 
 
-def reference(split: FileSplit, localizer: Localizer, size: int, batch_size: int, device: str) -> Callable[[], Found]:
+def reference(
+    split: FileSplit, localizer: Localizer, size: int, batch_size: int, device: str
+) -> Callable[[], FoundBoxes]:
     """The evaluation of the reference code: two passes in float32, 1,000 thresholds one by one."""
     loader = DataLoader(Pillow(split, size, localizer.preprocessing), batch_size)
     network = copy.deepcopy(localizer).to(device).eval()
@@ -122,7 +126,7 @@ def reference(split: FileSplit, localizer: Localizer, size: int, batch_size: int
     true_boxes = (truth * size / np.tile((WIDTH, HEIGHT), 2)).astype(int)
     thresholds = np.arange(0, 1, 0.001)
 
-    def run() -> Found:
+    def run() -> FoundBoxes:
         clock = Clock()
         wrong, right = 0, np.zeros(len(thresholds))
         for images, labels, _ in clock.loading(loader):
@@ -135,7 +139,7 @@ def reference(split: FileSplit, localizer: Localizer, size: int, batch_size: int
                 for score_map, i in zip(maps, positions.tolist(), strict=True):
                     np.save(Path(folder) / f"{i}.npy", cv2.resize(score_map, (size, size)))
                     right += overlaps(boxes_of(score_map, size, thresholds), true_boxes[i]) >= 0.5
-        return Found(100.0 * wrong / len(split), 100.0 * right.max() / len(split), clock)
+        return FoundBoxes(100.0 * wrong / len(split), 100.0 * right.max() / len(split), clock)
 
     return run
 
@@ -162,7 +166,7 @@ def overlaps(boxes: np.ndarray, truth: np.ndarray) -> np.ndarray:
     return shared / (areas - shared)
 
 
-def report(found: dict[str, Found], seconds: dict[str, list[float]], count: int) -> None:
+def report(found: dict[str, FoundBoxes], seconds: dict[str, list[float]], count: int) -> None:
     """Print the two ways, part by part, and the ratios."""
     parts = ("loading", "network", "boxes")
     print(
@@ -190,7 +194,7 @@ def main() -> None:
     torch.manual_seed(0)
     network = NETWORKS[options.backbone]
     localizer = Localizer(network.backbone(), network.head, CLASSES)
-    found: dict[str, Found] = {}
+    found: dict[str, FoundBoxes] = {}
     with tempfile.TemporaryDirectory() as folder:
         source = Photographs(Path(folder), options.count)
         same = (localizer, options.size, options.batch_size, options.device)

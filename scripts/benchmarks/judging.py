@@ -26,10 +26,10 @@ import numpy as np
 from wsol.functional.geometry import Geometry
 from wsol.metrics._baselines import Baselines
 from wsol.protocols import protocol
-from wsol.types import Truth
+from wsol.types import GroundTruth
 
 try:
-    from wsol.judging import Annotated, judge
+    from wsol.judging import GroundTruthBatch, judge
 except ImportError:  # an older checkout
     judge = None
 
@@ -60,7 +60,7 @@ class Images:
         self.maps = [cells(rng) for _ in range(count)]
         sizes = [SIZES[i % len(SIZES)] for i in range(count)]
         self.views = [Geometry.square(size, 224) for size in sizes]
-        self.truths = [Truth(np.array([[0.2 * w, 0.1 * h, 0.8 * w, 0.7 * h]]).round(), True) for w, h in sizes]
+        self.truths = [GroundTruth(np.array([[0.2 * w, 0.1 * h, 0.8 * w, 0.7 * h]]).round(), True) for w, h in sizes]
 
     def judged(self, names: tuple[str, ...], part: slice) -> list[str]:
         """Judge some of the images; a digest of what was found, by protocol."""
@@ -70,7 +70,7 @@ class Images:
         if judge is not None:
             found = judge(protocols, maps, views, truths)
             for baselines in blind.values():
-                baselines.correct(views, Annotated.of(truths))
+                baselines.correct(views, GroundTruthBatch.of(truths))
             return [str(found[name].sum((0, 2)).tolist()) for name in names]
         for baselines in blind.values():
             for view, truth in zip(views, truths, strict=True):

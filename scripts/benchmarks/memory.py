@@ -30,7 +30,7 @@ from wsol.data.packed import Boxes
 from wsol.data.transforms import ResizeSquare
 from wsol.engine import judged_chunks
 from wsol.engine.evaluation import SplitEvaluation
-from wsol.protocols import Protocol
+from wsol.protocols import LocalizationProtocol
 from wsol.types import Batch
 
 
@@ -40,7 +40,9 @@ class Drawn:
     drawing = False
 
     @staticmethod
-    def judge(protocols: Mapping[str, Protocol], maps: Sequence[np.ndarray], *rest: Any) -> dict[str, np.ndarray]:
+    def judge(
+        protocols: Mapping[str, LocalizationProtocol], maps: Sequence[np.ndarray], *rest: Any
+    ) -> dict[str, np.ndarray]:
         """As `wsol.judging.judge`."""
         if not Drawn.drawing:
             return judging.judge(protocols, maps, *rest)

@@ -32,7 +32,7 @@ from wsol.functional.geometry import Geometry
 from wsol.interop.map_store import MapStore, MapWriter
 from wsol.interop.predictions import ranks_of
 from wsol.protocols import protocol
-from wsol.report.site import Shown, write
+from wsol.report.site import ReportColumn, write
 
 SIZE, FILES, CLASSES, CELLS = (500, 375), 48, 200, 14
 
@@ -61,7 +61,7 @@ def main() -> None:
         look(out / "index.html", chromium, options.screens)
 
 
-def made_up(folder: Path, images: int, runs: int) -> tuple[FileSplit, list[Shown]]:
+def made_up(folder: Path, images: int, runs: int) -> tuple[FileSplit, list[ReportColumn]]:
     """A split, and runs with their maps."""
     rng = np.random.default_rng(0)
     for k in range(FILES):
@@ -86,7 +86,9 @@ def made_up(folder: Path, images: int, runs: int) -> tuple[FileSplit, list[Shown
                 writer.add(name, cells[None].astype(np.float32), [view])
         ranked = np.where(rng.random((images, 1)) < 0.7, split.labels[:, None], rng.integers(CLASSES, size=(images, 1)))
         metrics = {"localization": [], "classification": {}, "pixels": {}}
-        shown.append(Shown(f"run {number}", MapStore(store), ranked, ranks_of(split.labels, ranked), metrics, {}))
+        shown.append(
+            ReportColumn(f"run {number}", MapStore(store), ranked, ranks_of(split.labels, ranked), metrics, {})
+        )
     return split, shown
 
 

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from tests.choices import SMALL_VIT
-from wsol.backbones.base import Backbone, Step
+from wsol.backbones.base import Backbone, Stage
 from wsol.backbones.tiny import Tiny
 from wsol.backbones.vit import ViT
 from wsol.cli import main
@@ -26,7 +26,7 @@ class Good(Backbone):
         super().__init__()
         self.one = nn.Sequential(nn.Conv2d(3, width, 3, stride=2, padding=1), nn.ReLU())
         self.two = nn.Sequential(nn.Conv2d(width, width, 3, stride=2, padding=1), nn.ReLU())
-        self.declare([Step("one", ("one",), width, 2), Step("two", ("two",), width, stride)], aliases=aliases)
+        self.declare([Stage("one", ("one",), width, 2), Stage("two", ("two",), width, stride)], aliases=aliases)
         self.load(weights, architecture=None, preprocessing=None)
 
 

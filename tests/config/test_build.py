@@ -9,16 +9,16 @@ from omegaconf import OmegaConf
 
 from wsol.config import build
 from wsol.errors import InputError
-from wsol.types import Point
+from wsol.types import FeatureInfo
 
 
 def test_a_target_is_built_with_its_arguments() -> None:
-    assert build.instantiate({"_target_": "wsol.types.Point", "channels": 3, "stride": 2}, "x") == Point(3, 2)
+    assert build.instantiate({"_target_": "wsol.types.Point", "channels": 3, "stride": 2}, "x") == FeatureInfo(3, 2)
 
 
 def test_partial_targets_take_the_rest_later() -> None:
     made = build.instantiate({"_target_": "wsol.types.Point", "_partial_": True, "channels": 3}, "x")
-    assert made(stride=4) == Point(3, 4)
+    assert made(stride=4) == FeatureInfo(3, 4)
 
 
 def test_extra_arguments_pass_uncopied() -> None:

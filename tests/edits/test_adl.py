@@ -17,7 +17,7 @@ from wsol.edits.adl import ADL
 from wsol.errors import InputError
 from wsol.heads.gap import GapHead
 from wsol.models.localizer import Localizer
-from wsol.types import Point
+from wsol.types import FeatureInfo
 
 
 def features(seed: int = 0, shape: tuple[int, ...] = (4, 5, 3, 6)) -> torch.Tensor:
@@ -128,14 +128,14 @@ def test_numbers_out_of_range_are_refused(wrong: dict[str, float]) -> None:
 @pytest.mark.parametrize(
     ("backbone", "places"),
     [
-        (VGG(16), {"pool3": Point(256, 8), "conv4_3": Point(512, 8), "conv5_3": Point(512, 16)}),
+        (VGG(16), {"pool3": FeatureInfo(256, 8), "conv4_3": FeatureInfo(512, 8), "conv5_3": FeatureInfo(512, 16)}),
         (
             ResNet(50, output_stride=16),
-            {"layer3.0": Point(1024, 16), "layer4.0": Point(2048, 16), "layer4.2": Point(2048, 16)},
+            {"layer3.0": FeatureInfo(1024, 16), "layer4.0": FeatureInfo(2048, 16), "layer4.2": FeatureInfo(2048, 16)},
         ),
         (
             InceptionV3(output_stride=16, extra_convs=2),
-            {"Mixed_5d": Point(288, 8), "Mixed_6e": Point(768, 16), "extra2": Point(1024, 16)},
+            {"Mixed_5d": FeatureInfo(288, 8), "Mixed_6e": FeatureInfo(768, 16), "extra2": FeatureInfo(1024, 16)},
         ),
     ],
     ids=["vgg16", "resnet50", "inception_v3"],

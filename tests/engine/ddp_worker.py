@@ -18,7 +18,7 @@ import torch.distributed
 from torch import nn
 
 from tests.marked import PROTOCOLS, Case, batch, plain
-from wsol.backbones.base import Backbone, Step
+from wsol.backbones.base import Backbone, Stage
 from wsol.cli import main
 from wsol.data.samplers import NOTHING, EvalSampler
 from wsol.data.transforms import ResizeSquare
@@ -44,7 +44,7 @@ class Plain(Backbone):
         super().__init__()
         self.conv1, self.conv2 = nn.Conv2d(3, 12, 5, stride=2, padding=2), nn.Conv2d(12, 16, 3, padding=1)
         self.act1, self.act2 = nn.ReLU(), nn.ReLU()
-        steps = [Step("one", ("conv1", "act1"), 12, 2), Step("two", ("conv2", "act2"), 16, 2)]
+        steps = [Stage("one", ("conv1", "act1"), 12, 2), Stage("two", ("conv2", "act2"), 16, 2)]
         self.declare(steps, aliases=("one", "one", "two"))
         self.preprocessing = Preprocessing(mean=(0.5,) * 3, std=(0.25,) * 3, size=32)
 

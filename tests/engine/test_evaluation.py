@@ -19,7 +19,7 @@ from wsol.functional.baselines import centre_boxes, centre_gaussian, whole_image
 from wsol.functional.geometry import Geometry
 from wsol.functional.maps import merge, place
 from wsol.metrics._baselines import BASELINES, Baselines
-from wsol.protocols import Protocol
+from wsol.protocols import LocalizationProtocol
 from wsol.types import Picture
 
 CAM, CHOE = {"cam2016": PROTOCOLS["cam2016"]}, {"choe2020": PROTOCOLS["choe2020"]}
@@ -35,7 +35,7 @@ def in_first(scores: np.ndarray, label: int, k: int) -> bool:
     return label in sorted(range(len(scores)), key=lambda c: (-scores[c], c))[:k]
 
 
-def mean_of(bits: list[np.ndarray], labels: list[int], protocol: Protocol) -> np.ndarray:
+def mean_of(bits: list[np.ndarray], labels: list[int], protocol: LocalizationProtocol) -> np.ndarray:
     """Percent over images, or over classes."""
     if protocol.average == "image":
         return sum(b.astype(int) for b in bits) * 100.0 / len(bits)
@@ -63,7 +63,7 @@ def of_one(blind: Baselines, view, truth) -> dict[str, np.ndarray]:
     }
 
 
-def reference_curves(case: Case, views, protocol: Protocol, topk: tuple[int, ...]) -> dict:
+def reference_curves(case: Case, views, protocol: LocalizationProtocol, topk: tuple[int, ...]) -> dict:
     """By whose maps: number of images, and accuracy by name."""
     blind = Baselines(protocol)
     found: dict[str, list[tuple[np.ndarray, int]]] = {}

@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 from wsol.errors import InputError
 from wsol.heads import erasing
 from wsol.heads.acol_chain import AcolChainHead
-from wsol.types import Point
+from wsol.types import FeatureInfo
 
-POINTS = {"mid": Point(6, 8), "last": Point(12, 16)}
+POINTS = {"mid": FeatureInfo(6, 8), "last": FeatureInfo(12, 16)}
 K = 5
 LABELS = torch.tensor([3, 0, 3])
 
@@ -285,7 +285,7 @@ def test_dropout_acts_in_training_alone():
 def test_adversarial_classifier_learns_to_avoid_the_label():
     """Toy problem: each class lights up a channel of its own; A learns the class and B, told otherwise, avoids it."""
     torch.manual_seed(0)
-    model = AcolChainHead({"last": Point(K, 1)}, K, recipe="pn", deltas=[0.9], depth=0).train()
+    model = AcolChainHead({"last": FeatureInfo(K, 1)}, K, recipe="pn", deltas=[0.9], depth=0).train()
     optimizer = torch.optim.SGD(model.parameters(), lr=1.0)
     labels = torch.arange(K).repeat(4)
     x = {"last": F.one_hot(labels, K)[:, :, None, None] * (0.5 + torch.rand(20, K, 4, 4))}

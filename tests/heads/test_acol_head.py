@@ -7,9 +7,9 @@ from wsol.errors import InputError
 from wsol.functional.attention import min_max_normalize
 from wsol.heads.acol import AcolHead
 from wsol.heads.acol_chain import AcolChainHead
-from wsol.types import Point
+from wsol.types import FeatureInfo
 
-POINTS = {"mid": Point(6, 8), "last": Point(12, 16)}
+POINTS = {"mid": FeatureInfo(6, 8), "last": FeatureInfo(12, 16)}
 K = 5
 LABELS = torch.tensor([3, 0, 3])
 CLASSES = torch.tensor([[0, 3], [4, 4], [2, 1]])

@@ -14,9 +14,9 @@ from tests.choices import choices, load_choice
 from wsol.errors import InputError
 from wsol.heads.base import soft_cross_entropy
 from wsol.heads.gap import GapHead
-from wsol.types import Point
+from wsol.types import FeatureInfo
 
-POINTS = {"mid": Point(6, 8), "last": Point(12, 16)}
+POINTS = {"mid": FeatureInfo(6, 8), "last": FeatureInfo(12, 16)}
 
 
 def head(**options):
@@ -136,7 +136,7 @@ def test_maps_of_bf16_features_are_full_precision(features):
 @torch.no_grad()
 def test_maps_never_hold_all_classes():
     """One asked class of 100,000 costs one map, not 100,000."""
-    model = GapHead({"last": Point(2, 4)}, num_classes=100_000).eval()
+    model = GapHead({"last": FeatureInfo(2, 4)}, num_classes=100_000).eval()
     maps = model.maps(model({"last": torch.randn(1, 2, 64, 64)}), torch.tensor([[99_999]]))
     assert maps.untyped_storage().nbytes() <= 64 * 64 * 4
 

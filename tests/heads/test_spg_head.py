@@ -8,9 +8,9 @@ from hypothesis import strategies as st
 
 from wsol.errors import InputError
 from wsol.heads.spg import SpgHead, seeds
-from wsol.types import Point
+from wsol.types import FeatureInfo
 
-POINTS = {"early": Point(6, 2), "mid": Point(8, 4), "last": Point(12, 4)}
+POINTS = {"early": FeatureInfo(6, 2), "mid": FeatureInfo(8, 4), "last": FeatureInfo(12, 4)}
 SHAPES = {"early": (10, 14), "mid": (5, 7), "last": (5, 7)}
 K = 5
 LABELS = torch.tensor([3, 0, 3])
@@ -223,7 +223,7 @@ def test_dropout_acts_in_training_alone_and_reaches_branch_c():
 def test_the_loss_decreases_on_a_toy_problem():
     """A bright square says the class by its channel; all branches learn."""
     torch.manual_seed(0)
-    points = {name: Point(K, 4) for name in POINTS}
+    points = {name: FeatureInfo(K, 4) for name in POINTS}
     model = SpgHead(points, K, width=16, b_width=8, c_width=8, depth=1, min_foreground=4).train()
     optimizer = torch.optim.Adam(model.parameters(), lr=0.02)
     labels = torch.arange(K).repeat(2)

@@ -8,15 +8,15 @@ from tests.curves import box_accuracy
 from wsol.errors import InputError
 from wsol.functional.baselines import centre_gaussian
 from wsol.functional.geometry import Geometry
-from wsol.judging import Annotated
+from wsol.judging import GroundTruthBatch
 from wsol.metrics._baselines import BASELINES, Baselines
 from wsol.metrics._box_accuracy import BoxAccuracy
 from wsol.metrics._table_rows import localization_rows
-from wsol.protocols import Protocol
+from wsol.protocols import LocalizationProtocol
 from wsol.protocols import protocol as protocol_of
-from wsol.types import Truth
+from wsol.types import GroundTruth
 
-PROTOCOL = Protocol(
+PROTOCOL = LocalizationProtocol(
     name="p",
     reference="none",
     frame="input",
@@ -42,7 +42,7 @@ EYE = np.eye(10, dtype=bool)[:, None]
 
 def correct(baselines, view, truth):
     """Whether the baselines are correct on one image: bool (I, G) by name."""
-    return {name: one[0] for name, one in baselines.correct([view], Annotated.of([truth])).items()}
+    return {name: one[0] for name, one in baselines.correct([view], GroundTruthBatch.of([truth])).items()}
 
 
 def draw(rng, n, thresholds):
@@ -129,7 +129,7 @@ def test_baselines_end_to_end():
     metrics = {name: baselines.metric(name) for name in BASELINES}
     truths = [[0.0, 0, 20, 10], [5.0, 2, 15, 8], [0.0, 0, 4, 4]]
     for position, corners in enumerate(truths):
-        hits = correct(baselines, Geometry.square((20, 10), 16), Truth(np.array([corners]), inclusive=False))
+        hits = correct(baselines, Geometry.square((20, 10), 16), GroundTruth(np.array([corners]), inclusive=False))
         for name, metric in metrics.items():
             metric.update(hits[name][None], [position])
     rows = {
@@ -165,7 +165,7 @@ def test_the_cached_gaussian_is_judged_like_any_map(frame):
     baselines = Baselines(protocol)
     for size in ((20, 10), (20, 10), (9, 13)):
         view = Geometry(size, (24, 24), (2, 4), (16, 16))
-        truth = Truth(np.array([[3.0, 2.0, 8.0, 9.0]]), inclusive=True)
+        truth = GroundTruth(np.array([[3.0, 2.0, 8.0, 9.0]]), inclusive=True)
         expected = protocol.judge(centre_gaussian((16, 16)), view, truth)
         assert correct(baselines, view, truth)["centre gaussian"].tolist() == expected.tolist()
     assert len(baselines._found) == (1 if frame == "input" else 2)
@@ -175,7 +175,9 @@ def test_the_cache_stays_small(monkeypatch):
     monkeypatch.setattr("wsol.metrics._baselines._CACHED_SIZES", 2)
     baselines = Baselines(dataclasses.replace(PROTOCOL, frame="image"))
     for width in range(8, 13):
-        correct(baselines, Geometry.square((width, 8), 8), Truth(np.array([[1.0, 1.0, 6.0, 6.0]]), inclusive=True))
+        correct(
+            baselines, Geometry.square((width, 8), 8), GroundTruth(np.array([[1.0, 1.0, 6.0, 6.0]]), inclusive=True)
+        )
         assert len(baselines._found) <= 2
 
 

@@ -13,7 +13,7 @@ from wsol.data.source import Split
 from wsol.functional.geometry import Geometry
 from wsol.interop.map_store import MapStore, MapWriter
 from wsol.interop.predictions import ranks_of
-from wsol.report.site import Shown
+from wsol.report.site import ReportColumn
 
 CLASSES = ["gull", '<b>tern</b> & "co"', "auk"]
 IMAGES = 24
@@ -47,7 +47,7 @@ class MadeUp(Split):
         return width, height
 
 
-def made_up_run(folder: Path, split: Split, name: str, seed: int = 0, classes: bool = True) -> Shown:
+def made_up_run(folder: Path, split: Split, name: str, seed: int = 0, classes: bool = True) -> ReportColumn:
     """A run with maps on disk, one of them missing, one not finite, one flat."""
     rng = np.random.default_rng(seed)
     with MapWriter(folder / name, header={}) as writer:
@@ -69,4 +69,4 @@ def made_up_run(folder: Path, split: Split, name: str, seed: int = 0, classes: b
         "gt_known_error": 50.0,
     }
     metrics = {"localization": [row], "classification": {"top1_error": 12.5}, "pixels": {}}
-    return Shown(name, MapStore(folder / name), ranked, ranks, metrics, {"seed": seed})
+    return ReportColumn(name, MapStore(folder / name), ranked, ranks, metrics, {"seed": seed})

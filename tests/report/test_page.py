@@ -15,9 +15,9 @@ from wsol.config.compose import groups
 from wsol.functional.error_kinds import KINDS, error_kind
 from wsol.functional.iou import iou
 from wsol.functional.maps import merge
-from wsol.protocols import Protocol, protocol
+from wsol.protocols import LocalizationProtocol, protocol
 from wsol.report.judging import at_all_thresholds
-from wsol.report.site import Shown, write
+from wsol.report.site import ReportColumn, write
 from wsol.report.steps import steps
 
 PLACES = (0, 3, 57, 200, 201, 333, 498, 650, 777, 998, 999)
@@ -41,17 +41,17 @@ def split() -> MadeUp:
 
 
 @pytest.fixture(scope="module")
-def runs(split: MadeUp, tmp_path_factory: pytest.TempPathFactory) -> list[Shown]:
+def runs(split: MadeUp, tmp_path_factory: pytest.TempPathFactory) -> list[ReportColumn]:
     folder = tmp_path_factory.mktemp("maps")
     return [made_up_run(folder, split, "cam", 1), made_up_run(folder, split, "acol & <i>kin</i>", 2)]
 
 
-def mine(name: str, **changes) -> Protocol:
+def mine(name: str, **changes) -> LocalizationProtocol:
     return dataclasses.replace(protocol(name), name="mine", **changes)
 
 
 @pytest.fixture(scope="module")
-def folder(split: MadeUp, runs: list[Shown], tmp_path_factory: pytest.TempPathFactory) -> Path:
+def folder(split: MadeUp, runs: list[ReportColumn], tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A report of two runs, judged with a fixed threshold of 0.3."""
     out = tmp_path_factory.mktemp("report")
     write(out, "two <b>runs</b>", split, CLASSES, mine("cam2016", fixed_threshold=0.3), runs)
@@ -79,7 +79,7 @@ def judged_in_page(page, at: int, overlap: float) -> list[list]:
 
 @pytest.mark.parametrize("name", groups()["protocol"])
 def test_verdicts_are_pythons_for_every_image_threshold_and_overlap(
-    name: str, split: MadeUp, runs: list[Shown], tmp_path: Path, opened
+    name: str, split: MadeUp, runs: list[ReportColumn], tmp_path: Path, opened
 ) -> None:
     own = protocol(name)
     wide = dataclasses.replace(at_all_thresholds(own), iou_thresholds=OVERLAPS)

@@ -16,11 +16,11 @@ from wsol.functional.iou import iou
 from wsol.protocols import RANKED, protocol
 from wsol.report.judging import at_all_thresholds
 from wsol.report.steps import Steps, steps, varints, zigzag
-from wsol.types import Truth
+from wsol.types import GroundTruth
 
 SIZE = (47, 38)
 VIEW = Geometry(SIZE, (8, 8), (0, 0), (8, 8))
-TRUTH = Truth(np.array([[5.0, 6.0, 30.0, 25.0], [20.0, 3.0, 44.5, 36.0]]), inclusive=False)
+TRUTH = GroundTruth(np.array([[5.0, 6.0, 30.0, 25.0], [20.0, 3.0, 44.5, 36.0]]), inclusive=False)
 
 
 def cells(seed: int) -> np.ndarray:

@@ -33,6 +33,7 @@ def test_a_run_matches_whatever_its_folder_name_machine_and_place_of_data(tmp_pa
     assert {seed: run.folder.name for seed, run in found.items()} == {3: "nothing to do with it"}
 
 
+@pytest.mark.parametrize("word", ["trainer.max_epochs=8", "loader.batch_size=32", "image_size=32"])
 def test_what_changes_the_training_makes_another_run(config: dict, word: str) -> None:
     key = word.partition("=")[0]
     assert [each.key for each in differences(comparable(config), comparable(recorded([*WORDS, word])))] == [key]

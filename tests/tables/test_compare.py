@@ -15,10 +15,10 @@ from wsol.tables import render
 from wsol.tables.collect import collect
 from wsol.tables.compare import compare
 from wsol.tables.layout import Cell, Column, Layout
-from wsol.tables.numbers import Published
+from wsol.tables.numbers import PublishedNumber
 
 COLUMN = Column("top1_error", protocol="cam2016", threshold="fixed")
-CELL = Cell("CAM", "top-1", COLUMN, "demo", (), Published(57.2, "secondary"), None)
+CELL = Cell("CAM", "top-1", COLUMN, "demo", (), PublishedNumber(57.2, "secondary"), None)
 COMMANDS = {0: "wsol train seed=0", 1: "wsol train seed=1"}
 
 
@@ -102,7 +102,7 @@ LAYOUT = Layout("A & B", "source", {"top-1": COLUMN}, (CELL,), (0, 1))
 
 @pytest.fixture
 def values(runs):
-    other = replace(CELL, row="AC|oL_2", published=Published(10.0, "unverified"), differs="other data")
+    other = replace(CELL, row="AC|oL_2", published=PublishedNumber(10.0, "unverified"), differs="other data")
     return [
         compare(CELL, runs(a={}), COMMANDS),
         compare(other, runs(), {}),
@@ -141,6 +141,6 @@ def test_csv_and_json_say_the_same(values) -> None:
 
 
 def test_unverified_is_marked_also_without_a_measurement() -> None:
-    value = compare(replace(CELL, published=Published(10.0, "unverified")), {}, {})
+    value = compare(replace(CELL, published=PublishedNumber(10.0, "unverified")), {}, {})
     assert "10.00?" in render.terminal(LAYOUT, [value])
     assert "published number unverified" in render.terminal(LAYOUT, [value])

@@ -14,7 +14,7 @@ from typing import Any
 
 from torch import nn
 
-from wsol.backbones.base import Backbone, Step, dense_pool, lower_strides
+from wsol.backbones.base import Backbone, Stage, dense_pool, lower_strides
 from wsol.types import Preprocessing
 
 
@@ -131,7 +131,7 @@ def _pool(stride: int) -> nn.Module:
     return nn.MaxPool2d(kernel_size=3, stride=2) if stride == 2 else dense_pool()
 
 
-def _steps(features: nn.Sequential, widths: Mapping[str, tuple[int, int]]) -> list[Step]:
+def _steps(features: nn.Sequential, widths: Mapping[str, tuple[int, int]]) -> list[Stage]:
     """Name the layers: a step ends at each ReLU and at each pool."""
     steps, paths = [], []
     names = iter(widths.items())
@@ -139,6 +139,6 @@ def _steps(features: nn.Sequential, widths: Mapping[str, tuple[int, int]]) -> li
         paths.append(f"features.{index}")
         if not isinstance(layer, nn.Conv2d):
             name, (channels, stride) = next(names)
-            steps.append(Step(name, tuple(paths), channels, stride))
+            steps.append(Stage(name, tuple(paths), channels, stride))
             paths = []
     return steps

@@ -14,10 +14,10 @@ from torch import Tensor, nn
 
 from wsol.backbones.weights import choose_preprocessing, find_weights, load_strictly
 from wsol.errors import InputError, unknown
-from wsol.types import Point, Preprocessing
+from wsol.types import FeatureInfo, Preprocessing
 
 
-class Step(NamedTuple):
+class Stage(NamedTuple):
     """One named part of the forward pass."""
 
     name: str
@@ -68,7 +68,7 @@ class Backbone(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.points: dict[str, Point] = {}
+        self.points: dict[str, FeatureInfo] = {}
         """Points by name in order of the forward pass; ``last`` names the final features."""
         self.aliases: dict[str, str] = {}
         """``early``, ``mid`` and ``late``: names that exist on every backbone, and the points they stand for."""
@@ -78,10 +78,10 @@ class Backbone(nn.Module):
         """``weight`` (K, C) and ``bias`` (K,) of the pretrained classifier, where the weights have one."""
         self.no_classifier = "its weights are random, or the surgery cut it off"
         """Why there is no `classifier_state`, for messages."""
-        self._steps: list[Step] = []
+        self._steps: list[Stage] = []
         self._same: dict[str, str] = {}
 
-    def declare(self, steps: Sequence[Step], aliases: Sequence[str], also: Mapping[str, str] | None = None) -> None:
+    def declare(self, steps: Sequence[Stage], aliases: Sequence[str], also: Mapping[str, str] | None = None) -> None:
         """State the forward pass.
 
         Args:
@@ -93,7 +93,7 @@ class Backbone(nn.Module):
         self._same = {**(also or {}), "last": steps[-1].name}
         for step in steps:
             names = [step.name, *(name for name, same in self._same.items() if same == step.name)]
-            self.points.update(dict.fromkeys(names, Point(step.channels, step.stride)))
+            self.points.update(dict.fromkeys(names, FeatureInfo(step.channels, step.stride)))
         self.aliases = dict(zip(self.ALIASES, aliases, strict=True))
 
     def load(self, weights: str | None, architecture: str | None, preprocessing: Mapping[str, Any] | None) -> bool:
@@ -130,7 +130,7 @@ class Backbone(nn.Module):
                     nn.init.zeros_(module.bias)
 
     @property
-    def named_points(self) -> dict[str, Point]:
+    def named_points(self) -> dict[str, FeatureInfo]:
         """Every name a point can be asked for by: `points` and `aliases`."""
         return self.points | {alias: self.points[name] for alias, name in self.aliases.items()}
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from torchvision.models import GoogLeNet as Torchvision
 
-from wsol.backbones.base import Step, dense_pool, lower_strides
+from wsol.backbones.base import Stage, dense_pool, lower_strides
 from wsol.backbones.rescaled import RescaledBackbone
 from wsol.errors import unknown
 
@@ -73,7 +73,7 @@ class GoogLeNet(RescaledBackbone):
             lowered = chosen.get(name) == 1
             self.add_module(name, dense_pool() if lowered else getattr(whole, name))
             stride *= chosen.get(name, 1)
-            steps.append(Step(name, (name,), CHANNELS[name], stride))
+            steps.append(Stage(name, (name,), CHANNELS[name], stride))
         self.declare(steps, aliases=("inception3b", "inception4d", CUTS[cut]))
         self.dropped = ("fc.", "aux1.", "aux2.", *(f"{name}." for name in rest))
         self.classifier = None if rest else "fc"

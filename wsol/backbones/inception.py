@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torchvision.models import Inception3 as Torchvision
 from torchvision.models.inception import InceptionB, InceptionD
 
-from wsol.backbones.base import Step, lower_strides
+from wsol.backbones.base import Stage, lower_strides
 from wsol.backbones.rescaled import RescaledBackbone
 from wsol.errors import InputError, unknown
 from wsol.types import Preprocessing
@@ -92,17 +92,17 @@ class InceptionV3(RescaledBackbone):
         strides = lower_strides([2] * len(shrinking), output_stride, fixed=3, network=f"Inception-v3 (cut: {cut})")
         chosen = dict(zip(shrinking, strides, strict=True))
         layers = dict(Torchvision(aux_logits=False, init_weights=False).named_children())
-        steps: list[Step] = []
+        steps: list[Stage] = []
         for name in names[:end]:
             stride = chosen.get(name, 1)
             if name != "maxpool3" or stride == 2:
                 self.add_module(name, _layer(name, layers, stride, padded))
-                steps.append(Step(name, (name,), CHANNELS[name], stride * (steps[-1].stride if steps else 1)))
+                steps.append(Stage(name, (name,), CHANNELS[name], stride * (steps[-1].stride if steps else 1)))
         kept = cut if cut in CHANNELS else "Mixed_7c"
         for number in range(1, extra_convs + 1):
             name = f"extra{number}"
             self.add_module(name, _extra(steps[-1].channels, extra_channels, extra_dropout))
-            steps.append(Step(name, (name,), extra_channels, steps[-1].stride))
+            steps.append(Stage(name, (name,), extra_channels, steps[-1].stride))
         self.declare(steps, aliases=(*CUTS[cut], kept) if not extra_convs else (CUTS[cut][0], kept, steps[-1].name))
         self.dropped = ("fc.", "AuxLogits.", *(f"{name}." for name in names[end:]))
         self.classifier = "fc" if cut == "whole" and not extra_convs else None

@@ -12,7 +12,7 @@ from typing import Any
 
 from torch import nn
 
-from wsol.backbones.base import Backbone, Step, dense_pool, lower_strides
+from wsol.backbones.base import Backbone, Stage, dense_pool, lower_strides
 
 
 class NIN(Backbone):
@@ -53,7 +53,7 @@ class NIN(Backbone):
         first, second, third = lower_strides([4, 2, 2, 2], output_stride, fixed=1, network="NIN")[1:]
         a, b = 4 * first, 4 * first * second
         self.features = nn.Sequential()
-        self._made: list[Step] = []
+        self._made: list[Stage] = []
         self._block(("conv1", "cccp1", "cccp2"), nn.Conv2d(3, 96, 11, stride=4), 4)
         self._add("pool1", _pool(first), 96, a)
         self._block(("conv2", "cccp3", "cccp4"), nn.Conv2d(96, 256, 5, padding=2), a)
@@ -73,7 +73,7 @@ class NIN(Backbone):
 
     def _add(self, name: str, module: nn.Module, channels: int, stride: int) -> None:
         self.features.add_module(name, module)
-        self._made.append(Step(name, (f"features.{name}",), channels, stride))
+        self._made.append(Stage(name, (f"features.{name}",), channels, stride))
 
 
 def _pool(stride: int) -> nn.Module:

@@ -13,7 +13,7 @@ from typing import Any
 from torch import nn
 from torchvision.models.resnet import BasicBlock, Bottleneck
 
-from wsol.backbones.base import Backbone, Step, lower_strides
+from wsol.backbones.base import Backbone, Stage, lower_strides
 from wsol.errors import InputError, unknown
 
 DEPTHS = {18: (2, 2, 2, 2), 34: (3, 4, 6, 3), 50: (3, 4, 6, 3), 101: (3, 4, 23, 3), 152: (3, 8, 36, 3)}
@@ -76,18 +76,18 @@ class ResNet(Backbone):
                 dilation = _dilate(stage, dilation, lost=2 if number > 1 and wanted == 1 else 1)
             self.add_module(f"layer{number}", stage)
             names = [f"layer{number}.{index}" for index in range(count)]
-            steps += [Step(name, (name,), planes * block.expansion, before.stride * wanted) for name in names]
+            steps += [Stage(name, (name,), planes * block.expansion, before.stride * wanted) for name in names]
         stages = {f"layer{number}": f"layer{number}.{count - 1}" for number, count in enumerate(DEPTHS[depth], start=1)}
         self.declare(steps, aliases=("layer2", "layer3", "layer4"), also=stages)
         self.load(weights, f"resnet{depth}" if (stem, width) == ("imagenet", 64) else None, preprocessing)
 
-    def _stem(self, stem: str, width: int, stride: int) -> Step:
+    def _stem(self, stem: str, width: int, stride: int) -> Stage:
         kernel, first = (7, 2) if stem == "imagenet" else (3, 1)
         self.conv1 = nn.Conv2d(3, width, kernel, stride=first, padding=kernel // 2, bias=False)
         self.bn1 = nn.BatchNorm2d(width)
         self.relu = nn.ReLU(inplace=True)
         self.maxpool = nn.MaxPool2d(kernel_size=3, stride=2, padding=1) if stem == "imagenet" else nn.Identity()
-        return Step("stem", ("conv1", "bn1", "relu", "maxpool"), width, stride)
+        return Stage("stem", ("conv1", "bn1", "relu", "maxpool"), width, stride)
 
 
 def _stage(

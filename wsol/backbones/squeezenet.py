@@ -12,7 +12,7 @@ from typing import Any
 from torch import nn
 from torchvision.models.squeezenet import Fire
 
-from wsol.backbones.base import Backbone, Step, dense_pool, lower_strides
+from wsol.backbones.base import Backbone, Stage, dense_pool, lower_strides
 from wsol.errors import unknown
 
 FIRES = {f"fire{i}": (16 * (i // 2), 64 * (i // 2)) for i in range(2, 10)}
@@ -64,8 +64,8 @@ class SqueezeNet(Backbone):
         strides = lower_strides([2, 2, 2, 2], output_stride, fixed=2, network="SqueezeNet")
         layers: list[nn.Module] = [nn.Conv2d(3, channels, kernel, stride=2), nn.ReLU(inplace=True), _pool(strides[1])]
         steps = [
-            Step("conv1", ("features.0", "features.1"), channels, strides[0]),
-            Step("pool1", ("features.2",), channels, strides[0] * strides[1]),
+            Stage("conv1", ("features.0", "features.1"), channels, strides[0]),
+            Stage("pool1", ("features.2",), channels, strides[0] * strides[1]),
         ]
         stride, later, before = strides[0] * strides[1], iter(strides[2:]), 1
         for name in layout:
@@ -78,7 +78,7 @@ class SqueezeNet(Backbone):
                 squeezed, expanded = FIRES[name]
                 layers.append(Fire(channels, squeezed, expanded, expanded))
                 channels, before = 2 * expanded, int(name.removeprefix("fire"))
-            steps.append(Step(name, (f"features.{len(layers) - 1}",), channels, stride))
+            steps.append(Stage(name, (f"features.{len(layers) - 1}",), channels, stride))
         self.features = nn.Sequential(*layers)
         self.declare(steps, aliases=("fire4", "fire7", "fire9"))
         self.load(weights, f"squeezenet{version}", preprocessing)

@@ -14,7 +14,7 @@ from timm.data import resolve_model_data_config
 from timm.models._features import FeatureGetterNet
 from torch import Tensor, nn
 
-from wsol.backbones.base import Backbone, Step
+from wsol.backbones.base import Backbone, Stage
 from wsol.backbones.fixed_size import FixedSize
 from wsol.backbones.timm_structure import Structure, as_map, channels_at_end, classifier_names, examine
 from wsol.backbones.weights import INTERPOLATIONS, choose_preprocessing, find_weights, load_strictly
@@ -148,18 +148,18 @@ class Timm(Backbone):
         self.train(mode)
         return {name: p for (name, p), gradient in zip(named.items(), found, strict=True) if gradient is None}
 
-    def _feature_points(self, features: nn.Module) -> list[Step]:
+    def _feature_points(self, features: nn.Module) -> list[Stage]:
         """The points of timm's feature network, and how they are read: by hooks or by ``forward_intermediates``."""
         info: Any = features.feature_info
         found = zip(_unique(info.module_name()), info.channels(), info.reduction(), strict=True)
-        points = [Step(point, (), channels, stride) for point, channels, stride in found]
+        points = [Stage(point, (), channels, stride) for point, channels, stride in found]
         layers = dict(self.network.named_modules())
         self._indices: list[int] | None = None
         if isinstance(features, FeatureGetterNet) or any(step.name not in layers for step in points):
             self._indices = list(getattr(features, "out_indices", None) or info.out_indices)
         return points
 
-    def _examine(self, points: list[Step], side: int) -> Structure:
+    def _examine(self, points: list[Stage], side: int) -> Structure:
         """Declare the points, ``last`` being what the classifier pools; returns what was found."""
         aliases = [step.name for step in points[-3:]]
         aliases = [aliases[0]] * (3 - len(aliases)) + aliases
@@ -171,7 +171,7 @@ class Timm(Backbone):
         self._ends_at_features = found.final is not None
         if found.final is not None and not found.same:
             self.points.clear()
-            self.declare([*points, Step(FINAL, (), *found.final)], aliases)
+            self.declare([*points, Stage(FINAL, (), *found.final)], aliases)
         return found
 
     def _run(self, images: Tensor, wanted: set[str], edits: Mapping[str, nn.Module]) -> dict[str, Tensor]:
@@ -207,11 +207,11 @@ class Timm(Backbone):
             for handle in handles:
                 handle.remove()
 
-    def _is_bare_end(self, step: Step) -> bool:
+    def _is_bare_end(self, step: Stage) -> bool:
         return not self._ends_at_features and step is self._steps[-1]
 
     def _hook(
-        self, step: Step, edit: nn.Module | None, maps: dict[str, Tensor]
+        self, step: Stage, edit: nn.Module | None, maps: dict[str, Tensor]
     ) -> Callable[[nn.Module, Any, Any], Tensor | None]:
         at_end = channels_at_end(self.network)
 
@@ -224,7 +224,7 @@ class Timm(Backbone):
 
         return run
 
-    def _checked(self, x: Any, step: Step) -> Tensor:
+    def _checked(self, x: Any, step: Stage) -> Tensor:
         """Return features (N, C, h, w).
 
         Raises:

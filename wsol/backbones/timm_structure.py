@@ -17,7 +17,7 @@ import torch
 from timm.layers import Format
 from torch import Tensor, nn
 
-from wsol.backbones.base import Backbone, Step
+from wsol.backbones.base import Backbone, Stage
 from wsol.errors import InputError
 
 
@@ -37,7 +37,7 @@ class Structure(NamedTuple):
 
 
 @torch.no_grad()
-def examine(backbone: Backbone, network: nn.Module, point: Step, side: int) -> Structure:
+def examine(backbone: Backbone, network: nn.Module, point: Stage, side: int) -> Structure:
     """Run a model in evaluation mode on one image.
 
     Args:

@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import nn
 
-from wsol.backbones.base import Backbone, Step, dense_pool, lower_strides
+from wsol.backbones.base import Backbone, Stage, dense_pool, lower_strides
 from wsol.errors import InputError
 from wsol.types import Preprocessing
 
@@ -52,7 +52,7 @@ class Tiny(Backbone):
         a, b = first, first * second
         sizes = {"conv1": (widths[0], 1), "pool1": (widths[0], a), "conv2": (widths[1], a), "pool2": (widths[1], b)}
         sizes |= {"conv3": (widths[2], b), "conv4": (widths[3], b)}
-        self.declare([Step(name, (name,), *size) for name, size in sizes.items()], aliases=("conv2", "conv3", "conv4"))
+        self.declare([Stage(name, (name,), *size) for name, size in sizes.items()], aliases=("conv2", "conv3", "conv4"))
         self.preprocessing = Preprocessing(mean=(0.5,) * 3, std=(0.25,) * 3, size=64)
         self.load(weights, None, preprocessing)
 

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 from torch import nn
 
-from wsol.backbones.base import Backbone, Step, dense_pool, lower_strides
+from wsol.backbones.base import Backbone, Stage, dense_pool, lower_strides
 from wsol.errors import unknown
 
 WIDTHS = (64, 128, 256, 512, 512)
@@ -86,7 +86,7 @@ class VGG(Backbone):
         pools = POOLINGS[pooling]
         strides = lower_strides([2] * 5, output_stride or pools.output_stride, fixed=2, network="VGG")
         self.features = nn.Sequential()
-        steps: list[Step] = []
+        steps: list[Stage] = []
         for stage, (count, width, stride) in enumerate(zip(DEPTHS[depth], WIDTHS, strides, strict=True), start=1):
             for number in range(1, count + 1):
                 steps.append(self._conv(f"conv{stage}_{number}", steps, width, batch_norm))
@@ -98,19 +98,19 @@ class VGG(Backbone):
         self.declare(steps, aliases=("pool3", f"conv4_{DEPTHS[depth][3]}", f"conv5_{DEPTHS[depth][4]}"))
         self.load(weights, f"vgg{depth}{'_bn' * batch_norm}", preprocessing)
 
-    def _conv(self, name: str, before: list[Step], width: int, batch_norm: bool) -> Step:
+    def _conv(self, name: str, before: list[Stage], width: int, batch_norm: bool) -> Stage:
         channels, stride = (before[-1].channels, before[-1].stride) if before else (3, 1)
         layers = [nn.Conv2d(channels, width, kernel_size=3, padding=1)]
         return self._step(name, [*layers, *[nn.BatchNorm2d(width)] * batch_norm, nn.ReLU(inplace=True)], width, stride)
 
-    def _pool(self, name: str, before: Step, stride: int, side: int, dense: bool) -> Step:
+    def _pool(self, name: str, before: Stage, stride: int, side: int, dense: bool) -> Stage:
         pool: nn.Module = dense_pool() if dense else nn.Identity()
         if stride == 2:
             pool = nn.MaxPool2d(side, stride=2, padding=(side - 1) // 2)
         return self._step(name, [pool], before.channels, before.stride * stride)
 
-    def _step(self, name: str, layers: list[nn.Module], channels: int, stride: int) -> Step:
+    def _step(self, name: str, layers: list[nn.Module], channels: int, stride: int) -> Stage:
         first = len(self.features)
         self.features.extend(layers)
         paths = tuple(f"features.{index}" for index in range(first, len(self.features)))
-        return Step(name, paths, channels, stride)
+        return Stage(name, paths, channels, stride)

@@ -18,10 +18,10 @@ from timm.layers import Attention, resample_abs_pos_embed
 from timm.models.vision_transformer import Block, VisionTransformer
 from torch import Tensor, nn
 
-from wsol.backbones.base import Backbone, Step, lower_strides
+from wsol.backbones.base import Backbone, Stage, lower_strides
 from wsol.backbones.weights import INTERPOLATIONS, choose_preprocessing
 from wsol.errors import InputError, near_matches
-from wsol.types import Point, Preprocessing
+from wsol.types import FeatureInfo, Preprocessing
 
 ATTENTION = ("attention", "keys", "affinity")
 """Points made of the queries and keys inside the blocks."""
@@ -125,12 +125,12 @@ class ViT(Backbone):
         """State the forward pass, and put the points that can only be read in front of ``last``."""
         names = [f"blocks.{index}" for index in range(blocks)]
         aliases = [names[-(-blocks * third // 3) - 1] for third in (1, 2, 3)]
-        self.declare([Step(name, (name,), channels, self.patch) for name in (*names, "norm")], aliases)
+        self.declare([Stage(name, (name,), channels, self.patch) for name in (*names, "norm")], aliases)
         last = {name: self.points.pop(name) for name in ("norm", "last")}
-        self.points["attention"] = Point(rows, self.patch, groups=blocks)
-        self.points["keys"] = Point(channels, self.patch)
-        self.points["affinity"] = Point(0, self.patch)
-        self.points["class"] = Point(channels, 0)
+        self.points["attention"] = FeatureInfo(rows, self.patch, groups=blocks)
+        self.points["keys"] = FeatureInfo(channels, self.patch)
+        self.points["affinity"] = FeatureInfo(0, self.patch)
+        self.points["class"] = FeatureInfo(channels, 0)
         self.points.update(last)
 
     def initialise(self) -> None:

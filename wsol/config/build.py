@@ -27,7 +27,7 @@ from wsol.data.source import Source
 from wsol.errors import InputError, first_line, unknown
 from wsol.heads.base import MissingPointError
 from wsol.models.localizer import Localizer
-from wsol.protocols import Protocol
+from wsol.protocols import LocalizationProtocol
 from wsol.types import Preprocessing
 
 PRECISIONS = ("auto", "32-true", "bf16-mixed", "16-mixed", "32")
@@ -233,7 +233,7 @@ def pretrained_name(node: DictConfig) -> str:
     return target.pretrained
 
 
-def build_protocols(config: DictConfig, *, trust: bool = True) -> dict[str, Protocol]:
+def build_protocols(config: DictConfig, *, trust: bool = True) -> dict[str, LocalizationProtocol]:
     """Return the chosen protocols by name, in the order of the config."""
     chosen = config.protocol or {}
     return {name: instantiate(node, f"protocol.{name}", trust=trust) for name, node in chosen.items()}

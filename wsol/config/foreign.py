@@ -26,7 +26,7 @@ from wsol.data.source import Source
 from wsol.data.transforms import EvalTransform, TrainTransform
 from wsol.errors import InputError
 from wsol.heads.base import Head
-from wsol.protocols import Protocol
+from wsol.protocols import LocalizationProtocol
 
 
 class Place(NamedTuple):
@@ -57,7 +57,7 @@ PLACES = (
         r"transform\.\w+", "transform", (EvalTransform, TrainTransform), "wsol.data.transforms", "transforms of images"
     ),
     Place(r"data", "data", (Source,), "wsol.data", "datasets"),
-    Place(r"protocol\.[^.\[]+", "protocol", (Protocol,), "wsol.protocols", "protocols"),
+    Place(r"protocol\.[^.\[]+", "protocol", (LocalizationProtocol,), "wsol.protocols", "protocols"),
     Place(r"loader", "loader", (LocalizationData,), "wsol.data.module", "the data module"),
 )
 

@@ -28,7 +28,7 @@ READ_UP_TO = 20_000
 """`ListedSource.verify` reads the pixels of so many images unless told otherwise: a minute or two."""
 
 
-class Marked(NamedTuple):
+class AnnotatedBox(NamedTuple):
     """One annotated box and where it is written."""
 
     box: tuple[float, ...]
@@ -49,7 +49,7 @@ class Listing:
     labels: list[int] = field(default_factory=list)
     sizes: list[tuple[int, int] | None] = field(default_factory=list)
     """Width and height where the lists say it."""
-    boxes: list[Sequence[Marked]] = field(default_factory=list)
+    boxes: list[Sequence[AnnotatedBox]] = field(default_factory=list)
     blacklisted: list[bool] = field(default_factory=list)
 
     def add(
@@ -57,7 +57,7 @@ class Listing:
         name: str,
         path: str,
         label: int,
-        boxes: Sequence[Marked] = (),
+        boxes: Sequence[AnnotatedBox] = (),
         size: tuple[int, int] | None = None,
         blacklisted: bool = False,
     ) -> None:
@@ -150,7 +150,9 @@ class ListedSource(Source):
         split = self._made[name]
         return not self.has_images or any(split.path(i).is_file() for i in range(min(look_at, len(split))))
 
-    def _sound(self, boxes: Sequence[Marked], size: tuple[int, int] | None, inclusive: bool) -> Sequence[Marked]:
+    def _sound(
+        self, boxes: Sequence[AnnotatedBox], size: tuple[int, int] | None, inclusive: bool
+    ) -> Sequence[AnnotatedBox]:
         """Leave out boxes that cannot be, telling the sink."""
         faults = [box_fault(marked.box, inclusive, size) for marked in boxes]
         for marked, fault in zip(boxes, faults, strict=True):

@@ -11,11 +11,11 @@ from torch import Tensor
 from wsol.data.images import read_image
 from wsol.errors import InputError
 
-Held = str | Path | Image.Image | np.ndarray | Tensor
+ImageInput = str | Path | Image.Image | np.ndarray | Tensor
 """A path, a Pillow image, an array uint8 (H, W, 3) RGB, or a tensor (3, H, W), uint8 or float in [0, 1]."""
 
 
-def as_rgb(image: Held) -> np.ndarray:
+def as_rgb(image: ImageInput) -> np.ndarray:
     """Return an image as uint8 (H, W, 3) RGB, its pixels in the order in which they are stored.
 
     Raises:

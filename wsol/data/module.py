@@ -27,7 +27,7 @@ from wsol.errors import InputError, unknown
 from wsol.types import Batch
 
 
-class Loaded(NamedTuple):
+class LoadedSample(NamedTuple):
     """One image on its way to a batch."""
 
     position: int
@@ -40,7 +40,7 @@ class Loaded(NamedTuple):
     error: str = ""
 
 
-class Images(Dataset[Loaded]):
+class Images(Dataset[LoadedSample]):
     """The images of a split, transformed.
 
     Args:
@@ -55,19 +55,19 @@ class Images(Dataset[Loaded]):
     def __len__(self) -> int:
         return len(self.split)
 
-    def __getitem__(self, key: Key) -> Loaded:
+    def __getitem__(self, key: Key) -> LoadedSample:
         position, epoch = key
         if position == NOTHING:
-            return Loaded(position, None)
+            return LoadedSample(position, None)
         try:
             image = self.split.image(position)
         except BadImage as error:
-            return Loaded(position, None, error=str(error))
+            return LoadedSample(position, None, error=str(error))
         if isinstance(self.transform, TrainTransform):
             views = self.transform(image, np.random.default_rng([self.seed, epoch, position]))
         else:
             views = self.transform(image)
-        return Loaded(position, views, int(self.split.labels[position]), (image.shape[1], image.shape[0]))
+        return LoadedSample(position, views, int(self.split.labels[position]), (image.shape[1], image.shape[0]))
 
 
 @dataclass(frozen=True)
@@ -85,7 +85,7 @@ class Collate:
     may_be_empty: bool = True
     """Whether a batch of bad images alone is a batch; there is nothing to learn from one."""
 
-    def __call__(self, loaded: Sequence[Loaded]) -> Batch | BadImage:
+    def __call__(self, loaded: Sequence[LoadedSample]) -> Batch | BadImage:
         """Return the batch, or what is wrong with it."""
         bad = [one for one in loaded if one.error]
         if bad and (not self.skip or (len(bad) == len(loaded) and not self.may_be_empty)):

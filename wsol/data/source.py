@@ -20,7 +20,7 @@ from wsol.data.images import BadImage, image_size, read_image
 from wsol.data.inspection import Report
 from wsol.data.packed import Boxes, Strings
 from wsol.errors import InputError, unknown
-from wsol.types import Truth
+from wsol.types import GroundTruth
 
 SPLITS = ("train", "val", "test")
 """Training images; the few with boxes that choose thresholds (train-fullsup); those that are judged."""
@@ -96,11 +96,11 @@ class Split(ABC):
         """
         return self._read_size(int(self._rows[i]))
 
-    def truth(self, i: int) -> Truth | None:
+    def truth(self, i: int) -> GroundTruth | None:
         """Where the object of image ``i`` is; None if nobody has marked it."""
         if self.boxes is None or not len(self.boxes[i]):
             return None
-        return Truth(self.boxes[i], self.boxes.inclusive)
+        return GroundTruth(self.boxes[i], self.boxes.inclusive)
 
     def mask(self, i: int) -> np.ndarray | None:
         """The object's pixels in image ``i``: uint8 (H, W), 0 background, 1 object, 255 ignored; None if not marked."""

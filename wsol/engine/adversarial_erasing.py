@@ -35,7 +35,7 @@ from wsol.config import build
 from wsol.data.datasets.erased import write_regions
 from wsol.data.source import Split
 from wsol.engine import saved_maps, split_results, training
-from wsol.engine.evaluation import LOCALIZER, MapWriter, Measured, SplitEvaluation
+from wsol.engine.evaluation import LOCALIZER, MapWriter, SplitEvaluation, SplitResult
 from wsol.engine.localization_table import localization_table
 from wsol.engine.module import LocalizerModule
 from wsol.engine.saved_maps import KeptMaps
@@ -198,7 +198,7 @@ class Round:
     def evaluate(self, config: DictConfig, folder: Path) -> None:
         """Evaluate the merged maps of a run folder by its config and write results.json and per_image.csv."""
         evaluations = split_results.evaluations(config, self.data, self.evaluated, baselines=True)
-        measured: dict[str, Measured] = {}
+        measured: dict[str, SplitResult] = {}
         extra: dict[str, Any] = {"rounds": [_of_round(folder / f"round{i}") for i in range(config.rounds)]}
         for name, evaluation in evaluations.items():
             maps, files = open_maps(folder / "maps" / name), sorted((folder / "maps" / name).glob("classes-*.csv"))

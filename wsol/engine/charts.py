@@ -14,13 +14,13 @@ import numpy as np
 import pytorch_lightning as pl
 
 from wsol.engine import split_results
-from wsol.engine.evaluation import LOCALIZER, Measured, SplitEvaluation
+from wsol.engine.evaluation import LOCALIZER, SplitEvaluation, SplitResult
 from wsol.engine.module import LocalizerModule
 from wsol.functional.geometry import Geometry
 from wsol.loggers.base import Chart, RunLogger
 from wsol.metrics._box_accuracy import BoxAccuracy
 from wsol.metrics._curves import Curves, choose_thresholds
-from wsol.protocols import Protocol
+from wsol.protocols import LocalizationProtocol
 
 OVERLAPS = tuple(round(0.05 * step, 2) for step in range(1, 20))
 """IoU 0.05, 0.1, ..., 0.95."""
@@ -99,12 +99,12 @@ def tell(
 
 
 def charts(
-    measured: Measured,
-    protocols: Mapping[str, Protocol],
+    measured: SplitResult,
+    protocols: Mapping[str, LocalizationProtocol],
     over_iou: Mapping[str, Curves],
     labels: np.ndarray,
     classes: Sequence[str],
-    val: Measured | None = None,
+    val: SplitResult | None = None,
 ) -> dict[str, Chart]:
     """Make the charts of a split; accuracies in percent.
 

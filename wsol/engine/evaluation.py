@@ -34,7 +34,7 @@ from wsol.metrics._baselines import BASELINES, Baselines
 from wsol.metrics._box_accuracy import BoxAccuracy
 from wsol.metrics._curves import Curves, choose_thresholds
 from wsol.metrics._table_rows import localization_rows
-from wsol.protocols import Protocol
+from wsol.protocols import LocalizationProtocol
 from wsol.types import Batch, Picture
 
 T = TypeVar("T")
@@ -51,7 +51,7 @@ class _Kept(NamedTuple):
     predicted_label: int
 
 
-class Measured(NamedTuple):
+class SplitResult(NamedTuple):
     """What one split gave."""
 
     classification: dict[str, float]
@@ -66,7 +66,7 @@ class Measured(NamedTuple):
     """int64 (N,) positions of the images whose classes were looked at, ascending; int32 (N,) ranks of the true ones."""
 
 
-class Elsewhere(NamedTuple):
+class ExternalClasses(NamedTuple):
     """Predicted classes of all images of a split that come from another classifier."""
 
     ranks: np.ndarray
@@ -114,14 +114,14 @@ class SplitEvaluation(nn.Module):
         self,
         split: Split,
         views: Callable[[tuple[int, int]], Sequence[Geometry]],
-        protocols: Mapping[str, Protocol],
+        protocols: Mapping[str, LocalizationProtocol],
         *,
         topk: Iterable[int] = (1, 5),
         num_classes: int | None = None,
         baselines: bool = False,
         pictures: int = 0,
         writer: MapWriter | None = None,
-        elsewhere: Elsewhere | None = None,
+        elsewhere: ExternalClasses | None = None,
     ) -> None:
         super().__init__()
         self.split, self.views, self.writer, self.elsewhere = split, views, writer, elsewhere
@@ -241,7 +241,7 @@ class SplitEvaluation(nn.Module):
         if batch.skipped.numel():
             self._skipped.update(batch.skipped.tolist())
 
-    def _counts(self, protocol: Protocol, positions: np.ndarray) -> np.ndarray:
+    def _counts(self, protocol: LocalizationProtocol, positions: np.ndarray) -> np.ndarray:
         """Which of some images a protocol judges: bool (N,)."""
         if not protocol.blacklist or self.split.blacklist is None:
             return np.ones(len(positions), dtype=bool)
@@ -261,7 +261,7 @@ class SplitEvaluation(nn.Module):
 
     # -- reading -------------------------------------------------------------------------------------------------------
 
-    def compute(self) -> Measured:
+    def compute(self) -> SplitResult:
         """All that was measured, over all processes.
 
         Raises:
@@ -282,7 +282,7 @@ class SplitEvaluation(nn.Module):
         not_finite = sorted(self.split.ids[position] for position in gathered(self._not_finite))
         rows = self.classes.gathered_rows()
         classification = errors_of_ranks(rows["ranks"], self.topk)
-        return Measured(classification, curves, pixels, not_finite, (rows["index"], rows["ranks"]))
+        return SplitResult(classification, curves, pixels, not_finite, (rows["index"], rows["ranks"]))
 
     def scalars(self) -> dict[str, float]:
         """The values to log while training, by the names of `names`; thresholds not fixed are chosen on this split."""
@@ -312,7 +312,7 @@ class SplitEvaluation(nn.Module):
             *(["oracle"] if {"fullsup", "oracle"} & set(origins) else []),
         ]
 
-    def pictures(self, measured: Measured) -> list[Picture]:
+    def pictures(self, measured: SplitResult) -> list[Picture]:
         """The images kept for people to look at, boxed under the first protocol at its first reported threshold."""
         if not self.protocols:
             return []
@@ -323,7 +323,9 @@ class SplitEvaluation(nn.Module):
         found = (self._picture(position, kept, protocol, at) for position, kept in sorted(self._kept.items()))
         return [picture for picture in found if picture is not None]
 
-    def _picture(self, position: int, kept: _Kept, protocol: Protocol, threshold: float | None) -> Picture | None:
+    def _picture(
+        self, position: int, kept: _Kept, protocol: LocalizationProtocol, threshold: float | None
+    ) -> Picture | None:
         truth = self.split.truth(position)
         if truth is None:
             return None

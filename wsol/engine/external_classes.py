@@ -18,7 +18,7 @@ from omegaconf import DictConfig, ListConfig
 
 from wsol.config import build
 from wsol.data.module import LocalizationData
-from wsol.engine.evaluation import Elsewhere
+from wsol.engine.evaluation import ExternalClasses
 from wsol.engine.module import LocalizerModule
 from wsol.errors import InputError, plain_interruptions
 from wsol.functional.ranks import true_class_ranks
@@ -29,7 +29,7 @@ from wsol.runs import checkpoints
 from wsol.types import Batch
 
 
-class OtherClasses:
+class ExternalClassSource:
     """What ``classes=...`` names. Everything cheap is checked when it is built.
 
     Args:
@@ -47,7 +47,7 @@ class OtherClasses:
         paths = [Path(str(one)) for one in _listed(config.classes)]
         tables = [_tables(path, config.split) for path in paths]
         files = [file for of_one in tables for file in of_one]
-        self._found: Elsewhere | None = None
+        self._found: ExternalClasses | None = None
         if all(tables):
             self._found = _read(files, data, config.split, max(settings.topk, default=1))
         elif len(paths) == 1:
@@ -63,7 +63,7 @@ class OtherClasses:
             "split": config.split,
         }
 
-    def find(self, trainer: pl.Trainer, channels_last: bool) -> Elsewhere:
+    def find(self, trainer: pl.Trainer, channels_last: bool) -> ExternalClasses:
         """The classes of all images; runs the second network once over the split if it is one."""
         if self._found is None:
             self._found = self._network.look(trainer, channels_last)
@@ -86,7 +86,7 @@ def _tables(path: Path, split: str) -> list[Path]:
     return [] if path.suffix == ".ckpt" else [path]
 
 
-def _read(files: Sequence[Path], data: LocalizationData, name: str, most: int) -> Elsewhere:
+def _read(files: Sequence[Path], data: LocalizationData, name: str, most: int) -> ExternalClasses:
     """The classes of CSV files."""
     split = data.split(name)
     ranked = read_predictions(files, split, data.source.classes)
@@ -96,7 +96,7 @@ def _read(files: Sequence[Path], data: LocalizationData, name: str, most: int) -
             f"add more, or judge with topk=[{', '.join(str(k) for k in range(1, max(1, ranked.shape[1]) + 1))}]"
         )
     first = ranked[:, 0] if ranked.shape[1] else np.full(len(split), -1)
-    return Elsewhere(ranks_of(split.labels, ranked), first)
+    return ExternalClasses(ranks_of(split.labels, ranked), first)
 
 
 class _Network:
@@ -104,7 +104,7 @@ class _Network:
 
     Args:
         file: its checkpoint.
-        config: see `OtherClasses`, as are the others.
+        config: see `ExternalClassSource`, as are the others.
     """
 
     def __init__(self, file: Path, config: DictConfig, settings: DictConfig, data: LocalizationData) -> None:
@@ -121,13 +121,13 @@ class _Network:
         self.data = build.build_data(own, data.source, self.localizer.preprocessing, seed=settings.seed)
         self.data.judged = (config.split,)
 
-    def look(self, trainer: pl.Trainer, channels_last: bool) -> Elsewhere:
+    def look(self, trainer: pl.Trainer, channels_last: bool) -> ExternalClasses:
         """Run it once over the split; images that cannot be read have no class."""
         module = _Looking(self.localizer, channels_last=channels_last, eval_precision=self._precision)
         with plain_interruptions():
             trainer.test(module, datamodule=self.data, verbose=False)
         images = len(self.data.split(self.data.judged[0]))
-        found = Elsewhere(np.full(images, NOT_RANKED, np.int64), np.full(images, -1, np.int64))
+        found = ExternalClasses(np.full(images, NOT_RANKED, np.int64), np.full(images, -1, np.int64))
         found.ranks[module.rows["index"]] = module.rows["ranks"]
         found.first[module.rows["index"]] = module.rows["first"]
         return found

@@ -31,7 +31,7 @@ MAX_BYTES = 2**31
 """Of an array that is read."""
 
 
-class Wrong(NamedTuple):
+class ImageErrors(NamedTuple):
     """How wrong each image is, percent."""
 
     ids: np.ndarray
@@ -71,7 +71,9 @@ def pack(values: np.ndarray, positions: np.ndarray, images: int, dtype: type[np.
     return out
 
 
-def read(folder: Path, split: str, name: str, protocol: str | None = None, origin: str | None = None) -> Wrong | None:
+def read(
+    folder: Path, split: str, name: str, protocol: str | None = None, origin: str | None = None
+) -> ImageErrors | None:
     """Read how wrong each image is.
 
     Args:
@@ -120,17 +122,19 @@ def _array(file: Mapping[str, np.ndarray], name: str, kinds: str, length: int | 
     return found
 
 
-def _of_classes(file: Mapping[str, np.ndarray], split: str, name: str) -> Wrong | None:
+def _of_classes(file: Mapping[str, np.ndarray], split: str, name: str) -> ImageErrors | None:
     number = name.removeprefix("top").removesuffix("_error")
     if f"{split}/ranks" not in file or not number.isdigit():
         return None
     ids = _array(file, f"{split}/ids", "U", None)
     ranks = _array(file, f"{split}/ranks", "u", len(ids))
     seen = ranks != not_judged(ranks.dtype)
-    return Wrong(ids[seen], 100.0 * (ranks[seen] >= int(number)), None)
+    return ImageErrors(ids[seen], 100.0 * (ranks[seen] >= int(number)), None)
 
 
-def _of_boxes(file: Mapping[str, np.ndarray], split: str, name: str, protocol: str, origin: str | None) -> Wrong | None:
+def _of_boxes(
+    file: Mapping[str, np.ndarray], split: str, name: str, protocol: str, origin: str | None
+) -> ImageErrors | None:
     key = f"{split}/{protocol}/{origin}/{name}"
     if key not in file:
         return None
@@ -141,7 +145,7 @@ def _of_boxes(file: Mapping[str, np.ndarray], split: str, name: str, protocol: s
     if overlaps < 1 or np.any(right[seen] > overlaps):
         raise ValueError(f"{key}: right at more overlaps than there are")
     labels = _array(file, f"{split}/labels", "iu", len(ids))[seen] if by_class else None
-    return Wrong(ids[seen], 100.0 * (1.0 - right[seen] / overlaps), labels)
+    return ImageErrors(ids[seen], 100.0 * (1.0 - right[seen] / overlaps), labels)
 
 
 def arrays_of(split: str, ids: list[str], labels: np.ndarray) -> dict[str, np.ndarray]:

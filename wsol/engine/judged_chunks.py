@@ -11,9 +11,9 @@ import numpy as np
 from wsol.data.source import Split
 from wsol.functional.geometry import Geometry
 from wsol.functional.maps import place
-from wsol.judging import Annotated, judge
+from wsol.judging import GroundTruthBatch, judge
 from wsol.metrics._baselines import Baselines
-from wsol.protocols import Protocol
+from wsol.protocols import LocalizationProtocol
 
 MASK_SIDE = 224
 """Side of the square at which maps and masks are compared (Choe et al. 2020), pixels."""
@@ -23,7 +23,7 @@ LOCALIZER = "localizer"
 
 Merged = Mapping[str, tuple[np.ndarray, Geometry]]
 """An image's map, real (h, w), and what part of the image it shows, by how its views were merged: by `MEAN`, and by
-what else a protocol asks for (`wsol.protocols.Protocol.view_merging`)."""
+what else a protocol asks for (`wsol.protocols.LocalizationProtocol.view_merging`)."""
 
 MEAN = "mean"
 """How views are merged for pixels and pictures."""
@@ -52,7 +52,9 @@ class ChunkJudge:
         baselines: by name of the protocol, where they are judged too.
     """
 
-    def __init__(self, split: Split, protocols: Mapping[str, Protocol], baselines: Mapping[str, Baselines]) -> None:
+    def __init__(
+        self, split: Split, protocols: Mapping[str, LocalizationProtocol], baselines: Mapping[str, Baselines]
+    ) -> None:
         self.split, self.protocols, self.baselines = split, protocols, baselines
 
     def __call__(self, positions: Sequence[int], maps: Sequence[Callable[[], Merged | None]]) -> JudgedChunk:
@@ -87,7 +89,7 @@ class ChunkJudge:
             Geometry.whole(self.split.size(position)) if of_image is None else of_image[MEAN][1]
             for position, of_image in zip(positions, merged, strict=True)
         ]
-        annotated = Annotated.of(truths)
+        annotated = GroundTruthBatch.of(truths)
         out = {}
         for name, protocol in self.protocols.items():
             own = np.zeros((len(positions), len(protocol.iou_thresholds), protocol.num_columns), dtype=bool)

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from wsol.engine.evaluation import LOCALIZER, Measured, SplitEvaluation
+from wsol.engine.evaluation import LOCALIZER, SplitEvaluation, SplitResult
 from wsol.metrics._table_rows import localization_rows
 
 
 def localization_table(
-    measured: Mapping[str, Measured], evaluations: Mapping[str, SplitEvaluation], judged: str
+    measured: Mapping[str, SplitResult], evaluations: Mapping[str, SplitEvaluation], judged: str
 ) -> list[dict[str, Any]]:
     """The rows of a split's localization table: protocol by protocol, the localizer first, then the baselines.
 

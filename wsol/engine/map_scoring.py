@@ -14,14 +14,14 @@ from wsol import runs
 from wsol.config import build
 from wsol.data.source import Source, Split
 from wsol.engine import saved_maps
-from wsol.engine.evaluation import Measured, SplitEvaluation
+from wsol.engine.evaluation import SplitEvaluation, SplitResult
 from wsol.engine.localization_table import localization_table
 from wsol.errors import InputError, unknown
 from wsol.functional.geometry import Geometry
 from wsol.interop.map_folder import open_maps
 from wsol.interop.maps import Maps
 from wsol.interop.predictions import ranks_of, read_predictions
-from wsol.protocols import Protocol
+from wsol.protocols import LocalizationProtocol
 from wsol.types import Progress, no_progress
 
 CONFIG_PARENTS = 3
@@ -70,7 +70,7 @@ class MapSet:
         self,
         config: DictConfig,
         source: Source,
-        protocols: Mapping[str, Protocol],
+        protocols: Mapping[str, LocalizationProtocol],
         maps: str,
         classes: str | None = None,
     ) -> None:
@@ -85,8 +85,8 @@ class MapSet:
         self.ranks = self._ranks(files, source, max(config.topk, default=1))
         self.evaluation = self._evaluation(config, self.split, protocols, config.topk if files else ())
         self.val_evaluation = self._evaluation(config, self.val[0], protocols) if self.val else None
-        self.measured: Measured | None = None
-        self.fullsup: Measured | None = None
+        self.measured: SplitResult | None = None
+        self.fullsup: SplitResult | None = None
 
     def _val(self, config: DictConfig, source: Source, given: Path) -> tuple[Split, Maps] | None:
         """The val split and its maps: those named, those beside the judged ones, or in the same folder."""
@@ -110,7 +110,7 @@ class MapSet:
         return ranks_of(self.split.labels, ranked)
 
     def _evaluation(
-        self, config: DictConfig, split: Split, protocols: Mapping[str, Protocol], topk: Any = ()
+        self, config: DictConfig, split: Split, protocols: Mapping[str, LocalizationProtocol], topk: Any = ()
     ) -> SplitEvaluation:
         return SplitEvaluation(
             split, lambda size: [Geometry.whole(size)], protocols, topk=topk, baselines=config.baselines
@@ -124,7 +124,7 @@ class MapSet:
 
     def _scored(
         self, progress: Progress, evaluation: SplitEvaluation, maps: Maps, ranks: np.ndarray | None
-    ) -> Measured:
+    ) -> SplitResult:
         what, total = f"{self.folder.name}, {evaluation.split.name}", len(evaluation.split)
         return saved_maps.score(evaluation, maps, ranks, progress=lambda done: progress(what, done, total))
 
@@ -134,7 +134,7 @@ class MapSet:
         rows = saved_maps.look(self.evaluation, self.measured, self.maps, self.ranks, self.fullsup)
         return saved_maps.write_looked(file, self._counted(rows, progress))
 
-    def _counted(self, rows: Iterable[saved_maps.Looked], progress: Progress) -> Iterator[saved_maps.Looked]:
+    def _counted(self, rows: Iterable[saved_maps.ImageResult], progress: Progress) -> Iterator[saved_maps.ImageResult]:
         """The rows; the progress is told of each image with which a row begins."""
         total, seen = len(self.split), 0
         before = None
@@ -144,7 +144,7 @@ class MapSet:
                 progress("image by image", seen, total)
             yield row
 
-    def all_measured(self) -> tuple[dict[str, Measured], dict[str, SplitEvaluation]]:
+    def all_measured(self) -> tuple[dict[str, SplitResult], dict[str, SplitEvaluation]]:
         """What was measured, and by what, by split."""
         assert self.measured is not None
         measured, evaluations = {self.split.name: self.measured}, {self.split.name: self.evaluation}

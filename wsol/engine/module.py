@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from wsol.engine import epoch_sums
-from wsol.engine.evaluation import Measured, SplitEvaluation
+from wsol.engine.evaluation import SplitEvaluation, SplitResult
 from wsol.engine.optim import optimizer_groups
 from wsol.engine.recognition import Recognition
 from wsol.errors import InputError, first_line
@@ -72,7 +72,7 @@ class LocalizerModule(pl.LightningModule):
         self.eval_precision = check_precision(eval_precision)
         self.evaluations = nn.ModuleDict()
         self.recognitions = nn.ModuleDict()
-        self.measured: dict[str, Measured] = {}
+        self.measured: dict[str, SplitResult] = {}
         self.recognized: dict[str, dict] = {}
         self.train_skipped: set[int] = set()
         self._optimizer, self._factors, self._schedule = optimizer, dict(factors or {}), schedule

@@ -24,8 +24,8 @@ from wsol.functional.iou import best_iou
 from wsol.functional.overlay import overlay
 from wsol.interop.coco import PredictedBox, PredictionFiles
 from wsol.interop.png_file import write_png
-from wsol.protocols import Protocol
-from wsol.types import Progress, Truth, no_progress
+from wsol.protocols import LocalizationProtocol
+from wsol.types import GroundTruth, Progress, no_progress
 
 MAPS = ("npy", "png", "none")
 
@@ -103,7 +103,7 @@ class ImagePredictor:
         self.classes = None if config.classes is None else [self._index(given) for given in config.classes]
         self.truths = self._truths()
 
-    def _protocol(self) -> Protocol:
+    def _protocol(self) -> LocalizationProtocol:
         protocols = list(build.build_protocols(self.config).values())
         if len(protocols) != 1:
             raise InputError(f"protocol: expected one, whose boxes are drawn, got {len(protocols)}")
@@ -112,14 +112,16 @@ class ImagePredictor:
     def _index(self, given: object) -> int:
         return self.predictor.index(given if isinstance(given, int) else str(given))
 
-    def _truths(self) -> dict[str, Truth]:
+    def _truths(self) -> dict[str, GroundTruth]:
         """True boxes by name, where a file has them."""
         if self.config.boxes is None:
             return {}
         found = read_boxes(Path(self.config.boxes))
         matched, _ = by_path(found.lines, {name: name for name in names_of(self.files)})
         return {
-            path: Truth(np.array([marked.box for marked in found.boxes.get(name, ())]).reshape(-1, 4), found.inclusive)
+            path: GroundTruth(
+                np.array([marked.box for marked in found.boxes.get(name, ())]).reshape(-1, 4), found.inclusive
+            )
             for path, name in matched.items()
         }
 

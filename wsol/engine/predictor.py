@@ -22,7 +22,7 @@ import torch
 
 from wsol import protocols
 from wsol.config import build
-from wsol.data.in_memory import Held, as_rgb
+from wsol.data.in_memory import ImageInput, as_rgb
 from wsol.data.transforms import EvalTransform, ResizeSquare
 from wsol.engine.module import LocalizerModule
 from wsol.errors import InputError, unknown
@@ -31,7 +31,7 @@ from wsol.functional.geometry import Geometry
 from wsol.functional.maps import place
 from wsol.functional.overlay import overlay
 from wsol.models.localizer import Localizer
-from wsol.protocols import Protocol
+from wsol.protocols import LocalizationProtocol
 from wsol.runs import checkpoints
 from wsol.runs.run import Run
 
@@ -97,7 +97,7 @@ class Predictor:
         network: Localizer,
         transform: EvalTransform,
         *,
-        protocol: Protocol | str = "cam2016",
+        protocol: LocalizationProtocol | str = "cam2016",
         threshold: float | None = None,
         explainer: Explainer | None = None,
         device: str = "auto",
@@ -121,7 +121,7 @@ class Predictor:
     @overload
     def predict(  # type: ignore[overload-overlap]  # a str is an iterable of str, too
         self,
-        images: Held,
+        images: ImageInput,
         label: int | str | None = None,
         *,
         map_size: tuple[int, int] | None = None,
@@ -131,7 +131,7 @@ class Predictor:
     @overload
     def predict(
         self,
-        images: Iterable[Held],
+        images: Iterable[ImageInput],
         label: int | str | None = None,
         *,
         map_size: tuple[int, int] | None = None,
@@ -140,7 +140,7 @@ class Predictor:
 
     def predict(
         self,
-        images: Held | Iterable[Held],
+        images: ImageInput | Iterable[ImageInput],
         label: int | str | None = None,
         *,
         map_size: tuple[int, int] | None = None,
@@ -161,7 +161,7 @@ class Predictor:
         Raises:
             InputError: what is no image, an unknown class, an impossible size.
         """
-        if isinstance(images, Held) or not isinstance(images, Iterable):
+        if isinstance(images, ImageInput) or not isinstance(images, Iterable):
             return self.predict([images], label, map_size=map_size, batch_size=batch_size)[0]
         if batch_size < 1 or min(map_size or (1, 1)) < 1:
             raise InputError(f"batch_size, map_size: expected numbers from 1, got {batch_size} and {map_size}")
@@ -249,7 +249,7 @@ def load(
     *,
     checkpoint: str = "best",
     image_size: int | None = None,
-    protocol: Protocol | str = "cam2016",
+    protocol: LocalizationProtocol | str = "cam2016",
     threshold: float | None = None,
     explainer: Explainer | None = None,
     device: str = "auto",

@@ -21,7 +21,7 @@ from wsol.data.module import LocalizationData
 from wsol.data.source import Source
 from wsol.engine import charts, networks, saved_maps, split_results
 from wsol.engine.evaluation import SplitEvaluation
-from wsol.engine.external_classes import OtherClasses
+from wsol.engine.external_classes import ExternalClassSource
 from wsol.engine.module import LocalizerModule
 from wsol.engine.networks import Network
 from wsol.engine.recognition import WAYS, Recognition
@@ -90,7 +90,7 @@ def evaluate(settings: DictConfig, config: DictConfig, network: Network, data: L
     splits = [config.split] if config.split == "val" else ["val", "test"]
     if config.split not in data.splits:
         raise InputError(f"split={config.split}: the dataset has {', '.join(data.splits)} only")
-    other = OtherClasses(config, settings, data) if config.classes is not None else None
+    other = ExternalClassSource(config, settings, data) if config.classes is not None else None
     for_thresholds = settings.copy()
     if other is not None:  # which are chosen without looking at classes
         for_thresholds.topk = []

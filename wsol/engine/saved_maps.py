@@ -1,7 +1,7 @@
 """Saved maps instead of a network: kept while a network is judged, scored again under any protocol, image by image.
 
-A pass over saved maps gives the same `wsol.engine.evaluation.Measured` as a pass of the network, since both hand their
-maps to one `SplitEvaluation`. A second pass looks at each image at the thresholds that the first one chose.
+A pass over saved maps gives the same `wsol.engine.evaluation.SplitResult` as a pass of the network, since both hand
+their maps to one `SplitEvaluation`. A second pass looks at each image at the thresholds that the first one chose.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from wsol.data.source import Split
-from wsol.engine.evaluation import LOCALIZER, Measured, Merged, SplitEvaluation
+from wsol.engine.evaluation import LOCALIZER, Merged, SplitEvaluation, SplitResult
 from wsol.errors import InputError
 from wsol.files import atomic_file
 from wsol.functional.bootstrap import paired_difference
@@ -29,7 +29,7 @@ from wsol.interop.predictions import PredictionWriter
 from wsol.judging import threads
 from wsol.metrics._curves import choose_thresholds
 from wsol.metrics._table_rows import DRAWS
-from wsol.protocols import Protocol
+from wsol.protocols import LocalizationProtocol
 
 CHUNK = 512
 """Maps read and judged at a time."""
@@ -112,7 +112,7 @@ def score(
     ranks: np.ndarray | None = None,
     *,
     progress: Callable[[int], None] = lambda done: None,
-) -> Measured:
+) -> SplitResult:
     """Judge saved maps.
 
     Args:
@@ -130,7 +130,7 @@ def score(
     return evaluation.compute()
 
 
-class Looked(NamedTuple):
+class ImageResult(NamedTuple):
     """One image under one protocol at one threshold."""
 
     image_id: str
@@ -152,11 +152,11 @@ class Looked(NamedTuple):
 
 def look(
     evaluation: SplitEvaluation,
-    measured: Measured,
+    measured: SplitResult,
     maps: Maps,
     ranks: np.ndarray | None = None,
-    fullsup: Measured | None = None,
-) -> Iterator[Looked]:
+    fullsup: SplitResult | None = None,
+) -> Iterator[ImageResult]:
     """Look at each image at every threshold that is reported: the second pass over the maps.
 
     Args:
@@ -178,7 +178,7 @@ def look(
                 yield from of_image
 
 
-def write_looked(file: Path, rows: Iterable[Looked]) -> dict[str, dict[str, dict[str, float]]]:
+def write_looked(file: Path, rows: Iterable[ImageResult]) -> dict[str, dict[str, dict[str, float]]]:
     """Write one CSV line for each image, protocol and origin; return the share of each kind, percent.
 
     Returns:
@@ -187,7 +187,7 @@ def write_looked(file: Path, rows: Iterable[Looked]) -> dict[str, dict[str, dict
     kinds: dict[tuple[str, str], list[str]] = {}
     with atomic_file(file) as temporary, temporary.open("w", newline="", encoding="utf-8") as stream:
         writer = csv.writer(stream, lineterminator="\n")
-        writer.writerow([*Looked._fields[:-1], "x0", "y0", "x1", "y1"])
+        writer.writerow([*ImageResult._fields[:-1], "x0", "y0", "x1", "y1"])
         for row in rows:
             threshold = "" if row.threshold is None else f"{row.threshold:.12g}"
             rank = "" if row.rank is None else row.rank
@@ -201,10 +201,10 @@ def write_looked(file: Path, rows: Iterable[Looked]) -> dict[str, dict[str, dict
 
 
 def differences(
-    ours: Measured,
-    theirs: Measured,
-    protocols: Mapping[str, Protocol],
-    fullsup: tuple[Measured | None, Measured | None] = (None, None),
+    ours: SplitResult,
+    theirs: SplitResult,
+    protocols: Mapping[str, LocalizationProtocol],
+    fullsup: tuple[SplitResult | None, SplitResult | None] = (None, None),
 ) -> list[dict[str, Any]]:
     """Errors of two sets of maps of the same images, and the 95 % interval of their difference, paired by image.
 
@@ -239,7 +239,7 @@ def differences(
 
 
 class _Asked(NamedTuple):
-    protocol: Protocol
+    protocol: LocalizationProtocol
     origin: str
     threshold: float | None
     right: dict[int, bool]
@@ -260,24 +260,26 @@ def _chunks(evaluation: SplitEvaluation, maps: Maps) -> Iterator[tuple[list[int]
             yield positions, list(pool.map(read, positions))
 
 
-def _positions(protocol: Protocol, measured: Measured, fullsup: Measured | None) -> dict[str, np.ndarray]:
+def _positions(
+    protocol: LocalizationProtocol, measured: SplitResult, fullsup: SplitResult | None
+) -> dict[str, np.ndarray]:
     """Positions of the reported thresholds by origin, see `choose_thresholds`."""
     val = fullsup.curves.get(protocol.name, {}).get(LOCALIZER) if fullsup else None
     return choose_thresholds(protocol, measured.curves[protocol.name][LOCALIZER], val if val and val.images else None)
 
 
-def _column(measured: Measured, name: str) -> int:
+def _column(measured: SplitResult, name: str) -> int:
     """Which overlap single images are looked at with: 0.5 where the protocol has it."""
     ious = measured.curves[name][LOCALIZER].ious
     return ious.index(0.5) if 0.5 in ious else 0
 
 
-def _threshold(measured: Measured, name: str, positions: np.ndarray) -> float | None:
+def _threshold(measured: SplitResult, name: str, positions: np.ndarray) -> float | None:
     grid = measured.curves[name][LOCALIZER].thresholds
     return None if grid is None else float(grid[positions[_column(measured, name)]])
 
 
-def _bits(measured: Measured, name: str, positions: np.ndarray) -> dict[int, bool]:
+def _bits(measured: SplitResult, name: str, positions: np.ndarray) -> dict[int, bool]:
     curves = measured.curves[name][LOCALIZER]
     column = _column(measured, name)
     right = curves.at(column, int(positions[column]))
@@ -286,7 +288,7 @@ def _bits(measured: Measured, name: str, positions: np.ndarray) -> dict[int, boo
 
 def _look(
     split: Split, position: int, merged: Merged | None, ranks: np.ndarray | None, asked: Sequence[_Asked]
-) -> list[Looked]:
+) -> list[ImageResult]:
     truth = split.truth(position)
     rank = None if ranks is None else int(ranks[position])
     rows = []
@@ -304,7 +306,7 @@ def _look(
         kind = error_kind(boxes[best], truth.half_open, box_right=right, class_right=not rank)
         x0, y0, x1, y1 = boxes[best].tolist()
         rows.append(
-            Looked(
+            ImageResult(
                 split.ids[position],
                 int(split.labels[position]),
                 rank,

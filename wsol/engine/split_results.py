@@ -15,7 +15,7 @@ from wsol import runs
 from wsol.config import build
 from wsol.data.module import LocalizationData
 from wsol.engine import image_results, picture_sheet
-from wsol.engine.evaluation import LOCALIZER, Measured, SplitEvaluation
+from wsol.engine.evaluation import LOCALIZER, SplitEvaluation, SplitResult
 from wsol.engine.localization_table import localization_table
 from wsol.engine.module import LocalizerModule
 from wsol.engine.recognition import Recognition
@@ -116,7 +116,9 @@ def write(
     )
 
 
-def keep_verdicts(folder: Path, measured: Mapping[str, Measured], evaluations: Mapping[str, SplitEvaluation]) -> None:
+def keep_verdicts(
+    folder: Path, measured: Mapping[str, SplitResult], evaluations: Mapping[str, SplitEvaluation]
+) -> None:
     """Write what was found of each image, for comparisons paired by image; see `wsol.engine.image_results`."""
     arrays: dict[str, np.ndarray] = {}
     for split, found in measured.items():
@@ -139,7 +141,7 @@ def keep_verdicts(folder: Path, measured: Mapping[str, Measured], evaluations: M
 
 
 def _thresholds(
-    evaluation: SplitEvaluation, measured: Measured, val: Measured | None
+    evaluation: SplitEvaluation, measured: SplitResult, val: SplitResult | None
 ) -> dict[str, dict[str, np.ndarray]]:
     """Positions of the reported thresholds by protocol and origin, those of `localization_table`."""
     found = {}

@@ -23,7 +23,7 @@ from wsol.data.transforms import EvalTransform
 from wsol.engine.module import LocalizerModule
 from wsol.errors import InputError
 from wsol.explain.layers import captured, only
-from wsol.protocols import Protocol
+from wsol.protocols import LocalizationProtocol
 from wsol.types import Batch, Output, Progress, no_progress
 
 
@@ -88,7 +88,11 @@ class Extractor:
 
     @torch.no_grad()
     def features_and_boxes(
-        self, split: Split, maps: Callable[[FeatureBatch], Tensor], protocol: Protocol, threshold: float | None = None
+        self,
+        split: Split,
+        maps: Callable[[FeatureBatch], Tensor],
+        protocol: LocalizationProtocol,
+        threshold: float | None = None,
     ) -> tuple[np.ndarray, np.ndarray]:
         """Return features as `features` does and the box of each image's map, from one pass.
 
@@ -96,7 +100,7 @@ class Extractor:
             split: the images.
             maps: makes the maps (N, V, h, w) of a batch.
             protocol: how a map becomes boxes.
-            threshold: see `Protocol.predict`.
+            threshold: see `LocalizationProtocol.predict`.
 
         Returns:
             float32 (N, C), and float64 (N, 4) half-open, image frame: the largest box where a map has several.

@@ -18,7 +18,7 @@ from wsol.errors import InputError, unknown
 from wsol.features.extract import Extractor
 from wsol.heads.gap import GapHead
 from wsol.models.localizer import Localizer
-from wsol.protocols import Protocol
+from wsol.protocols import LocalizationProtocol
 from wsol.runs import checkpoints
 from wsol.types import Progress, no_progress
 
@@ -149,7 +149,7 @@ def classes_asked(given: Sequence[int | str] | None, names: Sequence[str] | None
     return list(dict.fromkeys(found))
 
 
-def one_protocol(config: DictConfig) -> Protocol:
+def one_protocol(config: DictConfig) -> LocalizationProtocol:
     """Return the protocol whose boxes are used.
 
     Raises:

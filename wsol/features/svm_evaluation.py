@@ -22,7 +22,7 @@ from wsol.features.extract import FeatureBatch, linear_maps
 from wsol.features.feature_source import FeatureSource
 from wsol.features.svm import LinearSvm
 from wsol.functional.bootstrap import interval
-from wsol.protocols import Protocol
+from wsol.protocols import LocalizationProtocol
 from wsol.types import Progress, no_progress
 
 CROPS = ("whole", "map", "box")
@@ -106,7 +106,7 @@ class _SvmsOnCrops:
         """How many features an image has."""
         return next(iter(self._features.values())).shape[1]
 
-    def by(self, crops: str, protocol: Protocol | None, maps: str) -> tuple[LinearSvm, np.ndarray]:
+    def by(self, crops: str, protocol: LocalizationProtocol | None, maps: str) -> tuple[LinearSvm, np.ndarray]:
         """Return the SVM and what it says, int64 (N,), of the test images so cut."""
         if crops == "box":
             self._cut[crops] = {name: CroppedSplit(s, true_corners(s)) for name, s in self._splits.items()}
@@ -116,7 +116,7 @@ class _SvmsOnCrops:
         fitted = self._fit("whole" if self._config.train_on == "whole" else crops)
         return fitted, fitted.predict(self._of(crops, "test"))
 
-    def _by_map(self, split: Split, protocol: Protocol, maps: str) -> Split:
+    def _by_map(self, split: Split, protocol: LocalizationProtocol, maps: str) -> Split:
         if split.name == "train" and self._config.train_on == "whole":
             return split  # nothing is trained on its crops
         extractor = self._network.extractor

@@ -24,7 +24,7 @@ from torch import Tensor
 from wsol.errors import InputError, unknown
 from wsol.heads.base import soft_cross_entropy
 from wsol.heads.erasing import ErasingHead
-from wsol.types import Output, Point
+from wsol.types import FeatureInfo, Output
 
 
 class AcolHead(ErasingHead):
@@ -49,7 +49,7 @@ class AcolHead(ErasingHead):
 
     Example:
         >>> import torch
-        >>> head = AcolHead({"last": Point(channels=64, stride=4)}, num_classes=8, width=32)
+        >>> head = AcolHead({"last": FeatureInfo(channels=64, stride=4)}, num_classes=8, width=32)
         >>> output = head({"last": torch.randn(2, 64, 16, 16)}, labels=torch.tensor([3, 5]))
         >>> sorted(head.loss(output, torch.eye(8)[[3, 5]]))
         ['a', 'b']
@@ -60,7 +60,7 @@ class AcolHead(ErasingHead):
 
     def __init__(
         self,
-        points: Mapping[str, Point],
+        points: Mapping[str, FeatureInfo],
         num_classes: int,
         point: str = "last",
         delta: float | None = 0.6,

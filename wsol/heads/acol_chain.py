@@ -17,7 +17,7 @@ from torch import Tensor
 from wsol.errors import InputError, unknown
 from wsol.heads.base import soft_cross_entropy
 from wsol.heads.erasing import ErasingHead
-from wsol.types import Output, Point
+from wsol.types import FeatureInfo, Output
 
 SCORES = ("first", "mean")
 FUSIONS = ("max", "mean")
@@ -47,7 +47,7 @@ class AcolChainHead(ErasingHead):
 
     Example:
         >>> import torch
-        >>> head = AcolChainHead({"last": Point(64, 4)}, num_classes=8, recipe="ppn", deltas=[0.9, 0.8], depth=0)
+        >>> head = AcolChainHead({"last": FeatureInfo(64, 4)}, num_classes=8, recipe="ppn", deltas=[0.9, 0.8], depth=0)
         >>> output = head({"last": torch.randn(2, 64, 16, 16)}, labels=torch.tensor([3, 5]))
         >>> sorted(head.loss(output, torch.eye(8)[[3, 5]])), head.maps_from
         (['a', 'b', 'c'], 'ab')
@@ -55,7 +55,7 @@ class AcolChainHead(ErasingHead):
 
     def __init__(
         self,
-        points: Mapping[str, Point],
+        points: Mapping[str, FeatureInfo],
         num_classes: int,
         point: str = "last",
         recipe: str = "pn",

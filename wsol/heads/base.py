@@ -9,13 +9,13 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from wsol.errors import InputError, unknown
-from wsol.types import Output, Point
+from wsol.types import FeatureInfo, Output
 
 
 class MissingPointError(InputError):
     """A head reads a point that the backbone does not have."""
 
-    def __init__(self, name: str, points: Mapping[str, Point]) -> None:
+    def __init__(self, name: str, points: Mapping[str, FeatureInfo]) -> None:
         super().__init__(str(unknown("point", name, points)))
         self.name = name
 
@@ -26,7 +26,7 @@ class Head(nn.Module, ABC):
     taps: tuple[str, ...] = ("last",)
     """Names of the backbone's points that `forward` reads."""
 
-    def __init__(self, points: Mapping[str, Point], num_classes: int) -> None:
+    def __init__(self, points: Mapping[str, FeatureInfo], num_classes: int) -> None:
         """Remember the backbone's points and the number of classes K.
 
         Raises:
@@ -38,7 +38,7 @@ class Head(nn.Module, ABC):
         self.points = dict(points)
         self.num_classes = num_classes
 
-    def point(self, name: str) -> Point:
+    def point(self, name: str) -> FeatureInfo:
         """Return channels and stride of a point.
 
         Raises:

@@ -13,7 +13,7 @@ from wsol.errors import unknown
 from wsol.functional.attention import SCALINGS, erase
 from wsol.heads.base import Head
 from wsol.heads.branch import Branch
-from wsol.types import Output, Point
+from wsol.types import FeatureInfo, Output
 
 ERASERS = ("asked", "predicted", "label")
 CELLS = 2**16
@@ -40,7 +40,7 @@ class ErasingHead(Head):
 
     def __init__(
         self,
-        points: Mapping[str, Point],
+        points: Mapping[str, FeatureInfo],
         num_classes: int,
         *,
         point: str,

@@ -24,7 +24,7 @@ from torch import Tensor, nn
 
 from wsol.errors import InputError, unknown
 from wsol.heads.base import Head
-from wsol.types import Output, Point
+from wsol.types import FeatureInfo, Output
 
 POOLS = ("avg", "max", "lse")
 PLACES = ("features", "scores")
@@ -54,7 +54,7 @@ class GapHead(Head):
         InputError: an unknown option or one out of its range.
 
     Example:
-        >>> head = GapHead({"last": Point(channels=64, stride=4)}, num_classes=8)
+        >>> head = GapHead({"last": FeatureInfo(channels=64, stride=4)}, num_classes=8)
         >>> output = head({"last": torch.randn(2, 64, 16, 16)})
         >>> maps = head.maps(output, classes=torch.tensor([[3], [5]]))
         >>> maps.shape
@@ -65,7 +65,7 @@ class GapHead(Head):
 
     def __init__(
         self,
-        points: Mapping[str, Point],
+        points: Mapping[str, FeatureInfo],
         num_classes: int,
         point: str = "last",
         conv_channels: int | None = None,

@@ -29,7 +29,7 @@ from wsol.errors import InputError
 from wsol.functional.attention import min_max_normalize
 from wsol.heads.base import Head, soft_cross_entropy
 from wsol.heads.branch import Branch, convolution, initialise
-from wsol.types import Output, Point
+from wsol.types import FeatureInfo, Output
 
 FALLBACK = 0.7
 """Share of a map's maximum that is its high threshold where too few pixels are above the given one."""
@@ -57,7 +57,7 @@ class SpgHead(Head):
         InputError: an unknown point or an option out of its range.
 
     Example:
-        >>> points = {"early": Point(16, 2), "mid": Point(32, 4), "last": Point(64, 4)}
+        >>> points = {"early": FeatureInfo(16, 2), "mid": Point(32, 4), "last": Point(64, 4)}
         >>> head = SpgHead(points, num_classes=8, width=32, b_width=16, c_width=16)
         >>> features = {"early": torch.randn(2, 16, 16, 16), "mid": torch.randn(2, 32, 8, 8)}
         >>> output = head(features | {"last": torch.randn(2, 64, 8, 8)}, labels=torch.tensor([3, 5]))
@@ -69,7 +69,7 @@ class SpgHead(Head):
 
     def __init__(
         self,
-        points: Mapping[str, Point],
+        points: Mapping[str, FeatureInfo],
         num_classes: int,
         early: str = "early",
         mid: str = "mid",

@@ -10,9 +10,9 @@ import numpy as np
 from wsol.functional.baselines import FRACTIONS, centre_boxes, centre_gaussian, whole_image
 from wsol.functional.geometry import Geometry
 from wsol.functional.maps import window
-from wsol.judging import Annotated, judge_boxes, judge_found
+from wsol.judging import GroundTruthBatch, judge_boxes, judge_found
 from wsol.metrics._box_accuracy import BoxAccuracy
-from wsol.protocols import Found, Protocol
+from wsol.protocols import FoundBoxes, LocalizationProtocol
 
 BASELINES = ("whole image", "centre box", "centre gaussian")
 _CACHED_SIZES = 512
@@ -35,15 +35,15 @@ class Baselines:
 
     Example:
         >>> from wsol.protocols import protocol
-        >>> from wsol.types import Truth
+        >>> from wsol.types import GroundTruth
         >>> baselines = Baselines(protocol("cam2016"))
-        >>> truth = Truth(np.array([[0.0, 0.0, 8.0, 5.0]]), inclusive=False)
-        >>> correct = baselines.correct([Geometry.square((8, 8), 8)], Annotated.of([truth]))
+        >>> truth = GroundTruth(np.array([[0.0, 0.0, 8.0, 5.0]]), inclusive=False)
+        >>> correct = baselines.correct([Geometry.square((8, 8), 8)], GroundTruthBatch.of([truth]))
         >>> {name: (h.shape, bool(h[0, 0, -1])) for name, h in correct.items()}
         {'whole image': ((1, 1, 1), True), 'centre box': ((1, 1, 100), True), 'centre gaussian': ((1, 1, 1), True)}
     """
 
-    def __init__(self, protocol: Protocol) -> None:
+    def __init__(self, protocol: LocalizationProtocol) -> None:
         self.protocol = protocol
         self.thresholds: dict[str, np.ndarray | None] = {
             "whole image": None,
@@ -56,7 +56,7 @@ class Baselines:
             "centre box": choosing,
             "centre gaussian": protocol.origins,
         }
-        self._found: dict[Hashable, Found] = {}
+        self._found: dict[Hashable, FoundBoxes] = {}
 
     def metric(self, name: str) -> BoxAccuracy:
         """The metric that takes what `correct` finds of one baseline; it has no class scores, so no top-k."""
@@ -65,7 +65,7 @@ class Baselines:
         ious = self.protocol.iou_thresholds
         return BoxAccuracy(self.thresholds[name], (), ious=ious, num_thresholds=num_thresholds, by_class=by_class)
 
-    def correct(self, views: Sequence[Geometry], annotated: Annotated) -> dict[str, np.ndarray]:
+    def correct(self, views: Sequence[Geometry], annotated: GroundTruthBatch) -> dict[str, np.ndarray]:
         """Whether each baseline is correct on N images: bool (N, I, G) by name, G of its ``thresholds``.
 
         Args:
@@ -86,7 +86,7 @@ class Baselines:
             gaussian[images] = judge_found(self.protocol, found, frame, annotated.some(images))
         return {"whole image": correct[..., :1], "centre box": correct[..., 1:], "centre gaussian": gaussian}
 
-    def _gaussian(self, view: Geometry) -> Found:
+    def _gaussian(self, view: Geometry) -> FoundBoxes:
         """The gaussian's boxes; they depend on sizes alone and finding them costs as much as a network's map."""
         frame = self.protocol.frame_of(view)
         key: Hashable = (window(view, frame), view.input_size, frame.input_size)

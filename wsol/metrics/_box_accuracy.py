@@ -14,7 +14,7 @@ from wsol.errors import InputError
 from wsol.functional.ranks import check_topk
 from wsol.metrics._curves import Curves, Guesses
 from wsol.metrics._per_image import PerImage
-from wsol.protocols import Protocol
+from wsol.protocols import LocalizationProtocol
 
 
 @dataclass(frozen=True)
@@ -29,15 +29,17 @@ class BoxRows:
     """G."""
     topk: tuple[int, ...] = ()
     guesses: tuple[Guesses, ...] = ()
-    """For each of ``topk``, see `Protocol.top_guesses`."""
+    """For each of ``topk``, see `LocalizationProtocol.top_guesses`."""
     by_class: bool = False
     """Whether accuracy is the mean over classes."""
     name: str = "correct"
     """Name of the state of bits."""
 
     @classmethod
-    def from_protocol(cls, protocol: Protocol, topk: Iterable[int] = (1, 5), name: str = "correct") -> BoxRows:
-        """The rows for what `Protocol.judge` returns."""
+    def from_protocol(
+        cls, protocol: LocalizationProtocol, topk: Iterable[int] = (1, 5), name: str = "correct"
+    ) -> BoxRows:
+        """The rows for what `LocalizationProtocol.judge` returns."""
         topk, thresholds = check_topk(topk), protocol.thresholds
         return cls(
             thresholds if len(thresholds) else None,
@@ -61,7 +63,7 @@ class BoxRows:
         """Make the rows of N images.
 
         Args:
-            correct: bool (N, I, G), see `Protocol.judge`.
+            correct: bool (N, I, G), see `LocalizationProtocol.judge`.
             ranks: integer (N,) rank of each true class; not used if ``topk`` is empty.
             labels: integer (N,) true classes; not used unless ``by_class``.
 
@@ -99,13 +101,13 @@ class BoxAccuracy(PerImage):
     """Box accuracy of a split at every threshold. An image takes I G / 8 + 12 bytes.
 
     Args:
-        thresholds: float64 (G,) of the last axis of ``correct``, such as `Protocol.thresholds`; None for predictions
-            without threshold.
+        thresholds: float64 (G,) of the last axis of ``correct``, such as `LocalizationProtocol.thresholds`; None for
+        predictions without threshold.
         topk: which top-k accuracies besides GT-known; with none, no ranks are needed.
         ious: the overlaps of the second axis of ``correct``.
         num_thresholds: G where ``thresholds`` is None.
-        guesses: for each of ``topk``, see `Protocol.top_guesses`; None for the first k classes, one box each.
-        by_class: whether accuracy is the mean over classes; needs labels.
+        guesses: for each of ``topk``, see `LocalizationProtocol.top_guesses`; None for the first k classes, one box
+        each. by_class: whether accuracy is the mean over classes; needs labels.
         kwargs: of `torchmetrics.Metric`.
 
     Example:
@@ -142,8 +144,8 @@ class BoxAccuracy(PerImage):
         self.layout.declare(self)
 
     @classmethod
-    def from_protocol(cls, protocol: Protocol, topk: Iterable[int] = (1, 5), **kwargs: Any) -> BoxAccuracy:
-        """The metric for what a protocol finds correct (`Protocol.judge`)."""
+    def from_protocol(cls, protocol: LocalizationProtocol, topk: Iterable[int] = (1, 5), **kwargs: Any) -> BoxAccuracy:
+        """The metric for what a protocol finds correct (`LocalizationProtocol.judge`)."""
         rows = BoxRows.from_protocol(protocol, topk)
         return cls(
             rows.thresholds,
@@ -165,7 +167,7 @@ class BoxAccuracy(PerImage):
         """Take a batch.
 
         Args:
-            correct: bool (N, I, G), see `Protocol.judge`.
+            correct: bool (N, I, G), see `LocalizationProtocol.judge`.
             index: integer (N,) positions in the split.
             ranks: integer (N,) rank of each true class (`wsol.functional.ranks`); not used if ``topk`` is empty.
             labels: integer (N,) true classes; not used unless ``by_class``.

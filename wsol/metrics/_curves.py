@@ -13,12 +13,12 @@ from typing import NamedTuple
 import numpy as np
 
 from wsol.errors import InputError
-from wsol.protocols import Protocol
+from wsol.protocols import LocalizationProtocol
 
 _CHUNK = 4096
 
 Guesses = Sequence[tuple[int, int]]
-"""The guesses of a top-k error: rank of the class and rank of its box, from 0; see `Protocol.top_guesses`."""
+"""The guesses of a top-k error: rank of the class and rank of its box, from 0."""
 
 
 class Curves(NamedTuple):
@@ -134,7 +134,7 @@ class Curves(NamedTuple):
 
 
 def choose_thresholds(
-    protocol: Protocol, judged: Curves, fullsup: Curves | None = None, origins: Sequence[str] | None = None
+    protocol: LocalizationProtocol, judged: Curves, fullsup: Curves | None = None, origins: Sequence[str] | None = None
 ) -> dict[str, np.ndarray]:
     """Choose the threshold for each overlap: its position, int64 (I,), by the threshold's origin.
 

@@ -17,8 +17,8 @@ from wsol.judging import chunks, judge
 from wsol.metrics._box_accuracy import BoxRows
 from wsol.metrics._curves import Curves
 from wsol.metrics._table_rows import localization_rows
-from wsol.protocols import Protocol, protocol
-from wsol.types import Truth
+from wsol.protocols import LocalizationProtocol, protocol
+from wsol.types import GroundTruth
 
 
 class LocalizationBatch(NamedTuple):
@@ -75,11 +75,11 @@ def check_batch(
     return LocalizationBatch(maps, truths, pairs, ranks, classes, inputs.check_index(positions, len(maps)))
 
 
-def correct_boxes(judged_by: Protocol, batch: LocalizationBatch, *, inclusive: bool) -> np.ndarray:
-    """Whether the box at each overlap and threshold is correct: bool (N, I, G), see `Protocol.judge`."""
+def correct_boxes(judged_by: LocalizationProtocol, batch: LocalizationBatch, *, inclusive: bool) -> np.ndarray:
+    """Whether the box at each overlap and threshold is correct: bool (N, I, G), see `LocalizationProtocol.judge`."""
     shapes = [(score_map.shape[1], score_map.shape[0]) for score_map in batch.maps]
     views = [Geometry(size, shape, (0, 0), shape) for size, shape in zip(batch.sizes, shapes, strict=True)]
-    truths = [Truth(boxes, inclusive) for boxes in batch.boxes]
+    truths = [GroundTruth(boxes, inclusive) for boxes in batch.boxes]
     parts = list(chunks(len(views), 1))
     found = [judge({"": judged_by}, batch.maps[part], views[part], truths[part])[""] for part in parts]
     shape = 0, len(judged_by.iou_thresholds), judged_by.num_columns
@@ -87,7 +87,7 @@ def correct_boxes(judged_by: Protocol, batch: LocalizationBatch, *, inclusive: b
 
 
 def errors_at(
-    judged_by: Protocol, curves: Curves, origin: str | None = None, fullsup: Curves | None = None
+    judged_by: LocalizationProtocol, curves: Curves, origin: str | None = None, fullsup: Curves | None = None
 ) -> dict[str, float]:
     """The errors at a threshold of a given origin, percent; see `LocalizationError.errors`."""
     wanted = origin or ("fixed" if "fixed" in judged_by.origins else "oracle")
@@ -102,9 +102,9 @@ def best_accuracy(curves: Curves) -> float:
     return float(curves.gt_known.max(axis=1).mean())
 
 
-def protocol_of(value: Protocol | str) -> Protocol:
+def protocol_of(value: LocalizationProtocol | str) -> LocalizationProtocol:
     """A protocol by its name, or the protocol itself."""
-    if not isinstance(value, Protocol | str):
+    if not isinstance(value, LocalizationProtocol | str):
         raise InputError(f"protocol: expected a name such as 'cam2016' or a Protocol, got {type(value).__name__}")
     return protocol(value) if isinstance(value, str) else value
 
@@ -114,7 +114,7 @@ def localization_error(
     boxes: inputs.Values,
     sizes: inputs.Values | None = None,
     *,
-    protocol: Protocol | str = "cam2016",
+    protocol: LocalizationProtocol | str = "cam2016",
     topk: Iterable[int] = (1, 5),
     logits: Tensor | np.ndarray | None = None,
     labels: inputs.Values | None = None,
@@ -163,7 +163,9 @@ def max_box_acc(
     return inputs.to_result(best_accuracy(curves), torch.device("cpu"))
 
 
-def _curves(judged_by: Protocol, *values: Any, topk: tuple[int, ...], inclusive: bool, **classes: Any) -> Curves:
+def _curves(
+    judged_by: LocalizationProtocol, *values: Any, topk: tuple[int, ...], inclusive: bool, **classes: Any
+) -> Curves:
     batch = check_batch(*values, topk=topk, inclusive=inclusive, **classes)
     layout = BoxRows.from_protocol(judged_by, topk)
     rows = layout.encode(correct_boxes(judged_by, batch, inclusive=inclusive), batch.ranks, batch.labels)

@@ -9,14 +9,14 @@ import numpy as np
 
 from wsol.functional.bootstrap import interval
 from wsol.metrics._curves import Curves, choose_thresholds
-from wsol.protocols import Protocol
+from wsol.protocols import LocalizationProtocol
 
 DRAWS = 2_000
 """Number of draws for a bootstrap interval; more draws would not change the printed digits."""
 
 
 def localization_rows(
-    protocol: Protocol,
+    protocol: LocalizationProtocol,
     judged: Curves,
     fullsup: Curves | None = None,
     *,

@@ -1,7 +1,7 @@
 """Localization metrics: score maps and true boxes in, the field's numbers out.
 
-Each judges maps under a `wsol.protocols.Protocol` and keeps a few bits of each image: whether its box is correct at
-each overlap and threshold.
+Each judges maps under a `wsol.protocols.LocalizationProtocol` and keeps a few bits of each image: whether its box is
+correct at each overlap and threshold.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from wsol.metrics._box_accuracy import BoxRows
 from wsol.metrics._curves import Curves
 from wsol.metrics._localization_functions import best_accuracy, check_batch, correct_boxes, errors_at, protocol_of
 from wsol.metrics._per_image import PerImage
-from wsol.protocols import Protocol
+from wsol.protocols import LocalizationProtocol
 
 
 class _BoxMetric(PerImage):
@@ -38,7 +38,9 @@ class _BoxMetric(PerImage):
         kwargs: of `torchmetrics.Metric`.
     """
 
-    def __init__(self, protocol: Protocol | str, topk: Iterable[int], inclusive: bool, **kwargs: Any) -> None:
+    def __init__(
+        self, protocol: LocalizationProtocol | str, topk: Iterable[int], inclusive: bool, **kwargs: Any
+    ) -> None:
         super().__init__(**kwargs)
         self.protocol, self.inclusive, self.topk = protocol_of(protocol), inclusive, check_topk(topk)
         self._layout = BoxRows.from_protocol(self.protocol, self.topk, _state_name(self.protocol, inclusive))
@@ -124,7 +126,7 @@ class LocalizationError(_BoxMetric):
 
     def __init__(
         self,
-        protocol: Protocol | str = "cam2016",
+        protocol: LocalizationProtocol | str = "cam2016",
         topk: Iterable[int] = (1, 5),
         *,
         inclusive: bool = False,
@@ -213,7 +215,7 @@ class MaxBoxAccV2(_BoxMetric):
         return to_result(best_accuracy(self.curves()), self.device)
 
 
-def _state_name(protocol: Protocol, inclusive: bool) -> str:
+def _state_name(protocol: LocalizationProtocol, inclusive: bool) -> str:
     fields = json.dumps([dataclasses.asdict(protocol), inclusive], sort_keys=True, default=str)
     name = re.sub(r"\W", "_", protocol.name)
     return f"correct_{name}_{hashlib.sha256(fields.encode()).hexdigest()[:8]}"

@@ -21,7 +21,7 @@ from wsol.backbones.timm import Timm
 from wsol.errors import InputError, first_line
 from wsol.heads.gap import GapHead
 from wsol.models.localizer import Localizer
-from wsol.types import Point
+from wsol.types import FeatureInfo
 
 CLASSES = 5
 SIDES = (96, 128)
@@ -39,7 +39,7 @@ class CheckResult(NamedTuple):
     """What was found; of a failed check also what to do."""
 
 
-class Broken(Exception):
+class Violation(Exception):
     """A check failed; the message says what was found and what to do."""
 
 
@@ -70,7 +70,7 @@ def contract(make: partial[Backbone], *, speed: bool = True) -> Iterator[CheckRe
         torch.manual_seed(0)
         try:
             said = check()
-        except Broken as broken:
+        except Violation as broken:
             yield CheckResult(name, False, str(broken))
         except Exception as error:  # whatever foreign code raises is what the check found
             yield CheckResult(name, False, f"{type(error).__name__}: {first_line(error)}")
@@ -100,22 +100,22 @@ def points(backbone: Backbone) -> str:
     """``last`` comes last, the aliases are three and go from fine to coarse."""
     names = list(backbone.points)
     if not names or names[-1] != "last":
-        raise Broken("the points do not end with `last`: call self.declare(steps, aliases) in __init__")
+        raise Violation("the points do not end with `last`: call self.declare(steps, aliases) in __init__")
     if list(backbone.aliases) != list(Backbone.ALIASES):
-        raise Broken(
+        raise Violation(
             f"aliases are {list(backbone.aliases)}: declare(..., aliases=(early, mid, late)) with names of steps"
         )
     if lost := [name for name in backbone.read_only if name not in backbone.points]:
-        raise Broken(f"read_only has {lost[0]!r}, which is no point: add it to self.points, or take it out")
+        raise Violation(f"read_only has {lost[0]!r}, which is no point: add it to self.points, or take it out")
     if lost := [name for name in backbone.aliases.values() if name not in places(backbone)]:
-        raise Broken(f"alias {lost[0]!r} names no step: aliases take names of steps")
+        raise Violation(f"alias {lost[0]!r} names no step: aliases take names of steps")
     found = [backbone.points[name].stride for name in backbone.aliases.values()]
     if found != sorted(found):
-        raise Broken(f"early, mid and late have strides {found}: name points in the order of the forward pass")
+        raise Violation(f"early, mid and late have strides {found}: name points in the order of the forward pass")
     return f"{len(names)} points; early, mid, late: {', '.join(backbone.aliases.values())}"
 
 
-def places(backbone: Backbone) -> dict[str, Point]:
+def places(backbone: Backbone) -> dict[str, FeatureInfo]:
     """The points of a step, which can be edited."""
     return {name: point for name, point in backbone.points.items() if name not in backbone.read_only}
 
@@ -131,17 +131,17 @@ def strides(backbone: Backbone) -> str:
     before, after = backbone(small, taps=names), backbone(torch.randn(1, 3, height + by, width + 2 * by), taps=names)
     for name, point in backbone.points.items():
         if before[name].ndim != 4 or before[name].shape[1] != (point.channels or before[name].shape[1]):
-            raise Broken(
+            raise Violation(
                 f"{name} gives {tuple(before[name].shape)}, declared with {point.channels} channels: features are "
                 "(N, C, h, w); correct its Step"
             )
         if not point.stride:
             if after[name].shape[2:] != (1, 1):
-                raise Broken(f"{name} has stride 0 and gives {tuple(after[name].shape)}: expected one cell an image")
+                raise Violation(f"{name} has stride 0 and gives {tuple(after[name].shape)}: expected one cell an image")
             continue
         grown = tuple(a - b for a, b in zip(after[name].shape[2:], before[name].shape[2:], strict=True))
         if grown != (by // point.stride, 2 * by // point.stride):
-            raise Broken(
+            raise Violation(
                 f"{name}: images larger by {by} x {2 * by} give maps larger by {grown[0]} x {grown[1]}, which is not "
                 f"the declared stride {point.stride}: correct its Step"
             )
@@ -165,19 +165,21 @@ def edits(backbone: Backbone) -> str:
         at = names.index(backbone.resolve(place))
         edited = backbone(batch, taps=[*names, "last"], edits={place: _Halved()})
         if any(not torch.equal(edited[name], plain[name]) for name in names[:at]):
-            raise Broken(f"an edit at {place} changed a point before it: features must not be altered in place")
+            raise Violation(f"an edit at {place} changed a point before it: features must not be altered in place")
         if not torch.allclose(edited[names[at]], plain[names[at]] * 0.5):
-            raise Broken(f"the tap {names[at]} does not show its edit: run steps through Backbone.forward")
+            raise Violation(f"the tap {names[at]} does not show its edit: run steps through Backbone.forward")
         if torch.equal(edited["last"], plain["last"]):
-            raise Broken(f"an edit at {place} does not reach the last features: later steps must read what it returned")
+            raise Violation(
+                f"an edit at {place} does not reach the last features: later steps must read what it returned"
+            )
     for name in backbone.read_only:
         try:
             backbone(batch, edits={name: _Halved()})
         except InputError:
             continue
-        raise Broken(f"an edit at {name}, which can only be read, is not refused: call self.place in forward")
+        raise Violation(f"an edit at {name}, which can only be read, is not refused: call self.place in forward")
     if not torch.equal(backbone(batch)["last"], plain["last"]):
-        raise Broken("two forward passes of the same images differ in eval: no state may change in a forward pass")
+        raise Violation("two forward passes of the same images differ in eval: no state may change in a forward pass")
     return f"{len(names)} places" + (f", {len(backbone.read_only)} to read only" if backbone.read_only else "")
 
 
@@ -187,14 +189,14 @@ def smallest(backbone: Backbone) -> str:
     backbone.eval()
     side = backbone.min_size
     if backbone(torch.zeros(1, 3, side, side))["last"].numel() == 0:
-        raise Broken(f"min_size = {side} gives an empty map: raise min_size")
+        raise Violation(f"min_size = {side} gives an empty map: raise min_size")
     refused = [side - 1] * (side > 1) + [side + 1] * (backbone.multiple > 1)
     for other in refused:
         try:
             backbone(torch.zeros(1, 3, other, other))
         except InputError:
             continue
-        raise Broken(
+        raise Violation(
             f"images of {other} pixels are not refused though min_size is {side} and sides are multiples of "
             f"{backbone.multiple}: do not override _check"
         )
@@ -205,7 +207,7 @@ def smallest(backbone: Backbone) -> str:
 def weights(make: partial[Backbone]) -> str:
     """Its own weights load strictly from a file, and a misnamed tensor is refused."""
     if "weights" not in _arguments(make):
-        raise Broken(
+        raise Violation(
             "takes no argument `weights`: add `weights: str | None = None` and end __init__ with self.load(...)"
         )
     torch.manual_seed(1)
@@ -219,14 +221,16 @@ def weights(make: partial[Backbone]) -> str:
         loaded = make(weights=str(file)).state_dict()
         expected = make(weights=str(file)).state_dict() if of_timm else state
         if different := [key for key, value in expected.items() if not torch.equal(loaded[key], value)]:
-            raise Broken(f"{different[0]} is not what the file says: call self.load(weights, ...) after all submodules")
+            raise Violation(
+                f"{different[0]} is not what the file says: call self.load(weights, ...) after all submodules"
+            )
         first = next(iter(state))
         torch.save({f"{key}_misnamed" if key == first else key: value for key, value in state.items()}, file)
         try:
             make(weights=str(file))
         except InputError:
             return f"{len(state)} tensors"
-    raise Broken(f"a file that misnames {first} was loaded in silence: use self.load, which is strict")
+    raise Violation(f"a file that misnames {first} was loaded in silence: use self.load, which is strict")
 
 
 def _arguments(make: partial[Backbone]) -> set[str]:
@@ -239,12 +243,12 @@ def gradients(backbone: Backbone) -> str:
     model(images(backbone)).logits.square().sum().backward()
     trainable = {name: p for name, p in model.named_parameters() if p.requires_grad}
     if lost := [name for name, p in trainable.items() if p.grad is None]:
-        raise Broken(
+        raise Violation(
             f"{len(lost)} parameters get no gradient, first {lost[0]}: delete modules that no step runs "
             "(an unused classifier), or freeze them with requires_grad_(False)"
         )
     if bad := [name for name, p in trainable.items() if p.grad is not None and not p.grad.isfinite().all()]:
-        raise Broken(f"the gradient of {bad[0]} is not finite: look for a division by zero or a logarithm there")
+        raise Violation(f"the gradient of {bad[0]} is not finite: look for a division by zero or a logarithm there")
     return f"{sum(p.numel() for p in trainable.values()) / 1e6:.2f} M parameters, head included"
 
 
@@ -254,7 +258,7 @@ def independence(backbone: Backbone) -> str:
     model, batch = localizer(backbone).eval(), images(backbone)
     together, alone = model(batch).logits, torch.cat([model(image[None]).logits for image in batch])
     if not torch.allclose(together, alone, rtol=1e-3, atol=1e-3 * float(together.abs().max())):
-        raise Broken("an image's scores change with its batch: in eval use running statistics, and mix no images")
+        raise Violation("an image's scores change with its batch: in eval use running statistics, and mix no images")
     return f"largest difference {(together - alone).abs().max():.1e}"
 
 
@@ -267,7 +271,7 @@ def identity(backbone: Backbone) -> str:
     assert isinstance(model.head, GapHead)
     off = (maps.mean((2, 3)) + model.head.classifier.bias - output.logits).abs().max() / output.logits.abs().max()
     if not off < 1e-4:
-        raise Broken(
+        raise Violation(
             f"they differ by {float(off):.1e} of the largest score: the last features must be (N, C, h, w), finite"
         )
     return f"to {float(off):.0e}"
@@ -278,7 +282,7 @@ def distributed(backbone: Backbone) -> str:
     import torch.distributed as dist
 
     if dist.is_initialized():
-        raise Broken("a process group is there already: run this check in a program of its own")
+        raise Violation("a process group is there already: run this check in a program of its own")
     with tempfile.TemporaryDirectory() as folder:
         dist.init_process_group("gloo", init_method=f"file://{folder}/group", rank=0, world_size=1)
         try:
@@ -286,7 +290,7 @@ def distributed(backbone: Backbone) -> str:
             for _ in range(2):
                 model(images(backbone)).logits.square().sum().backward()
         except RuntimeError as error:
-            raise Broken(f"{first_line(error)}: every parameter must be used in every step") from error
+            raise Violation(f"{first_line(error)}: every parameter must be used in every step") from error
         finally:
             dist.destroy_process_group()
     return "two steps, one process"
@@ -301,10 +305,10 @@ def bfloat16(backbone: Backbone) -> str:
     with torch.autocast("cpu", dtype=torch.bfloat16):
         half = backbone(batch)["last"].float()
     if not half.isfinite().all():
-        raise Broken("features are not finite under bfloat16 autocast: do sums and norms in float32")
+        raise Violation("features are not finite under bfloat16 autocast: do sums and norms in float32")
     off = float((half - single).abs().mean() / single.std().clamp_min(1e-12))
     if off > BF16_TOLERANCE:
-        raise Broken(f"features are {off:.2f} standard deviations off on average: keep sensitive parts in float32")
+        raise Violation(f"features are {off:.2f} standard deviations off on average: keep sensitive parts in float32")
     return f"{off:.3f} standard deviations off on average"
 
 
@@ -316,7 +320,7 @@ def channels_last(backbone: Backbone) -> str:
     plain = model(batch)["last"]
     other = model.to(memory_format=torch.channels_last)(batch.contiguous(memory_format=torch.channels_last))["last"]
     if not torch.allclose(plain, other, rtol=1e-3, atol=1e-3 * float(plain.abs().max())):
-        raise Broken("channels-last images give other features: use reshape and permute, not view, on features")
+        raise Violation("channels-last images give other features: use reshape and permute, not view, on features")
     return "same features"
 
 
@@ -324,9 +328,9 @@ def preprocessing(backbone: Backbone) -> str:
     """What the images must be like is stated, and makes sense."""
     expected = backbone.preprocessing
     if not (len(expected.mean) == len(expected.std) == 3 and all(0 < std <= 1 for std in expected.std)):
-        raise Broken(f"mean {expected.mean}, std {expected.std}: expected three each, of values in [0, 1]")
+        raise Violation(f"mean {expected.mean}, std {expected.std}: expected three each, of values in [0, 1]")
     if expected.size < backbone.min_size:
-        raise Broken(f"size {expected.size} is below min_size {backbone.min_size}: set preprocessing.size")
+        raise Violation(f"size {expected.size} is below min_size {backbone.min_size}: set preprocessing.size")
     return f"{expected.size} pixels, {expected.interpolation}"
 
 

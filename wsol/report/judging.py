@@ -13,7 +13,7 @@ from wsol.data.source import Split
 from wsol.interop.maps import Maps
 from wsol.metrics._box_accuracy import BoxAccuracy
 from wsol.metrics._curves import Curves
-from wsol.protocols import MAX_LEVELS, RANKED, Protocol
+from wsol.protocols import MAX_LEVELS, RANKED, LocalizationProtocol
 from wsol.report.pictures import small_map
 from wsol.report.steps import Steps, steps
 
@@ -21,17 +21,17 @@ OVERLAPS = (0.3, 0.5, 0.7)
 """Overlaps that every report has curves of."""
 
 
-class Judged(NamedTuple):
+class EvaluatedMaps(NamedTuple):
     """One image's map."""
 
     steps: Steps
     small: np.ndarray
     """uint8 (h, w), see `wsol.report.pictures.small_map`."""
     hits: np.ndarray
-    """bool (I, G), see `Protocol.judge`; all False without a true box."""
+    """bool (I, G), see `LocalizationProtocol.judge`; all False without a true box."""
 
 
-def at_all_thresholds(protocol: Protocol) -> Protocol:
+def at_all_thresholds(protocol: LocalizationProtocol) -> LocalizationProtocol:
     """The protocol with a threshold for every place of the slider, and judged at all `OVERLAPS` besides its own.
 
     What it says at one of its own thresholds stays the same. Ranked boxes keep having no threshold.
@@ -50,8 +50,8 @@ def at_all_thresholds(protocol: Protocol) -> Protocol:
 
 
 def judge(
-    split: Split, maps: Maps, protocol: Protocol, pool: Executor, chunk: int
-) -> Iterator[tuple[range, list[Judged | None]]]:
+    split: Split, maps: Maps, protocol: LocalizationProtocol, pool: Executor, chunk: int
+) -> Iterator[tuple[range, list[EvaluatedMaps | None]]]:
     """Positions of some images and what was found in their maps, None where there is no map.
 
     Args:
@@ -63,7 +63,7 @@ def judge(
     """
     there = frozenset(maps.ids)
 
-    def one(position: int) -> Judged | None:
+    def one(position: int) -> EvaluatedMaps | None:
         name, truth = split.ids[position], split.truth(position)
         if name not in there:
             return None
@@ -72,7 +72,7 @@ def judge(
         hits = np.zeros((len(protocol.iou_thresholds), protocol.num_columns), dtype=bool)
         if truth is not None and len(found.spans.boxes):
             hits = protocol.judge_found(found, view, truth)
-        return Judged(steps(protocol, found, view, truth), small_map(score_map, view, protocol), hits)
+        return EvaluatedMaps(steps(protocol, found, view, truth), small_map(score_map, view, protocol), hits)
 
     for start in range(0, len(split), chunk):
         positions = range(start, min(start + chunk, len(split)))
@@ -88,7 +88,7 @@ class Accuracy:
         ranks: int (N,) rank of each true class; None if no classes are known.
     """
 
-    def __init__(self, split: Split, protocol: Protocol, ranks: np.ndarray | None) -> None:
+    def __init__(self, split: Split, protocol: LocalizationProtocol, ranks: np.ndarray | None) -> None:
         self.split, self.ranks = split, ranks
         marked = np.array([split.truth(i) is not None for i in range(len(split))])
         left_out = split.blacklist if protocol.blacklist and split.blacklist is not None else np.zeros_like(marked)
@@ -96,7 +96,7 @@ class Accuracy:
         """bool (N,) which images the protocol judges, a map given."""
         self._metric = BoxAccuracy.from_protocol(protocol, () if ranks is None else (1,))
 
-    def add(self, positions: Sequence[int], judged: Sequence[Judged | None]) -> None:
+    def add(self, positions: Sequence[int], judged: Sequence[EvaluatedMaps | None]) -> None:
         """Take some images; one without a map is not judged."""
         found = {at: one for at, one in zip(positions, judged, strict=True) if one is not None}
         self.counts[[at for at in positions if at not in found]] = False

@@ -10,7 +10,7 @@ import numpy as np
 from wsol.errors import InputError
 from wsol.functional.geometry import Geometry
 from wsol.functional.maps import place, to_levels
-from wsol.protocols import Protocol
+from wsol.protocols import LocalizationProtocol
 
 MAP_SIDE = 40
 """Longer side of the maps that the browser draws over the pictures; it smooths them as it enlarges."""
@@ -36,7 +36,7 @@ def write_picture(file: Path, image: np.ndarray, side: int) -> None:
         raise InputError(f"{file}: cannot be written ({error.strerror}); choose another folder with out=...") from error
 
 
-def small_map(score_map: np.ndarray, view: Geometry, protocol: Protocol) -> np.ndarray:
+def small_map(score_map: np.ndarray, view: Geometry, protocol: LocalizationProtocol) -> np.ndarray:
     """The map over the whole image as the protocol scales it: uint8 grey levels, longer side `MAP_SIDE`.
 
     Args:

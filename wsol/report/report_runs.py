@@ -26,7 +26,7 @@ from wsol.functional.geometry import Geometry
 from wsol.interop.map_folder import open_maps
 from wsol.interop.maps import Maps
 from wsol.interop.predictions import ranks_of, read_predictions
-from wsol.protocols import Protocol
+from wsol.protocols import LocalizationProtocol
 from wsol.report import site
 from wsol.runs import checkpoints
 from wsol.types import Progress, no_progress
@@ -149,7 +149,7 @@ def _one_dataset(given: Sequence[ReportRun]) -> None:
             )
 
 
-def _protocol(first: ReportRun, config: DictConfig) -> Protocol:
+def _protocol(first: ReportRun, config: DictConfig) -> LocalizationProtocol:
     chosen = build.build_protocols(config)
     if len(chosen) > 1:
         raise InputError(f"protocol: expected one, which the page judges by, got {', '.join(chosen)}")
@@ -182,7 +182,7 @@ def _with_maps(one: ReportRun, config: DictConfig) -> Path | None:
     return None
 
 
-def _make_maps(one: ReportRun, config: DictConfig, protocol: Protocol) -> Path:
+def _make_maps(one: ReportRun, config: DictConfig, protocol: LocalizationProtocol) -> Path:
     """Judge the run as `wsol eval save_maps=true` does, without its tables, which are on the page; the new folder."""
     asked = compose("eval", ["save_maps=true", f"split={config.split}"])
     OmegaConf.set_struct(asked, False)
@@ -195,7 +195,7 @@ def _make_maps(one: ReportRun, config: DictConfig, protocol: Protocol) -> Path:
     return run_evaluation.run(asked)
 
 
-def _shown(name: str, one: ReportRun, protocol: Protocol, config: DictConfig) -> site.Shown:
+def _shown(name: str, one: ReportRun, protocol: LocalizationProtocol, config: DictConfig) -> site.ReportColumn:
     """Maps, classes and metrics of a run."""
     assert one.evaluated is not None
     folder = one.evaluated / "maps" / one.split.name
@@ -214,7 +214,7 @@ def _shown(name: str, one: ReportRun, protocol: Protocol, config: DictConfig) ->
         "images without a map": len(absent),
     }
     kept = {word: value for word, value in facts.items() if value not in (None, 0) or word == "seed"}
-    return site.Shown(name, maps, ranked, ranks, metrics, kept)
+    return site.ReportColumn(name, maps, ranked, ranks, metrics, kept)
 
 
 def _classes(folder: Path, one: ReportRun, absent: frozenset[str]) -> tuple[np.ndarray | None, np.ndarray | None]:
@@ -246,7 +246,9 @@ def _metrics(one: ReportRun) -> dict[str, Any]:
     return {"localization": rows, **found}
 
 
-def _scored(one: ReportRun, protocol: Protocol, maps: Maps, ranks: np.ndarray | None) -> list[dict[str, Any]]:
+def _scored(
+    one: ReportRun, protocol: LocalizationProtocol, maps: Maps, ranks: np.ndarray | None
+) -> list[dict[str, Any]]:
     """The localization rows of a protocol that no results.json has; the val split's maps choose, if they were saved."""
     measured, evaluations = {}, {}
     beside = Path(maps.folder).parent / "val"
@@ -282,7 +284,7 @@ def _names(given: Sequence[ReportRun]) -> list[str]:
     return [name if path == "." else f"{name}, {path}" for name, path in zip(names, below, strict=True)]
 
 
-def _part(shown: site.Shown, positions: np.ndarray) -> site.Shown:
+def _part(shown: site.ReportColumn, positions: np.ndarray) -> site.ReportColumn:
     """Of a run, what is known of some images."""
     ranked = None if shown.ranked is None else shown.ranked[positions]
     return shown._replace(ranked=ranked, ranks=None if shown.ranks is None else shown.ranks[positions])

@@ -32,9 +32,9 @@ from wsol.errors import InputError
 from wsol.interop.maps import Maps
 from wsol.interop.predictions import NOT_RANKED
 from wsol.metrics._curves import Curves
-from wsol.protocols import Protocol
+from wsol.protocols import LocalizationProtocol
 from wsol.report.confusion import confusion
-from wsol.report.judging import Accuracy, Judged, at_all_thresholds, judge
+from wsol.report.judging import Accuracy, EvaluatedMaps, at_all_thresholds, judge
 from wsol.report.pictures import write_picture
 from wsol.report.steps import varints
 
@@ -51,7 +51,7 @@ _NO_MAP = np.zeros(8, np.int64)
 """Where `Steps.numbers` would be: no steps, no true corners, no frame."""
 
 
-class Shown(NamedTuple):
+class ReportColumn(NamedTuple):
     """One run as the report shows it."""
 
     name: str
@@ -71,8 +71,8 @@ def write(
     title: str,
     split: Split,
     classes: Sequence[str],
-    protocol: Protocol,
-    shown: Sequence[Shown],
+    protocol: LocalizationProtocol,
+    shown: Sequence[ReportColumn],
     *,
     picture_side: int = 320,
     whole: int | None = None,
@@ -150,8 +150,8 @@ def _run(
     folder: Path,
     number: int,
     split: Split,
-    protocol: Protocol,
-    shown: Shown,
+    protocol: LocalizationProtocol,
+    shown: ReportColumn,
     pool: ThreadPoolExecutor,
     progress: Callable[[str, int], None],
 ) -> tuple[Curves, np.ndarray]:
@@ -190,12 +190,12 @@ def _lines(folder: Path, number: int) -> Path:
     return folder / f"maps-{number}.part"
 
 
-def _small(judged: Judged | None) -> list[Any] | None:
+def _small(judged: EvaluatedMaps | None) -> list[Any] | None:
     """Width, height and grey levels of a small map."""
     return None if judged is None else [*judged.small.shape[::-1], _base64(judged.small.tobytes())]
 
 
-def _protocol(protocol: Protocol, wide: Protocol) -> dict[str, Any]:
+def _protocol(protocol: LocalizationProtocol, wide: LocalizationProtocol) -> dict[str, Any]:
     return {
         **{name: getattr(protocol, name) for name in (*FIELDS, *JUDGING)},
         "ious": list(wide.iou_thresholds),
@@ -216,7 +216,7 @@ def _images(split: Split, unseen: Sequence[int]) -> dict[str, Any]:
     }
 
 
-def _about(shown: Shown, split: Split, curves: Curves, counts: np.ndarray) -> dict[str, Any]:
+def _about(shown: ReportColumn, split: Split, curves: Curves, counts: np.ndarray) -> dict[str, Any]:
     """What is known of a run at once."""
     names = curves.names() if curves.images else ()
     first = None if shown.ranked is None else shown.ranked[:, 0]

@@ -14,8 +14,8 @@ import numpy as np
 
 from wsol.functional.geometry import Geometry
 from wsol.functional.iou import best_iou
-from wsol.protocols import Found, Protocol
-from wsol.types import Truth
+from wsol.protocols import FoundBoxes, LocalizationProtocol
+from wsol.types import GroundTruth
 
 
 class Steps(NamedTuple):
@@ -39,12 +39,12 @@ class Steps(NamedTuple):
         return np.concatenate([head, self.frame.input_size, np.column_stack([rise, moved]).ravel()]).astype(np.int64)
 
 
-def steps(protocol: Protocol, found: Found, view: Geometry, truth: Truth | None) -> Steps:
+def steps(protocol: LocalizationProtocol, found: FoundBoxes, view: Geometry, truth: GroundTruth | None) -> Steps:
     """The box that counts at every threshold.
 
     Args:
         protocol: that found the boxes.
-        found: by `Protocol.find`.
+        found: by `LocalizationProtocol.find`.
         view: that the map is of.
         truth: of the image; None if there is none, then the largest box counts.
 

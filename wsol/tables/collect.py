@@ -85,7 +85,7 @@ class Run:
 
     def wrong(
         self, split: str, name: str, protocol: str | None, origin: str | None, classes: str | None = None
-    ) -> image_results.Wrong | None:
+    ) -> image_results.ImageErrors | None:
         """How wrong each image is, see `wsol.engine.image_results.read`; from the first folder that says so.
 
         A file that cannot be read says nothing; the register remembers why.

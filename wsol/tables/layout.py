@@ -34,7 +34,7 @@ import yaml
 from wsol.config.compose import config_root, groups
 from wsol.config.search_path import own_folders
 from wsol.errors import InputError, first_line, unknown
-from wsol.tables.numbers import Published, published
+from wsol.tables.numbers import PublishedNumber, published
 
 OF = ("localization", "classification", "pixels")
 
@@ -68,7 +68,7 @@ class Cell:
     column: Column
     experiment: str | None
     overrides: tuple[str, ...]
-    published: Published | None
+    published: PublishedNumber | None
     differs: str | None
     classes: str | None = None
     """Name of the classifier whose classes replace the network's own."""
@@ -177,7 +177,7 @@ def _cells(row: Mapping[str, Any], columns: Mapping[str, Column]) -> list[Cell]:
     return made
 
 
-def _published(node: Any, columns: list[str], where: str) -> dict[str, Published | None]:
+def _published(node: Any, columns: list[str], where: str) -> dict[str, PublishedNumber | None]:
     """The published numbers of a row by column."""
     if node is None:
         return dict.fromkeys(columns)
@@ -191,7 +191,7 @@ def _published(node: Any, columns: list[str], where: str) -> dict[str, Published
     if len(values) != len(columns):
         raise InputError(f"{where}: {node} has {len(values)} numbers for {len(columns)} columns; name them by column")
     pairs = zip(columns, values, strict=True)
-    return {name: None if value is None else Published(value, found.provenance) for name, value in pairs}
+    return {name: None if value is None else PublishedNumber(value, found.provenance) for name, value in pairs}
 
 
 def _check(node: Any, needed: set[str], allowed: set[str], where: str) -> None:

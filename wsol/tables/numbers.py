@@ -15,7 +15,7 @@ PROVENANCES = ("secondary", "unverified")
 """How sure a number is: transcribed from public notes that agree, or known by repute only."""
 
 
-class Published(NamedTuple):
+class PublishedNumber(NamedTuple):
     """A published number, or several."""
 
     value: Any
@@ -24,7 +24,7 @@ class Published(NamedTuple):
     """One of `PROVENANCES`."""
 
 
-def published(*paths: str) -> Published:
+def published(*paths: str) -> PublishedNumber:
     """Look up a number by its path; of several paths the sum, which is as sure as the least sure of them.
 
     Args:
@@ -47,10 +47,10 @@ def published(*paths: str) -> Published:
     provenance = max((each.provenance for each in found), key=PROVENANCES.index)
     if len(found) == 1:
         return found[0]
-    return Published(sum(each.value for each in found), provenance)
+    return PublishedNumber(sum(each.value for each in found), provenance)
 
 
-def _one(path: str) -> Published:
+def _one(path: str) -> PublishedNumber:
     node: Any = _numbers()
     provenance = "unverified"
     for depth, key in enumerate(path.split("/")):
@@ -68,7 +68,7 @@ def _one(path: str) -> Published:
             provenance = str(node["provenance"])
     if isinstance(node, Mapping):
         raise InputError(f"numbers.yaml: {path!r} is no number; it has {', '.join(map(str, node))}")
-    return Published(node, provenance)
+    return PublishedNumber(node, provenance)
 
 
 @cache

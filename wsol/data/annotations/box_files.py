@@ -11,7 +11,7 @@ from typing import NamedTuple, TypeGuard
 
 from wsol.data.annotations.json_file import strict_json
 from wsol.data.annotations.text_tables import LARGEST_SIDE, STOP, Sink, number, read_text, shown
-from wsol.data.file_source import Marked
+from wsol.data.file_source import AnnotatedBox
 from wsol.errors import InputError
 
 CORNERS = ("x0", "y0", "x1", "y1")
@@ -21,7 +21,7 @@ EXTENTS = ("x", "y", "width", "height")
 class Annotations(NamedTuple):
     """Boxes by image name, as the file has it."""
 
-    boxes: dict[str, list[Marked]]
+    boxes: dict[str, list[AnnotatedBox]]
     sizes: dict[str, tuple[int, int]]
     """Width and height where the file says them."""
     inclusive: bool
@@ -73,7 +73,7 @@ def read_csv(path: Path, inclusive: bool = False, sink: Sink = STOP) -> Annotati
                 sink.add(path, line, f"expected an image and four numbers, got {shown(','.join(fields))}")
                 continue
             box = tuple(value for value in values if value is not None)
-            _add(found, row["image"], Marked(_corners(box) if columns is EXTENTS else box, path, line))
+            _add(found, row["image"], AnnotatedBox(_corners(box) if columns is EXTENTS else box, path, line))
     except csv.Error as error:
         raise InputError(f"{path}:{max(reader.line_num, 1)}: not CSV ({error})") from error
     return found
@@ -124,7 +124,7 @@ def read_coco(path: Path, sink: Sink = STOP) -> Annotations:
             if box is None:
                 sink.add(where, None, f"expected 'bbox' of four numbers, got {shown(json.dumps(annotation))}")
             else:
-                _add(found, names[str(annotation["image_id"])], Marked(_corners(box), where))
+                _add(found, names[str(annotation["image_id"])], AnnotatedBox(_corners(box), where))
     return found
 
 
@@ -165,7 +165,7 @@ def _corners(box: tuple[float, ...]) -> tuple[float, ...]:
     return (x, y, x + width, y + height)
 
 
-def _add(found: Annotations, image: str, marked: Marked) -> None:
+def _add(found: Annotations, image: str, marked: AnnotatedBox) -> None:
     found.boxes.setdefault(image, []).append(marked)
     found.lines.setdefault(image, marked.line)
 

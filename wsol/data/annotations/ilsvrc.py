@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from wsol.data.annotations.text_tables import STOP, Row, Sink, keyed, number, read_rows, shown, side, whole
-from wsol.data.file_source import Marked
+from wsol.data.file_source import AnnotatedBox
 from wsol.data.regular_files import open_regular
 from wsol.errors import InputError
 
@@ -19,13 +19,13 @@ CORNERS = ("xmin", "ymin", "xmax", "ymax")
 IMAGE_NUMBER = re.compile(r"ILSVRC2012_(?:val|test)_(\d{8})")
 
 
-class Annotated(NamedTuple):
+class ImageAnnotation(NamedTuple):
     """What is known of one image."""
 
     synset: str
     file: Path
     line: int | None = None
-    boxes: tuple[Marked, ...] = ()
+    boxes: tuple[AnnotatedBox, ...] = ()
     size: tuple[int, int] | None = None
     """Width and height as the annotation has them."""
 
@@ -41,7 +41,7 @@ def image_number(stem: str) -> int | None:
     return int(found[1]) if found else None
 
 
-def read_xml(path: Path, sink: Sink = STOP) -> Annotated | None:
+def read_xml(path: Path, sink: Sink = STOP) -> ImageAnnotation | None:
     """Read one XML file: size, and name and box of each object; None if nothing can be made of it."""
     try:
         with open_regular(path) as file:
@@ -68,10 +68,10 @@ def read_xml(path: Path, sink: Sink = STOP) -> Annotated | None:
         texts = [(thing.findtext(f"bndbox/{corner}") or "").strip() for corner in CORNERS]
         values = tuple(value for value in map(number, texts) if value is not None)
         if len(values) == 4:
-            boxes.append(Marked(values, path))
+            boxes.append(AnnotatedBox(values, path))
         else:
             sink.add(path, None, f"expected numbers xmin, ymin, xmax, ymax, got {texts}")
-    return Annotated(names.pop(), path, None, tuple(boxes), _xml_size(tree, path, sink))
+    return ImageAnnotation(names.pop(), path, None, tuple(boxes), _xml_size(tree, path, sink))
 
 
 def _xml_size(tree: ElementTree.Element, path: Path, sink: Sink) -> tuple[int, int] | None:
@@ -85,7 +85,7 @@ def _xml_size(tree: ElementTree.Element, path: Path, sink: Sink) -> tuple[int, i
     return None
 
 
-def read_solution(path: Path, sink: Sink = STOP) -> dict[str, Annotated]:
+def read_solution(path: Path, sink: Sink = STOP) -> dict[str, ImageAnnotation]:
     """Read Kaggle's ``LOC_val_solution.csv``: ``ImageId,PredictionString``, five words for each box."""
     rows = read_rows(path, 2, sink=sink)
     if rows and rows[0].fields == ("ImageId", "PredictionString"):
@@ -102,16 +102,16 @@ def read_solution(path: Path, sink: Sink = STOP) -> dict[str, Annotated]:
             sink.add(row.file, row.line, f"expected boxes of one class, got {sorted(synsets)}")
         else:
             marked = tuple(box for box in boxes if box is not None)
-            found[image] = Annotated(words[0], row.file, row.line, marked)
+            found[image] = ImageAnnotation(words[0], row.file, row.line, marked)
     return found
 
 
-def _solution_box(words: list[str], row: Row) -> Marked | None:
+def _solution_box(words: list[str], row: Row) -> AnnotatedBox | None:
     values = tuple(value for value in map(number, words) if value is not None)
-    return Marked(values, row.file, row.line) if len(values) == 4 else None
+    return AnnotatedBox(values, row.file, row.line) if len(values) == 4 else None
 
 
-def read_ground_truth(path: Path, devkit_synsets: Path | None, sink: Sink = STOP) -> dict[str, Annotated]:
+def read_ground_truth(path: Path, devkit_synsets: Path | None, sink: Sink = STOP) -> dict[str, ImageAnnotation]:
     """Read the development kit's ``ILSVRC2012_validation_ground_truth.txt``: line n holds the class of image n.
 
     Its class numbers are ILSVRC2012_ID, whose order is neither that of sorted synsets (folders, torchvision) nor that
@@ -143,7 +143,7 @@ def read_ground_truth(path: Path, devkit_synsets: Path | None, sink: Sink = STOP
         if label is None or not 1 <= label <= len(synsets):
             sink.add(path, row.line, f"expected a class number from 1 to {len(synsets)}, got {shown(row.fields[0])}")
         else:
-            found[f"ILSVRC2012_val_{image:08d}"] = Annotated(synsets[label - 1], path, row.line)
+            found[f"ILSVRC2012_val_{image:08d}"] = ImageAnnotation(synsets[label - 1], path, row.line)
     return found
 
 
@@ -159,7 +159,7 @@ def read_blacklist(path: Path, sink: Sink = STOP) -> set[int]:
     return numbers
 
 
-def read_xml_folder(folder: Path, sink: Sink = STOP) -> dict[str, Annotated]:
+def read_xml_folder(folder: Path, sink: Sink = STOP) -> dict[str, ImageAnnotation]:
     """Read all XML files of a folder, by file name without suffix."""
     read = {path.stem: read_xml(path, sink) for path in sorted(folder.glob("*.xml"))}
     return {stem: annotated for stem, annotated in read.items() if annotated is not None}

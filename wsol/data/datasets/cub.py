@@ -18,7 +18,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from wsol.data.annotations.text_tables import STOP, Row, Sink, agree, class_of, keyed, numbers, read_rows, whole
-from wsol.data.file_source import ListedSource, Listing, Marked, need_folder
+from wsol.data.file_source import AnnotatedBox, ListedSource, Listing, need_folder
 from wsol.data.prepare.archives import Archive
 
 
@@ -93,12 +93,12 @@ class CUB(ListedSource):
                 listing.add(row.fields[1], row.fields[1], index[label], self._marked(self._boxes[image]))
         return listing
 
-    def _marked(self, row: Row) -> list[Marked]:
+    def _marked(self, row: Row) -> list[AnnotatedBox]:
         values = numbers(row, self._sink)
         if values is None:
             return []
         x, y, width, height = values
-        return [Marked((x, y, x + width, y + height), row.file, row.line)]
+        return [AnnotatedBox((x, y, x + width, y + height), row.file, row.line)]
 
     def _unlisted_in(self) -> Iterable[Path]:
         return (self._root,)

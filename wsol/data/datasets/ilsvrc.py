@@ -20,7 +20,7 @@ from functools import cached_property
 from pathlib import Path
 
 from wsol.data.annotations.ilsvrc import (
-    Annotated,
+    ImageAnnotation,
     image_number,
     read_blacklist,
     read_ground_truth,
@@ -144,7 +144,7 @@ class ILSVRC(ListedSource):
         return listing
 
     @cached_property
-    def _val(self) -> dict[str, tuple[str, Annotated]]:
+    def _val(self) -> dict[str, tuple[str, ImageAnnotation]]:
         """Path under root and annotation of each validation image, by its stem."""
         stems = self._val_stems()
         known = {}
@@ -152,7 +152,7 @@ class ILSVRC(ListedSource):
             in_folder = path.split("/")[1] if path.count("/") == 2 else None
             about = self._annotated.get(stem)
             if about is None and in_folder and not self._annotated:
-                about = Annotated(in_folder, self._root / path)
+                about = ImageAnnotation(in_folder, self._root / path)
             if about is None:
                 where = self._annotations or self._ground_truth or "LOC_val_solution.csv, XML files or synset folders"
                 self._sink.add(self._root / path, None, f"no annotation of this image; looked in {where}")
@@ -175,7 +175,7 @@ class ILSVRC(ListedSource):
         return stems
 
     @cached_property
-    def _annotated(self) -> dict[str, Annotated]:
+    def _annotated(self) -> dict[str, ImageAnnotation]:
         """What is known of the validation images, by stem."""
         if self._annotations is not None and self._annotations.is_dir():
             return read_xml_folder(self._annotations, self._sink)

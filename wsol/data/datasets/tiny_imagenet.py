@@ -20,7 +20,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from wsol.data.annotations.text_tables import STOP, Row, Sink, keyed, numbers, read_rows
-from wsol.data.file_source import ListedSource, Listing, Marked, need_folder
+from wsol.data.file_source import AnnotatedBox, ListedSource, Listing, need_folder
 from wsol.data.prepare.archives import Archive
 from wsol.errors import InputError
 
@@ -95,9 +95,9 @@ class TinyImageNet(ListedSource):
                 self._sink.add(row.file, row.line, f"unknown class {synset!r}: not in wnids.txt")
         return listing
 
-    def _marked(self, row: Row) -> list[Marked]:
+    def _marked(self, row: Row) -> list[AnnotatedBox]:
         values = numbers(row, self._sink)
-        return [] if values is None else [Marked(values, row.file, row.line)]
+        return [] if values is None else [AnnotatedBox(values, row.file, row.line)]
 
     def _unlisted_in(self) -> Iterable[Path]:
         return (self._root / part for part in ("train", "val"))

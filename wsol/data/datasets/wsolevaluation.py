@@ -14,7 +14,7 @@ from pathlib import Path, PurePosixPath
 from wsol.data.annotations.ilsvrc import image_number, read_blacklist
 from wsol.data.annotations.text_tables import STOP, Row, Sink, grouped, numbers, read_rows
 from wsol.data.datasets.metadata_source import MetadataSource
-from wsol.data.file_source import Listing, Marked
+from wsol.data.file_source import AnnotatedBox, Listing
 
 
 class WsolEvaluation(MetadataSource):
@@ -72,6 +72,6 @@ class WsolEvaluation(MetadataSource):
         self._hold_against_ids(split, {image: of_image[0] for image, of_image in rows.items()}, file)
         return rows
 
-    def _marked(self, row: Row) -> Marked | None:
+    def _marked(self, row: Row) -> AnnotatedBox | None:
         values = numbers(row, self._sink)
-        return Marked(values, row.file, row.line) if values is not None else None
+        return AnnotatedBox(values, row.file, row.line) if values is not None else None

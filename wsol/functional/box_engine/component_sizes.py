@@ -19,7 +19,7 @@ import numpy as np
 
 from wsol.functional.box_engine.compiled import Scratch, compiled, inlined
 from wsol.functional.box_engine.component_tree import GROUPS_8
-from wsol.functional.box_engine.padded_map import Padded, compare, fill
+from wsol.functional.box_engine.padded_map import PaddedMap, compare, fill
 
 U = np.uint64
 
@@ -38,7 +38,7 @@ class Sizes(NamedTuple):
     ranked: np.ndarray
     """uint16 (H W,): above how many of the cuts each pixel is."""
     following: np.ndarray
-    """uint32 (as `Padded.values`): chains of pixels to flow on from."""
+    """uint32 (as `PaddedMap.values`): chains of pixels to flow on from."""
     order: np.ndarray
     """uint32: positions by falling value."""
     parent: np.ndarray
@@ -57,7 +57,7 @@ class Sizes(NamedTuple):
     area: np.ndarray
 
 
-def sizes_for(padded: Padded, scratch: Scratch) -> Sizes:
+def sizes_for(padded: PaddedMap, scratch: Scratch) -> Sizes:
     """The arrays for a padded map; they are the scratch's."""
     pixels = padded.height * padded.width
     names = ("order", "parent", "total", "begins")

@@ -27,7 +27,7 @@ from typing import NamedTuple
 import numpy as np
 
 from wsol.functional.box_engine.compiled import Scratch, compiled, inlined
-from wsol.functional.box_engine.padded_map import Padded
+from wsol.functional.box_engine.padded_map import PaddedMap
 
 U = np.uint64
 
@@ -50,9 +50,9 @@ class Side(NamedTuple):
     """Foreground or background, as a sweep sees it."""
 
     flag: np.uint8
-    """Its bit in `Padded.events`."""
+    """Its bit in `PaddedMap.events`."""
     flip: np.uint8
-    """What turns `Padded.earlier` into the mask of neighbours already added: 0, or 255 to invert it."""
+    """What turns `PaddedMap.earlier` into the mask of neighbours already added: 0, or 255 to invert it."""
     adjacent: np.uint8
     """Mask of the neighbours that are connected to the pixel directly: all, or those that share a side."""
     groups: np.ndarray
@@ -115,7 +115,7 @@ NUMBER = np.array([mask.bit_count() for mask in range(256)], np.uint32)
 _scratch = Scratch()
 
 
-def grow(padded: Padded, rank: np.ndarray, num_cuts: int, holes: bool) -> tuple[np.ndarray, np.ndarray]:
+def grow(padded: PaddedMap, rank: np.ndarray, num_cuts: int, holes: bool) -> tuple[np.ndarray, np.ndarray]:
     """The components of a map at all cuts.
 
     Args:

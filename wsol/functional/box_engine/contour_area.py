@@ -28,7 +28,7 @@ from wsol.functional.box_engine.compiled import compiled
 U = np.uint64
 
 DX, DY = np.array([1, 1, 0, -1, -1, -1, 0, 1]), np.array([0, -1, -1, -1, 0, 1, 1, 1])
-"""Steps to the eight neighbours, as numbered in `wsol.functional.box_engine.padded_map.Padded`."""
+"""Steps to the eight neighbours, as numbered in `wsol.functional.box_engine.padded_map.PaddedMap`."""
 
 FARTHEST = 128
 """How many cuts ahead an area is looked at, at most."""

@@ -17,10 +17,10 @@ from wsol.functional.box_engine.placing import place_levels
 from wsol.functional.box_engine.spans import Room, distinct_cuts, find_spans, room
 
 ENDS = {"one_past": 0, "last_pixel": 1, "one_past_clipped": 2}
-"""The numbers of the words for ``Protocol.predicted_end``, ..."""
+"""The numbers of the words for ``LocalizationProtocol.predicted_end``, ..."""
 
 NOTHING = {"zeros": 0, "first_pixel": 1, "frame": 2}
-"""... and for ``Protocol.nothing_found``."""
+"""... and for ``LocalizationProtocol.nothing_found``."""
 
 
 class Questions(NamedTuple):
@@ -150,7 +150,7 @@ def judge_maps(maps, placing, questions, rules, truth, limits, work, done, corre
 
 @compiled
 def _corners(boxes, end, nothing, shape, out):
-    """Corners of x, y, width, height with their ends as a protocol counts them; see `wsol.protocols.Protocol`."""
+    """Corners of x, y, width, height with their ends as a protocol counts them; see `wsol.protocols`."""
     height, width = float(shape[0]), float(shape[1])
     for i in range(len(out)):
         x0, y0 = float(boxes[i, 0]), float(boxes[i, 1])

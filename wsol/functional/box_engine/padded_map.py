@@ -29,7 +29,7 @@ LEFT = 8
 """Columns of padding on the left, so that each row begins with a 64-bit word of masks."""
 
 
-class Padded(NamedTuple):
+class PaddedMap(NamedTuple):
     """A map in a frame of padding, `LEFT` columns on the left and at least one pixel elsewhere, flattened.
 
     A row has ``1 << shift`` pixels: the *position* of a pixel is ``(y + 1 << shift) + x + LEFT``. Neighbours are
@@ -55,7 +55,7 @@ class Padded(NamedTuple):
 _scratch = Scratch()
 
 
-def pad(levels: np.ndarray) -> tuple[Padded, float]:
+def pad(levels: np.ndarray) -> tuple[PaddedMap, float]:
     """Pad a map, compare each pixel with its neighbours, and mark the events of both kinds.
 
     Args:
@@ -71,13 +71,13 @@ def pad(levels: np.ndarray) -> tuple[Padded, float]:
     return padded, fill(levels, padded) / levels.size
 
 
-def room_for(shape: tuple[int, int], scratch: Scratch) -> Padded:
+def room_for(shape: tuple[int, int], scratch: Scratch) -> PaddedMap:
     """A padded map of some shape (H, W), to be filled in; its arrays are the scratch's."""
     height, width = shape
     shift = (width + LEFT).bit_length()
     names = (("values", np.uint16), ("earlier", np.uint8), ("events", np.uint8), ("labels", np.uint32))
     arrays = (scratch.take(name, dtype, (height + 2) << shift) for name, dtype in names)
-    return Padded(height, width, LEFT, U(shift), _ring(shift), *arrays)
+    return PaddedMap(height, width, LEFT, U(shift), _ring(shift), *arrays)
 
 
 def _ring(shift: int) -> np.ndarray:
@@ -107,7 +107,7 @@ def fill(levels, padded):
 
 @compiled
 def compare(padded):
-    """Fill in `Padded.earlier`: neighbours of greater value, or of the same and before in reading order."""
+    """Fill in `PaddedMap.earlier`: neighbours of greater value, or of the same and before in reading order."""
     values, earlier, width, stride = padded.values, padded.earlier, padded.width, np.int64(1 << padded.shift)
     earlier[:] = 255
     for y in range(padded.height):
@@ -132,7 +132,7 @@ def compare(padded):
 
 @compiled
 def _mark_events(earlier, events):
-    """Fill in `Padded.events` from `Padded.earlier`, eight bytes at a time. Returns how many the foreground has."""
+    """Fill in `PaddedMap.events` from ``earlier``, eight bytes at a time. Returns how many the foreground has."""
     masks, marks, num = earlier.view(U), events.view(U), U(0)
     for i in range(len(masks)):
         above = _is_event(masks[i], True)

@@ -10,7 +10,7 @@ from wsol.functional.box_engine.compiled import Scratch, compiled
 from wsol.functional.box_engine.component_sizes import Sizes, largest, sizes_for
 from wsol.functional.box_engine.component_tree import BACKGROUND, FOREGROUND, Side, Work, grow_trees, work_for
 from wsol.functional.box_engine.contour_area import STEPS_A_PIXEL, Bounds, largest_contours
-from wsol.functional.box_engine.padded_map import Padded, fill, room_for
+from wsol.functional.box_engine.padded_map import PaddedMap, fill, room_for
 from wsol.functional.box_engine.runs import largest_above
 
 LARGEST_PIXELS, LARGEST_CONTOUR, ALL_CONTOURS = 0, 1, 2
@@ -35,7 +35,7 @@ class Limits(NamedTuple):
 class Room(NamedTuple):
     """All that the search for boxes in a map of one shape works in, and where it leaves them."""
 
-    padded: Padded
+    padded: PaddedMap
     foreground: Side
     background: Side
     work: Work
