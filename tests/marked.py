@@ -26,7 +26,7 @@ def shipped(file: Path) -> LocalizationProtocol:
 PROTOCOLS = {file.stem: shipped(file) for file in FILES}
 
 
-class AnnotatedBox(Split):
+class Marked(Split):
     """A split that is nothing but its annotation, with an image's size for each position."""
 
     def __init__(self, sizes, labels, boxes, masks=None, name="test"):
@@ -55,7 +55,7 @@ class Case:
         self.maps[:, :, 1:4, 2:5] += 3
         masks = [None if i % 4 == 2 else _mask(size, rng) for i, size in enumerate(self.sizes)]
         boxes = [[] if i % 5 == 3 else [_box(size, rng) for _ in range(1 + i % 2)] for i, size in enumerate(self.sizes)]
-        self.split = AnnotatedBox(self.sizes, self.labels, boxes, masks, name)
+        self.split = Marked(self.sizes, self.labels, boxes, masks, name)
 
     def feed(self, evaluation: SplitEvaluation, positions: Sequence[int], size: int) -> SplitEvaluation:
         for start in range(0, len(positions), size):
@@ -78,7 +78,7 @@ def _mask(size, rng) -> np.ndarray:
     return mask
 
 
-def batch(split: AnnotatedBox, positions: list[int], skipped: Sequence[int] = ()) -> Batch:
+def batch(split: Marked, positions: list[int], skipped: Sequence[int] = ()) -> Batch:
     return Batch(
         images=torch.zeros(len(positions), 3, 1, 1, dtype=torch.uint8),
         labels=torch.tensor(split.labels[positions]),

@@ -99,7 +99,7 @@ class Try:
 
 
 @dataclass
-class EvaluatedMaps:
+class Judged:
     """What came of a try."""
 
     which: Try
@@ -171,8 +171,8 @@ def run_all(
     *,
     jobs: int = 2,
     seconds: float = 30,
-    tell: Callable[[int, EvaluatedMaps], None] = lambda done, judged: None,
-) -> list[EvaluatedMaps]:
+    tell: Callable[[int, Judged], None] = lambda done, judged: None,
+) -> list[Judged]:
     """Run the tries, ``jobs`` at a time, each in a fork of this process.
 
     Args:
@@ -192,7 +192,7 @@ def run_all(
         for pid in _ended(running):
             number, one, place, end = running.pop(pid)
             outcome = Outcome.read(place.folder, hung=time.monotonic() > end)
-            done[number] = EvaluatedMaps(one, *judge(one, place, outcome), outcome)
+            done[number] = Judged(one, *judge(one, place, outcome), outcome)
             _clear(place.folder)
             tell(len(done), done[number])
         time.sleep(0.005)
@@ -247,7 +247,7 @@ def _clear(folder: Path) -> None:
     shutil.rmtree(folder, ignore_errors=True)
 
 
-def as_json(judged: Sequence[EvaluatedMaps]) -> str:
+def as_json(judged: Sequence[Judged]) -> str:
     """Every try that is not in order, with what was said."""
     failing = [
         {
