@@ -145,7 +145,7 @@ def test_several_jobs_take_the_own_config_too(place: Path, data_dir: Path) -> No
         ("explainer/mine.yaml", "_target_: 3\n", ["explainer=mine"], "_target_=3: expected a dotted Python name"),
         (
             "protocol/mine.yaml",
-            "_target_: wsol.protocols.Protocol\n",
+            "_target_: wsol.protocols.LocalizationProtocol\n",
             ["protocol=[mine]"],
             "`# @package protocol.mine`",
         ),

@@ -127,7 +127,7 @@ def test_dilated_resnet_agrees_with_the_plain_one_at_every_fourth_position(depth
 def test_small_stem_and_width():
     network = ResNet(18, stem="small", width=16, output_stride=8).eval()
     assert network(torch.zeros(1, 3, 64, 64))["last"].shape == (1, 128, 8, 8)
-    assert network.points["stem"] == (16, 1)
+    assert network.points["stem"][:2] == (16, 1)
     assert network(torch.zeros(1, 3, 64, 64), taps=["layer2", "layer2.1"])["layer2"].shape == (1, 32, 32, 32)
 
 

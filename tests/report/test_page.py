@@ -111,7 +111,7 @@ def test_verdicts_are_pythons_for_every_image_threshold_and_overlap(
                     box = np.zeros(4) if step < 0 else found[r, i].boxes[step]
                     if step >= 0:
                         assert boxes[i] == box.tolist()
-                        corners = wide._ends(box[None].astype(float), found[r, i].frame)
+                        corners = wide.predicted_ends(box[None].astype(float), found[r, i].frame.input_size)
                         expected = iou(corners, found[r, i].true_corners, plus_one=wide.plus_one).max()
                         assert overlaps[i] == expected, "the same double, to the last bit"
                     in_image = found[r, i].frame.to_image(box[None]).clip(0, np.tile(split.size(i), 2))[0]

@@ -54,7 +54,7 @@ def test_of_several_boxes_the_one_that_counts_is_kept(name: str) -> None:
         found = wide.find(cells(seed), VIEW)
         mine = steps(wide, found, VIEW, TRUTH)
         half_open = np.array([box_at(mine, at) for at in range(wide.num_columns)])
-        corners = wide._ends(half_open.astype(float), mine.frame)
+        corners = wide.predicted_ends(half_open.astype(float), mine.frame.input_size)
         overlap = iou(corners, mine.true_corners, plus_one=wide.plus_one).max(axis=1)
         right = np.array(
             [overlap >= asked if wide.boundary == ">=" else overlap > asked for asked in wide.iou_thresholds]

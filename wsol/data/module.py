@@ -206,8 +206,10 @@ class LocalizationData(LightningDataModule):
     def state_dict(self) -> dict[str, int]:
         """Where training is in the data: the epoch, and how many of its batches were taken; part of a checkpoint."""
         assert self.trainer is not None
-        taken = self.trainer.fit_loop.epoch_loop.batch_progress.current
-        return {"epoch": self.trainer.current_epoch, "batches": taken.processed}  # type: ignore[attr-defined]
+        loop = self.trainer.fit_loop
+        taken = loop.epoch_loop.batch_progress.current
+        # Behind the last epoch, Lightning's current epoch is one that has not begun.
+        return {"epoch": max(0, loop.epoch_progress.current.ready - 1), "batches": taken.processed}  # type: ignore[attr-defined]
 
     def load_state_dict(self, state_dict: dict[str, int]) -> None:
         """Start the epoch of a checkpoint behind the batches that were taken already."""

@@ -166,7 +166,7 @@ def test_knobs_do_what_they_say():
         ({"size": 8}, "size >= 16"),
         ({"scale": [1.0, 0.5]}, "scale"),
         ({"body_true": 1.5}, "probability"),
-        ({"train_images": 0}, "above 0"),
+        ({"train_images": 0}, "at least 1"),
     ],
 )
 def test_impossible_knobs(tmp_path, knobs, text):

@@ -1,5 +1,6 @@
 import ast
 import os
+import pickle
 import subprocess
 import sys
 import threading
@@ -9,6 +10,7 @@ import numpy as np
 import pytest
 
 import wsol.functional
+from wsol.functional.box_engine import compiled as engine
 from wsol.functional.box_engine.compiled import Scratch, compiled
 
 FILES = sorted(Path(wsol.functional.__file__).parent.rglob("*.py"))
@@ -87,3 +89,20 @@ def test_compiled_functions_use_what_is_in_their_file_or_beside_the_cache(path: 
             own = {name.id for word in node.decorator_list for name in ast.walk(word) if isinstance(name, ast.Name)}
             if own & {"compiled", "inlined"}:
                 assert not used & foreign, f"{path.name}: {node.name} uses {used & foreign}"
+
+
+def test_machine_code_of_other_sources_is_not_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An index on disk that names a class which is gone, as after an update of the package."""
+    if not engine.AVAILABLE:
+        pytest.skip("numba can't be imported")
+    monkeypatch.setattr(engine.numba.config, "CACHE_DIR", str(tmp_path))
+    cache = engine._FolderCache(test_machine_code_of_other_sources_is_not_read)
+    cache.enable()
+    index = Path(cache._cache_file._index_path)
+    index.parent.mkdir(parents=True, exist_ok=True)
+    gone = b"cwsol.functional.box_engine.padded_map\nGone\n."
+    index.write_bytes(pickle.dumps(f"{engine.numba.__version__} other sources") + gone)
+    assert cache._cache_file._load_index() == {}
+    index.write_bytes(pickle.dumps(cache._cache_file._version) + gone)
+    with pytest.raises(AttributeError, match="Gone"):
+        cache._cache_file._load_index()

@@ -108,10 +108,14 @@ if AVAILABLE:
     SOURCE_DIGEST = _source_digest()
 
     class _FolderCache(FunctionCache):
-        """Machine code on disk, found again only while no file of this folder has changed."""
+        """Machine code on disk, found again only while no file of this folder has changed.
 
-        def _index_key(self, signature: Any, codegen: Any) -> tuple:
-            return (*super()._index_key(signature, codegen), SOURCE_DIGEST)
+        An index of other sources is not unpickled: the classes that it names may be gone.
+        """
+
+        def __init__(self, function: Callable[..., Any]) -> None:
+            super().__init__(function)
+            self._cache_file._version = f"{numba.__version__} {SOURCE_DIGEST}"
 
     class _Announcement(event.Listener):
         """Says once that a function of this package is being compiled, as that takes a while."""
