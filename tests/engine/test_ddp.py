@@ -105,7 +105,7 @@ def test_two_processes_train_into_one_folder_and_judge_as_one_does(tmp_path: Pat
     with (run / "metrics.csv").open() as lines:
         rows = [row for row in csv.DictReader(lines) if row["train/loss"]]
     assert [row["epoch"] for row in rows] == ["0", "1"]
-    assert [row["step"] for row in rows] == ["1", "3"]  # 24 images a process in batches of 16
+    assert [row["step"] for row in rows] == ["2", "5"]  # 48 images in batches of 16, over both processes
     assert "sync_dist" not in (tmp_path / "said.txt").read_text()
     assert main(["eval", f"run={run}", f"out={tmp_path / 'alone'}", "trainer.accelerator=cpu"]) == 0
     shared, alone = results(run), results(tmp_path / "alone")

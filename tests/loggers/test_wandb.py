@@ -23,7 +23,6 @@ from wsol.data.transforms import ResizeSquare
 from wsol.engine.charts import OVERLAPS, Overlaps, charts
 from wsol.engine.evaluation import SplitEvaluation
 from wsol.engine.training import run
-from wsol.functional.maps import merge
 
 BLOCK = 32768
 LAST_PARTS = (1, 4)
@@ -204,7 +203,7 @@ def test_overlaps_are_those_of_each_protocol_asked_image_by_image(views: int) ->
         for position in range(17):
             truth = case.split.truth(position)
             if truth is not None:
-                of_image, view = merge(case.maps[position], [*to_views(case.sizes[position])] * views)
+                of_image, view = protocol.merge(case.maps[position], [*to_views(case.sizes[position])] * views)
                 hits.append(seen.protocols[name].judge(of_image, view, truth))
                 positions.append(position)
         alone = box_accuracy(

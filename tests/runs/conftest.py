@@ -24,11 +24,13 @@ def base(finished_run: Path) -> dict:
 
 @pytest.fixture(scope="module")
 def room(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The watched folder: a file worth keeping, and a picture."""
+    """The watched folder: a file worth keeping, and pictures."""
     folder = tmp_path_factory.mktemp("watched")
     (folder / "notes.txt").write_text("nine bytes")
     (folder / "pictures").mkdir()
     Image.new("RGB", (40, 30), "green").save(folder / "pictures" / "green.png")
+    (folder / "others").mkdir()
+    Image.new("RGB", (40, 30), "red").save(folder / "others" / "red.png")
     return folder
 
 

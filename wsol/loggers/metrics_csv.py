@@ -64,9 +64,10 @@ class MetricsCsv(Logger):
 
     def restart(self, step: int) -> None:
         """Drop the rows after optimizer step ``step``, where training goes on."""
-        self.rows = [row for row in self.rows if int(row["step"]) < step]
-        self._is_saved = False
-        if step and not self.rows:
+        kept = [row for row in self.rows if int(row["step"]) < step]
+        self._is_saved = self._is_saved and len(kept) == len(self.rows)
+        self.rows = kept
+        if step and not self.rows and not self.of_steps:
             log.warning("%s has no values of the %d steps before; they are left out", self.file, step)
 
     @rank_zero_only
