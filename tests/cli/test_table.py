@@ -97,7 +97,7 @@ def test_bad_input_is_one_message(tmp_path: Path, capsys, monkeypatch, words: li
     make_run(Path("runs/any"), recorded(["experiment=demo"]))
     Path("dir.md").mkdir()
     Path("mine.yaml").write_text(
-        "title: t\nsource: s\ncolumns: {a: {metric: m, of: pixels}}\nrows: [{label: r, experiment: no/such}]\n"
+        "title: t\nsource: s\ncolumns: {a: {metric: PxAP, of: pixels}}\nrows: [{label: r, experiment: no/such}]\n"
     )
     assert main(["table", *words]) == 2
     error = capsys.readouterr().err

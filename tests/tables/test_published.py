@@ -89,16 +89,18 @@ BAD = [
     ("titel: x\n", "unknown key in the table 'titel'"),
     ("title: x\nsource: y\ncolumns: {a: {metric: top1_error}}\nrows: []\n", "needs protocol and threshold"),
     ("title: x\nsource: y\ncolumns: {a: {metric: m, of: boxes}}\nrows: []\n", "classification"),
+    ("title: x\nsource: y\ncolumns: {a: {metric: nobody, of: pixels}}\nrows: []\n", "metric=nobody: .*expected PxAP"),
+    ("title: x\nsource: y\ncolumns: {a: {metric: PxAP, of: classification}}\nrows: []\n", "metric=PxAP: .*top"),
     (
-        "title: x\nsource: y\ncolumns: {a: {metric: m, of: pixels}}\nrows: [{label: r, experimnt: e}]\n",
+        "title: x\nsource: y\ncolumns: {a: {metric: PxAP, of: pixels}}\nrows: [{label: r, experimnt: e}]\n",
         "did you mean 'experiment'",
     ),
     (
-        "title: x\nsource: y\ncolumns: {a: {metric: m, of: pixels}}\nrows: [{label: r, published: choe2020/CAM}]\n",
+        "title: x\nsource: y\ncolumns: {a: {metric: PxAP, of: pixels}}\nrows: [{label: r, published: choe2020/CAM}]\n",
         "9 numbers for 1 columns",
     ),
     (
-        "title: x\nsource: y\ncolumns: {a: {metric: m, of: pixels}}\nrows: [{label: r}, {label: r}]\n",
+        "title: x\nsource: y\ncolumns: {a: {metric: PxAP, of: pixels}}\nrows: [{label: r}, {label: r}]\n",
         "two rows are called 'r'",
     ),
     ("title: [\n", "unreadable"),

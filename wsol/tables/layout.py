@@ -24,6 +24,7 @@ A column may have an ``experiment`` of its own, in which ``{name}`` stands for a
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
@@ -37,6 +38,14 @@ from wsol.errors import InputError, first_line, unknown
 from wsol.tables.numbers import PublishedNumber, published
 
 OF = ("localization", "classification", "pixels")
+
+
+METRICS = {
+    "localization": r"gt_known_error|top\d+_error",
+    "classification": r"top\d+_error",
+    "pixels": r"PxAP|precision@[\d.]+|coverage@[\d.]+",
+}
+"""Patterns of the values that each section of results.json has."""
 
 
 @dataclass(frozen=True)
@@ -152,6 +161,11 @@ def _column(name: str, node: Mapping[str, Any]) -> Column:
     column = Column(**node)
     if column.of not in OF:
         raise unknown(f"`of` in column {name!r}", column.of, OF)
+    if not isinstance(column.metric, str) or not re.fullmatch(METRICS[column.of], column.metric):
+        raise InputError(
+            f"column {name!r}: metric={column.metric}: results.json has none of this name in its {column.of}; expected "
+            f"{METRICS[column.of].replace('|', ', ')}"
+        )
     if column.of == "localization" and not (column.protocol and column.threshold):
         raise InputError(f"column {name!r}: a localization needs protocol and threshold (fixed, fullsup or oracle)")
     return column
