@@ -35,7 +35,7 @@ def on_page_markdown(markdown: str, *, page: Page, **kwargs: Any) -> str:
     place = page.file.src_uri
     file = ROOT / sources.get(place, f"docs/{place}")
 
-    def mended(match: re.Match[str]) -> str:
+    def corrected(match: re.Match[str]) -> str:
         text, target, anchor = match[1], match[2], match[3] or ""
         wanted = (file.parent / target).resolve()
         if not wanted.exists():
@@ -47,4 +47,4 @@ def on_page_markdown(markdown: str, *, page: Page, **kwargs: Any) -> str:
             return f"[{text}]({'../' * place.count('/')}{inside.removeprefix('docs/')}{anchor})"
         return text
 
-    return LINK.sub(mended, markdown)
+    return LINK.sub(corrected, markdown)

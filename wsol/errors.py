@@ -1,4 +1,4 @@
-"""Errors that are the user's to mend, and the wording they share."""
+"""Errors that the user can fix, and the wording they share."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 
 
 class InputError(ValueError):
-    """Bad input: a file, a config or an argument that the user can mend.
+    """Bad input: a file, a config or an argument that the user can fix.
 
     The message says what is wrong, where (file and line, or config key), what was expected and what to do.
     The command line prints it without a stack trace and exits with code 2.

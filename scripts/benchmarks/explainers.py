@@ -1,4 +1,4 @@
-"""What a map maker costs beside one forward and one backward pass of the network, for one class and for five.
+"""What an explainer costs beside one forward and one backward pass of the network, for one class and for five.
 
     python scripts/benchmarks/explainers.py [--explainers gradcam] [--network resnet18] [--device cuda]
 

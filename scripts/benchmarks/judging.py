@@ -3,7 +3,7 @@
     python scripts/benchmarks/judging.py [--old <checkout>] [--count 64] [--repeats 5] [--threads 1 2]
 
 From float32 maps of 14 x 14 to whether the box at every threshold is correct, images of 500 x 375 and some other sizes.
-Every side is a process of its own that waits for work; they take turns, so that whatever else the machine does slows
+Every side is a process of its own that waits for work; they take turns, so that other work of the machine slows
 all alike. Ratios are of CPU time; only those of several threads over one are of wall time, and on a busy machine they
 say little.
 """

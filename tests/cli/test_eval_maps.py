@@ -1,4 +1,4 @@
-"""`wsol eval` with other map makers, with plain classifiers, and with a second look at the images."""
+"""`wsol eval` with other explainers, with plain classifiers, and with a second look at the images."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`wsol eval` with two processes and every map maker, second look and kept map: the digits of one process.
+"""`wsol eval` with two processes and every explainer, second look and kept map: the digits of one process.
 
 The splits are uneven, and of the test split the second process has no image.
 """
@@ -23,7 +23,7 @@ NAMES = ("none", *EXPLAINERS)
 
 
 def commands(folder: Path, run: Path, data_dir: Path, world: int) -> list[list[str]]:
-    """A command line for each map maker, its maps kept, with one of the second looks in turn."""
+    """A command line for each explainer, its maps kept, with one of the second looks in turn."""
     found = []
     for number, name in enumerate(NAMES):
         chosen = [] if name == "none" else [f"explainer={name}"]

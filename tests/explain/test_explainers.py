@@ -1,4 +1,4 @@
-"""All map makers: what every one promises, and what each must equal."""
+"""All explainers: what every one promises, and what each must equal."""
 
 from __future__ import annotations
 

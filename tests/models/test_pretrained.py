@@ -1,4 +1,4 @@
-"""Plain classifiers of torchvision and timm, asked by map makers."""
+"""Plain classifiers of torchvision and timm, asked by explainers."""
 
 from __future__ import annotations
 

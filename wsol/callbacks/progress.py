@@ -39,7 +39,7 @@ class EpochLines(pl.Callback):
         self._trained = time.perf_counter() - self._started
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Say the line."""
+        """Log the line of the epoch."""
         found = trainer.callback_metrics  # in every process, for they add their values up here
         if not trainer.is_global_zero:
             return

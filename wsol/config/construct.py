@@ -75,7 +75,7 @@ def carry_out(planned: Any) -> Any:
 
 
 def anything(name: Any, where: str, _arguments: Mapping[str, Any]) -> Any:
-    """The rule for the user's own configs: whatever can be imported and called."""
+    """The rule for the user's own configs: anything that can be imported and called."""
     target = locate(name, where)
     if not callable(target):
         raise InputError(f"{where}._target_={name}: expected a class or a function, got {type(target).__name__}")

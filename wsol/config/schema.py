@@ -40,7 +40,7 @@ class Train:
     eval_precision: str = _key("32-true", "of what is reported: 32-true, bf16-mixed, 16-mixed or auto")
     compile: bool = _key(False, "whether torch.compile makes the network faster; its first steps take minutes")
     checkpoint_every_steps: int | None = _key(
-        None, "write last.ckpt within an epoch too, after so many optimizer steps; null: at the end of each epoch"
+        None, "optimizer steps after which last.ckpt is written within an epoch; null: at epoch ends only"
     )
     on_nan: str = _key("stop", "what to do when the training loss is not a finite number: stop or continue")
     choices: dict[str, Any] = field(default_factory=dict)
@@ -108,7 +108,7 @@ class Predict:
     boxes: str | None = _key(None, "true boxes, CSV or COCO JSON, to draw and compare with")
     out: str | None = _key(None, "folder to write; default <run folder>/predict/<date and time>")
     force: bool = _key(False, "replace what an earlier run of this verb wrote there")
-    top: int = _key(1, "of each image the so many best classes")
+    top: int = _key(1, "number of best classes to report per image")
     classes: list[Any] | None = _key(None, "these classes instead, by name or index")
     threshold: float | None = _key(None, "of the box, part of the map's maximum; default the protocol's fixed one")
     maps: str = _key("png", "how maps are kept, at the image's size: png (16 bits), npy (float32), none")
@@ -156,13 +156,13 @@ class Report:
     """`wsol report`."""
 
     split: str = _key("test", "the split to show: test or val")
-    limit: int | None = _key(None, "show only so many images, spread evenly over the split")
+    limit: int | None = _key(None, "largest number of images to show, spread evenly over the split")
     picture_side: int = _key(320, "longer side of the pictures, pixels")
     out: str | None = _key(None, "folder to write; default <first run>/report/<date and time>")
     force: bool = _key(False, "replace what an earlier run of this verb wrote there; --force is the same")
     data_dir: str | None = _key(None, "where datasets lie; default as in the runs")
     batch_size: int | None = _key(None, "of the network where maps are to be made; default as in the run")
-    num_workers: int | None = _key(None, "likewise")
+    num_workers: int | None = _key(None, "number of loading processes for the maps that are made")
     trust: bool = _key(False, "build objects of any package that a run's config names")
     choices: dict[str, Any] = field(default_factory=dict)
     protocol: Any = _group()
@@ -195,7 +195,7 @@ class Export:
     format: str = _key("onnx", "onnx, torch_export or safetensors (reloadable by this program)")
     out: str | None = _key(None, "file to write; default <run folder>/export/model.onnx, .pt2 or .safetensors")
     force: bool = _key(False, "replace the file, if it exists")
-    top: int | None = _key(None, "maps of the so many best classes come out; default 5, or all if there are fewer")
+    top: int | None = _key(None, "number of best classes whose maps come out; default 5, or all if there are fewer")
     normalise: bool | None = _key(None, "false: take images already normalised; default true: take RGB in [0, 1]")
     image_size: int | None = _key(None, "side of the network's input, pixels; default as in the run")
     opset: int | None = _key(None, "of ONNX; default torch's choice")
@@ -301,8 +301,8 @@ class Units(Features):
     data_dir: str | None = _key(None, "where datasets lie; default data, or as in the run")
     split: str = _key("test", "whose images are looked at")
     classes: list[Any] | None = _key(None, "these classes, by name or index; default all")
-    units: int = _key(5, "of each class the so many with the greatest weights")
-    images: int = _key(6, "of each unit the so many images that activate it most")
+    units: int = _key(5, "number of units with the greatest weights to show per class")
+    images: int = _key(6, "number of images that activate a unit most to show per unit")
     threshold: float = _key(0.5, "of the region shown, part of the unit's maximum in the image")
     data: Any = _group()
 

@@ -25,7 +25,7 @@ from wsol.errors import InputError
 log = logging.getLogger(__name__)
 
 READ_UP_TO = 20_000
-"""`ListedSource.verify` reads the pixels of so many images unless told otherwise: a minute or two."""
+"""Largest number of images whose pixels `ListedSource.verify` reads unless told otherwise: a minute or two."""
 
 
 class AnnotatedBox(NamedTuple):
@@ -84,7 +84,7 @@ class ListedSource(Source):
     once by `_ready`.
 
     Args:
-        root: the folder that the images' paths are relative to; None if there are no images at hand.
+        root: the folder that the images' paths are relative to; None if there are no images.
         sink: told of faults in lists; the default raises at the first.
     """
 

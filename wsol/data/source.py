@@ -152,7 +152,7 @@ class FileSplit(Split):
     """A split whose images are files: `Split`'s arguments, and
 
     Args:
-        root: the folder that ``paths`` are relative to; None if there are no images at hand: whatever needs their
+        root: the folder that ``paths`` are relative to; None if there are no images: whatever needs their
             pixels raises `InputError`.
         paths: N image files, relative, with ``/``.
         read_mask: makes the mask of the image at a row (see `Split`), or None where there is none; must pickle.

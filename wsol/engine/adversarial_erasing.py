@@ -89,7 +89,7 @@ def run(config: DictConfig, on_round: Callable[[Path], None] = lambda folder: No
 
 
 def check(config: DictConfig) -> None:
-    """Refuse what cannot be, whatever the data is."""
+    """Refuse settings that cannot work with any data."""
     if config.rounds < 1:
         raise InputError(f"rounds={config.rounds}: expected at least 1; 1 is an ordinary run")
     if not 0 < config.threshold <= 1:

@@ -38,7 +38,7 @@ class KitFile(NamedTuple):
     file: Path
     images: int
     guesses: int
-    """At most so many an image."""
+    """Largest number of guesses per image."""
 
 
 def run(config: DictConfig) -> KitScores | KitFile:

@@ -26,7 +26,7 @@ OVERLAPS = tuple(round(0.05 * step, 2) for step in range(1, 20))
 """IoU 0.05, 0.1, ..., 0.95."""
 
 POINTS = 101
-"""At most so many points has a line."""
+"""Largest number of points of a line."""
 
 
 class Overlaps:
@@ -67,7 +67,7 @@ def watch(trainer: pl.Trainer, evaluations: Mapping[str, SplitEvaluation]) -> Ov
 
     Args:
         trainer: whose loggers are asked.
-        evaluations: by split. Whatever writes their maps must be in place.
+        evaluations: by split. What writes their maps must be in place.
     """
     if not evaluations or not _listening(trainer):
         return None

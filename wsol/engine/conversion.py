@@ -141,7 +141,7 @@ def _settings(peer: peers.Peer, stride: int, config: DictConfig) -> DictConfig:
     settings = compose("train", [*peer.words, f"backbone.output_stride={stride}"])
     if config.delta is not None:
         if "delta" not in settings.method.head:
-            raise InputError(f"delta={config.delta}: {peer.name} erases nothing by a threshold; leave delta away")
+            raise InputError(f"delta={config.delta}: {peer.name} erases nothing by a threshold; leave delta out")
         settings.method.head.delta = config.delta
     _take(settings, config, ("data", "transform"))
     return settings

@@ -83,7 +83,7 @@ def left_behind(folder: Path) -> str:
 
 
 def prepare(config: DictConfig) -> None:
-    """Fill in what the config leaves to the program, and refuse what contradicts itself whatever the data is."""
+    """Fill in what the config leaves to the program, and refuse settings that cannot work with any data."""
     if config.name is None:
         config.name = "-".join(str(config.choices[group]).replace("/", "_") for group in ("data", "method", "backbone"))
     if config.monitor is not None and config.monitor.startswith("test"):

@@ -22,7 +22,7 @@ from wsol.explain.layers import LayerExplainer, captured, only
 
 
 class ScoreCAM(LayerExplainer):
-    """Score-CAM; one forward pass for each channel and image, whatever the number of classes.
+    """Score-CAM; one forward pass for each channel and image, for any number of classes.
 
     Args:
         layer: see `LayerExplainer`.

@@ -35,7 +35,7 @@ MOST_PIXELS = 2**28
 """Of an image or a network's input; a record that says more is refused."""
 
 EXACT_PIXELS = 64 * 64
-"""``auto`` keeps maps of up to so many pixels as float32, larger ones as uint8."""
+"""Largest number of pixels of a map that ``auto`` keeps as float32; larger maps become uint8."""
 
 _MAGIC = b"WMAP"
 _HEAD = struct.Struct("<4s5I")

@@ -1,4 +1,4 @@
-"""What every backbone must keep to, as checks that can be run on anyone's: each passes, or says what to mend."""
+"""What every backbone must keep to, as checks that can be run on anyone's: each passes, or says what to fix."""
 
 from __future__ import annotations
 

@@ -27,7 +27,7 @@ from wsol.patterns.sheets import sheet
 from wsol.types import Progress, no_progress
 
 ON_SHEET = 24
-"""At most so many pictures are on the contact sheet; all have a file of their own."""
+"""Largest number of pictures on the contact sheet; each also has its own file."""
 COLUMNS = 6
 
 

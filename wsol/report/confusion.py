@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 
 CLASSES = 12
-"""So many of the most confused classes make the matrix, ..."""
+"""Number of the most confused classes in the matrix."""
 PAIRS = 30
-"""... and so many pairs the list."""
+"""Number of pairs in the list."""
 
 
 def confusion(labels: np.ndarray, predicted: np.ndarray) -> dict[str, Any]:

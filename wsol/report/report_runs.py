@@ -105,7 +105,7 @@ def report(folders: Sequence[Path], config: DictConfig, progress: Progress = no_
 
 
 def _check(folders: Sequence[Path], config: DictConfig) -> None:
-    """Refuse what cannot be, whatever the runs are."""
+    """Refuse settings that cannot work with any runs."""
     if not folders:
         raise InputError("no runs to report: name at least one run folder")
     if len({folder.resolve() for folder in folders}) < len(folders):

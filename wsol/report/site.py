@@ -7,7 +7,7 @@
     data/report.js  all that is known at once: runs, metrics, curves, classes, labels, true boxes
     data/boxes-<run>-<part>.js   the boxes at every threshold, some hundred images a part: read after the page is there
     data/maps-<part>.js          small maps of all runs: read as they come into view
-    pictures/<image>.jpg         likewise
+    pictures/<image>.jpg         the same
 
 A page opened from disk may not fetch files, but it may run scripts that lie beside it: each data file is a script that
 hands its content to ``WSOL``. Nothing is loaded from anywhere else.
@@ -205,7 +205,7 @@ def _protocol(protocol: LocalizationProtocol, wide: LocalizationProtocol) -> dic
 
 
 def _images(split: Split, unseen: Sequence[int]) -> dict[str, Any]:
-    """What is known of the images, whatever the run."""
+    """What is known of the images in every run."""
     truths = [split.truth(i) for i in range(len(split))]
     return {
         "ids": list(split.ids),
@@ -234,7 +234,7 @@ def _about(shown: ReportColumn, split: Split, curves: Curves, counts: np.ndarray
 
 
 def _call(name: str, *arguments: Any) -> str:
-    """A script that hands over its content; plain ASCII, whatever the names of classes and images hold."""
+    """A script that hands over its content; plain ASCII, for any names of classes and images."""
     return (
         f"WSOL.{name}({','.join(json.dumps(value, separators=(',', ':'), allow_nan=False) for value in arguments)});\n"
     )

@@ -43,7 +43,7 @@ DATA_PATHS = ("root", "_root", "_dir", "boxes", "archive")
 """Keys of a dataset that end so hold paths; the fingerprint of the images says whether two runs had the same data."""
 
 SHOWN = 8
-"""So many differing keys are named."""
+"""Largest number of differing keys that are named."""
 
 
 class Difference(NamedTuple):

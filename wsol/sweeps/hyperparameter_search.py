@@ -19,7 +19,7 @@ from wsol.sweeps.study import SweepStudy
 from wsol.sweeps.worker import Sweep, work
 
 COMPOSED = 8
-"""So many rows of values are composed before the first trial; longer choices are sampled evenly, ends included."""
+"""Rows of values that are composed before the first trial; longer choices are sampled evenly, ends included."""
 OWN = ("run_dir", "resume", "monitor")
 """Keys of `wsol train` that each trial has for itself."""
 

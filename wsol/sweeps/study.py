@@ -30,7 +30,7 @@ from wsol.sweeps.search_space import read_space
 from wsol.sweeps.storage import connect, one_at_a_time, publish, reachable, read_about
 
 CRASHES = 3
-"""A trial that killed so many workers without getting on by an epoch has failed."""
+"""Number of workers that a trial may kill, without getting on by an epoch, before it has failed."""
 NUMBER, ERROR = "trial", "error"
 """Attributes of Optuna's trials: the number of the trial in the sweep, and how it failed."""
 

@@ -28,7 +28,7 @@ from wsol.sweeps.study import Claim, LostTrialError, SweepStudy, best_of
 PATIENCE = 1.0
 """Seconds between two looks for a trial while others run the last ones."""
 FAILURES = 3
-"""So many failed trials in a row stop a worker while no trial of the study is complete."""
+"""Number of failed trials in a row that stop a worker while no trial of the study is complete."""
 
 
 @dataclass(frozen=True)

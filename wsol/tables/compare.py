@@ -95,7 +95,7 @@ def compare(cell: Cell, runs: Mapping[int, Run], commands: Mapping[int, str], ne
         cell: of the table.
         runs: by seed, all of one experiment.
         commands: what makes the runs that are wanted, by seed.
-        near: what is nearly the run looked for, where there are none.
+        near: the run that differs least from the one looked for, if that is missing.
     """
     missing = tuple(command for seed, command in commands.items() if seed not in runs)
     measured = {seed: _part(run.results(cell.classes), cell.column) for seed, run in runs.items()}

@@ -1,4 +1,4 @@
-"""A paper's table: its published numbers beside those of the runs at hand, and the runs that are missing."""
+"""A paper's table: its published numbers beside those of your runs, and the runs that are missing."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from wsol.types import Progress, no_progress
 
 
 class PaperTable:
-    """A layout, the runs at hand, and the words that every run of it is made with.
+    """A layout, the finished runs, and the words that every run of it is made with.
 
     Args:
         layout: of the table.
@@ -68,7 +68,7 @@ class PaperTable:
         return self._wanted[words]
 
     def values(self) -> list[Value]:
-        """Every cell, measured by the runs at hand."""
+        """Every cell, measured by the finished runs."""
         self.register = Register(self.runs_dir)
         found = collect.collect(self.register)
         return against_baseline(self.layout, [self._value(cell, found) for cell in self.layout.cells])

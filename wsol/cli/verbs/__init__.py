@@ -93,7 +93,7 @@ VERBS = {
         "wsol export run=runs/demo-cam/2026-01-31_12-00-00 format=onnx",
     ),
     "table": Verb(
-        "print the numbers of a paper beside those of the runs at hand, and make the runs that are missing",
+        "print the numbers of a paper beside those of your runs, and make the missing runs",
         "wsol.cli.verbs.table",
         None,
         "wsol table cam2016-2",

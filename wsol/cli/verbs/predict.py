@@ -9,7 +9,7 @@ from wsol.engine.prediction_files import ImagePredictor, UnreadableImage
 from wsol.interop.coco import PredictedBox
 
 SHOWN = 20
-"""Up to so many images, the screen shows every prediction."""
+"""Largest number of images for which the screen shows every prediction."""
 
 
 def run(config: DictConfig) -> int:

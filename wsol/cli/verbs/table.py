@@ -1,4 +1,4 @@
-"""`wsol table`: the numbers of a paper beside those of the runs at hand; with --run it makes the missing runs."""
+"""`wsol table`: the numbers of a paper beside those of your runs; with --run it makes the missing runs."""
 
 from __future__ import annotations
 

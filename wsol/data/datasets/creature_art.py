@@ -40,7 +40,7 @@ class Looks:
     head_jitter: float = 0.015
     """The same of the head."""
     distractors: int = 3
-    """At most so many blobs lie about."""
+    """Largest number of blobs around the creature."""
     distractor_shown: float = 0.75
     """Probability of each of them."""
     distractor_coat: float = 0.5

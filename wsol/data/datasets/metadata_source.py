@@ -27,7 +27,7 @@ class MetadataSource(ListedSource):
 
     Args:
         metadata_root: folder with a folder of lists for each split.
-        image_root: folder that the lists' image paths are relative to; None if there are no images at hand: saved maps
+        image_root: folder that the lists' image paths are relative to; None if there are no images: saved maps
             can be scored by the lists alone.
         proxy_training_set: train on the images of ``image_ids_proxy.txt`` instead of ``image_ids.txt``.
         class_names: text file with the name of class 0, 1, ... in its lines; if None, the folder of a class's images

@@ -48,7 +48,7 @@ def download(
         url: http or https.
         path: where the file goes.
         md5: checksum, hex; None to leave it unchecked.
-        sha256: likewise.
+        sha256: SHA-256 checksum, as hexadecimal digits; None if it is not known.
         tries: how often to try before giving up; every byte gained starts the count anew.
         wait: seconds before the second try, doubled each time.
         timeout: seconds without an answer that count as a failure.

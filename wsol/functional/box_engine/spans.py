@@ -18,7 +18,7 @@ KINDS = {"largest_pixels": LARGEST_PIXELS, "largest_contour": LARGEST_CONTOUR, "
 """The numbers of the words in `wsol.functional.boxes`."""
 
 FEW_CUTS = 4
-"""Up to so many cuts, the largest components are found one cut at a time, from runs: 20 to 60 us a cut at 224 x 224."""
+"""Largest number of cuts at which components are found one cut at a time, from runs: 20 to 60 us a cut at 224 x 224."""
 
 MANY_EVENTS = 0.4
 """Where more than this part of a map's pixels are events, adding up all areas is the fastest way to the largest."""
