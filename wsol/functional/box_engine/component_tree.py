@@ -134,7 +134,7 @@ def grow(padded: PaddedMap, rank: np.ndarray, num_cuts: int, holes: bool) -> tup
 
 
 def work_for(pixels: int, scratch: Scratch) -> tuple[Work, np.ndarray]:
-    """Arrays for a sweep over that many pixels, with room for the nodes of both trees; they are those of the scratch."""
+    """Arrays for a sweep over that many pixels, with room for the nodes of both trees; of the scratch."""
     dtypes = (np.uint32, np.uint32, U, U, np.uint32, np.uint32)
     arrays = (scratch.take(name, dtype, pixels + 8) for name, dtype in zip(Work._fields, dtypes, strict=True))
     return Work(*arrays), scratch.take("nodes", NODE, 2 * pixels + 16)
