@@ -45,7 +45,7 @@ FOLDERS = [
 """From the ground up: a file imports only from folders before its own."""
 
 BASES = {
-    "backbones": {"base", "fixed_size", "rescaled", "weights"},
+    "backbones": {"base", "fixed_size", "rescaled", "timm_structure", "weights"},
     "heads": {"base", "branch", "erasing"},
     "metrics": {"_per_image", "_curves", "_box_accuracy", "_table_rows", "_localization_functions"},
     "callbacks": {"run_logger"},

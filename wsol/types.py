@@ -37,7 +37,7 @@ class FeatureInfo(NamedTuple):
 
     def __repr__(self) -> str:
         groups = "" if self.groups == 1 else f", groups={self.groups}"
-        return f"Point(channels={self.channels}, stride={self.stride}{groups})"
+        return f"FeatureInfo(channels={self.channels}, stride={self.stride}{groups})"
 
 
 class Output(NamedTuple):

@@ -38,7 +38,8 @@ def test_measured_stands_beside_published_and_missing_rows_name_their_command(
     assert found["GoogLeNet-GAP", "top-5"]["missing"] == [
         "wsol train experiment=ilsvrc/cam_googlenet seed=0 resume=true"
     ]
-    assert found["NIN", "top-1"]["missing"] == []
+    assert found["NIN", "top-1"]["missing"] == ["wsol train experiment=ilsvrc/cam_nin seed=0 resume=true"]
+    assert found["Backprop-VGGnet", "top-1"]["missing"] == []
     assert main(["table", "cam2016-2"]) == 0
     out = capsys.readouterr().out
     assert "wsol train experiment=ilsvrc/cam_googlenet seed=0 resume=true" in out

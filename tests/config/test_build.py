@@ -13,17 +13,19 @@ from wsol.types import FeatureInfo
 
 
 def test_a_target_is_built_with_its_arguments() -> None:
-    assert build.instantiate({"_target_": "wsol.types.Point", "channels": 3, "stride": 2}, "x") == FeatureInfo(3, 2)
+    assert build.instantiate({"_target_": "wsol.types.FeatureInfo", "channels": 3, "stride": 2}, "x") == FeatureInfo(
+        3, 2
+    )
 
 
 def test_partial_targets_take_the_rest_later() -> None:
-    made = build.instantiate({"_target_": "wsol.types.Point", "_partial_": True, "channels": 3}, "x")
+    made = build.instantiate({"_target_": "wsol.types.FeatureInfo", "_partial_": True, "channels": 3}, "x")
     assert made(stride=4) == FeatureInfo(3, 4)
 
 
 def test_extra_arguments_pass_uncopied() -> None:
     thing = object()
-    made = build.instantiate({"_target_": "wsol.types.Point", "channels": 1}, "x", stride=thing)
+    made = build.instantiate({"_target_": "wsol.types.FeatureInfo", "channels": 1}, "x", stride=thing)
     assert made.stride is thing
 
 
@@ -31,19 +33,25 @@ def test_extra_arguments_pass_uncopied() -> None:
     ("node", "message"),
     [
         (
-            {"_target_": "wsol.types.Point", "chanels": 3, "stride": 1},
-            "x: Point takes no 'chanels'; did you mean 'channels'",
+            {"_target_": "wsol.types.FeatureInfo", "chanels": 3, "stride": 1},
+            "x: FeatureInfo takes no 'chanels'; did you mean 'channels'",
         ),
-        ({"_target_": "wsol.types.Point", "channels": 3}, "x: Point needs stride; set x.stride="),
-        ({"_target_": "wsol.types.Pont", "channels": 3}, "wsol.types has no 'Pont'; did you mean 'Point'"),
+        ({"_target_": "wsol.types.FeatureInfo", "channels": 3}, "x: FeatureInfo needs stride; set x.stride="),
+        (
+            {"_target_": "wsol.types.FeatureInf", "channels": 3},
+            "wsol.types has no 'FeatureInf'; did you mean 'FeatureInfo'",
+        ),
         ({"_target_": "nosuchpackage.Thing"}, "no such package"),
         (
-            OmegaConf.create({"_target_": "wsol.types.Point", "channels": "???", "stride": 1}),
+            OmegaConf.create({"_target_": "wsol.types.FeatureInfo", "channels": "???", "stride": 1}),
             "x.channels: Missing mandatory value",
         ),
-        ({"inner": {"_target_": "wsol.types.Point", "_partial_": True, "strid": 1}}, "x.inner: Point takes no 'strid'"),
         (
-            {"_target_": "wsol.types.Point", "channels": [{"_target_": "wsol.types.Pont"}], "stride": 1},
+            {"inner": {"_target_": "wsol.types.FeatureInfo", "_partial_": True, "strid": 1}},
+            "x.inner: FeatureInfo takes no 'strid'",
+        ),
+        (
+            {"_target_": "wsol.types.FeatureInfo", "channels": [{"_target_": "wsol.types.FeatureInf"}], "stride": 1},
             r"x.channels\[0\]._tar",
         ),
     ],

@@ -28,9 +28,11 @@ def room(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("watched")
     (folder / "notes.txt").write_text("nine bytes")
     (folder / "pictures").mkdir()
-    Image.new("RGB", (40, 30), "green").save(folder / "pictures" / "green.png")
+    for name in ("green", "yellow"):
+        Image.new("RGB", (40, 30), name).save(folder / "pictures" / f"{name}.png")
     (folder / "others").mkdir()
-    Image.new("RGB", (40, 30), "red").save(folder / "others" / "red.png")
+    for name in ("red", "blue"):  # one to learn from and one held out
+        Image.new("RGB", (40, 30), name).save(folder / "others" / f"{name}.png")
     return folder
 
 

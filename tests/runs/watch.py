@@ -79,7 +79,7 @@ def refused(room: Path, capsys: pytest.CaptureFixture, words: list[str], file: P
         assert main(words) == 2
     said = [line for line in capsys.readouterr().err.splitlines() if line.startswith("wsol: error")]
     assert len(said) == 1, said
-    assert file.name in said[0]
+    assert file.name in said[0], said[0]
     return said[0]
 
 

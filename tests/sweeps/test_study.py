@@ -150,8 +150,8 @@ def test_another_machine_takes_over_when_signs_of_life_end_and_not_before(tmp_pa
     claim = alive.claim()
     now = [0.0]
     monkeypatch.setattr("wsol.sweeps.attempts.time.monotonic", lambda: now[0])
-    changed = claim.attempt.file.stat().st_mtime_ns
     assert watcher.claim() is None
+    changed = claim.attempt.file.stat().st_mtime_ns  # what the watcher has read, or later
     while claim.attempt.file.stat().st_mtime_ns == changed:
         threading.Event().wait(0.01)
     now[0] += attempts.GRACE + 1

@@ -34,7 +34,7 @@ class AlexNet(Backbone):
 
     Example:
         >>> AlexNet().points["last"]
-        Point(channels=256, stride=16)
+        FeatureInfo(channels=256, stride=16)
     """
 
     min_size = 31
@@ -86,7 +86,7 @@ class AlexNetStar(Backbone):
 
     Example:
         >>> AlexNetStar().points["last"]
-        Point(channels=512, stride=16)
+        FeatureInfo(channels=512, stride=16)
     """
 
     min_size = 67

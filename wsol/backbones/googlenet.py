@@ -45,7 +45,7 @@ class GoogLeNet(RescaledBackbone):
 
     Example:
         >>> GoogLeNet(cut="whole", output_stride=16).points["last"]
-        Point(channels=1024, stride=16)
+        FeatureInfo(channels=1024, stride=16)
     """
 
     min_size = 15

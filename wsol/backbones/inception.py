@@ -58,7 +58,7 @@ class InceptionV3(RescaledBackbone):
 
     Example:
         >>> InceptionV3(extra_convs=2).points["last"]
-        Point(channels=1024, stride=16)
+        FeatureInfo(channels=1024, stride=16)
     """
 
     pretrained = "DEFAULT"

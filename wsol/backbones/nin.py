@@ -34,7 +34,7 @@ class NIN(Backbone):
 
     Example:
         >>> NIN().points["last"]
-        Point(channels=1024, stride=32)
+        FeatureInfo(channels=1024, stride=32)
     """
 
     min_size = 39

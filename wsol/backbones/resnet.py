@@ -40,7 +40,7 @@ class ResNet(Backbone):
 
     Example:
         >>> ResNet(depth=18, stem="small", width=16).points["layer4"]
-        Point(channels=128, stride=8)
+        FeatureInfo(channels=128, stride=8)
     """
 
     pretrained = "DEFAULT"

@@ -41,7 +41,7 @@ class SqueezeNet(Backbone):
 
     Example:
         >>> SqueezeNet().points["last"]
-        Point(channels=512, stride=16)
+        FeatureInfo(channels=512, stride=16)
     """
 
     min_size = 21

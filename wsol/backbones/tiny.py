@@ -29,7 +29,7 @@ class Tiny(Backbone):
 
     Example:
         >>> Tiny(widths=[8, 8, 8, 24]).points["last"]
-        Point(channels=24, stride=4)
+        FeatureInfo(channels=24, stride=4)
     """
 
     min_size = 4

@@ -62,7 +62,7 @@ class VGG(Backbone):
 
     Example:
         >>> VGG(depth=11).points["last"]
-        Point(channels=512, stride=16)
+        FeatureInfo(channels=512, stride=16)
     """
 
     min_size = 32

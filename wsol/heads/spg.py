@@ -57,7 +57,7 @@ class SpgHead(Head):
         InputError: an unknown point or an option out of its range.
 
     Example:
-        >>> points = {"early": FeatureInfo(16, 2), "mid": Point(32, 4), "last": Point(64, 4)}
+        >>> points = {"early": FeatureInfo(16, 2), "mid": FeatureInfo(32, 4), "last": FeatureInfo(64, 4)}
         >>> head = SpgHead(points, num_classes=8, width=32, b_width=16, c_width=16)
         >>> features = {"early": torch.randn(2, 16, 16, 16), "mid": torch.randn(2, 32, 8, 8)}
         >>> output = head(features | {"last": torch.randn(2, 64, 8, 8)}, labels=torch.tensor([3, 5]))

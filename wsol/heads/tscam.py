@@ -47,7 +47,7 @@ class TscamHead(Head):
         InputError: an unknown option, an even kernel, or a backbone without attention.
 
     Example:
-        >>> points = {"last": FeatureInfo(24, 16), "attention": Point(4, 16, groups=2)}
+        >>> points = {"last": FeatureInfo(24, 16), "attention": FeatureInfo(4, 16, groups=2)}
         >>> head = TscamHead(points, num_classes=8, map="semantic")
         >>> output = head({"last": torch.randn(2, 24, 6, 6), "attention": torch.rand(2, 4, 6, 6)})
         >>> maps = head.maps(output, classes=torch.tensor([[3], [5]]))

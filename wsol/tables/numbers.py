@@ -35,11 +35,11 @@ def published(*paths: str) -> PublishedNumber:
 
     Example:
         >>> published("cam2016/ilsvrc_val_localization_error/VGGnet-GAP/0")
-        Published(value=57.2, provenance='secondary')
+        PublishedNumber(value=57.2, provenance='secondary')
         >>> round(published("choe2020/CAM/0", "choe2020/difference_to_CAM/HaS/0").value, 6)
         60.6
         >>> published("acol2018/unverified/GoogLeNet-ACoL/ilsvrc_localization_error")
-        Published(value=[53.28, 42.58], provenance='unverified')
+        PublishedNumber(value=[53.28, 42.58], provenance='unverified')
     """
     if not paths:
         raise InputError("a published number needs at least one path, such as cam2016/cub_box_accuracy_iou50/chance")
