@@ -123,7 +123,7 @@ def test_a_command_that_failed_or_was_killed_can_be_given_again(
 def test_unfinished_evaluations_are_not_read(finished_run: Path, words: dict, tmp_path: Path, capsys) -> None:
     """Maps and results in a hidden folder below a run, as `wsol eval` leaves them when it is killed."""
     run = tmp_path / "run"
-    shutil.copytree(finished_run, run)
+    shutil.copytree(finished_run, run, ignore=shutil.ignore_patterns("eval"))  # of other tests
     judged = Path(words["report"][0])
     shutil.copytree(judged, hidden := left_behind(run / "eval" / "output"))
     results = json.loads((hidden / "results.json").read_text())
