@@ -71,11 +71,21 @@ def test_evaluation(printed) -> None:
     out = printed(
         "evaluation", "--backbone", "tiny", "--count", "3", "--size", "64", "--batch-size", "2", "--repeats", "1"
     )
-    lines = {line.split()[0]: numbers(line) for line in out.splitlines() if line}
-    assert len(lines["ratio"]) == 4, "the whole, loading, network and boxes"
-    assert all(0 < value < math.inf for value in lines["ratio"])
-    assert lines["wsol"][-2] == lines["reference"][-2], "both see the same classes"
-    assert all(0 <= lines[way][-1] <= 100 for way in ("wsol", "reference"))
+    ratios = [numbers(line.partition(": ")[2]) for line in out.splitlines() if line.startswith("ratio")]
+    assert ratios
+    assert all(len(row) == 4 for row in ratios), "the whole, loading, network and boxes"
+    assert all(0 < value < math.inf for row in ratios for value in row)
+    ways = {line[:23].strip(): numbers(line) for line in out.splitlines() if line.startswith(("wsol", "reference"))}
+    assert ways["wsol 32-true"][-2:] == ways["reference"][-2:], "both see the same classes and find the same boxes"
+
+
+def test_pipeline(printed) -> None:
+    out = printed(
+        "pipeline", "--backbone", "tiny", "--count", "4", "--batch-size", "2", "--repeats", "1", "--workers", "0"
+    )
+    assert re.search(r"training +loading [\d,]+  step [\d,]+  together [\d,]+: (loading|step) binds", out)
+    assert re.search(r"validation +loading .* network .* boxes .* together [\d,]+: (loading|network|boxes) binds", out)
+    assert 0 < numbers(out.splitlines()[-1].replace("%", " "))[2] < math.inf
 
 
 def test_memory(printed) -> None:

@@ -5,9 +5,9 @@
 The reference is what clovaai/wsolevaluation does (Choe et al. 2020), written here afresh: a float32 pass over all
 images for the classes and another for the maps, both without `torch.no_grad`, so that graphs for gradients are made;
 each map is written to disk; then each of 1,000 thresholds is a `cv2.threshold`, a `cv2.findContours` and a box. This
-package runs once, in the default precision and layout, makes the map of the true class beside the scores, and asks
-OpenCV at distinct grey levels alone. Both do their loading in the main process. Images are made up, weights random and
-the same for both.
+package runs the network once, makes the map of the true class beside the scores, and finds the boxes at all thresholds
+from one component tree: in float32, the default, and in the lower precision that `eval_precision=auto` chooses. Both
+do their loading in the main process. Images are made up, weights random and the same for both.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from PIL import Image
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 from torchvision.transforms import v2
-from training import CLASSES, NETWORKS, autocast
+from training import CLASSES, NETWORKS
 
 from wsol.config.build import instantiate, resolve_layout, resolve_precision
 from wsol.config.compose import config_root
@@ -45,6 +45,7 @@ from wsol.protocols import LocalizationProtocol
 from wsol.types import Batch, Preprocessing
 
 WIDTH, HEIGHT = 500, 375
+REFERENCE = "reference"
 
 
 class FoundBoxes(NamedTuple):
@@ -72,11 +73,14 @@ class Photographs(Source):
         return self.test
 
 
-def ours(source: Source, localizer: Localizer, size: int, batch_size: int, device: str) -> Callable[[], FoundBoxes]:
-    """The evaluation of this package, as `wsol eval` runs it."""
-    precision = resolve_precision("auto", device)
+def ours(
+    source: Source, localizer: Localizer, size: int, batch_size: int, device: str, precision: str
+) -> Callable[[], FoundBoxes]:
+    """The evaluation of this package, as `wsol eval eval_precision=...` runs it."""
     data = LocalizationData(source, None, ResizeSquare(size), eval_batch_size=batch_size, num_workers=0)
-    module = LocalizerModule(copy.deepcopy(localizer), channels_last=resolve_layout("auto", precision, device))
+    module = LocalizerModule(
+        copy.deepcopy(localizer), channels_last=resolve_layout("auto", precision, device), eval_precision=precision
+    )
     module.to(device).eval()
     protocol: LocalizationProtocol = instantiate(
         dict(OmegaConf.load(config_root() / "protocol" / "choe2020.yaml")), "protocol"
@@ -87,7 +91,7 @@ def ours(source: Source, localizer: Localizer, size: int, batch_size: int, devic
         clock = Clock()
         measures = SplitEvaluation(source.split("test"), data.eval_transform.views, {"choe2020": protocol}, topk=(1,))
         for batch in clock.loading(data.eval_dataloader("test")):
-            with clock.part("network"), autocast(precision, device):
+            with clock.part("network"):
                 on_device = Batch(*(part.to(device) for part in batch))
                 logits, maps = module.maps(on_device.images, on_device.labels[:, None])
                 scores = maps[:, :, 0].float().cpu().numpy()
@@ -176,9 +180,10 @@ def report(found: dict[str, FoundBoxes], seconds: dict[str, list[float]], count:
         cells = [statistics.median(seconds[name]), *(result.clock.seconds[part] for part in parts)]
         times = "".join(f"{1000 * value / count:9.1f}" for value in cells)
         print(f"{name:24}{times}{result.top1_error:13.2f}{result.max_box_acc:11.2f}")
-    mine, theirs = (found[name].clock.seconds for name in ("wsol", "reference"))
-    by_part = ", ".join(f"{part} {theirs[part] / mine[part]:.2f}" for part in parts)
-    print(f"ratio {ratio(seconds['reference'], seconds['wsol']):.2f} ({by_part})")
+    for name in [name for name in found if name != REFERENCE]:
+        mine, theirs = (found[way].clock.seconds for way in (name, REFERENCE))
+        by_part = ", ".join(f"{part} {theirs[part] / mine[part]:.2f}" for part in parts)
+        print(f"ratio, {name}: {ratio(seconds[REFERENCE], seconds[name]):.2f} ({by_part})")
 
 
 def main() -> None:
@@ -198,12 +203,14 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         source = Photographs(Path(folder), options.count)
         same = (localizer, options.size, options.batch_size, options.device)
-        ways = {"wsol": ours(source, *same), "reference": reference(source.test, *same)}
+        precisions = dict.fromkeys(("32-true", resolve_precision("auto", options.device)))
+        ways = {f"wsol {precision}": ours(source, *same, precision) for precision in precisions}
+        ways[REFERENCE] = reference(source.test, *same)
         timed = {name: lambda name=name: found.update({name: ways[name]()}) for name in ways}
         seconds = alternate(timed, options.repeats, options.device)
     print(machine(options.device))
     print(f"{options.backbone} at {options.size}, {options.count} photographs, median of {options.repeats}, ", end="")
-    print(f"parts of the last; wsol in {resolve_precision('auto', options.device)}, the reference in 32-true")
+    print("parts of the last")
     report(found, seconds, options.count)
 
 

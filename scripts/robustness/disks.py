@@ -28,13 +28,14 @@ os.environ.update(OMP_NUM_THREADS="1", WANDB_MODE="offline", MPLBACKEND="agg", C
 from scripts.robustness import base as base_files  # noqa: E402
 from scripts.robustness import tables  # noqa: E402
 from scripts.robustness.base import Base  # noqa: E402
-from scripts.robustness.commands import COMMANDS, Command, differences, tree  # noqa: E402
+from scripts.robustness.commands import COMMANDS, TRAIN, Command, differences, tree  # noqa: E402
 from scripts.robustness.processes import Running, start  # noqa: E402
 
 PREDICT = Command("predict", "predict run={run} images={image} out={f}/prediction device=cpu")
 EXPORT = Command("export safetensors", "export run={run} format=safetensors out={f}/export/x.safetensors")
 SCORE = Command("score", "score maps={evaluation}/maps out={f}/score data_dir={data}")
-OTHERS = (PREDICT, EXPORT, SCORE)
+AE = Command("ae", TRAIN.replace("train ", "ae ", 1) + " rounds=2", runs=2)
+OTHERS = (PREDICT, EXPORT, SCORE, AE)
 SHARES = (0.0, 0.3, 0.8)
 """Of what the command writes: the space that is free."""
 

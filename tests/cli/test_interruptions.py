@@ -94,6 +94,21 @@ def test_lightnings_own_exit_after_sigterm_is_never_a_success(
     assert not Path("run/results.json").exists()
 
 
+def test_only_the_first_process_of_a_run_prints_the_line(monkeypatch: pytest.MonkeyPatch, capsys) -> None:
+    monkeypatch.setattr(app, "run_job", raise_terminated)
+    monkeypatch.setenv("LOCAL_RANK", "1")
+    assert main(["train"]) == 143
+    assert capsys.readouterr().err == ""
+    monkeypatch.setenv("LOCAL_RANK", "0")
+    assert main(["train"]) == 143
+    assert capsys.readouterr().err.startswith("wsol: terminated; ")
+
+
+def raise_terminated(words: list[str]) -> int:
+    """Stand for a verb that SIGTERM ends."""
+    raise Terminated
+
+
 @pytest.mark.parametrize("name", SIGNALS)
 def test_other_verbs_end_with_the_code_too_and_do_not_recommend_a_key_they_lack(
     wsol, finished_run: Path, capsys, monkeypatch: pytest.MonkeyPatch, name: str

@@ -23,7 +23,10 @@ BOMB = "a: &a [x,x,x,x,x,x,x,x,x]\n" + "".join(
     [
         (b"defaults: [mine]\n", r"mine\.yaml: its defaults lead back to itself"),
         (b"defaults: [{/data: mine}]\n", r"mine\.yaml: its defaults lead back to itself"),
-        (b"defaults: [other]\n", r"mine\.yaml: its defaults lead back to itself \(.*mine.* -> .*other.* -> .*mine"),
+        (
+            b"defaults: [other]\n",
+            r"mine\.yaml: its defaults lead back to itself; give it another name .*mine.* -> .*other.* -> .*mine",
+        ),
         (b"defaults: 5\n", r"mine\.yaml: defaults: expected a list such as \[base, _self_\], got 5"),
         (b"defaults: [{a: {b: 1}}]\n", r"mine\.yaml: defaults: expected a name or group: name, got \{'a'"),
         (b"defaults: [[a]]\n", r"mine\.yaml: defaults: expected a name or group: name"),
@@ -33,10 +36,13 @@ BOMB = "a: &a [x,x,x,x,x,x,x,x,x]\n" + "".join(
         (b"a: [1\nb: 2\n", r"mine\.yaml:\d: no valid YAML: expected ',' or ']'"),
         (b"a: !!python/object/apply:os.system [ls]\n", r"mine\.yaml:1: no valid YAML: could not determine a constr"),
         (b"a: \x00\n", r"mine\.yaml: no valid YAML: unacceptable character"),
-        (b"a: &a [*a]\n", r"mine\.yaml: nested too deeply, or an alias stands inside its own anchor"),
+        (b"a: &a [*a]\n", r"mine\.yaml: nested too deeply, or an alias is inside its own anchor; write it out"),
         (b"a: " + b"[" * 5000, r"mine\.yaml"),
         (BOMB.encode(), r"mine\.yaml: stands for more than 100,000 values with its aliases written out"),
-        (b"_target_: ${nope\n", r"does not compose: no viable alternative at input '\$\{nope'"),
+        (
+            b"_target_: ${nope\n",
+            r"not a valid interpolation \(no viable alternative at input '\$\{nope'.*; expected \$\{key\}",
+        ),
     ],
 )
 def test_a_faulty_file_is_told(tmp_path: Path, content: bytes, message: str) -> None:

@@ -25,17 +25,23 @@ VIEW = Geometry.square(SIZE, 28)
 HEADER = {"split": "test", "data_fingerprint": "ab", "checkpoint_sha256": "cd"}
 
 SIDES = st.integers(1, 9)
-NUMBERS = st.integers(-(2**20), 2**20)
 FLOATS = st.floats(width=32, allow_nan=True, allow_infinity=True)
 FRAMES = st.tuples(st.integers(1, 2**14), st.integers(1, 2**14))
-GEOMETRIES = st.builds(Geometry, FRAMES, FRAMES, st.tuples(NUMBERS, NUMBERS), FRAMES, st.booleans())
+
+
+@st.composite
+def views(draw: st.DrawFn) -> Geometry:
+    """A view that shows at least one pixel of its image."""
+    resized, seen = draw(FRAMES), draw(FRAMES)
+    offset = tuple(draw(st.integers(1 - there, side - 1)) for side, there in zip(resized, seen, strict=True))
+    return Geometry(draw(FRAMES), resized, offset, seen, draw(st.booleans()))
 
 
 @st.composite
 def records(draw: st.DrawFn, elements: st.SearchStrategy[float] = FLOATS) -> tuple[np.ndarray, list[Geometry]]:
     shape = draw(st.tuples(st.integers(1, 3), SIDES, SIDES))
     maps = draw(hnp.arrays(np.float32, shape, elements=elements))
-    return maps, draw(st.lists(GEOMETRIES, min_size=len(maps), max_size=len(maps)))
+    return maps, draw(st.lists(views(), min_size=len(maps), max_size=len(maps)))
 
 
 def round_trip(folder: Path, maps: np.ndarray, geometries: list[Geometry], dtype: str) -> np.ndarray:

@@ -24,7 +24,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         ended = failures.interrupted(error, _remains(words))
         if ended is None:
             raise
-        failures.say(ended[0])
+        failures.say(ended[0], once=True)
         return ended[1]
 
 

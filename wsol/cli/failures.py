@@ -177,7 +177,11 @@ def show_traceback() -> bool:
     return os.environ.get(TRACEBACK_VARIABLE, "") not in ("", "0")
 
 
-def say(message: str) -> None:
-    """Print the last line of a verb, on standard error."""
+def say(message: str, *, once: bool = False) -> None:
+    """Print the last line of a verb on standard error; with ``once`` only by the first process of a distributed run."""
+    from wsol.runs.folder import is_first_process
+
+    if once and not is_first_process():
+        return
     with contextlib.suppress(OSError):
         print(f"wsol: {message}", file=sys.stderr, flush=True)

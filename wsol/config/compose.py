@@ -222,6 +222,14 @@ def _explain(verb: str, overrides: Sequence[str], config_dirs: Sequence[str], er
         key = next(part for part in match.groups() if part).partition("@")[0]
         choices = sorted({*known, *_keys(verb, overrides, config_dirs)} - {"schema"})
         return InputError(f"no config key {key!r}; {_near_keys(key, choices)}")
+    if match := re.search(r"In '([^']+)': Could not (?:load|find) '([^'/]+)/([^']+)'", text):
+        file, group, name = match.groups()
+        near = near_matches(name, known.get(group, ()))
+        return InputError(f"{file}.yaml: its defaults name {group}/{name}, which does not exist; {near}")
+    if match := re.search(r"(?:no viable alternative|mismatched input|token recognition)[^\n]*", text):
+        key = re.search(r"full_key: (\S+)", text)
+        where = f"{key[1]}: " if key else ""
+        return InputError(f"{where}not a valid interpolation ({match[0]}); expected ${{key}}, or \\${{ for plain text")
     if text.startswith("Error merging override") and error.__cause__:
         text = f"{text.splitlines()[0]}: {error.__cause__}"
     return InputError(f"the config of `wsol {verb.replace('_', ' ')}` does not compose: {_first_lines(text)}")

@@ -43,7 +43,7 @@ def _follow(name: str, roots: Sequence[Path], above: tuple[Path, ...], done: set
         return
     if file in above:
         way = " -> ".join(str(path) for path in (*above[above.index(file) :], file))
-        raise InputError(f"{file}: its defaults lead back to itself ({way}); a file cannot have the name of its base")
+        raise InputError(f"{file}: its defaults lead back to itself; give it another name than its base has ({way})")
     for other in _defaults(read_config(file), file, name.rpartition("/")[0]):
         _follow(other, roots, (*above, file), done)
     done.add(file)
@@ -75,7 +75,7 @@ def read_config(file: Path) -> dict[str, Any]:
         mark = error.problem_mark or error.context_mark
         raise InputError(f"{file}:{mark.line + 1 if mark else 1}: no valid YAML: {error.problem}") from error
     except RecursionError:
-        raise InputError(f"{file}: nested too deeply, or an alias stands inside its own anchor") from None
+        raise InputError(f"{file}: nested too deeply, or an alias is inside its own anchor; write it out") from None
     except (yaml.YAMLError, ValueError, TypeError) as error:
         if isinstance(error, InputError):
             raise

@@ -103,6 +103,9 @@ def record_fault(record: bytes) -> str | None:
         for w, h in numbers[:, [x, y]].tolist():
             if w < 1 or h < 1 or w * h > MOST_PIXELS:
                 return f"{name} size {w} x {h}"
+    begin, end = numbers[:, 4:6], numbers[:, 4:6] + numbers[:, 6:8]
+    if (begin >= numbers[:, 2:4]).any() or (end <= 0).any():
+        return "a view outside its image"
     return None if (np.isin(numbers[:, 8], (0, 1))).all() else "a mirrored flag that is neither 0 nor 1"
 
 

@@ -16,7 +16,7 @@ import optuna
 from filelock import FileLock, Timeout
 from optuna.storages import BaseStorage, JournalStorage, RDBStorage
 from optuna.storages.journal import JournalFileBackend
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.exc import NoSuchModuleError, SQLAlchemyError
 
 from wsol.errors import InputError, first_line
 
@@ -45,6 +45,11 @@ def reachable(storage: str) -> Iterator[None]:
         json.JSONDecodeError,
     ) as error:
         cause = error.__cause__ or error
+        if isinstance(cause, NoSuchModuleError):
+            raise InputError(
+                f"sweep.storage={storage}: no such kind of storage ({first_line(cause)}); expected journal, sqlite, or "
+                "the URL of a database that SQLAlchemy knows, such as postgresql://user@host/name"
+            ) from error
         raise StorageError(
             f"sweep.storage={storage}: cannot be used ({first_line(cause)}). Is it locked by another program, full, or "
             "out of reach? Nothing is lost: the same command goes on when it is back"
