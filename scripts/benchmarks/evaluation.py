@@ -57,17 +57,18 @@ class FoundBoxes(NamedTuple):
 
 
 class Photographs(Source):
-    """Made-up photographs as a test split, each with a class and one box."""
+    """Made-up photographs as a test split, each with a class and one box; beyond 64 the same files come again."""
 
     def __init__(self, folder: Path, count: int) -> None:
-        paths = [path.name for path in photographs(folder, count)]
+        files = [path.name for path in photographs(folder, min(count, 64))]
+        paths = [files[i % len(files)] for i in range(count)]
         rng = np.random.default_rng(1)
         near = rng.uniform(0, 0.4, (count, 2)) * (WIDTH, HEIGHT)
         far = rng.uniform(0.6, 1, (count, 2)) * (WIDTH, HEIGHT)
         boxes = Boxes.pack(np.hstack([near, far]).round()[:, None], inclusive=False)
         labels = rng.integers(0, CLASSES, count)
         self.classes, self.splits = tuple(f"class {k}" for k in range(CLASSES)), ("test",)
-        self.test = FileSplit("test", paths, labels, folder, paths, boxes)
+        self.test = FileSplit("test", [f"{i}/{path}" for i, path in enumerate(paths)], labels, folder, paths, boxes)
 
     def _split(self, name: str) -> Split:
         return self.test
