@@ -14,6 +14,7 @@ PACKAGE = Path(__file__).parent.parent / "wsol"
 
 FOLDERS = [
     "errors",
+    "extras",
     "files",
     "tensor_files",
     "types",

@@ -32,6 +32,7 @@ from wsol.engine.networks import Network
 from wsol.engine.predictor import load
 from wsol.errors import InputError, near_matches, unknown
 from wsol.models.localizer import Localizer
+from wsol.models.pretrained import imagenet_classes
 from wsol.runs.run import Run
 
 __all__ = [
@@ -112,7 +113,7 @@ def create_localizer(
     classes: Sequence[str] | None = None,
     pretrained: bool = False,
     weights: str | Path | None = None,
-    pretrained_classifier: bool = False,
+    pretrained_classifier: bool | None = None,
     output_stride: int | None = None,
     seed: int = 0,
     overrides: Overrides | None = None,
@@ -123,12 +124,13 @@ def create_localizer(
     Args:
         backbone: see `list_backbones`; or the name of any timm model with feature maps.
         method: see `list_methods`.
-        num_classes: number of classes K; not needed where ``classes`` or a pretrained classifier says it.
+        num_classes: number of classes K; not needed where ``classes`` or a pretrained classifier has it.
         classes: names of the classes, in label order.
         pretrained: load the library's ImageNet weights into the backbone (they are downloaded once).
         weights: file with a state dict for the backbone instead.
-        pretrained_classifier: take over the classifier of the weights, too: a localizer without training. ``classes``
-            must then be those of the weights, in their order.
+        pretrained_classifier: keep the classifier of the weights, too: a localizer without training. ``classes``
+            must then be those of the weights, in their order. None: yes where there are weights, but neither
+            ``num_classes`` nor ``classes``; ImageNet's names are then given to the classes of ``pretrained=True``.
         output_stride: input pixels per cell of the final map; None leaves the backbone's own.
         seed: of the weights that are drawn, those of the head among them.
         overrides: further keys below ``backbone`` and ``method``, such as ``{"method.head.delta": 0.7}``.
@@ -147,8 +149,14 @@ def create_localizer(
         >>> net(torch.zeros(2, 3, 64, 64)).logits.shape
         torch.Size([2, 8])
     """
-    if num_classes is None and classes is None and not pretrained_classifier:
-        raise InputError("create_localizer needs num_classes=..., or classes=... with their names")
+    unknown_classes = num_classes is None and classes is None
+    if pretrained_classifier is None:
+        pretrained_classifier = unknown_classes and (pretrained or weights is not None)
+    if unknown_classes and not pretrained_classifier:
+        raise InputError(
+            "create_localizer needs num_classes=..., or classes=... with their names; or pretrained=True alone, which "
+            "keeps the classifier of the weights"
+        )
     if pretrained_classifier and not pretrained and weights is None:
         raise InputError("pretrained_classifier=True needs weights: pretrained=True, or weights=<file>")
     if classes is not None and num_classes not in (None, len(classes)):
@@ -173,7 +181,9 @@ def create_localizer(
         torch.manual_seed(seed)
         network = build.build_localizer(config, names)
         network.random_state = torch.get_rng_state()
-    network.classes = None if classes is None else names
+    if pretrained and pretrained_classifier and names is None:
+        names = imagenet_classes(network.num_classes)
+    network.classes = names if classes is not None or num_classes is None else None
     network.recipe = {
         **{key: OmegaConf.to_container(config[key], resolve=True) for key in PARTS},
         "choices": {key: config.choices[key] for key in PARTS},

@@ -21,8 +21,8 @@ from wandb.sdk.launch.sweeps.utils import create_sweep_command_args
 from tests.cli import fake_slurm
 from tests.conftest import SMALL_RUN
 from tests.engine.ddp_worker import LIMIT, free_port
-from wsol import runs
-from wsol.cli import main, multirun
+from wsol import extras, runs
+from wsol.cli import main
 from wsol.config import build
 from wsol.config.compose import check_resolves, compose
 from wsol.errors import InputError
@@ -253,9 +253,9 @@ def test_jobs_run_in_processes_of_a_launcher_and_their_exit_codes_come_back(wsol
 
 
 def test_a_launcher_that_is_not_installed_is_named(wsol, monkeypatch: pytest.MonkeyPatch, capsys) -> None:
-    monkeypatch.setattr(multirun, "find_spec", lambda name: None)
+    monkeypatch.setattr(extras, "_is_installed", lambda name: False)
     assert wsol("train", "-m", "hydra/launcher=submitit_slurm", "seed=0,1") == 2
-    assert "pip install wsol[slurm]" in capsys.readouterr().err
+    assert 'pip install "wsol[slurm]"' in capsys.readouterr().err
 
 
 def test_the_batch_file_asks_for_what_the_config_says(wsol, data_dir: Path, tmp_path: Path, monkeypatch) -> None:

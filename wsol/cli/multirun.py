@@ -10,7 +10,6 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
-from importlib.util import find_spec
 from pathlib import Path
 
 import hydra
@@ -23,6 +22,7 @@ from wsol.config import schema
 from wsol.config.compose import check_choices, config_root, groups
 from wsol.config.search_path import searched
 from wsol.errors import InputError, interruption
+from wsol.extras import need
 
 EXIT_CODE = "exit_code_"
 """Start of the name of the file in a job's folder below ``runs/.multirun`` that says how a process of the job ended."""
@@ -82,8 +82,8 @@ def multirun(name: str, overrides: Sequence[str], config_dirs: Sequence[str]) ->
 
 def _check_launcher(overrides: Sequence[str]) -> None:
     """Refuse a launcher whose package is missing."""
-    if any(word.startswith("hydra/launcher=submitit") for word in overrides) and find_spec("submitit") is None:
-        raise InputError("hydra/launcher=submitit_...: not installed; pip install wsol[slurm]")
+    if any(word.startswith("hydra/launcher=submitit") for word in overrides):
+        need("submitit", what="hydra/launcher=submitit_...")
 
 
 def _run_here(words: Sequence[str]) -> int:

@@ -15,6 +15,7 @@ from functools import partial
 from typing import Any, NamedTuple
 
 from wsol.errors import InputError, near_matches
+from wsol.extras import EXTRAS, need
 
 OWN_KEYS = ("_target_", "_partial_")
 """Keys of a node that are no arguments."""
@@ -96,6 +97,8 @@ def locate(name: Any, where: str) -> Any:
             found: Any = importlib.import_module(module)
         except ModuleNotFoundError as error:
             if error.name is None or not (name == error.name or name.startswith(f"{error.name}.")):
+                if error.name in EXTRAS:
+                    need(error.name, what=name)
                 raise
             module, _, last = module.rpartition(".")
             attributes = f"{last}.{attributes}" if attributes else last

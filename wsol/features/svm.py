@@ -13,11 +13,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from sklearn.exceptions import ConvergenceWarning
-from sklearn.model_selection import GridSearchCV, StratifiedKFold
-from sklearn.svm import LinearSVC
 
 from wsol.errors import InputError
+from wsol.extras import need
 
 log = logging.getLogger("wsol")
 
@@ -86,6 +84,11 @@ def fit(
         InputError: one class only, features that are not finite, no or impossible costs, or several costs with a class
             of one image.
     """
+    need("sklearn", what="a linear SVM")
+    from sklearn.exceptions import ConvergenceWarning
+    from sklearn.model_selection import GridSearchCV, StratifiedKFold
+    from sklearn.svm import LinearSVC
+
     choices = costs(c)
     classes, counts = np.unique(labels, return_counts=True)
     if len(classes) < 2:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import logging
 import warnings
 from collections.abc import Callable, Mapping
@@ -14,6 +13,7 @@ import torch
 from torch import Tensor
 
 from wsol.errors import InputError, first_line
+from wsol.extras import need
 from wsol.files import errors_naming
 from wsol.interop.export import INPUT, OUTPUTS, Answer, Portable, described, trace
 
@@ -21,13 +21,8 @@ PACKAGES = ("onnx", "onnxscript", "onnxruntime")
 
 
 def require() -> None:
-    """Refuse where a package is missing.
-
-    Raises:
-        InputError: says how to install it.
-    """
-    if missing := [name for name in PACKAGES if importlib.util.find_spec(name) is None]:
-        raise InputError(f'format=onnx needs {", ".join(missing)}: pip install "wsol[export]"')
+    """Refuse where a package is missing; raises `wsol.extras.MissingExtra`."""
+    need(*PACKAGES, what="format=onnx")
 
 
 def write(graph: Portable, file: Path, size: int, card: Mapping[str, Any], opset: int | None = None) -> None:

@@ -113,6 +113,17 @@ def timm_classifier(
     return made
 
 
+def imagenet_classes(num_classes: int) -> tuple[str, ...] | None:
+    """Return the names of ImageNet's 1,000 classes in the usual order (of synset ids); None for another number.
+
+    Example:
+        >>> imagenet_classes(1000)[285]
+        'Egyptian cat'
+    """
+    names = zoo.ResNet50_Weights.DEFAULT.meta["categories"]
+    return tuple(names) if num_classes == len(names) else None
+
+
 def _outputs(network: nn.Module) -> int:
     """Number of classes: of the last linear layer, or convolution (SqueezeNet)."""
     layers = [m for m in network.modules() if isinstance(m, nn.Linear | nn.Conv2d)]

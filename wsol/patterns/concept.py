@@ -14,7 +14,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from sklearn.metrics import average_precision_score
 from torch import Tensor
 
 from wsol.data.source import FileSplit
@@ -92,4 +91,6 @@ def judged(scores: np.ndarray, labels: np.ndarray) -> dict[str, float]:
         {'accuracy': 75.0, 'mean_class_accuracy': 75.0, 'average_precision': 100.0}
     """
     found = accuracies(np.where(scores > 0, POSITIVE, NEGATIVE), labels)
+    from sklearn.metrics import average_precision_score
+
     return {**found, "average_precision": 100 * float(average_precision_score(labels == POSITIVE, scores))}
