@@ -27,6 +27,7 @@ from wsol.data.transforms import EvalTransform, ResizeSquare
 from wsol.engine.module import LocalizerModule
 from wsol.errors import InputError, unknown
 from wsol.explain.base import Explainer
+from wsol.files import atomic_file
 from wsol.functional.geometry import Geometry
 from wsol.functional.maps import place
 from wsol.functional.overlay import overlay
@@ -58,6 +59,22 @@ class Prediction:
         height, width = self.image.shape[:2]
         heat = cv2.resize(self.map, (width, height)) if self.map.shape != (height, width) else self.map
         return overlay(self.image, heat, self.box, np.zeros((0, 4)))
+
+    def save(self, path: str | Path) -> Path:
+        """Write `picture` to a file, in the format of its ending, and return the path.
+
+        Raises:
+            InputError: an ending that names no image format.
+        """
+        path = Path(path)
+        is_known = path.suffix and cv2.haveImageWriter(path.name)
+        if not is_known:
+            raise InputError(f"{path}: expected the ending of an image format, such as .png or .jpg")
+        encoded = cv2.imencode(path.suffix, cv2.cvtColor(self.picture(), cv2.COLOR_RGB2BGR))[1]
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with atomic_file(path) as file:
+            file.write_bytes(encoded.tobytes())
+        return path
 
     def _repr_png_(self) -> bytes:
         return cv2.imencode(".png", cv2.cvtColor(self.picture(), cv2.COLOR_RGB2BGR))[1].tobytes()
