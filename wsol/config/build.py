@@ -7,6 +7,7 @@ allows.
 from __future__ import annotations
 
 import inspect
+import os
 from collections.abc import Iterable, Mapping
 from functools import partial
 from pathlib import Path
@@ -14,6 +15,7 @@ from typing import Any
 
 import pytorch_lightning as pl
 import torch
+from lightning_fabric.plugins.environments import SLURMEnvironment, TorchElasticEnvironment
 from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from pytorch_lightning.utilities.exceptions import MisconfigurationException
@@ -301,12 +303,23 @@ def resolve_layout(
     return on_gpu or not is_single or train_size is None or train_size <= 128
 
 
-def build_trainer(node: DictConfig, **arguments: Any) -> pl.Trainer:
-    """Return the Lightning trainer of a config: ``precision: auto`` resolved, samplers left to the data module."""
+def build_trainer(node: DictConfig, plugins: Iterable[Any] = (), **arguments: Any) -> pl.Trainer:
+    """Return the Lightning trainer of a config: ``precision: auto`` resolved, samplers left to the data module.
+
+    Args:
+        node: the config. Its ``plugins`` name the environment, so variables of a launcher that it doesn't use (SLURM's
+            inside an allocation, say) change nothing.
+        plugins: Lightning plugins beside those of the config.
+        arguments: of the trainer beside those of the config.
+
+    Raises:
+        InputError: Lightning refuses a setting, or the processes that were started are not those that it asks for.
+    """
     plain = OmegaConf.to_container(node, resolve=True)
     assert isinstance(plain, dict)
     plain["precision"] = resolve_precision(plain["precision"], str(plain["accelerator"]))
-    fixed = {
+    own = plain.pop("plugins", None) or ()
+    fixed: dict[str, Any] = {
         "use_distributed_sampler": False,
         "num_sanity_val_steps": 0,
         "enable_model_summary": False,
@@ -314,12 +327,40 @@ def build_trainer(node: DictConfig, **arguments: Any) -> pl.Trainer:
         "inference_mode": True,
     }
     try:
+        fixed["plugins"] = [*(instantiate(one, f"trainer.plugins[{i}]") for i, one in enumerate(own)), *plugins]
         trainer = instantiate(plain, "trainer", **{**fixed, **arguments})
         if place := getattr(trainer.strategy, "cluster_environment", None):  # SLURM's and torchrun's numbers
             place.validate_settings(num_devices=trainer.num_devices, num_nodes=trainer.num_nodes)
-        return trainer
-    except (MisconfigurationException, ValueError) as error:
+    except (MisconfigurationException, ValueError, RuntimeError) as error:
         raise InputError(f"trainer: {first_line(error)}") from error
+    _check_processes(trainer)
+    return trainer
+
+
+LAUNCHERS = {"torchrun": ("TORCHELASTIC_RUN_ID", "WORLD_SIZE"), "srun": ("SLURM_STEP_ID", "SLURM_STEP_NUM_TASKS")}
+"""By launcher: the variable that tells its processes, and the one that says how many there are."""
+
+
+def _check_processes(trainer: pl.Trainer) -> None:
+    """Refuse to train in processes that a launcher started and the trainer knows nothing of, or the other way round."""
+    wanted = trainer.num_devices * trainer.num_nodes
+    place = trainer._accelerator_connector.cluster_environment
+    used = {TorchElasticEnvironment: "torchrun", SLURMEnvironment: "srun"}.get(type(place))
+    for launcher, (mark, number) in LAUNCHERS.items():
+        started = int(os.environ.get(number) or 1) if mark in os.environ else 1
+        if started > 1 and used is None:
+            raise InputError(
+                f"{launcher} started {started} processes, but this trainer starts its processes itself: use "
+                f"trainer={'slurm' if launcher == 'srun' else launcher}, or start one process only"
+            )
+        if used == launcher and started != wanted:
+            raise InputError(
+                f"the trainer takes {wanted} processes started by {launcher} ({trainer.num_devices} on each of "
+                f"{trainer.num_nodes} nodes), but {launcher} started {started}: start as many by {launcher}, or use "
+                "trainer=default for one process"
+            )
+        if started > 1:
+            return
 
 
 def logger_arguments(config: DictConfig, folder: Path) -> dict[str, Any]:
