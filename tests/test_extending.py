@@ -55,7 +55,7 @@ def write_files(section: str) -> None:
 
 
 def test_the_page_has_a_section_for_each_part() -> None:
-    parts = ["A backbone", "A head", "A method", "A dataset", "An explainer", "A metric", "A protocol"]
+    parts = ["A backbone", "A head", "A method", "A dataset", "An explainer", "A callback", "A metric", "A protocol"]
     assert list(SECTIONS) == parts
 
 
@@ -148,6 +148,12 @@ def test_several_jobs_take_the_own_config_too(place: Path, data_dir: Path) -> No
             "_target_: wsol.protocols.LocalizationProtocol\n",
             ["protocol=[mine]"],
             "`# @package protocol.mine`",
+        ),
+        (
+            "callbacks/mine.yaml",
+            "_target_: pytorch_lightning.callbacks.Timer\n",
+            ["callbacks=[mine]"],
+            "`# @package callbacks.mine`",
         ),
         (
             "data/mine.yaml",

@@ -277,7 +277,37 @@ def monitor_mode(monitor: str, names: list[str]) -> str:
         )
     if monitor not in names:
         raise unknown("monitor", monitor, names)
-    return "min" if monitor.endswith(("error", "loss")) else "max"
+    return better(monitor)
+
+
+def better(metric: str) -> str:
+    """Return ``min`` for metrics that should be low, errors and losses, else ``max``."""
+    return "min" if metric.endswith(("error", "loss")) else "max"
+
+
+def build_callbacks(config: DictConfig, metrics: Iterable[str]) -> list[pl.Callback]:
+    """Return the callbacks of ``config.callbacks``, in the order of the config.
+
+    Args:
+        config: of a training.
+        metrics: names of what is measured on the val split; empty without one.
+
+    Raises:
+        InputError: one of them is no Lightning callback, or monitors a metric that is not there, or one of the test
+            split.
+    """
+    made, names = [], [*metrics, "train/loss", "train/top1_error"]
+    for name, node in (config.get("callbacks") or {}).items():
+        callback = instantiate(node, f"callbacks.{name}")
+        if not isinstance(callback, pl.Callback):
+            raise InputError(f"callbacks.{name}: expected a Lightning callback, got {type(callback).__name__}")
+        if (monitor := getattr(callback, "monitor", None)) is not None:
+            try:
+                monitor_mode(monitor, names)
+            except InputError as error:
+                raise InputError(f"callbacks.{name}: {error}") from error
+        made.append(callback)
+    return made
 
 
 def resolve_layout(

@@ -102,9 +102,13 @@ def _composed(verb: str, words: Sequence[str], config_dirs: Sequence[str]) -> Di
 
 
 def _freed(verb: str, words: Sequence[str], config_dirs: Sequence[str]) -> list[str]:
-    """The words, with ``++`` before those that set keys of an empty mapping, which takes any (``options: {}``)."""
-    free = [key for key, node in _nodes(verb, words, config_dirs) if node == {}]
-    return [f"++{word}" if any(re.match(rf"{re.escape(key)}[.=]", word) for key in free) else word for word in words]
+    """The words, with ``++`` before those that set keys of an empty mapping, which takes any (``options: {}``).
+
+    So do those below a group that is open, such as ``callbacks.mine._target_=my_package.Mine``.
+    """
+    free = [rf"{re.escape(key)}[.=]" for key, node in _nodes(verb, words, config_dirs) if node == {}]
+    free += [rf"{re.escape(key)}\." for key in schema.open_groups(verb)]
+    return [f"++{word}" if any(re.match(key, word) for key in free) else word for word in words]
 
 
 def check_resolves(config: DictConfig) -> None:
