@@ -27,9 +27,10 @@ from wsol.data.transforms import EvalTransform, ResizeSquare
 from wsol.engine.module import LocalizerModule
 from wsol.errors import InputError, unknown
 from wsol.explain.base import Explainer
+from wsol.functional.drawing import overlay
 from wsol.functional.geometry import Geometry
 from wsol.functional.maps import place
-from wsol.functional.overlay import overlay
+from wsol.interop.image_file import to_png
 from wsol.models.localizer import Localizer
 from wsol.protocols import LocalizationProtocol
 from wsol.runs import checkpoints
@@ -60,7 +61,7 @@ class Prediction:
         return overlay(self.image, heat, self.box, np.zeros((0, 4)))
 
     def _repr_png_(self) -> bytes:
-        return cv2.imencode(".png", cv2.cvtColor(self.picture(), cv2.COLOR_RGB2BGR))[1].tobytes()
+        return to_png(self.picture())
 
     def __repr__(self) -> str:
         corners = ", ".join(f"{value:.1f}" for value in self.box)
