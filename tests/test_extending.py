@@ -13,6 +13,8 @@ from pathlib import Path
 
 import pytest
 import yaml
+from hydra.core.plugins import Plugins
+from hydra.plugins.search_path_plugin import SearchPathPlugin
 
 from tests.conftest import SMALL_RUN
 from tests.pages import ROOT, blocks, commands
@@ -179,6 +181,25 @@ def test_a_dataset_needs_to_name_no_transform(verb: str, place: Path) -> None:
     assert compose(verb, ["data=mine", "transform=small"], ["mine"]).transform.train.padding == 4
     assert compose(verb, ["data=creatures"], ["mine"]).transform.train.padding == 4
     assert compose(verb, ["data=creatures", "transform=square"], ["mine"]).transform.train.square is True
+
+
+def test_what_a_plugin_of_hydra_adds_to_the_search_path_is_known(
+    place: Path, monkeypatch: pytest.MonkeyPatch, capsys
+) -> None:
+    class Elsewhere(SearchPathPlugin):
+        def manipulate_search_path(self, search_path) -> None:
+            search_path.append("elsewhere", "pkg://my_package.hydra_configs")
+
+    write("# Mine.\n_target_: wsol.backbones.tiny.Tiny\n", "my_package/hydra_configs/backbone/mine.yaml")
+    write("", "my_package/__init__.py")
+    monkeypatch.syspath_prepend(place)
+    known = Plugins.instance()
+    monkeypatch.setattr(known, "plugin_type_to_subclass_list", {**known.plugin_type_to_subclass_list})
+    known.plugin_type_to_subclass_list[SearchPathPlugin] = [*known.discover(SearchPathPlugin), Elsewhere]
+    assert groups()["backbone"]["mine"] == "Mine."
+    assert compose("train", ["backbone=mine"]).choices.backbone == "mine"
+    assert main(["train", "--help"]) == 0
+    assert re.search(r"^ +mine +Mine\.$", capsys.readouterr().out, re.M)
 
 
 # -- plug-ins ----------------------------------------------------------------------------------------------------------

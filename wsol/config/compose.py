@@ -20,7 +20,7 @@ from omegaconf.errors import InterpolationResolutionError, OmegaConfBaseExceptio
 
 from wsol.config import schema
 from wsol.config.config_files import check_composed, check_files
-from wsol.config.search_path import own_folders, searched, take_search_path
+from wsol.config.search_path import searched, searched_folders, take_search_path
 from wsol.data.regular_files import read_regular
 from wsol.errors import InputError, near_matches
 
@@ -52,7 +52,8 @@ def compose(verb: str, overrides: Sequence[str], config_dirs: Sequence[str] = ()
     words = _every_protocol(overrides, known)
     if hydra := [word for word in words if word.startswith(("hydra.run.", "hydra.output_subdir"))]:
         raise InputError(f"{hydra[0]}: outputs do not go where Hydra says; use run_dir=... or out=...")
-    chosen, own = check_choices(words, known), own_folders(config_dirs)
+    chosen = check_choices(words, known)
+    own = [folder for folder in searched_folders(config_dirs, config_root()) if folder != config_root()]
     check_files(chosen, own)
     try:
         composed = _composed(verb, words, config_dirs)
@@ -160,11 +161,11 @@ _WORDS_WITH_A_MEANING = {"null", "true", "false", "inf", "nan"}
 def groups(config_dirs: Sequence[str] = ()) -> dict[str, dict[str, str]]:
     """Return group -> choice -> its first comment line; imports no torch.
 
-    The configs are the shipped ones, those of plug-ins and the user's; the file that Hydra takes is the one described.
+    The configs are those of every folder that Hydra searches; the file that it takes is the one described.
     A folder in a group is part of the choice: ``experiment/cub/vgg16.yaml`` is ``experiment=cub/vgg16``.
     """
     found: dict[str, dict[str, str]] = {}
-    for root in (config_root(), *reversed(own_folders(config_dirs))):
+    for root in reversed(searched_folders(config_dirs, config_root())):
         for file in sorted(root.glob("*/**/*.yaml")):
             group, choice = file.relative_to(root).with_suffix("").as_posix().split("/", 1)
             found.setdefault(group, {})[choice] = _summary(file)
