@@ -229,6 +229,14 @@ def test_a_plugin_is_found_listed_and_trusted(installed: Path, data_dir: Path, c
     assert json.loads(Path("again/results.json").read_text())["localization"]
 
 
+def test_a_missing_point_offers_the_backbones_of_plugins_too(installed: Path, data_dir: Path, capsys) -> None:
+    words = ["backbone=resnet18", "method=tscam", f"data_dir={data_dir}", *SMALL, "run_dir=run"]
+    assert main(["train", *words]) == 2
+    error = capsys.readouterr().err
+    assert "Choose a backbone that has it (backbone=" in error
+    assert "mine" not in error.partition("(backbone=")[2]
+
+
 def test_without_the_plugin_its_checkpoint_is_refused(installed: Path, data_dir: Path, capsys) -> None:
     assert main(["train", "backbone=mine", "run_dir=run", f"data_dir={data_dir}", *SMALL]) == 0
     (installed / "my_plugin-1.0.dist-info" / "entry_points.txt").write_text("")

@@ -219,8 +219,9 @@ def build_localizer(
 
 def _backbones_with(point: str) -> list[str]:
     """The choices of the group ``backbone`` whose class has a point that can only be read, of that name."""
-    targets = {choice: locate(target_of("backbone", choice), choice) for choice in groups()["backbone"]}
-    return [choice for choice, target in targets.items() if point in target.read_only]
+    named = {choice: target_of("backbone", choice) for choice in groups()["backbone"]}
+    targets = {choice: locate(name, f"backbone={choice}") for choice, name in named.items() if name is not None}
+    return [choice for choice, target in targets.items() if point in getattr(target, "read_only", ())]
 
 
 def pretrained_name(node: DictConfig) -> str:

@@ -19,7 +19,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import InterpolationResolutionError, OmegaConfBaseException
 
 from wsol.config import schema
-from wsol.config.config_files import check_composed, check_files
+from wsol.config.config_files import check_composed, check_files, read_config
 from wsol.config.search_path import searched, searched_folders, take_search_path
 from wsol.data.regular_files import read_regular
 from wsol.errors import InputError, near_matches
@@ -172,12 +172,14 @@ def groups(config_dirs: Sequence[str] = ()) -> dict[str, dict[str, str]]:
     return found
 
 
-def target_of(group: str, choice: str) -> str:
-    """Return the ``_target_`` of a shipped choice, its own or that of the choice it starts from; imports no torch."""
-    content = yaml.safe_load((config_root() / group / f"{choice}.yaml").read_text(encoding="utf-8"))
-    if "_target_" in content:
-        return str(content["_target_"])
-    return target_of(group, next(base for base in content["defaults"] if base != "_self_"))
+def target_of(group: str, choice: str) -> str | None:
+    """Return the ``_target_`` of a choice, its own or that of the choice it starts from; imports no torch."""
+    for root in searched_folders((), config_root()):
+        if (file := root / group / f"{choice}.yaml").is_file():
+            content = read_config(file)
+            bases = [base for base in content.get("defaults", ()) if isinstance(base, str) and base != "_self_"]
+            return content.get("_target_") or next((target_of(group, base) for base in bases), None)
+    return None
 
 
 def _summary(file: Path) -> str:
