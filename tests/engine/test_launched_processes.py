@@ -15,6 +15,7 @@ from tests.conftest import SMALL_RUN
 from wsol.cli import main
 from wsol.config import build
 from wsol.config.compose import compose
+from wsol.data.module import Loader
 from wsol.errors import InputError
 
 ALLOCATION = {
@@ -100,6 +101,33 @@ def test_processes_that_the_trainer_did_not_ask_for_are_refused(
     config = compose("train", [*words, "trainer.accelerator=cpu"])
     with pytest.raises(InputError, match=message):
         build.build_trainer(config.trainer, logger=False)
+
+
+@pytest.mark.parametrize("strategy", ["ddp_spawn", "ddp_fork", "ddp_notebook"])
+def test_processes_that_cannot_hand_back_results_are_refused(strategy: str) -> None:
+    words = [f"trainer.strategy={strategy}", "trainer.devices=2", "trainer.accelerator=cpu"]
+    with pytest.raises(InputError, match=r"trainer\.strategy=ddp, which starts the command anew"):
+        build.build_trainer(compose("train", words).trainer, logger=False)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("method", ["spawn", "forkserver"])
+def test_loading_processes_may_be_started_in_any_way(
+    method: str, finished_run: Path, tmp_path: Path, data_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plain = Loader.__init__
+
+    def started_so(self, *given, **settings) -> None:
+        plain(self, *given, **settings, multiprocessing_context=method)
+
+    monkeypatch.setattr(Loader, "__init__", started_so)
+    words = [*SMALL_RUN, f"data_dir={data_dir}", "loader.num_workers=1", f"run_dir={tmp_path / 'run'}"]
+    assert main(["train", *words]) == 0
+    found, expected = (
+        torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)["state_dict"]
+        for run in (tmp_path / "run", finished_run)
+    )
+    assert all(torch.equal(value, found[key]) for key, value in expected.items())
 
 
 def test_the_warning_of_slurm_is_heard_where_slurm_started_the_process(placed: Callable) -> None:

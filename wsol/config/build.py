@@ -7,7 +7,6 @@ allows.
 from __future__ import annotations
 
 import inspect
-import os
 from collections.abc import Iterable, Mapping
 from functools import partial
 from pathlib import Path
@@ -15,7 +14,6 @@ from typing import Any
 
 import pytorch_lightning as pl
 import torch
-from lightning_fabric.plugins.environments import SLURMEnvironment, TorchElasticEnvironment
 from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from pytorch_lightning.utilities.exceptions import MisconfigurationException
@@ -23,6 +21,7 @@ from pytorch_lightning.utilities.exceptions import MisconfigurationException
 from wsol.config import foreign
 from wsol.config.compose import groups, target_of
 from wsol.config.construct import anything, carry_out, locate, plan
+from wsol.config.launched_processes import check_processes
 from wsol.config.plain import check_plain
 from wsol.data.module import LocalizationData
 from wsol.data.source import Source
@@ -364,34 +363,8 @@ def build_trainer(node: DictConfig, plugins: Iterable[Any] = (), **arguments: An
             place.validate_settings(num_devices=trainer.num_devices, num_nodes=trainer.num_nodes)
     except (MisconfigurationException, ValueError, RuntimeError) as error:
         raise InputError(f"trainer: {first_line(error)}") from error
-    _check_processes(trainer)
+    check_processes(trainer)
     return trainer
-
-
-LAUNCHERS = {"torchrun": ("TORCHELASTIC_RUN_ID", "WORLD_SIZE"), "srun": ("SLURM_STEP_ID", "SLURM_STEP_NUM_TASKS")}
-"""By launcher: the variable that tells its processes, and the one that says how many there are."""
-
-
-def _check_processes(trainer: pl.Trainer) -> None:
-    """Refuse to train in processes that a launcher started and the trainer knows nothing of, or the other way round."""
-    wanted = trainer.num_devices * trainer.num_nodes
-    place = trainer._accelerator_connector.cluster_environment
-    used = {TorchElasticEnvironment: "torchrun", SLURMEnvironment: "srun"}.get(type(place))
-    for launcher, (mark, number) in LAUNCHERS.items():
-        started = int(os.environ.get(number) or 1) if mark in os.environ else 1
-        if started > 1 and used is None:
-            raise InputError(
-                f"{launcher} started {started} processes, but this trainer starts its processes itself: use "
-                f"trainer={'slurm' if launcher == 'srun' else launcher}, or start one process only"
-            )
-        if used == launcher and started != wanted:
-            raise InputError(
-                f"the trainer takes {wanted} processes started by {launcher} ({trainer.num_devices} on each of "
-                f"{trainer.num_nodes} nodes), but {launcher} started {started}: start as many by {launcher}, or use "
-                "trainer=default for one process"
-            )
-        if started > 1:
-            return
 
 
 def logger_arguments(config: DictConfig, folder: Path) -> dict[str, Any]:
