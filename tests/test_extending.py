@@ -13,6 +13,8 @@ from pathlib import Path
 
 import pytest
 import yaml
+from hydra.core.plugins import Plugins
+from hydra.plugins.search_path_plugin import SearchPathPlugin
 
 from tests.conftest import SMALL_RUN
 from tests.pages import ROOT, blocks, commands
@@ -55,7 +57,7 @@ def write_files(section: str) -> None:
 
 
 def test_the_page_has_a_section_for_each_part() -> None:
-    parts = ["A backbone", "A head", "A method", "A dataset", "An explainer", "A metric", "A protocol"]
+    parts = ["A backbone", "A head", "A method", "A dataset", "An explainer", "A callback", "A metric", "A protocol"]
     assert list(SECTIONS) == parts
 
 
@@ -150,6 +152,12 @@ def test_several_jobs_take_the_own_config_too(place: Path, data_dir: Path) -> No
             "`# @package protocol.mine`",
         ),
         (
+            "callbacks/mine.yaml",
+            "_target_: pytorch_lightning.callbacks.Timer\n",
+            ["callbacks=[mine]"],
+            "`# @package callbacks.mine`",
+        ),
+        (
             "data/mine.yaml",
             "defaults: [{/transform@_global_.transform: small}, _self_]\n",
             ["data=mine"],
@@ -173,6 +181,25 @@ def test_a_dataset_needs_to_name_no_transform(verb: str, place: Path) -> None:
     assert compose(verb, ["data=mine", "transform=small"], ["mine"]).transform.train.padding == 4
     assert compose(verb, ["data=creatures"], ["mine"]).transform.train.padding == 4
     assert compose(verb, ["data=creatures", "transform=square"], ["mine"]).transform.train.square is True
+
+
+def test_what_a_plugin_of_hydra_adds_to_the_search_path_is_known(
+    place: Path, monkeypatch: pytest.MonkeyPatch, capsys
+) -> None:
+    class Elsewhere(SearchPathPlugin):
+        def manipulate_search_path(self, search_path) -> None:
+            search_path.append("elsewhere", "pkg://my_package.hydra_configs")
+
+    write("# Mine.\n_target_: wsol.backbones.tiny.Tiny\n", "my_package/hydra_configs/backbone/mine.yaml")
+    write("", "my_package/__init__.py")
+    monkeypatch.syspath_prepend(place)
+    known = Plugins.instance()
+    monkeypatch.setattr(known, "plugin_type_to_subclass_list", {**known.plugin_type_to_subclass_list})
+    known.plugin_type_to_subclass_list[SearchPathPlugin] = [*known.discover(SearchPathPlugin), Elsewhere]
+    assert groups()["backbone"]["mine"] == "Mine."
+    assert compose("train", ["backbone=mine"]).choices.backbone == "mine"
+    assert main(["train", "--help"]) == 0
+    assert re.search(r"^ +mine +Mine\.$", capsys.readouterr().out, re.M)
 
 
 # -- plug-ins ----------------------------------------------------------------------------------------------------------
@@ -200,6 +227,14 @@ def test_a_plugin_is_found_listed_and_trusted(installed: Path, data_dir: Path, c
     assert main(["train", "backbone=mine", "run_dir=run", f"data_dir={data_dir}", *SMALL]) == 0
     assert main(["eval", "run=run", "trainer.accelerator=cpu", "out=again"]) == 0  # without trust=true
     assert json.loads(Path("again/results.json").read_text())["localization"]
+
+
+def test_a_missing_point_offers_the_backbones_of_plugins_too(installed: Path, data_dir: Path, capsys) -> None:
+    words = ["backbone=resnet18", "method=tscam", f"data_dir={data_dir}", *SMALL, "run_dir=run"]
+    assert main(["train", *words]) == 2
+    error = capsys.readouterr().err
+    assert "Choose a backbone that has it (backbone=" in error
+    assert "mine" not in error.partition("(backbone=")[2]
 
 
 def test_without_the_plugin_its_checkpoint_is_refused(installed: Path, data_dir: Path, capsys) -> None:

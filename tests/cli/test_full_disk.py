@@ -17,7 +17,7 @@ from tests.conftest import SMALL_RUN
 from tests.data import layouts
 from wsol.cli import failures, main
 from wsol.errors import InputError
-from wsol.interop.png_file import write_png
+from wsol.interop.image_file import write_png
 
 QUICK = ["num_workers=0", "device=cpu"]
 SIZE = 1024 * 1024

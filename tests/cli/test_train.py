@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 import torch
+import wandb
 
 from tests.conftest import SMALL_RUN
 
@@ -217,6 +218,7 @@ def test_wandb_works_offline_without_an_account(wsol, monkeypatch: pytest.Monkey
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("NETRC", os.devnull)
     monkeypatch.setenv("HOME", str(Path.cwd()))
+    wandb.teardown()  # it reads the variables once
     assert wsol("train", "logger=wandb", "trainer.max_epochs=1") == 2
     assert wsol("train", "-m", "seed=0,1", "logger=wandb", "logger.offline=true", "trainer.max_epochs=1") == 0
     offline = [path for path in Path("runs").rglob("offline-run-*") if path.is_dir()]

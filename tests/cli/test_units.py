@@ -17,7 +17,7 @@ from wsol.cli import main
 from wsol.data.datasets.creatures import Creatures
 from wsol.data.transforms import ResizeSquare
 from wsol.engine.module import LocalizerModule
-from wsol.patterns.sheets import CAPTION, GAP, TILE
+from wsol.functional.drawing import CAPTION, GAP, TILE
 from wsol.runs import checkpoints
 
 

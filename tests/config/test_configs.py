@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+import pytorch_lightning as pl
 from omegaconf import OmegaConf
 
 from wsol.config import build
@@ -46,3 +47,15 @@ def test_an_empty_mapping_takes_any_key(words: list[str]) -> None:
 def test_other_mappings_refuse_unknown_keys() -> None:
     with pytest.raises(InputError, match=r"no config key 'backbone.option.depth'; did you mean 'backbone.options'"):
         compose("train", ["backbone=timm", "backbone.option.depth=3"])
+
+
+@pytest.mark.parametrize("choice", groups()["callbacks"])
+def test_every_callback_is_one(choice: str) -> None:
+    (callback,) = build.build_callbacks(compose("train", [f"callbacks=[{choice}]"]), ["val/top1_error"])
+    assert isinstance(callback, pl.Callback)
+
+
+def test_a_config_takes_variables_of_the_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DATA", "/scratch/data")
+    assert compose("train", ["data_dir='${oc.env:DATA}'"]).data_dir == "/scratch/data"
+    assert compose("train", ["data_dir=${oc.env:DATA}"]).data_dir == "/scratch/data"

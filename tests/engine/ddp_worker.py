@@ -24,6 +24,7 @@ from wsol.data.samplers import NOTHING, EvalSampler
 from wsol.data.transforms import ResizeSquare
 from wsol.engine.evaluation import SplitEvaluation
 from wsol.engine.localization_table import localization_table
+from wsol.engine.module import LocalizerModule
 from wsol.metrics import error_split, localization_error, max_box_acc, pxap
 from wsol.types import Preprocessing
 
@@ -159,3 +160,23 @@ def work(rank: int, folder: Path, run: Path, data_dir: Path, ports: dict[int, in
         torch.save(found, folder / f"{world}-{rank}.pt")
         torch.distributed.barrier()
         torch.distributed.destroy_process_group()
+
+
+def stop_and_go_on(rank: int, world: int, port: int, words: Sequence[str], steps: Sequence[int]) -> None:
+    """Be one of the processes that train, are stopped in each of ``steps`` in turn, and go on to the end."""
+    be(rank, port)
+    plain_step = LocalizerModule.training_step
+    for at in (*steps, None):
+        count = [0]
+
+        def step(self, batch, batch_idx, at=at, count=count):
+            count[0] += 1
+            if count[0] == at:
+                raise KeyboardInterrupt
+            return plain_step(self, batch, batch_idx)
+
+        LocalizerModule.training_step = step
+        assert main(list(words)) == (0 if at is None else 130)
+    assert torch.distributed.get_world_size() == world
+    torch.distributed.barrier()
+    torch.distributed.destroy_process_group()

@@ -5,15 +5,21 @@ from __future__ import annotations
 import csv
 import io
 import logging
+import re
+import sys
 from pathlib import Path
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
 
 from tests.conftest import SMALL_RUN
 from wsol.callbacks.progress_line import ProgressLine
 from wsol.cli import main
+from wsol.config.compose import compose
+from wsol.engine.training import run
+from wsol.interop.image_file import write_png
 
 
 class Terminal(io.StringIO):
@@ -55,7 +61,53 @@ def test_a_terminal_gets_one_line_that_renews_itself() -> None:
     assert len(lines) == 12, "every second"
     assert lines[-1] == "epoch 2/3   batch 48/100   loss 1.530   64 images/s   0:00:38 left"
     line.on_train_epoch_end(trainer(), None)
-    assert stream.getvalue().endswith("\r\x1b[K")
+    assert re.search(r"\r +\r$", stream.getvalue())
+
+
+def test_a_notebook_gets_the_same_line_without_escape_sequences(monkeypatch: pytest.MonkeyPatch) -> None:
+    kernel = SimpleNamespace(config={"IPKernelApp": {}})
+    monkeypatch.setitem(sys.modules, "IPython", SimpleNamespace(get_ipython=lambda: kernel))
+    stream, clock = io.StringIO(), Clock()
+    line = ProgressLine(stream, clock)
+    train(line, clock, 8, 0.25)
+    line.on_train_epoch_end(trainer(), None)
+    text = stream.getvalue()
+    assert text.split("\r")[1].startswith("epoch 2/3   batch 4/100   loss 1.970")
+    assert re.search(r"\r +\r$", text)
+    assert "\x1b" not in text
+
+
+def test_a_terminal_without_control_characters_gets_log_lines(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TERM", "dumb")
+    stream, clock = Terminal(), Clock()
+    train(ProgressLine(stream, clock), clock, 50, 3.0)
+    assert stream.getvalue() == ""
+
+
+def test_files_get_no_control_characters(tmp_path: Path, data_dir: Path, finished_run: Path, capfd) -> None:
+    words = [*SMALL_RUN, f"data_dir={data_dir}", "trainer.max_epochs=1", f"run_dir={tmp_path / 'run'}"]
+    assert main(["train", *words]) == 0
+    write_png(tmp_path / "photos" / "a.png", np.zeros((40, 30, 3), np.uint8))
+    assert main(["predict", f"run={finished_run}", f"images={tmp_path / 'photos'}", f"out={tmp_path / 'out'}"]) == 0
+    assert main(["train", "misspelt=1"]) == 2
+    for text in (*capfd.readouterr(), (tmp_path / "run" / "run.log").read_text()):
+        assert text
+        assert not re.search(r"[\x00-\x09\x0b-\x1f]", text)
+
+
+def test_a_script_or_notebook_sees_what_a_training_says_and_so_does_its_log(
+    tmp_path: Path, data_dir: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    logger = logging.getLogger("wsol")
+    monkeypatch.setattr(logger, "handlers", [])
+    monkeypatch.setattr(logger, "propagate", False)  # what pytest listens to
+    logger.setLevel(logging.NOTSET)
+    words = [*SMALL_RUN, f"data_dir={data_dir}", "trainer.max_epochs=1", f"run_dir={tmp_path / 'run'}"]
+    run(compose("train", words))
+    said, written = capsys.readouterr().err, (tmp_path / "run" / "run.log").read_text()
+    for text in (said, written):
+        assert "epoch  1/1   loss" in text
+    assert (logger.handlers, logger.level) == ([], logging.NOTSET)
 
 
 def test_a_log_gets_a_line_a_minute(caplog: pytest.LogCaptureFixture) -> None:

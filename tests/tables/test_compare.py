@@ -8,12 +8,13 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from tests.tables.runs_made_up import make_run
 from wsol.tables import render
 from wsol.tables.collect import collect
-from wsol.tables.compare import compare
+from wsol.tables.compare import compare, over_seeds
 from wsol.tables.layout import Cell, Column, Layout
 from wsol.tables.numbers import PublishedNumber
 
@@ -48,6 +49,14 @@ def test_several_seeds_give_their_mean_and_an_interval_over_seeds(runs) -> None:
     assert value.measured == 60.0
     assert value.interval == pytest.approx((60 - half, 60 + half), abs=1e-3)
     assert (value.over, value.seeds, value.missing) == ("seeds", (0, 1, 5), ())
+
+
+@pytest.mark.parametrize(("seeds", "quantile"), [(2, 12.706), (25, 2.0639), (101, 1.9840)])
+def test_the_interval_over_any_number_of_seeds_is_students(seeds: int, quantile: float) -> None:
+    values = [float(i) for i in range(seeds)]
+    low, high = over_seeds(values, low=-100.0)
+    half = quantile * np.std(values, ddof=1) / seeds**0.5
+    assert (low, high) == pytest.approx((np.mean(values) - half, np.mean(values) + half), rel=1e-4)
 
 
 def test_an_accuracy_is_a_hundred_minus_the_error_and_so_is_its_interval(runs) -> None:

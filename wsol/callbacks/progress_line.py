@@ -1,8 +1,9 @@
-"""How far a training or an evaluation is: a line that renews itself on a terminal, a line a minute in a log."""
+"""How far a training or an evaluation is: a line that renews itself where people watch, a line a minute in a log."""
 
 from __future__ import annotations
 
 import logging
+import os
 import shutil
 import sys
 import time
@@ -15,14 +16,15 @@ from torch import Tensor
 
 log = logging.getLogger("wsol")
 
-ON_TERMINAL, IN_LOG = 1.0, 60.0
+WATCHED, IN_LOG = 1.0, 60.0
 """Seconds between two lines."""
 
 
 class ProgressLine(pl.Callback):
     """Shows the loss, the images a second and the time left.
 
-    The host reads the loss only for a line, so no other step waits for the device.
+    A terminal or a notebook shows one line that renews itself. Anything else, such as a file, gets log lines without
+    control characters. The host reads the loss only for a line, so no other step waits for the device.
 
     Args:
         stream: where a terminal may be; None for standard error.
@@ -35,8 +37,9 @@ class ProgressLine(pl.Callback):
 
     def __init__(self, stream: TextIO | None = None, clock: Callable[[], float] = time.perf_counter) -> None:
         self._stream, self._clock = stream or sys.stderr, clock
-        self._is_terminal = self._stream.isatty()
-        self._every = ON_TERMINAL if self._is_terminal else IN_LOG
+        self._is_watched = in_notebook() or (self._stream.isatty() and os.environ.get("TERM") != "dumb")
+        self._every = WATCHED if self._is_watched else IN_LOG
+        self._width = 0
         self._started = self._said = 0.0
         self._batches = self._images = 0
 
@@ -119,14 +122,21 @@ class ProgressLine(pl.Callback):
         shown = f"{rate:,.0f}" if rate >= 10 else f"{rate:.1f}"
         remaining = timedelta(seconds=round(left * seconds / self._batches))
         line = f"{what}   {shown} images/s   {remaining} left"
-        if self._is_terminal:
-            width = shutil.get_terminal_size().columns - 1
-            self._stream.write(f"\r{line[:width]:{width}}")
+        if self._is_watched:
+            self._width = shutil.get_terminal_size().columns - 1
+            self._stream.write(f"\r{line[: self._width]:{self._width}}")
             self._stream.flush()
         else:
             log.info(line)
 
     def _clear(self) -> None:
-        if self._is_terminal:
-            self._stream.write("\r\x1b[K")
+        if self._width:
+            self._stream.write(f"\r{'':{self._width}}\r")  # notebooks know no escape sequences for this
             self._stream.flush()
+            self._width = 0
+
+
+def in_notebook() -> bool:
+    """Whether a Jupyter kernel shows what this process writes."""
+    shell = getattr(sys.modules.get("IPython"), "get_ipython", lambda: None)()
+    return shell is not None and "IPKernelApp" in shell.config

@@ -49,7 +49,7 @@ def verb(name: str, config_dirs: Sequence[str] = ()) -> str:
         "  --config-dir DIR    add a folder of your own configs, searched first (may be repeated)",
         "  --cfg               print the composed config and stop",
     ]
-    own = [group for group in known if group in keys or (group == "experiment" and this.config == "train")]
+    own = [group for group in known if group in keys or (group in ("experiment", "debug") and this.config == "train")]
     lines += ["", "groups (GROUP=CHOICE):"] if own else []
     for group in own:
         lines.append(f"  {group}")

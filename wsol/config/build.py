@@ -21,6 +21,7 @@ from pytorch_lightning.utilities.exceptions import MisconfigurationException
 from wsol.config import foreign
 from wsol.config.compose import groups, target_of
 from wsol.config.construct import anything, carry_out, locate, plan
+from wsol.config.launched_processes import check_processes
 from wsol.config.plain import check_plain
 from wsol.data.module import LocalizationData
 from wsol.data.source import Source
@@ -217,8 +218,9 @@ def build_localizer(
 
 def _backbones_with(point: str) -> list[str]:
     """The choices of the group ``backbone`` whose class has a point that can only be read, of that name."""
-    targets = {choice: locate(target_of("backbone", choice), choice) for choice in groups()["backbone"]}
-    return [choice for choice, target in targets.items() if point in target.read_only]
+    named = {choice: target_of("backbone", choice) for choice in groups()["backbone"]}
+    targets = {choice: locate(name, f"backbone={choice}") for choice, name in named.items() if name is not None}
+    return [choice for choice, target in targets.items() if point in getattr(target, "read_only", ())]
 
 
 def pretrained_name(node: DictConfig) -> str:
@@ -275,7 +277,37 @@ def monitor_mode(monitor: str, names: list[str]) -> str:
         )
     if monitor not in names:
         raise unknown("monitor", monitor, names)
-    return "min" if monitor.endswith(("error", "loss")) else "max"
+    return better(monitor)
+
+
+def better(metric: str) -> str:
+    """Return ``min`` for metrics that should be low, errors and losses, else ``max``."""
+    return "min" if metric.endswith(("error", "loss")) else "max"
+
+
+def build_callbacks(config: DictConfig, metrics: Iterable[str]) -> list[pl.Callback]:
+    """Return the callbacks of ``config.callbacks``, in the order of the config.
+
+    Args:
+        config: of a training.
+        metrics: names of what is measured on the val split; empty without one.
+
+    Raises:
+        InputError: one of them is no Lightning callback, or monitors a metric that is not there, or one of the test
+            split.
+    """
+    made, names = [], [*metrics, "train/loss", "train/top1_error"]
+    for name, node in (config.get("callbacks") or {}).items():
+        callback = instantiate(node, f"callbacks.{name}")
+        if not isinstance(callback, pl.Callback):
+            raise InputError(f"callbacks.{name}: expected a Lightning callback, got {type(callback).__name__}")
+        if (monitor := getattr(callback, "monitor", None)) is not None:
+            try:
+                monitor_mode(monitor, names)
+            except InputError as error:
+                raise InputError(f"callbacks.{name}: {error}") from error
+        made.append(callback)
+    return made
 
 
 def resolve_layout(
@@ -301,12 +333,23 @@ def resolve_layout(
     return on_gpu or not is_single or train_size is None or train_size <= 128
 
 
-def build_trainer(node: DictConfig, **arguments: Any) -> pl.Trainer:
-    """Return the Lightning trainer of a config: ``precision: auto`` resolved, samplers left to the data module."""
+def build_trainer(node: DictConfig, plugins: Iterable[Any] = (), **arguments: Any) -> pl.Trainer:
+    """Return the Lightning trainer of a config: ``precision: auto`` resolved, samplers left to the data module.
+
+    Args:
+        node: the config. Its ``plugins`` name the environment, so variables of a launcher that it doesn't use (SLURM's
+            inside an allocation, say) change nothing.
+        plugins: Lightning plugins beside those of the config.
+        arguments: of the trainer beside those of the config.
+
+    Raises:
+        InputError: Lightning refuses a setting, or the processes that were started are not those that it asks for.
+    """
     plain = OmegaConf.to_container(node, resolve=True)
     assert isinstance(plain, dict)
     plain["precision"] = resolve_precision(plain["precision"], str(plain["accelerator"]))
-    fixed = {
+    own = plain.pop("plugins", None) or ()
+    fixed: dict[str, Any] = {
         "use_distributed_sampler": False,
         "num_sanity_val_steps": 0,
         "enable_model_summary": False,
@@ -314,12 +357,14 @@ def build_trainer(node: DictConfig, **arguments: Any) -> pl.Trainer:
         "inference_mode": True,
     }
     try:
+        fixed["plugins"] = [*(instantiate(one, f"trainer.plugins[{i}]") for i, one in enumerate(own)), *plugins]
         trainer = instantiate(plain, "trainer", **{**fixed, **arguments})
         if place := getattr(trainer.strategy, "cluster_environment", None):  # SLURM's and torchrun's numbers
             place.validate_settings(num_devices=trainer.num_devices, num_nodes=trainer.num_nodes)
-        return trainer
-    except (MisconfigurationException, ValueError) as error:
+    except (MisconfigurationException, ValueError, RuntimeError) as error:
         raise InputError(f"trainer: {first_line(error)}") from error
+    check_processes(trainer)
+    return trainer
 
 
 def logger_arguments(config: DictConfig, folder: Path) -> dict[str, Any]:

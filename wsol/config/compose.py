@@ -19,8 +19,8 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import InterpolationResolutionError, OmegaConfBaseException
 
 from wsol.config import schema
-from wsol.config.config_files import check_composed, check_files
-from wsol.config.search_path import own_folders, searched, take_search_path
+from wsol.config.config_files import check_composed, check_files, read_config
+from wsol.config.search_path import searched, searched_folders, take_search_path
 from wsol.data.regular_files import read_regular
 from wsol.errors import InputError, near_matches
 
@@ -52,7 +52,8 @@ def compose(verb: str, overrides: Sequence[str], config_dirs: Sequence[str] = ()
     words = _every_protocol(overrides, known)
     if hydra := [word for word in words if word.startswith(("hydra.run.", "hydra.output_subdir"))]:
         raise InputError(f"{hydra[0]}: outputs do not go where Hydra says; use run_dir=... or out=...")
-    chosen, own = check_choices(words, known), own_folders(config_dirs)
+    chosen = check_choices(words, known)
+    own = [folder for folder in searched_folders(config_dirs, config_root()) if folder != config_root()]
     check_files(chosen, own)
     try:
         composed = _composed(verb, words, config_dirs)
@@ -102,9 +103,13 @@ def _composed(verb: str, words: Sequence[str], config_dirs: Sequence[str]) -> Di
 
 
 def _freed(verb: str, words: Sequence[str], config_dirs: Sequence[str]) -> list[str]:
-    """The words, with ``++`` before those that set keys of an empty mapping, which takes any (``options: {}``)."""
-    free = [key for key, node in _nodes(verb, words, config_dirs) if node == {}]
-    return [f"++{word}" if any(re.match(rf"{re.escape(key)}[.=]", word) for key in free) else word for word in words]
+    """The words, with ``++`` before those that set keys of an empty mapping, which takes any (``options: {}``).
+
+    So do those below a group that is open, such as ``callbacks.mine._target_=my_package.Mine``.
+    """
+    free = [rf"{re.escape(key)}[.=]" for key, node in _nodes(verb, words, config_dirs) if node == {}]
+    free += [rf"{re.escape(key)}\." for key in schema.open_groups(verb)]
+    return [f"++{word}" if any(re.match(key, word) for key in free) else word for word in words]
 
 
 def check_resolves(config: DictConfig) -> None:
@@ -156,23 +161,25 @@ _WORDS_WITH_A_MEANING = {"null", "true", "false", "inf", "nan"}
 def groups(config_dirs: Sequence[str] = ()) -> dict[str, dict[str, str]]:
     """Return group -> choice -> its first comment line; imports no torch.
 
-    The configs are the shipped ones, those of plug-ins and the user's; the file that Hydra takes is the one described.
+    The configs are those of every folder that Hydra searches; the file that it takes is the one described.
     A folder in a group is part of the choice: ``experiment/cub/vgg16.yaml`` is ``experiment=cub/vgg16``.
     """
     found: dict[str, dict[str, str]] = {}
-    for root in (config_root(), *reversed(own_folders(config_dirs))):
+    for root in reversed(searched_folders(config_dirs, config_root())):
         for file in sorted(root.glob("*/**/*.yaml")):
             group, choice = file.relative_to(root).with_suffix("").as_posix().split("/", 1)
             found.setdefault(group, {})[choice] = _summary(file)
     return found
 
 
-def target_of(group: str, choice: str) -> str:
-    """Return the ``_target_`` of a shipped choice, its own or that of the choice it starts from; imports no torch."""
-    content = yaml.safe_load((config_root() / group / f"{choice}.yaml").read_text(encoding="utf-8"))
-    if "_target_" in content:
-        return str(content["_target_"])
-    return target_of(group, next(base for base in content["defaults"] if base != "_self_"))
+def target_of(group: str, choice: str) -> str | None:
+    """Return the ``_target_`` of a choice, its own or that of the choice it starts from; imports no torch."""
+    for root in searched_folders((), config_root()):
+        if (file := root / group / f"{choice}.yaml").is_file():
+            content = read_config(file)
+            bases = [base for base in content.get("defaults", ()) if isinstance(base, str) and base != "_self_"]
+            return content.get("_target_") or next((target_of(group, base) for base in bases), None)
+    return None
 
 
 def _summary(file: Path) -> str:

@@ -122,6 +122,7 @@ def _group(key: str, inside: str) -> str:
 
 TARGETS = {
     "backbone": "backbone",
+    "callbacks": "callbacks.{choice}",
     "data": "data",
     "explainer": "explainer",
     "logger": "logger",
@@ -151,8 +152,8 @@ def check_composed(config: DictConfig, chosen: Iterable[tuple[str, Any]], folder
 def _check_target(config: DictConfig, where: str, file: Path) -> None:
     """Hold the ``_target_`` at a key against what can be imported."""
     name = OmegaConf.select(config, f"{where}._target_")
-    if name is None and where.startswith("protocol."):
-        raise InputError(f"{file}: no {where}._target_; a protocol's first line is `# @package {where}`")
+    if name is None and where.startswith(("protocol.", "callbacks.")):
+        raise InputError(f"{file}: no {where}._target_; the file's first line is `# @package {where}`")
     if name is None:
         key = "_target_" if "." not in where else f"{where.partition('.')[2]}._target_"
         raise InputError(f"{file}: no {key}; it names a class, such as {key}: my_package.mine.Mine")

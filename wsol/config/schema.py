@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 from hydra.core.config_store import ConfigStore
@@ -15,9 +15,9 @@ def _key(default: Any, about: str) -> Any:
     return field(default=default, metadata={"help": about})
 
 
-def _group() -> Any:
-    """A config group: its keys and values come from the YAML file chosen."""
-    return field(default=None, metadata={})
+def _group(*, is_open: bool = False) -> Any:
+    """A config group: its keys and values come from the YAML file chosen; an open one takes any others too."""
+    return field(default=None, metadata={"open": is_open})
 
 
 @dataclass
@@ -54,6 +54,7 @@ class Train:
     schedule: Any = _group()
     trainer: Any = _group()
     logger: Any = _group()
+    callbacks: Any = _group(is_open=True)
 
 
 @dataclass
@@ -339,6 +340,11 @@ VERBS = {
     "data_verify": DataVerify,
     "sweep": Sweep,
 }
+
+
+def open_groups(verb: str) -> list[str]:
+    """Return the groups of a verb's config below which any key may be set."""
+    return [each.name for each in fields(VERBS[verb]) if each.metadata.get("open")]
 
 
 def register() -> None:

@@ -1,4 +1,4 @@
-"""The folders in which configs are searched: the user's own, then those of plug-ins, then the shipped ones."""
+"""The folders in which configs are searched: the user's own, those of plug-ins, the shipped ones, Hydra plug-ins'."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import ClassVar
 
+from hydra._internal.utils import create_config_search_path
 from hydra.core.config_search_path import ConfigSearchPath
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.plugins import Plugins
@@ -85,6 +86,23 @@ class OwnConfigsFirst(SearchPathPlugin):
         """See `hydra.plugins.search_path_plugin.SearchPathPlugin`."""
         for folder in self.folders:
             search_path.prepend("wsol", f"file://{folder}", anchor="main")
+
+
+def searched_folders(config_dirs: Sequence[str | Path], shipped: Path) -> list[Path]:
+    """Return every folder that Hydra searches for configs, in its order, but for those of Hydra itself.
+
+    Hydra is asked, so what its ``SearchPathPlugin`` of any installed package adds is among them.
+
+    Args:
+        config_dirs: the user's own folders.
+        shipped: the folder of the shipped configs.
+
+    Raises:
+        InputError: a folder or a package of the search path does not exist.
+    """
+    with searched(config_dirs):
+        path = create_config_search_path(str(shipped)).get_path()
+    return [Path(_folder(one.path)) for one in path if one.path and one.provider not in ("hydra", "schema")]
 
 
 @contextlib.contextmanager

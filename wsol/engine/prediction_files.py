@@ -20,10 +20,10 @@ from wsol.data.images import BadImage, read_image
 from wsol.engine import networks
 from wsol.engine.predictor import Prediction, Predictor
 from wsol.errors import InputError, unknown
+from wsol.functional.drawing import overlay
 from wsol.functional.iou import best_iou
-from wsol.functional.overlay import overlay
 from wsol.interop.coco import PredictedBox, PredictionFiles
-from wsol.interop.png_file import write_png
+from wsol.interop.image_file import write_png
 from wsol.protocols import LocalizationProtocol
 from wsol.types import GroundTruth, Progress, no_progress
 

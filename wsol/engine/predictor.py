@@ -27,10 +27,10 @@ from wsol.data.transforms import EvalTransform, ResizeSquare
 from wsol.engine.module import LocalizerModule
 from wsol.errors import InputError, unknown
 from wsol.explain.base import Explainer
-from wsol.files import atomic_file
+from wsol.functional.drawing import overlay
 from wsol.functional.geometry import Geometry
 from wsol.functional.maps import place
-from wsol.functional.overlay import overlay
+from wsol.interop.image_file import to_png, write_jpeg, write_png
 from wsol.models.localizer import Localizer
 from wsol.protocols import LocalizationProtocol
 from wsol.runs import checkpoints
@@ -67,17 +67,14 @@ class Prediction:
             InputError: an ending that names no image format.
         """
         path = Path(path)
-        is_known = path.suffix and cv2.haveImageWriter(path.name)
-        if not is_known:
-            raise InputError(f"{path}: expected the ending of an image format, such as .png or .jpg")
-        encoded = cv2.imencode(path.suffix, cv2.cvtColor(self.picture(), cv2.COLOR_RGB2BGR))[1]
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with atomic_file(path) as file:
-            file.write_bytes(encoded.tobytes())
+        write = {".png": write_png, ".jpg": write_jpeg, ".jpeg": write_jpeg}.get(path.suffix.lower())
+        if write is None:
+            raise InputError(f"{path}: expected the ending of an image format, .png or .jpg")
+        write(path, self.picture())
         return path
 
     def _repr_png_(self) -> bytes:
-        return cv2.imencode(".png", cv2.cvtColor(self.picture(), cv2.COLOR_RGB2BGR))[1].tobytes()
+        return to_png(self.picture())
 
     def __repr__(self) -> str:
         corners = ", ".join(f"{value:.1f}" for value in self.box)

@@ -14,12 +14,14 @@ from omegaconf import DictConfig, OmegaConf
 from wsol import runs
 from wsol.config import build
 from wsol.data.module import LocalizationData
-from wsol.engine import image_results, picture_sheet
+from wsol.engine import image_results
 from wsol.engine.evaluation import LOCALIZER, SplitEvaluation, SplitResult
 from wsol.engine.localization_table import localization_table
 from wsol.engine.module import LocalizerModule
 from wsol.engine.recognition import Recognition
 from wsol.errors import plain_interruptions
+from wsol.functional.drawing import picture_sheet
+from wsol.interop.image_file import write_png
 from wsol.metrics._curves import choose_thresholds
 from wsol.types import Picture
 
@@ -88,7 +90,7 @@ def write(
 ) -> Path:
     """Write results.json, the values and all that they depend on, and pictures.png."""
     if found := shown(module):
-        picture_sheet.write(folder / "pictures.png", found)
+        write_png(folder / "pictures.png", picture_sheet(found))
     preprocessing = module.localizer.preprocessing
     return runs.write_results(
         folder,

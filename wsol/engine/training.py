@@ -148,7 +148,8 @@ def train(
     csv_files = MetricsCsv(folder / "metrics.csv"), MetricsCsv(folder / "steps.csv", of_steps=True)
     point = resume_point(folder) if resuming else None
     writer = WholeCheckpointIO(keep_last=point is None or point.is_last)
-    trainer = make_trainer(config, folder, csv_files, _monitor(config, evaluations), callbacks, writer)
+    listening = [*build.build_callbacks(config, evaluations["val"].names() if has_val else ()), *callbacks]
+    trainer = make_trainer(config, folder, csv_files, _monitor(config, evaluations), listening, writer)
     data.share_of_process(trainer.world_size)
     start: dict[str, Any] = {}
     if resuming:

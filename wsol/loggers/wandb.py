@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import netrc
-import os
 import secrets
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -22,7 +20,8 @@ from wsol.runs.folder import is_first_process
 from wsol.types import Picture
 
 ID_FILE = "wandb_id.txt"
-HOST = "api.wandb.ai"
+ACCOUNT_MODES = ("online", "run", "shared")
+"""Modes of wandb that send to a server."""
 
 
 class PictureLogger(WandbLogger, RunLogger):
@@ -74,22 +73,20 @@ def logger(
         config: uploaded as the run's config.
         project: wandb project.
         entity: wandb user or team; None takes the default one.
-        offline: keep everything in the run folder; needs no account (``wandb sync`` uploads it later).
+        offline: keep everything in the run folder; needs no account (``wandb sync`` uploads it later). False leaves it
+            to wandb's own settings, such as the variable WANDB_MODE.
         tags: of the run.
         images: how many judged images to show with predicted and true boxes.
 
     Raises:
-        InputError: no account is set up and ``offline`` is false.
+        InputError: wandb needs an account, and has none or one that the server refuses.
     """
-    offline = offline or os.environ.get("WANDB_MODE", "") in ("offline", "dryrun", "disabled")
-    if not offline and not has_account():
-        raise InputError(
-            "logger=wandb: no account is set up; run `wandb login`, or keep it local with logger.offline=true"
-        )
+    if not offline and is_first_process():  # the one that talks to wandb
+        _log_in()
     if wandb.run is not None:
         wandb.finish(exit_code=1)  # of an earlier job of this process, which failed; it would be gone on with
     file = folder / ID_FILE
-    if not file.exists() and is_first_process():  # the one that talks to wandb
+    if not file.exists() and is_first_process():
         file.write_text(secrets.token_hex(4), encoding="utf-8")
     return PictureLogger(
         images,
@@ -97,21 +94,28 @@ def logger(
         entity=entity,
         name=f"{config.name}-seed{config.seed}",
         id=file.read_text(encoding="utf-8").strip() if file.exists() else None,
-        offline=offline,
+        **({"mode": "offline"} if offline else {}),
         save_dir=str(folder),
         tags=list(tags),
         config=OmegaConf.to_container(config, resolve=True),
     )
 
 
-def has_account() -> bool:
-    """Whether wandb will find a key: WANDB_API_KEY, or an entry of .netrc as ``wandb login`` writes it."""
-    if os.environ.get("WANDB_API_KEY"):
-        return True
+def _log_in() -> None:
+    """Let wandb find its account, as it is set up for wandb's own commands, unless its mode needs none.
+
+    Raises:
+        InputError: there is none, the server refuses it, or a setting of wandb is wrong.
+    """
+    remedy = "run `wandb login`, or keep it local with logger.offline=true"
     try:
-        return netrc.netrc().authenticators(os.environ.get("WANDB_HOST", HOST)) is not None
-    except (OSError, netrc.NetrcParseError):
-        return False
+        if wandb.setup().settings.mode not in ACCOUNT_MODES:
+            return
+        found = wandb.login(prompt=False)
+    except (wandb.Error, ValueError) as error:
+        raise InputError(f"logger=wandb: {' '.join(str(error).split())}; {remedy}") from error
+    if not found:
+        raise InputError(f"logger=wandb: no account is set up; {remedy}")
 
 
 def _image(picture: Picture, classes: Sequence[str]) -> wandb.Image:

@@ -18,12 +18,11 @@ from wsol.features import feature_source, svm
 from wsol.features.feature_source import FeatureSource
 from wsol.features.svm import LinearSvm
 from wsol.files import errors_naming
+from wsol.functional.drawing import overlay, sheet
 from wsol.functional.geometry import Geometry
 from wsol.functional.maps import merge, place
-from wsol.functional.overlay import overlay
-from wsol.interop.png_file import write_png
+from wsol.interop.image_file import write_png
 from wsol.patterns.concept import NEGATIVE, POSITIVE, concept_maps, files_as_split, hold_out, judged
-from wsol.patterns.sheets import sheet
 from wsol.types import Progress, no_progress
 
 ON_SHEET = 24

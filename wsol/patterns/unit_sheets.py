@@ -17,8 +17,8 @@ from wsol.data.transforms import EvalTransform
 from wsol.engine.recognition import crop
 from wsol.errors import InputError
 from wsol.features import feature_source
-from wsol.interop.png_file import write_png
-from wsol.patterns.sheets import sheet
+from wsol.functional.drawing import sheet
+from wsol.interop.image_file import write_png
 from wsol.patterns.units import Activation, TopActivations, class_weights, ranked, region
 from wsol.types import Progress, no_progress
 

@@ -8,14 +8,14 @@ import cv2
 import numpy as np
 
 from wsol.errors import InputError
+from wsol.functional.drawing import fitted, fitted_size
 from wsol.functional.geometry import Geometry
 from wsol.functional.maps import place, to_levels
+from wsol.interop.image_file import write_jpeg
 from wsol.protocols import LocalizationProtocol
 
 MAP_SIDE = 40
 """Longer side of the maps that the browser draws over the pictures; it smooths them as it enlarges."""
-
-QUALITY = 82
 
 
 def write_picture(file: Path, image: np.ndarray, side: int) -> None:
@@ -24,14 +24,8 @@ def write_picture(file: Path, image: np.ndarray, side: int) -> None:
     Raises:
         InputError: it can't be written.
     """
-    size = _within(image.shape[1], image.shape[0], side)
-    if size != (image.shape[1], image.shape[0]):
-        image = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
-    done, data = cv2.imencode(".jpg", cv2.cvtColor(image, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, QUALITY])
     try:
-        if not done:
-            raise OSError(0, "OpenCV writes no JPEG of it")
-        file.write_bytes(data.tobytes())
+        write_jpeg(file, fitted(image, side, enlarge=False))
     except OSError as error:
         raise InputError(f"{file}: cannot be written ({error.strerror}); choose another folder with out=...") from error
 
@@ -50,7 +44,8 @@ def small_map(score_map: np.ndarray, view: Geometry, protocol: LocalizationProto
         (20, 40)
     """
     size = view.image_size
-    fine = _within(*size, 4 * MAP_SIDE)  # finer first, so that no peak of a map of many pixels is stepped over
+    # finer first, so that no peak of a map of many pixels is stepped over
+    fine, small = (fitted_size(*size, side, enlarge=False) for side in (4 * MAP_SIDE, MAP_SIDE))
     frame = Geometry(size, fine, (0, 0), fine)
     placed = place(
         score_map,
@@ -60,10 +55,4 @@ def small_map(score_map: np.ndarray, view: Geometry, protocol: LocalizationProto
         scaling=protocol.scaling,
         scale_first=protocol.scale_first,
     )
-    return to_levels(cv2.resize(placed, _within(*size, MAP_SIDE), interpolation=cv2.INTER_AREA).clip(0, 1))
-
-
-def _within(width: int, height: int, side: int) -> tuple[int, int]:
-    """The size (width, height) brought down to ``side`` pixels at most, shape kept."""
-    scale = min(side / max(width, height), 1.0)
-    return max(round(width * scale), 1), max(round(height * scale), 1)
+    return to_levels(cv2.resize(placed, small, interpolation=cv2.INTER_AREA).clip(0, 1))

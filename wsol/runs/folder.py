@@ -111,6 +111,14 @@ def write_config(folder: Path, config: DictConfig) -> None:
 class _LogFile(logging.FileHandler):
     """A log file that a full disk cuts short, instead of a stack trace on the screen for each line."""
 
+    sets_level = False
+    """Whether the package's logger has its level from `start_log`."""
+
+    def __init__(self, file: Path, encoding: str) -> None:
+        super().__init__(file, encoding=encoding)
+        self.screen = logging.StreamHandler(sys.stderr)
+        """Shows the lines where nothing else does."""
+
     def handleError(self, record: logging.LogRecord) -> None:
         """Report any other error."""
         if not isinstance(sys.exc_info()[1], OSError):
@@ -123,18 +131,30 @@ class _LogFile(logging.FileHandler):
 
 
 def start_log(folder: Path) -> logging.Handler:
-    """Send what the package and Lightning say to ``run.log`` too; returns the handler, to be closed by `stop_log`."""
+    """Send what the package and Lightning say to ``run.log`` too; returns the handler, to be closed by `stop_log`.
+
+    Where nobody has said what becomes of log lines, as in a notebook, they are shown on standard error meanwhile.
+    """
     handler = _LogFile(folder / "run.log", encoding="utf-8")
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    own = logging.getLogger(LOGGERS[0])
+    if own.level == logging.NOTSET and is_first_process():
+        if not own.hasHandlers():
+            own.addHandler(handler.screen)
+        own.setLevel(logging.INFO)
+        handler.sets_level = True
     for name in LOGGERS:
         logging.getLogger(name).addHandler(handler)
     return handler
 
 
 def stop_log(handler: logging.Handler) -> None:
-    """Close the log file, also after an error."""
+    """Close the log file, also after an error, and leave the loggers as they were."""
     for name in LOGGERS:
         logging.getLogger(name).removeHandler(handler)
+    if isinstance(handler, _LogFile) and handler.sets_level:
+        logging.getLogger(LOGGERS[0]).removeHandler(handler.screen)
+        logging.getLogger(LOGGERS[0]).setLevel(logging.NOTSET)
     handler.close()
 
 

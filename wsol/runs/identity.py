@@ -27,6 +27,7 @@ NOT_COMPARED: Mapping[str, str] = {
     "trainer.strategy": "how several devices share the work",
     "trainer.devices": "loader.batch_size is that of all processes together",
     "trainer.num_nodes": "loader.batch_size is that of all processes together",
+    "trainer.plugins": "which program started the processes",
     "trainer.deterministic": "rounding",
     "trainer.benchmark": "speed",
     "trainer.log_every_n_steps": "what is written down",

@@ -8,15 +8,13 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from scipy.special import stdtrit
 
 from wsol.functional.bootstrap import interval
 from wsol.tables.collect import Run
 from wsol.tables.layout import Cell, Column
 
 OWN_MAPS = "localizer"
-
-STUDENT = (12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228, 2.201, 2.179, 2.160, 2.145, 2.131)
-"""0.975 quantiles of Student's t for 1, 2, ... degrees of freedom; beyond them the table goes on with 2.13."""
 
 
 @dataclass(frozen=True)
@@ -191,5 +189,5 @@ def over_seeds(values: Sequence[float], low: float = 0.0, high: float = 100.0) -
     count = len(values)
     mean = sum(values) / count
     deviation = math.sqrt(sum((value - mean) ** 2 for value in values) / (count - 1))
-    half = STUDENT[min(count - 1, len(STUDENT)) - 1] * deviation / math.sqrt(count)
+    half = float(stdtrit(count - 1, 0.975)) * deviation / math.sqrt(count)  # the quantile of Student's t
     return max(mean - half, low), min(mean + half, high)
