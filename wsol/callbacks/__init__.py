@@ -1,1 +1,1 @@
-"""What listens to training: progress, checkpoints within an epoch, the stop on NaN; by choice early stopping and EMA."""
+"""What listens to training: progress, checkpoints within an epoch, NaN; by choice early stopping and averaged weights."""

@@ -1,6 +1,6 @@
 """Unpack published archives: safely, member by member, and again from where it stopped.
 
-Names are held to `tarfile.data_filter`, and to more: no link or device, no ``..``, no name that means a drive elsewhere.
+Names are held to `tarfile.data_filter` and to more: no link, no device, no ``..``, no name that means another drive.
 
 A file appears under its own name only once it is whole (it is written beside it and renamed). An unpack that was cut
 off goes on: it compares the files that are there with the archive, byte by byte, and writes only those that differ, for
