@@ -1,1 +1,1 @@
-"""What listens to training: progress, checkpoints within an epoch, NaN; by choice early stopping and averaged weights."""
+"""What listens to training: progress, checkpoints within an epoch, NaN, early stopping, averaged weights."""
