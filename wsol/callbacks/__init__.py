@@ -1,1 +1,1 @@
-"""What listens to training: lines of progress, checkpoints within an epoch, the stop of a training that diverged."""
+"""What listens to training: progress, checkpoints within an epoch, NaN, early stopping, averaged weights."""

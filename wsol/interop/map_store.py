@@ -5,6 +5,9 @@ A folder holds two files for each *shard* (one shard for each process of a run):
     maps-<shard>.bin     records, one after another, see `wsol.interop.map_record`
     maps-<shard>.json    sha256 of the next line; then {"version", "header", "bytes", "ids", "offsets"}
 
+Records are appended while maps are made, each with a checksum. A safetensors file is written at once, from memory, and
+without checksums; zarr takes a file and milliseconds for each of the images, whose maps differ in shape.
+
 Both files are written under another name and renamed when the shard is complete, so what an interrupted process left
 behind is told from what is whole.
 """

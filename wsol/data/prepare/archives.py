@@ -1,5 +1,7 @@
 """Unpack published archives: safely, member by member, and again from where it stopped.
 
+Names are held to `tarfile.data_filter` and to more: no link, no device, no ``..``, no name that means another drive.
+
 A file appears under its own name only once it is whole (it is written beside it and renamed). An unpack that was cut
 off goes on: it compares the files that are there with the archive, byte by byte, and writes only those that differ, for
 a power loss can leave a file of the right size with zeros in it. When everything is on the disk, the archive is noted,
@@ -197,10 +199,11 @@ def _target(name: str, path: Path, archive: Archive, folder: Path) -> Path | Non
     inner = PurePosixPath(*parts)
     if archive.prefix and inner.is_relative_to(archive.prefix):
         inner = inner.relative_to(archive.prefix)
-    target = folder / inner
-    if not target.parent.resolve().is_relative_to(folder.resolve()):
-        raise InputError(f"{path}: member {name!r} would follow a link out of {folder}; remove that link")
-    return target
+    try:
+        tarfile.data_filter(tarfile.TarInfo(inner.as_posix()), os.fspath(folder))  # looks at the links on the disk
+    except tarfile.FilterError as error:
+        raise InputError(f"{path}: member {name!r} would follow a link out of {folder}; remove that link") from error
+    return folder / inner
 
 
 def _write(member: Member) -> bool:

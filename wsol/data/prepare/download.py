@@ -1,4 +1,7 @@
-"""Fetch one file over HTTP: resumed where it was cut off, tried again when the network fails, checked at the end."""
+"""Fetch one file over HTTP: resumed where it was cut off, tried again when the network fails, checked at the end.
+
+Libraries such as pooch fetch, check and rename, but begin anew after a break, which an archive of 150 GB cannot afford.
+"""
 
 from __future__ import annotations
 
