@@ -35,7 +35,7 @@ def run(config: DictConfig, progress: Progress = no_progress) -> Path:
         InputError: no maps, or maps that do not fit the split; a file that is there already.
     """
     if config.maps is None:
-        raise InputError("which maps? wsol score maps=<folder>")
+        raise InputError("which maps? wsol score <run or folder>")
     output = runs.OutputFolder("score", config.out, config.force)
     below = config.data_dir
     source = build.build_source(_settings(config), trust=config.trust or config.data is not None, data_dir=below)

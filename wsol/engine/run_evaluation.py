@@ -55,7 +55,7 @@ def run(config: DictConfig, network: Network | None = None) -> Path:
             "compile=true: explainers look into the layers of a network, which compiling hides; leave one out"
         )
     output = runs.OutputFolder("eval", config.out, config.force)
-    network = network or networks.find(config, "wsol eval run=<run folder>")
+    network = network or networks.find(config, "wsol eval <run>")
     below = config.data_dir
     settings = merged(network.trained, config)
     if config.explainer is None and not network.has_maps:
