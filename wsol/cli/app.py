@@ -24,10 +24,10 @@ from wsol.errors import InputError, unknown
 RESUME = "give the same command with resume=true"
 OPTIONS = {
     "help": (["--help", "-h"], {"is_flag": True}),
-    "config_dirs": (["--config-dir", "-cd"], {"multiple": True, "metavar": "DIR"}),
+    "config_dirs": (["--config-dir", "-cd"], {"multiple": True, "type": click.Path()}),
     "multirun": (["--multirun", "-m"], {"is_flag": True}),
     "cfg": (["--cfg"], {"is_flag": True}),
-    "out": (["--out"], {"metavar": "DIR"}),
+    "out": (["--out"], {"type": click.Path()}),
     "force": (["--force"], {"is_flag": True}),
     "json": (["--json"], {"is_flag": True}),
 }
@@ -144,6 +144,8 @@ class _Verbs(click.Group):
     ) -> tuple[str | None, click.Command | None, list[str]]:
         """Take the verb from the front of the words."""
         command = self.get_command(ctx, args[0])
+        if command is None and ctx.resilient_parsing:
+            return None, None, args[1:]
         if command is None:
             raise unknown(
                 f"verb of `wsol {self.family.strip()}`" if self.family else "verb", args[0], self.list_commands(ctx)
@@ -152,7 +154,7 @@ class _Verbs(click.Group):
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """Refuse a family without a verb."""
-        if not args:
+        if not args and not ctx.resilient_parsing:
             raise InputError(f"`wsol {self.family.strip()}` needs one of: {', '.join(self.list_commands(ctx))}")
         return super().parse_args(ctx, args)
 
@@ -176,7 +178,9 @@ class _Command(click.Command):
             if key != "json" or has_json
         ]
         words = click.Argument(["words"], nargs=-1, type=click.UNPROCESSED, shell_complete=complete_word(name))
-        super().__init__(name, params=[*options, words], callback=self._run, add_help_option=False)
+        super().__init__(
+            name, params=[*options, words], callback=self._run, add_help_option=False, short_help=verb.summary
+        )
 
     def _run(self, words: tuple[str, ...], config_dirs: tuple[str, ...], help: bool, **options: Any) -> int:
         from wsol.cli import call

@@ -170,14 +170,7 @@ def _own(call: Call) -> tuple[list[str], list[str]]:
         return list(call.overrides), []
     keys, known = schema.keys(call.verb.config), groups(call.config_dirs)
     own = [word for word in call.overrides if word.partition("=")[0].lstrip("+~").partition(".")[0] in keys]
-    return own, [as_written(word, known) for word in call.overrides if word not in own]
-
-
-def _groups(call: Call) -> dict:
-    from wsol.config import schema
-from wsol.config.compose import groups
-
-    return groups(call.config_dirs)
+    return own, [as_written(word, known, schema.texts("train")) for word in call.overrides if word not in own]
 
 
 def _set(config: DictConfig, key: str, value: Any, usage: str) -> None:

@@ -10,6 +10,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
@@ -20,6 +21,7 @@ from wsol.cli.verbs import VERBS, Verb
 from wsol.errors import InputError
 
 VARIABLE = "_WSOL_COMPLETE"
+SPECIAL, BACKSLASH = re.compile(r"([^\w@%+:,./\[\]-])"), r"\\\\\1"  # two, for `read` of the shell takes one
 
 
 def complete(program: click.Command) -> int:
@@ -49,8 +51,8 @@ def candidates(verb: Verb, begun: str, config_dirs: Sequence[str] = ()) -> list[
         >>> [item.value for item in candidates(VERBS["eval"], "save")]
         ['save_maps=']
     """
-    from wsol.config.compose import groups
     from wsol.config import schema
+    from wsol.config.compose import groups, keys_of
 
     known, fields = groups(config_dirs), schema.keys(verb.config)
     key, equals, value = begun.partition("=")
@@ -60,13 +62,14 @@ def candidates(verb: Verb, begun: str, config_dirs: Sequence[str] = ()) -> list[
             before = begun.removesuffix(start)
             return [_item(f"{before}{each}", about) for each, about in known[key].items() if each.startswith(start)]
         return [CompletionItem(value, type="file")]
-    trains = {*schema.keys("train"), "experiment"} if verb.passes_on or verb.resumes else ()
-    keys = {**{key: field.metadata.get("help", "") for key, field in fields.items()}, **dict.fromkeys(trains, "")}
-    found = [
-        _item(f"{key}=", about)
-        for key, about in keys.items()
-        if key.startswith(begun) and (about or key in known) and key != "choices"
-    ]
+    trains = bool(verb.passes_on or verb.resumes)
+    if "." in begun:
+        dotted = keys_of("train" if trains else verb.config, (), config_dirs)
+        return [_item(f"{key}=", "") for key in dotted if key.startswith(begun)] or [CompletionItem(begun, type="file")]
+    keys = {**(schema.keys("train") if trains else {}), **fields}
+    about = {key: field.metadata.get("help", "") for key, field in keys.items() if "help" in field.metadata}
+    about.update(dict.fromkeys((group for group in known if group in keys or (trains and group == "experiment")), ""))
+    found = [_item(f"{key}=", text) for key, text in about.items() if key.startswith(begun)]
     subjects = _subjects(verb, known, begun)
     return [*subjects, *found] or [CompletionItem(begun, type="file")]
 
@@ -112,4 +115,6 @@ class _Bash(BashComplete):
     def format_completion(self, item: CompletionItem[str]) -> str:
         """Give the part behind the last ``=``, with a blank behind what is complete."""
         value = str(item.value).rpartition("=")[2] or str(item.value)
-        return f"{item.type},{value if item.type != 'plain' or value.endswith('=') else f'{value} '}"
+        if item.type != "plain" or value.endswith("="):
+            return f"{item.type},{value}"
+        return f"{item.type},{re.sub(SPECIAL, BACKSLASH, value)} "

@@ -31,6 +31,7 @@ __all__ = [
     "compose",
     "config_root",
     "groups",
+    "keys_of",
     "override",
     "override_value",
     "target_of",
@@ -199,7 +200,7 @@ def _explain(verb: str, overrides: Sequence[str], config_dirs: Sequence[str], er
     text = _said(error)
     if match := re.search(r"Could not override '([^']+)'|Could not find key '([^']+)'|Key '([^']+)' not in", text):
         key = next(part for part in match.groups() if part).partition("@")[0]
-        choices = sorted({*known, *_keys(verb, overrides, config_dirs)} - {"schema"})
+        choices = sorted({*known, *keys_of(verb, overrides, config_dirs)} - {"schema"})
         return InputError(f"no config key {key!r}; {_near_keys(key, choices)}")
     if text.startswith("Error merging override") and error.__cause__:
         text = f"{text.splitlines()[0]}: {error.__cause__}"
@@ -221,13 +222,14 @@ def _near_keys(key: str, keys: Sequence[str]) -> str:
     return f"{close}Keys here: {', '.join(level)}"
 
 
-def _keys(verb: str, overrides: Sequence[str], config_dirs: Sequence[str]) -> list[str]:
-    """Dotted keys of the config under the overrides that choose groups, or under none where those fail."""
+def keys_of(verb: str, overrides: Sequence[str], config_dirs: Sequence[str]) -> list[str]:
+    """Return the dotted keys of the config under the overrides that choose groups, or under none where those fail."""
     return [key for key, _ in _nodes(verb, overrides, config_dirs)]
 
 
 def _nodes(verb: str, overrides: Sequence[str], config_dirs: Sequence[str]) -> list[tuple[str, Any]]:
-    """`_keys` with what they hold."""
+    """`keys_of` with what they hold."""
+    schema.register()
     known = groups(config_dirs)
     choosing = [word for word in overrides if word.partition("=")[0].lstrip("+") in known]
     for words in (choosing, []):
