@@ -17,7 +17,7 @@ from wsol.patterns.concept_learning import ConceptMap, under
 
 
 def concept(*words: str) -> int:
-    return main(["concept", "num_workers=0", "device=cpu", *words])
+    return main(["features", "concept", "num_workers=0", "device=cpu", *words])
 
 
 @pytest.fixture(scope="module")

@@ -27,7 +27,7 @@ QUICK = ("num_workers=0", "device=cpu")
 
 
 def svm(*words: str) -> int:
-    return main(["svm", *QUICK, *words])
+    return main(["features", "svm", *QUICK, *words])
 
 
 @pytest.fixture(scope="module")

@@ -22,7 +22,7 @@ from wsol.runs import checkpoints
 
 
 def units(*words: str) -> int:
-    return main(["units", "num_workers=0", "device=cpu", *words])
+    return main(["features", "units", "num_workers=0", "device=cpu", *words])
 
 
 def test_every_class_has_its_sheet_and_its_numbers(finished_run: Path, tmp_path: Path, capsys) -> None:
@@ -112,7 +112,7 @@ def test_no_run_and_no_linear_head(tmp_path: Path, data_dir: Path, capsys) -> No
 
 def test_the_runs_dataset_may_lie_elsewhere(finished_run: Path, data_dir: Path, tmp_path: Path) -> None:
     words = [f"run={finished_run}", "classes=[0]", "units=1", "images=1", "num_workers=0", "device=cpu"]
-    assert main(["units", *words, f"out={tmp_path / 'here'}"]) == 0
-    assert main(["units", *words, f"out={tmp_path / 'there'}", f"data_dir={tmp_path / 'made'}"]) == 0
+    assert main(["features", "units", *words, f"out={tmp_path / 'here'}"]) == 0
+    assert main(["features", "units", *words, f"out={tmp_path / 'there'}", f"data_dir={tmp_path / 'made'}"]) == 0
     assert (tmp_path / "made" / "creatures").is_dir()  # drawn again where it was asked for
     assert (tmp_path / "there" / "units.csv").read_text() == (tmp_path / "here" / "units.csv").read_text()

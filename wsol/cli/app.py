@@ -12,7 +12,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -20,6 +20,9 @@ from wsol.cli import failures
 from wsol.cli.completion import VARIABLE, complete, complete_word
 from wsol.cli.verbs import VERBS, Verb
 from wsol.errors import InputError, unknown
+
+if TYPE_CHECKING:
+    from wsol.cli.call import Call
 
 RESUME = "give the same command with resume=true"
 OPTIONS = {
@@ -87,14 +90,28 @@ def _remains(words: Sequence[str]) -> str:
 def _dispatch(words: list[str]) -> int:
     if VARIABLE in os.environ:
         return complete(program())
-    if words[:1] == ["help"]:
-        words = [*words[1:], "--help"]
+    read = parse(words)
+    if read is None:
+        return 0
+    from wsol.cli import call
+
+    return call.run(read)
+
+
+def parse(words: Sequence[str]) -> Call | None:
+    """Read the words of a command line; None where they ask for help that is no verb's, which is printed then.
+
+    Raises:
+        InputError: an unknown verb or option, or a word too many.
+    """
+    words = [*words[1:], "--help"] if words[:1] == ["help"] else list(words)
     try:
         context = program().make_context("wsol", words or ["--help"])
         with context:
-            return int(context.command.invoke(context) or 0)
-    except click.exceptions.Exit as ended:
-        return ended.exit_code
+            read: Call = context.command.invoke(context)
+            return read
+    except click.exceptions.Exit:
+        return None
     except click.NoSuchOption as error:
         known = [names[0] for names, _ in OPTIONS.values()]
         raise InputError(
@@ -179,10 +196,10 @@ class _Command(click.Command):
         ]
         words = click.Argument(["words"], nargs=-1, type=click.UNPROCESSED, shell_complete=complete_word(name))
         super().__init__(
-            name, params=[*options, words], callback=self._run, add_help_option=False, short_help=verb.summary
+            name, params=[*options, words], callback=self._read, add_help_option=False, short_help=verb.summary
         )
 
-    def _run(self, words: tuple[str, ...], config_dirs: tuple[str, ...], help: bool, **options: Any) -> int:
+    def _read(self, words: tuple[str, ...], config_dirs: tuple[str, ...], help: bool, **options: Any) -> Call:
         from wsol.cli import call
 
-        return call.run(call.read(str(self.name), words, config_dirs, help, **options))
+        return call.read(str(self.name), words, config_dirs, help, **options)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -140,14 +140,7 @@ def config_of(call: Call) -> DictConfig:
     Raises:
         InputError: a word that cannot be understood, or a run that there is not.
     """
-    verb = call.verb
-    own, others = _own(call)
-    config = compose(verb.config, own, call.config_dirs)
-    if verb.passes_on:
-        before = OmegaConf.select(config, verb.passes_on)
-        OmegaConf.update(config, verb.passes_on, [*before, *others])
-        config.config_dirs = list(call.config_dirs)
-    takes = verb.takes
+    config, takes = composed(call), call.verb.takes
     if takes is None:
         return config
     words = list(call.positional)
@@ -164,13 +157,18 @@ def config_of(call: Call) -> DictConfig:
     return config
 
 
-def _own(call: Call) -> tuple[list[str], list[str]]:
-    """The overrides of the verb's own keys, and those that it passes on to `wsol train`, in Hydra's grammar."""
-    if not call.verb.passes_on:
-        return list(call.overrides), []
-    keys, known = schema.keys(call.verb.config), groups(call.config_dirs)
+def composed(call: Call) -> DictConfig:
+    """The config of the words that set keys."""
+    verb = call.verb
+    if not verb.passes_on:
+        return compose(verb.config, call.overrides, call.config_dirs)
+    keys, known = schema.keys(verb.config), groups(call.config_dirs)
     own = [word for word in call.overrides if word.partition("=")[0].lstrip("+~").partition(".")[0] in keys]
-    return own, [as_written(word, known, schema.texts("train")) for word in call.overrides if word not in own]
+    others = [as_written(word, known, schema.texts("train")) for word in call.overrides if word not in own]
+    config = compose(verb.config, own, call.config_dirs)
+    OmegaConf.update(config, verb.passes_on, [*OmegaConf.select(config, verb.passes_on), *others])
+    config.config_dirs = list(call.config_dirs)
+    return config
 
 
 def _set(config: DictConfig, key: str, value: Any, usage: str) -> None:
@@ -181,8 +179,3 @@ def _set(config: DictConfig, key: str, value: Any, usage: str) -> None:
 
 def _absolute(folder: str) -> str:
     return str(Path(folder).expanduser().resolve())
-
-
-def one_of(call: Call, positional: Sequence[str], overrides: Sequence[str]) -> Call:
-    """The call of one job of a multirun."""
-    return replace(call, positional=tuple(positional), overrides=tuple(overrides), multirun=False)

@@ -11,6 +11,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -20,7 +21,7 @@ from omegaconf import DictConfig
 
 from wsol import runs
 from wsol.cli import failures
-from wsol.cli.call import Call, config_of, one_of
+from wsol.cli.call import Call, config_of
 from wsol.config import schema
 from wsol.config.compose import check_resolves, config_root, groups
 from wsol.config.overrides import jobs, override
@@ -46,13 +47,9 @@ def multirun(call: Call) -> int:
             "--multirun starts its jobs itself, and with trainer=ddp each job its processes: give it without torchrun "
             "or srun; on a cluster with hydra/launcher=submitit_slurm"
         )
-    hydras = [word for word in call.overrides if word.lstrip("+~").startswith(("hydra/", "hydra."))]
+    hydras = [word for word in call.overrides if _is_of_hydra(word)]
     _check_launcher(hydras)
-    combined = jobs([word for word in call.overrides if word not in hydras], groups(call.config_dirs))
-    takes = call.verb.takes
-    one_each = takes is not None and len(takes.keys) == 1 and not takes.rest
-    subjects = [(word,) for word in call.positional] if one_each and call.positional else [call.positional]
-    calls = [one_of(call, subject, overrides) for subject in subjects for overrides in combined]
+    calls = single_calls(call)
     configs = [config_of(each) for each in calls]
     if call.cfg:
         from omegaconf import OmegaConf
@@ -66,6 +63,29 @@ def multirun(call: Call) -> int:
         return max([_run_here(words) for words in commands], key=abs)
     runs_dir = Path(configs[0].get("runs_dir") or "runs")
     return _launch(call, commands, hydras, runs.new_folder(runs_dir, ".multirun"))
+
+
+def single_calls(call: Call) -> list[Call]:
+    """The jobs of a multirun: every run that is named, under every combination of values.
+
+    Example:
+        >>> two = single_calls(Call("eval", ("runs/a",), ("split=test,val",), multirun=True))
+        >>> [(each.positional, each.overrides) for each in two]
+        [(('runs/a',), ('split=test',)), (('runs/a',), ('split=val',))]
+    """
+    combined = jobs([word for word in call.overrides if not _is_of_hydra(word)], groups(call.config_dirs))
+    takes = call.verb.takes
+    one_each = takes is not None and len(takes.keys) == 1 and not takes.rest
+    subjects = [(word,) for word in call.positional] if one_each and call.positional else [call.positional]
+    return [
+        replace(call, positional=subject, overrides=tuple(overrides), multirun=False)
+        for subject in subjects
+        for overrides in combined
+    ]
+
+
+def _is_of_hydra(word: str) -> bool:
+    return word.lstrip("+~").startswith(("hydra/", "hydra."))
 
 
 def _found(call: Call, config: DictConfig) -> Sequence[str]:

@@ -51,7 +51,7 @@ def run(config: DictConfig) -> KitScores | KitFile:
         if config[key] is None:
             raise InputError(f"which {key}? wsol ilsvrc-kit guesses.txt devkit_synsets=synsets.txt")
     if config.out is not None:
-        return write(Path(config.predictions), Path(config.devkit_synsets), Path(config.out), config.force)
+        return write(_predicted(Path(config.predictions)), Path(config.devkit_synsets), Path(config.out), config.force)
     return score(config)
 
 
@@ -72,6 +72,13 @@ def score(config: DictConfig) -> KitScores:
     )
     barred = 0 if split.blacklist is None else int(split.blacklist.sum())
     return KitScores(len(split), barred, dict(errors))
+
+
+def _predicted(given: Path) -> Path:
+    """What `wsol predict` wrote: the folder or file given, or the newest below a run."""
+    folders = [file.parent for file in given.glob("predict/*/predictions.csv")]
+    has_own = given.is_file() or (given / "predictions.csv").exists()
+    return given if has_own or not folders else max(folders, key=lambda folder: folder.stat().st_mtime)
 
 
 def write(predicted: Path, synsets: Path, out: Path, force: bool) -> KitFile:

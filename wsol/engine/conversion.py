@@ -46,6 +46,7 @@ def run(config: DictConfig) -> Conversion:
     if config.weights is None:
         raise InputError("which weights? wsol convert <file>")
     file = Path(config.weights)
+    file = checkpoints.find(file, "best") if file.is_dir() else file
     to_one_file = config.out is not None and Path(config.out).suffix == safetensors_file.SUFFIX
     if to_one_file:
         runs.check_file(Path(config.out), config.force)

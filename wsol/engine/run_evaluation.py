@@ -90,6 +90,7 @@ def evaluate(settings: DictConfig, config: DictConfig, network: Network, data: L
     splits = [config.split] if config.split == "val" else ["val", "test"]
     if config.split not in data.splits:
         raise InputError(f"split={config.split}: the dataset has {', '.join(data.splits)} only")
+    settings.topk = list(split_results.fitting_topk(settings.topk, len(data.source.classes)))
     other = ExternalClassSource(config, settings, data) if config.classes is not None else None
     for_thresholds = settings.copy()
     if other is not None:  # which are chosen without looking at classes

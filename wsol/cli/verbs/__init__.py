@@ -118,6 +118,7 @@ VERBS = {
         out="sweep.folder",
         passes_on="sweep.overrides",
         is_first=True,
+        needs_torch=False,
         interrupted="all trials are kept; give the same command again to go on",
     ),
     "list": Verb(
@@ -185,7 +186,6 @@ VERBS = {
         "data_prepare",
         "wsol data prepare data=cub archive=CUB_200_2011.tgz",
         out="data.root",
-        needs_torch=False,
         interrupted="files that are unpacked are kept; give the same command again to go on",
     ),
     "data verify": Verb(
