@@ -103,7 +103,15 @@ class Words:
     def concept(self) -> list[str]:
         photos = layouts.make_cub(self.folder / "cub") / "images"
         one, two, _ = sorted(path for path in photos.iterdir() if path.is_dir())
-        return ["features", "concept", self.run, f"positives={one}", f"negatives={two}", f"out={self.out / 'c'}", *QUICK]
+        return [
+            "features",
+            "concept",
+            self.run,
+            f"positives={one}",
+            f"negatives={two}",
+            f"out={self.out / 'c'}",
+            *QUICK,
+        ]
 
     def data_prepare(self) -> list[str]:
         source = layouts.make_cub(self.folder / "made")

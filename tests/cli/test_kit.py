@@ -109,6 +109,8 @@ HEAD = "image,class,index,score,x0,y0,x1,y1,iou,width,height\n"
 def test_a_bad_table_is_refused(ilsvrc, tmp_path: Path, capsys, text: str | None, message: str) -> None:
     if text is not None:
         (tmp_path / "predictions.csv").write_text(text)
-    assert main(["ilsvrc-kit", f"predictions={tmp_path / 'predictions.csv'}", f"out={tmp_path / 'out.txt'}", *ilsvrc]) == 2
+    assert (
+        main(["ilsvrc-kit", f"predictions={tmp_path / 'predictions.csv'}", f"out={tmp_path / 'out.txt'}", *ilsvrc]) == 2
+    )
     assert message in capsys.readouterr().err
     assert not (tmp_path / "out.txt").exists()

@@ -125,7 +125,7 @@ def test_run_makes_what_is_missing_and_only_that(tmp_path: Path, data_dir: Path,
     assert "run 2 of 2" in captured.err
     assert main([*words, "make_missing=true"]) == 0
     assert "run 1 of" not in capsys.readouterr().err
-    assert main(["table", "mine.yaml", *words[4:], "label_smoothing=0.1"]) == 0
+    assert main(["table", "mine.yaml", *words[3:], "label_smoothing=0.1"]) == 0
     assert "differs in label_smoothing: 0.0 -> 0.1" in capsys.readouterr().out
 
 
@@ -144,7 +144,15 @@ def test_a_failed_run_does_not_stop_the_others(tmp_path: Path, data_dir: Path, c
 @pytest.mark.slow
 def test_three_methods_and_two_seeds_survive_kill_9(tmp_path: Path, data_dir: Path) -> None:
     code = "import sys; from wsol.cli import main; sys.exit(main(sys.argv[1:]))"
-    words = ["table", "creatures", "make_missing=true", "format=json", *SMALL, "trainer.max_epochs=2", f"data_dir={data_dir}"]
+    words = [
+        "table",
+        "creatures",
+        "make_missing=true",
+        "format=json",
+        *SMALL,
+        "trainer.max_epochs=2",
+        f"data_dir={data_dir}",
+    ]
     command = [sys.executable, "-c", code, *words]
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
     first = subprocess.Popen(
@@ -174,7 +182,7 @@ def test_runs_of_one_experiment_on_other_data_stop_the_table_and_nothing_is_writ
     make_run(Path("runs/other"), recorded(["experiment=demo"]), seed=1, fingerprint="0" * 64)
     Path("table.md").write_text("of yesterday")
     before = {file: file.read_bytes() for file in tmp_path.rglob("*") if file.is_file()}
-    assert main(["table", "creatures", "--out", "table.md", *words]) == 2
+    assert main(["table", "creatures", "--out", "table.md", "--force", *words]) == 2
     error = capsys.readouterr().err
     assert "are not the same data" in error
     assert "Traceback" not in error

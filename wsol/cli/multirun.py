@@ -23,7 +23,7 @@ from wsol import runs
 from wsol.cli import failures
 from wsol.cli.call import Call, config_of
 from wsol.config import schema
-from wsol.config.compose import check_resolves, config_root, groups
+from wsol.config.compose import config_root, groups
 from wsol.config.overrides import jobs, override
 from wsol.config.search_path import searched
 from wsol.errors import InputError, interruption
@@ -56,8 +56,6 @@ def multirun(call: Call) -> int:
 
         print("---\n".join(OmegaConf.to_yaml(config) for config in configs), end="")
         return 0
-    for config in configs[:1]:
-        check_resolves(config)
     commands = [each.words(_found(each, config)) for each, config in zip(calls, configs, strict=True)]
     if not any(word.startswith("hydra/launcher=") for word in hydras):
         return max([_run_here(words) for words in commands], key=abs)
