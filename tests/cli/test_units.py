@@ -103,7 +103,7 @@ def test_bad_input(finished_run: Path, tmp_path: Path, capsys, words: tuple[str,
 
 def test_no_run_and_no_linear_head(tmp_path: Path, data_dir: Path, capsys) -> None:
     assert units() == 2
-    assert "which network? wsol units run=<run folder>\n" in capsys.readouterr().err
+    assert "which network? wsol features units <run>\n" in capsys.readouterr().err
     words = [*SMALL_RUN, f"data_dir={data_dir}", "method=acol", "method.head.width=8", "trainer.max_epochs=1"]
     assert main(["train", *words, f"run_dir={tmp_path / 'run'}"]) == 0
     assert units(f"run={tmp_path / 'run'}") == 2

@@ -42,7 +42,7 @@ def find_run(word: str, runs_dir: str | Path = "runs") -> Path:
         return below
     if (newest := _newest(run_folders(below))) is not None:
         return newest
-    if len(given.parts) > 1:  # a path: whoever reads it says best what is missing
+    if len(given.parts) > 1 or given.suffix:  # a path: whoever reads it says best what is missing
         return given
     named: dict[str, list[Path]] = {}
     for folder in run_folders(runs_dir):
