@@ -3,9 +3,9 @@
     python scripts/benchmarks/tables.py [--runs 2000] [--table choe2020]
 
 The run folders are made up first: configs as `wsol train` records them, of some of the table's experiments and of the
-demo, with seeds 0, 1, 2, ... and results of the usual length. Finding one run, as resume=true does, is compared with what it cost when
-every config.yaml was loaded by OmegaConf (timed over a hundred of them). Wall and processor time differ by what else
-the machine does.
+demo, with seeds 0, 1, 2, ... and results of the usual length. Finding one run, as resume=true does, is compared with
+what it cost when every config.yaml was loaded by OmegaConf (timed over a hundred of them). Wall and processor time
+differ by what else the machine does.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import hashlib
 import io
 import itertools
 import json
+import resource
 import shutil
 import subprocess
 import sys
@@ -113,8 +114,13 @@ def main() -> None:
         found, took = timed(lambda: collect(Path(folder)))
         print(f"collecting {len(found)} run folders: {took}")
         command = [sys.executable, "-m", "wsol.cli", "list", f"runs_dir={folder}"]
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
         listed, took = timed(lambda: subprocess.run(command, capture_output=True, text=True, check=True).stdout)
-        print(f"wsol list, {len(listed.splitlines()) - 2} runs, from start to end of the program: {took.partition(',')[0]}")
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        busy = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+        print(
+            f"wsol list, {len(listed.splitlines()) - 2} runs: {took.partition(',')[0]}, of the processor {busy:.2f} s"
+        )
         words = ["table", options.table, f"runs_dir={folder}", "format=json"]
         with contextlib.redirect_stdout(io.StringIO()) as said:
             code, took = timed(lambda: command_line(words))
