@@ -7,7 +7,12 @@ import shlex
 from pathlib import Path
 from typing import NamedTuple
 
+from omegaconf import OmegaConf
+
 from wsol.cli import help as help_text
+from wsol.cli.app import parse
+from wsol.cli.call import composed
+from wsol.cli.multirun import single_calls
 from wsol.cli.verbs import VERBS
 from wsol.config.compose import compose
 
@@ -37,15 +42,14 @@ def commands(text: str) -> list[str]:
 
 
 def check_command(command: str) -> None:
-    """Hold a line against the verb's config: names in angle brackets, and dots, stand for anything."""
+    """Compose what a line says, without looking for its runs: names in angle brackets, and dots, stand for anything."""
     line = re.sub(r"<[^>]*>", "x", command).partition(" > ")[0].replace("...", "x")
     words = shlex.split(line)[1:]
     if words == ["--help"]:
         assert all(verb in help_text.overview() for verb in VERBS)
         return
-    verb = next(name for name in (" ".join(words[:2]), words[0]) if name in VERBS)
-    swept = [word for word in words if word == "-m" or "," in word.partition("[")[0]]
-    ours = [word for word in words[len(verb.split()) :] if not word.startswith(("--", "hydra"))]
-    rest = [word for word in ours if word not in swept]
-    if (config := VERBS[verb].config) is not None:
-        compose(config, rest)
+    call = parse(words)
+    for one in single_calls(call) if call.multirun else [call]:
+        config = composed(one)
+        if one.verb.passes_on:
+            compose("train", OmegaConf.select(config, one.verb.passes_on), one.config_dirs)

@@ -53,8 +53,14 @@ def plain_interruptions() -> Iterator[None]:
         raise
 
 
+SHOWN = 64
+"""Largest number of choices that an error message names."""
+
+
 def near_matches(name: str, choices: Iterable[str]) -> str:
     """Return the end of an error message that offers the near matches of a misspelt name.
+
+    All choices are named where there are at most `SHOWN`.
 
     Args:
         name: what was asked for.
@@ -65,9 +71,13 @@ def near_matches(name: str, choices: Iterable[str]) -> str:
         "did you mean 'resnet50', 'resnet18'? Choices: resnet18, resnet50, vgg16"
     """
     known = sorted(set(choices))
-    close = difflib.get_close_matches(name, known, n=3, cutoff=0.6)
+    close = difflib.get_close_matches(name, known, n=3 if len(known) <= SHOWN else 8, cutoff=0.6)
     question = f"did you mean {', '.join(map(repr, close))}? " if close else ""
-    return f"{question}Choices: {', '.join(known) or 'none'}"
+    if len(known) <= SHOWN:
+        return f"{question}Choices: {', '.join(known) or 'none'}"
+    if close:
+        return f"{question}There are {len(known):,} choices"
+    return f"Choices: {', '.join(known[:8])} and {len(known) - 8:,} more"
 
 
 def unknown(kind: str, name: str, choices: Iterable[str]) -> InputError:

@@ -16,8 +16,8 @@ KIND = "archives for `data prepare`"
 TGZ = "CUB_200_2011.tgz"
 ZIP = "tiny-imagenet-200.zip"
 PREPARE = {
-    TGZ: f"data prepare cub --archive {{inputs}}/{TGZ} --root {{out}}/root",
-    ZIP: f"data prepare tiny_imagenet --archive {{inputs}}/{ZIP} --root {{out}}/root",
+    TGZ: f"data prepare data=cub archive={{inputs}}/{TGZ} data.root={{out}}/root",
+    ZIP: f"data prepare data=tiny_imagenet archive={{inputs}}/{ZIP} data.root={{out}}/root",
 }
 
 NAMES = {

@@ -105,9 +105,12 @@ COMMANDS = (
         "eval run={run} save_maps=true out={f}/evaluation trainer.accelerator=cpu data_dir={data}",
     ),
     Command(
-        "table --run", "table mine --run --config-dir {f}/configs --runs-dir {f}/runs data_dir={data}", _table, runs=2
+        "table make_missing=true",
+        "table mine make_missing=true --config-dir {f}/configs runs_dir={f}/runs data_dir={data}",
+        _table,
+        runs=2,
     ),
-    Command("data prepare", f"data prepare cub --archive {{f}}/{archives.TGZ} --root {{f}}/CUB", _archive),
+    Command("data prepare", f"data prepare data=cub archive={{f}}/{archives.TGZ} data.root={{f}}/CUB", _archive),
     Command(
         "convert",
         "convert weights={f}/weights.pth backbone=resnet18 data=folder data.root={photos} out={f}/run",

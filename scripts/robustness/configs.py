@@ -12,7 +12,7 @@ CFG = "train --config-dir {inputs} backbone=mine --cfg"
 RUN = "train --config-dir {inputs} backbone=mine data_dir={data} run_dir={out}/run " + " ".join(
     word for word in SMALL.split() if not word.startswith("backbone")
 )
-TABLE = "table mine --config-dir {inputs} --runs-dir {out}"
+TABLE = "table mine --config-dir {inputs} runs_dir={out}"
 SWEEP = f"sweep --config-dir {{inputs}} sweep=mine {SMALL} data_dir={{data}} sweep.folder={{out}}/study"
 
 GOOD = "_target_: wsol.backbones.tiny.Tiny\nwidths: [8, 8, 8, 8]\noutput_stride: 4\nweights: null\n" + (
@@ -173,7 +173,7 @@ def _words() -> Iterator[Try]:
         "protocol=[nobody]": ("protocol", ("nobody",)), "protocol=[]": ("protocol", ("protocol",)),
         "experiment=nobody": ("experiment", ("nobody",)), "resume=/nobody": ("resume", ("nobody",)),
         "label_smoothing=2": ("smoothing", ("label_smoothing",)), "=1": ("word", ("key=value", "override")), "word": ("word", ("word",)),
-        "--nobody": ("option", ("--nobody",)), "a=[": ("word", ("override",)), "seed=${nobody}": ("seed", ("nobody",)),
+        "--nobody": ("option", ("--nobody",)), "a=[": ("word", ("key",)), "seed=${nobody}": ("seed", ("nobody",)),
         "seed=${oc.env:NOBODY}": ("seed", ("NOBODY",)), "hydra.run.dir=/tmp": ("hydra", ("hydra",)),
         "name=../../../../tmp/CANARY-wsol": ("name", ("name",)), "schedule=nobody": ("schedule", ("nobody",)),
     }  # fmt: skip
@@ -208,11 +208,11 @@ def _words() -> Iterator[Try]:
         "report {run} split=nobody out={out}/r": ("split",), "report {run} limit=0 out={out}/r": ("limit",),
         "report {run} picture_side=5 out={out}/r": ("picture_side",), "export run={run} format=nobody out={out}/x": ("format",),
         "convert": ("weights",), "convert weights=/nobody": ("nobody",), "table nobody": ("nobody",),
-        "table demo --format nobody": ("nobody",), "table": ("name",), "sweep sweep=nobody": ("nobody",),
-        "data verify": ("data",), "data verify data=cub data.root=/nobody": ("nobody",), "data prepare nobody": ("nobody",),
-        "data prepare cub": ("archive",), "data prepare cub --archive /nobody.tgz": ("nobody.tgz",),
-        "backbone check nobody.Nobody": ("nobody",), "kit": ("predictions",), "units": ("run",), "concept": ("positives", "run"),
-        "svm run=/nobody": ("nobody",), "train --config-dir /nobody": ("nobody",), "train -m seed=a,b": ("seed",),
+        "table demo format=nobody": ("nobody",), "table": ("table",), "sweep sweep=nobody": ("nobody",),
+        "data verify": ("data",), "data verify data=cub data.root=/nobody": ("nobody",), "data prepare data=nobody": ("nobody",),
+        "data prepare data=cub": ("archive",), "data prepare data=cub archive=/nobody.tgz": ("nobody.tgz",),
+        "backbone check nobody.Nobody": ("nobody",), "ilsvrc-kit": ("predictions",), "features units": ("run",), "features concept": ("positives", "run"),
+        "features svm run=/nobody": ("nobody",), "train --config-dir /nobody": ("nobody",), "train -m seed=a,b": ("seed",),
     }  # fmt: skip
     for words, names in whole.items():
         right = "accepted" if words in ("", "data verify") else "refused"  # the embedded dataset is verified

@@ -33,7 +33,7 @@ from scripts.robustness.commands import COMMANDS, Command, differences, tree  # 
 from scripts.robustness.processes import Running, start  # noqa: E402
 
 SHM = Path("/dev/shm")
-WEIGHTS = {"train": 34, "eval save_maps=true": 14, "table --run": 12, "data prepare": 12, "convert": 10, "report": 8,
+WEIGHTS = {"train": 34, "eval save_maps=true": 14, "table make_missing=true": 12, "data prepare": 12, "convert": 10, "report": 8,
            "creatures": 8, "sweep": 6}  # fmt: skip
 """Parts of the kills."""
 

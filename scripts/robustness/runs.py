@@ -18,7 +18,7 @@ from scripts.robustness.runner import Place, Try
 
 KIND = "results.json, config.yaml, verdicts.npz of runs"
 RESUME = "metrics.csv and checkpoints at resume"
-TABLE = "table mine --config-dir {inputs} --runs-dir {out}/runs --format markdown data_dir={data}"
+TABLE = "table mine --config-dir {inputs} runs_dir={out}/runs format=markdown data_dir={data}"
 REPORT = "report {out}/runs/a out={out}/page"
 TRAIN = f"train {SMALL} data_dir={{data}} runs_dir={{out}}/runs resume=true"
 SAME = f"train {SMALL} data_dir={{data}} run_dir={{out}}/runs/a resume=true"

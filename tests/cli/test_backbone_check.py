@@ -115,21 +115,21 @@ def test_something_else_is_no_backbone() -> None:
 
 def test_the_verb_prints_a_list_and_exits_by_it(tmp_path: Path, monkeypatch, capsys) -> None:
     monkeypatch.chdir(tmp_path)
-    assert main(["backbone", "check", "wsol.backbones.tiny.Tiny", "widths=[4,4,8,8]", "--no-speed"]) == 0
+    assert main(["backbone", "check", "wsol.backbones.tiny.Tiny", "backbone.widths=[4,4,8,8]", "speed=false"]) == 0
     assert "13 of 13 checks passed" in capsys.readouterr().out
     Path("my_net_for_check.py").write_text(
         "from wsol.backbones.tiny import Tiny\n"
         "class Lazy(Tiny):\n    def __init__(self):\n        super().__init__()\n"
         "        self.extra = __import__('torch').nn.Linear(2, 2)\n"
     )
-    assert main(["backbone", "check", "my_net_for_check.Lazy", "--no-speed"]) == 1
+    assert main(["backbone", "check", "my_net_for_check.Lazy", "speed=false"]) == 1
     out = capsys.readouterr().out
     assert "FAIL  gradients everywhere" in out
     assert "FAIL  strict weights: takes no argument `weights`" in out
 
 
 def test_a_model_of_timm_is_checked_by_name(capsys) -> None:
-    assert main(["backbone", "check", "backbone=timm", "name=test_resnet", "--no-speed"]) == 0
+    assert main(["backbone", "check", "backbone=timm", "backbone.name=test_resnet", "speed=false"]) == 0
     assert "pass  strict weights" in capsys.readouterr().out
 
 
@@ -140,7 +140,7 @@ def test_a_model_of_timm_is_checked_by_name(capsys) -> None:
         (["a.B", "backbone=tiny"], "which backbone?"),
         (["no_such_package.Net"], "no such package"),
         (["wsol.backbones.tiny.Tinny"], "did you mean 'Tiny'"),
-        (["wsol.backbones.tiny.Tiny", "width=3"], "takes no 'width'"),
+        (["wsol.backbones.tiny.Tiny", "backbone.width=3"], "takes no 'width'"),
         (["backbone=tinny"], "did you mean 'tiny'"),
         (["backbone=tiny", "--fast"], "unknown option '--fast'"),
     ],

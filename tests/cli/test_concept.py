@@ -17,7 +17,7 @@ from wsol.patterns.concept_learning import ConceptMap, under
 
 
 def concept(*words: str) -> int:
-    return main(["concept", "num_workers=0", "device=cpu", *words])
+    return main(["features", "concept", "num_workers=0", "device=cpu", *words])
 
 
 @pytest.fixture(scope="module")
@@ -114,7 +114,7 @@ def test_bad_input(finished_run: Path, examples: Path, tmp_path: Path, capsys, g
 
 def test_a_network_must_be_named(examples: Path, capsys) -> None:
     assert concept(*words(examples)) == 2
-    assert "which network? wsol concept run=<run folder> positives=<folder>" in capsys.readouterr().err
+    assert "which network? wsol features concept <run> positives=<folder>" in capsys.readouterr().err
     assert concept("backbone=tiny", *words(examples)) == 2
     assert "no transform: choose transform=square" in capsys.readouterr().err
 

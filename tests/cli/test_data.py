@@ -83,7 +83,7 @@ def test_prepare_unpacks_and_verifies(cub: Path, tmp_path: Path, capsys) -> None
     with tarfile.open(archive, "w:gz") as tar:
         tar.add(cub, arcname="CUB_200_2011")
     root = tmp_path / "made" / "CUB_200_2011"
-    assert main(["data", "prepare", "cub", "--archive", str(archive), "--root", str(root)]) == 0
+    assert main(["data", "prepare", "data=cub", f"archive={archive}", f"data.root={root}"]) == 0
     assert "no problems" in capsys.readouterr().out
     assert (root / "images.txt").is_file()
 
@@ -91,9 +91,10 @@ def test_prepare_unpacks_and_verifies(cub: Path, tmp_path: Path, capsys) -> None
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["creatures"], "no archives to prepare"),
-        (["cubb"], "did you mean 'cub'"),
-        (["cub", "--archive", "birds.tgz"], "CUB_200_2011.tgz"),
+        (["data=creatures"], "no archives to prepare"),
+        (["data=cubb"], "did you mean 'cub'"),
+        ([], "which dataset?"),
+        (["data=cub", "archive=birds.tgz"], "CUB_200_2011.tgz"),
     ],
 )
 def test_prepare_refuses_what_it_cannot(capsys, words: list[str], message: str) -> None:

@@ -16,6 +16,7 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file, save_file
 
+from tests.pages import check_command, commands
 from wsol import load
 from wsol.cli import main
 from wsol.data.datasets.creatures import Creatures
@@ -89,12 +90,10 @@ def test_the_other_example_runs(exported: Path, monkeypatch: pytest.MonkeyPatch)
 
 
 def test_commands_of_the_page_are_understood() -> None:
-    from wsol.config.compose import compose
-
-    commands = [line.partition(" #")[0].split() for line in PAGE.read_text().splitlines() if line.startswith("wsol ")]
-    assert {words[1] for words in commands} == {"export", "eval", "predict", "convert"}
-    for words in commands:
-        compose(words[1], words[2:])
+    found = commands(PAGE.read_text())
+    assert {command.split()[1] for command in found} == {"export", "eval", "predict", "convert"}
+    for command in found:
+        check_command(command)
 
 
 def test_a_file_says_how_to_use_it(exported: Path, run: Path) -> None:
@@ -167,7 +166,7 @@ def test_nothing_is_overwritten_without_force(run: Path, tmp_path: Path, capsys)
     ("words", "message"),
     [
         (["format=onxx"], "unknown format 'onxx': did you mean 'onnx'"),
-        (["run=null"], "which run? wsol export run="),
+        (["run=null"], "which run? wsol export <run>"),
         (["run=/nowhere"], "/nowhere: no run there"),
         (["checkpoint=wrost"], "unknown checkpoint of"),
         (["top=9"], "top: expected 1 to 8, the number of classes, got 9"),

@@ -95,15 +95,23 @@ class Words:
         return ["report", str(self.root), f"out={self.out / 'report'}", self.data]
 
     def svm(self) -> list[str]:
-        return ["svm", self.run, f"out={self.out / 'svm'}", *QUICK]
+        return ["features", "svm", self.run, f"out={self.out / 'svm'}", *QUICK]
 
     def units(self) -> list[str]:
-        return ["units", self.run, f"out={self.out / 'units'}", *QUICK]
+        return ["features", "units", self.run, f"out={self.out / 'units'}", *QUICK]
 
     def concept(self) -> list[str]:
         photos = layouts.make_cub(self.folder / "cub") / "images"
         one, two, _ = sorted(path for path in photos.iterdir() if path.is_dir())
-        return ["concept", self.run, f"positives={one}", f"negatives={two}", f"out={self.out / 'c'}", *QUICK]
+        return [
+            "features",
+            "concept",
+            self.run,
+            f"positives={one}",
+            f"negatives={two}",
+            f"out={self.out / 'c'}",
+            *QUICK,
+        ]
 
     def data_prepare(self) -> list[str]:
         source = layouts.make_cub(self.folder / "made")

@@ -40,7 +40,7 @@ def test_errors_are_the_challenges(ilsvrc, tmp_path: Path, capsys) -> None:
     boxes[1] = boxes[4] = [0, 0, 1, 1]  # images 2 (blacklisted) and 5: too small
     kit_classes = {label: ORDER.index(label) + 1 for label in range(3)}
     write_kit(tmp_path / "guesses.txt", split.ids, ranked, boxes, kit_classes)
-    assert main(["kit", f"predictions={tmp_path / 'guesses.txt'}", *ilsvrc]) == 0
+    assert main(["ilsvrc-kit", f"predictions={tmp_path / 'guesses.txt'}", *ilsvrc]) == 0
     out = capsys.readouterr().out
     found = dict(re.findall(r"(\w+_error): ([\d.]+) %", out))
     assert found == {"top5_error": "20.00", "top1_error": "40.00", "top5_classification_error": "0.00"}
@@ -49,7 +49,7 @@ def test_errors_are_the_challenges(ilsvrc, tmp_path: Path, capsys) -> None:
 
 def test_bad_input_is_refused(ilsvrc, tmp_path: Path, capsys) -> None:
     def refused(message: str, *words: str) -> None:
-        assert main(["kit", *words]) == 2
+        assert main(["ilsvrc-kit", *words]) == 2
         error = capsys.readouterr().err
         assert re.search(message, error), error
 
@@ -75,13 +75,13 @@ def test_predictions_are_written_for_the_server_and_score_alike(ilsvrc, tmp_path
             image = f"val/{Path(split.ids[i]).name}"
             out.add(PredictedBox(image, split.size(i), (label + 1) % 3, 0.3, box))  # not the best, so written second
             out.add(PredictedBox(image, split.size(i), label, 0.6, box if i else box * 0.1))
-    words = ["kit", f"predictions={folder}", f"out={tmp_path / 'guesses.txt'}", *ilsvrc]
+    words = ["ilsvrc-kit", f"predictions={folder}", f"out={tmp_path / 'guesses.txt'}", *ilsvrc]
     assert main(words) == 0
     assert "6 images, up to 2 guesses each" in capsys.readouterr().out
     first = (tmp_path / "guesses.txt").read_text().splitlines()[1].split()
     assert first[0] == str(ORDER.index(int(split.labels[1])) + 1)
     assert [float(value) for value in first[1:5]] == (split.truth(1).half_open[0] - [0, 0, 1, 1]).tolist()
-    assert main(["kit", f"predictions={tmp_path / 'guesses.txt'}", *ilsvrc]) == 0
+    assert main(["ilsvrc-kit", f"predictions={tmp_path / 'guesses.txt'}", *ilsvrc]) == 0
     assert "top1_error: 20.00 %" in capsys.readouterr().out  # image 1 of five; image 2 is blacklisted
     assert main(words) == 2
     assert "is there already" in capsys.readouterr().err
@@ -109,6 +109,8 @@ HEAD = "image,class,index,score,x0,y0,x1,y1,iou,width,height\n"
 def test_a_bad_table_is_refused(ilsvrc, tmp_path: Path, capsys, text: str | None, message: str) -> None:
     if text is not None:
         (tmp_path / "predictions.csv").write_text(text)
-    assert main(["kit", f"predictions={tmp_path / 'predictions.csv'}", f"out={tmp_path / 'out.txt'}", *ilsvrc]) == 2
+    assert (
+        main(["ilsvrc-kit", f"predictions={tmp_path / 'predictions.csv'}", f"out={tmp_path / 'out.txt'}", *ilsvrc]) == 2
+    )
     assert message in capsys.readouterr().err
     assert not (tmp_path / "out.txt").exists()

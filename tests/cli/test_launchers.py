@@ -23,6 +23,9 @@ from tests.conftest import SMALL_RUN
 from tests.engine.ddp_worker import LIMIT, free_port
 from wsol import extras, runs
 from wsol.cli import main
+from wsol.cli.app import parse
+from wsol.cli.call import composed
+from wsol.cli.multirun import single_calls
 from wsol.config import build
 from wsol.config.compose import check_resolves, compose
 from wsol.errors import InputError
@@ -409,9 +412,9 @@ def drawn(parameters: dict) -> list[dict]:
 
 
 def sweeps_of_wandb(capsys) -> list[dict]:
-    """The documented one, and one made by `wsol sweep --wandb`."""
+    """The documented one, and one made by `wsol sweep wandb=true`."""
     (block,) = re.findall(r"```yaml\n# sweep.yaml\n(.*?)```", DOCS, flags=re.DOTALL)
-    assert main(["sweep", "sweep=tpe", "method=gmp", "trainer=ddp", "--wandb"]) == 0
+    assert main(["sweep", "sweep=tpe", "method=gmp", "trainer=ddp", "wandb=true"]) == 0
     return [yaml.safe_load(block), yaml.safe_load(capsys.readouterr().out)]
 
 
@@ -444,10 +447,7 @@ def test_the_page_has_commands() -> None:
 
 
 @pytest.mark.parametrize("words", commands(), ids=" ".join)
-def test_commands_of_the_page_are_understood(words: list[str], capsys) -> None:
-    verb, *rest = words
-    if verb == "sweep":
-        assert main(["sweep", "--cfg", *(word for word in rest if not word.startswith("-"))]) == 0
-        return
-    rest = [word for word in rest if not word.startswith(("-", "hydra")) and not re.search(r"=[^\[]*,", word)]
-    assert compose(verb, rest)
+def test_commands_of_the_page_are_understood(words: list[str]) -> None:
+    call = parse(words)
+    for one in single_calls(call) if call.multirun else [call]:
+        assert composed(one)

@@ -20,9 +20,9 @@ MADE = {
     "predict": ("bad_images.csv", "coco_images.json", "coco_results.json", "maps", "overlays", "predictions.csv"),
     "score": ("per_image.csv", "results.json"),
     "report": ("data", "index.html", "page", "pictures"),
-    "svm": ("config.yaml", "predictions.csv", "results.json"),
-    "units": ("0000-species0.png", "config.yaml", "units.csv", "units.json"),
-    "concept": ("concept.npz", "config.yaml", "overlays", "results.json", "scores.csv", "sheet.png"),
+    "features svm": ("config.yaml", "predictions.csv", "results.json"),
+    "features units": ("0000-species0.png", "config.yaml", "units.csv", "units.json"),
+    "features concept": ("concept.npz", "config.yaml", "overlays", "results.json", "scores.csv", "sheet.png"),
     "convert": ("checkpoints", "config.yaml"),
 }
 """What each verb writes here, beside the marker."""
@@ -48,9 +48,9 @@ def words(finished_run: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[
         "predict": [f"run={finished_run}", f"images={place / 'photos'}", "device=cpu"],
         "score": [f"maps={judged}"],
         "report": [str(judged)],
-        "svm": looking,
-        "units": [*looking, "classes=[0]"],
-        "concept": [*looking, f"positives={place / 'with'}", f"negatives={place / 'without'}"],
+        "features svm": looking,
+        "features units": [*looking, "classes=[0]"],
+        "features concept": [*looking, f"positives={place / 'with'}", f"negatives={place / 'without'}"],
         "convert": [f"weights={weights}"],
     }
 
@@ -69,16 +69,16 @@ def test_nothing_of_anybody_else_is_touched(verb: str, words: dict, tmp_path: Pa
         mine.parent.mkdir(parents=True)
         mine.write_text("mine")
         monkeypatch.chdir(folder)
-        assert main([verb, *words[verb], "out=.", "force=true"]) == 2
+        assert main([*verb.split(), *words[verb], "out=.", "force=true"]) == 2
         assert f"not an earlier output of `wsol {verb}`" in capsys.readouterr().err
         assert [file for file in folder.rglob("*") if file.is_file()] == [mine]
         assert mine.read_text() == "mine"
     monkeypatch.chdir(tmp_path)
     out = tmp_path / "out"
-    assert main([verb, *words[verb], f"out={out}"]) == code
+    assert main([*verb.split(), *words[verb], f"out={out}"]) == code
     assert made(out) == MADE[verb]
     (out / "notes").write_text("mine")
-    assert main([verb, *words[verb], f"out={out}", "force=true"]) == 2
+    assert main([*verb.split(), *words[verb], f"out={out}", "force=true"]) == 2
     assert "wrote it, but not notes; move what is yours elsewhere" in capsys.readouterr().err
     assert made(out) == tuple(sorted((*MADE[verb], "notes")))
 
@@ -90,7 +90,7 @@ def test_a_command_that_failed_or_was_killed_can_be_given_again(
     """The disk is full when all is written; or the process is gone, and its hidden folder is left. Then all is well."""
     code = 1 if verb == "predict" else 0
     out = tmp_path / "out"
-    command = [verb, *words[verb], f"out={out}"]
+    command = [*verb.split(), *words[verb], f"out={out}"]
     publish = OutputFolder._publish
 
     def full(self: OutputFolder, prepared: Path, *_: object) -> None:

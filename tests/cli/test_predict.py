@@ -238,4 +238,4 @@ def test_bad_input_is_one_clear_message(
 
 def test_no_run_is_one_clear_message(photos: Path, capsys) -> None:
     assert main(["predict", f"images={photos}"]) == 2
-    assert "which run? wsol predict run=" in capsys.readouterr().err
+    assert "which run? wsol predict <run>" in capsys.readouterr().err

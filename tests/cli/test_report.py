@@ -159,7 +159,7 @@ def test_bad_input_is_one_clear_message(run: Path, tmp_path: Path, capsys, words
 def test_help_names_runs_keys_and_protocols(capsys) -> None:
     assert main(["report", "--help"]) == 0
     text = capsys.readouterr().out
-    for word in ("RUN...", "--force", "picture_side=320", "choe2020-v2", "save_maps=true"):
+    for word in ("RUN ...", "--force", "picture_side=320", "choe2020-v2", "save_maps=true"):
         assert word in text
 
 

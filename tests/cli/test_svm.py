@@ -27,7 +27,7 @@ QUICK = ("num_workers=0", "device=cpu")
 
 
 def svm(*words: str) -> int:
-    return main(["svm", *QUICK, *words])
+    return main(["features", "svm", *QUICK, *words])
 
 
 @pytest.fixture(scope="module")
@@ -148,7 +148,7 @@ def test_a_run_describes_data_of_other_classes(finished_run: Path, colours: Path
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        ((), "which network? wsol svm run=<run folder>, or backbone=resnet50"),
+        ((), "which network? wsol features svm <run>, or backbone=resnet50"),
         (("run={run}", "backbone=tiny"), "run=... or backbone=..., not both"),
         (("run={run}", "crops=[hole]"), "unknown crops 'hole': did you mean 'whole'"),
         (("run={run}", "crops=[]"), "crops: expected some of whole, map, box, got none"),
@@ -160,7 +160,7 @@ def test_a_run_describes_data_of_other_classes(finished_run: Path, colours: Path
         (("run={run}", "batch_size=0"), "batch_size: expected at least 1"),
         (("run={run}", "point=conv9"), "unknown layer 'conv9': did you mean"),
         (("run={run}", "C=-1"), "C: expected a number above 0"),
-        (("run={run}", "out={run}"), "is not an empty folder, and not an earlier output of `wsol svm`"),
+        (("run={run}", "out={run}"), "is not an empty folder, and not an earlier output of `wsol features svm`"),
         (("backbone=tiny", *SCENES, "maps=localizer"), "maps=localizer: a bare backbone has no classes"),
         (("backbone=tiny",), "no transform: choose transform=square, or a dataset"),
         (("run={run}", *SCENES, "crops=box"), "crops=box: image"),

@@ -30,7 +30,7 @@ def test_measured_stands_beside_published_and_missing_rows_name_their_command(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     make_run(Path("runs/any/name"), recorded(["experiment=ilsvrc/cam_vgg16"]))
-    assert main(["table", "cam2016-2", "--format", "json"]) == 0
+    assert main(["table", "cam2016-2", "format=json"]) == 0
     found = cells(capsys.readouterr().out)
     assert found["VGGnet-GAP", "top-1"]["measured"] == 60.0
     assert found["VGGnet-GAP", "top-1"]["difference"] == pytest.approx(60.0 - 57.2)
@@ -51,12 +51,12 @@ def test_rows_with_the_classes_of_others_are_filled_by_their_evaluations(tmp_pat
     config = recorded(["experiment=ilsvrc/acol_vgg16"])
     run = make_run(Path("runs/any"), config, protocol="acol2018", error=37.04)
     assert main(["table", "acol2018"]) == 0
-    assert "wsol eval run=runs/any classes=<the classes of dpn131, such as dpn131.csv>" in capsys.readouterr().out
+    assert "wsol eval runs/any classes=<the classes of dpn131, such as dpn131.csv>" in capsys.readouterr().out
     evaluation = make_run(run / "eval" / "now", config, protocol="acol2018", error=26.06, classification=19.0)
     (evaluation / "checkpoints").rmdir()
     results = json.loads((evaluation / "results.json").read_text())
     (evaluation / "results.json").write_text(json.dumps({**results, "classes": {"name": "dpn131"}}))
-    assert main(["table", "acol2018", "--format", "json"]) == 0
+    assert main(["table", "acol2018", "format=json"]) == 0
     found = cells(capsys.readouterr().out)
     own, others, ensemble = (
         {column: cell for (row, column), cell in found.items() if row == label}
@@ -77,7 +77,7 @@ def test_rows_with_the_classes_of_others_are_filled_by_their_evaluations(tmp_pat
 def test_the_suffix_of_out_says_the_form(tmp_path: Path, capsys) -> None:
     for suffix, word in ((".md", "| row |"), (".tex", r"\toprule"), (".csv", "row,column"), (".json", '"cells"')):
         file = tmp_path / "new" / f"table{suffix}"
-        assert main(["table", "cam2016-1", "--runs-dir", str(tmp_path), "--out", str(file)]) == 0
+        assert main(["table", "cam2016-1", f"runs_dir={tmp_path}", "--out", str(file)]) == 0
         assert word in file.read_text()
         assert capsys.readouterr().out == ""
 
@@ -85,7 +85,7 @@ def test_the_suffix_of_out_says_the_form(tmp_path: Path, capsys) -> None:
 BAD = [
     (["cam2061-2"], "did you mean 'cam2016-2'"),
     (["/nowhere.yaml"], "no such file"),
-    (["creatures", "--out", "dir.md"], "that is no file"),
+    (["creatures", "--out", "dir.md"], "is a folder"),
     (["creatures", "--rnu"], "unknown option '--rnu'"),
     (["creatures", "loader.batchsize=3"], "did you mean 'loader.batch_size'"),
     (["mine.yaml"], "unknown experiment of row 'r': 'no/such'|unknown experiment of row 'r' 'no/such'"),
@@ -112,8 +112,8 @@ def test_run_makes_what_is_missing_and_only_that(tmp_path: Path, data_dir: Path,
         "columns: {GT-known: {metric: gt_known_error, protocol: cam2016, threshold: fixed}}\n"
         "rows: [{label: CAM, experiment: demo}]\n"
     )
-    words = ["table", "mine.yaml", "--format", "json", *SMALL, "trainer.max_epochs=1", f"data_dir={data_dir}"]
-    assert main([*words, "--run"]) == 0
+    words = ["table", "mine.yaml", "format=json", *SMALL, "trainer.max_epochs=1", f"data_dir={data_dir}"]
+    assert main([*words, "make_missing=true"]) == 0
     captured = capsys.readouterr()
     cell = cells(captured.out)["CAM", "GT-known"]
     assert (cell["seeds"], cell["missing"], cell["interval_over"]) == ([0, 1], [], "seeds")
@@ -123,9 +123,9 @@ def test_run_makes_what_is_missing_and_only_that(tmp_path: Path, data_dir: Path,
     ]
     assert cell["measured"] == pytest.approx(sum(values) / 2)
     assert "run 2 of 2" in captured.err
-    assert main([*words, "--run"]) == 0
+    assert main([*words, "make_missing=true"]) == 0
     assert "run 1 of" not in capsys.readouterr().err
-    assert main(["table", "mine.yaml", *words[4:], "label_smoothing=0.1"]) == 0
+    assert main(["table", "mine.yaml", *words[3:], "label_smoothing=0.1"]) == 0
     assert "differs in label_smoothing: 0.0 -> 0.1" in capsys.readouterr().out
 
 
@@ -135,7 +135,7 @@ def test_a_failed_run_does_not_stop_the_others(tmp_path: Path, data_dir: Path, c
         "title: t\nsource: s\ncolumns: {error: {metric: top1_error, of: classification}}\n"
         "rows:\n- {label: bad, experiment: demo, overrides: [monitor=val/nope]}\n- {label: good, experiment: demo}\n"
     )
-    words = ["mine.yaml", "--run", "--format", "json", *SMALL, "trainer.max_epochs=1", f"data_dir={data_dir}"]
+    words = ["mine.yaml", "make_missing=true", "format=json", *SMALL, "trainer.max_epochs=1", f"data_dir={data_dir}"]
     assert main(["table", *words]) == 2
     found = cells(capsys.readouterr().out)
     assert found["good", "error"]["measured"] is not None
@@ -144,7 +144,15 @@ def test_a_failed_run_does_not_stop_the_others(tmp_path: Path, data_dir: Path, c
 @pytest.mark.slow
 def test_three_methods_and_two_seeds_survive_kill_9(tmp_path: Path, data_dir: Path) -> None:
     code = "import sys; from wsol.cli import main; sys.exit(main(sys.argv[1:]))"
-    words = ["table", "creatures", "--run", "--format", "json", *SMALL, "trainer.max_epochs=2", f"data_dir={data_dir}"]
+    words = [
+        "table",
+        "creatures",
+        "make_missing=true",
+        "format=json",
+        *SMALL,
+        "trainer.max_epochs=2",
+        f"data_dir={data_dir}",
+    ]
     command = [sys.executable, "-c", code, *words]
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
     first = subprocess.Popen(
@@ -165,7 +173,7 @@ def test_three_methods_and_two_seeds_survive_kill_9(tmp_path: Path, data_dir: Pa
     assert all(file.stat().st_mtime_ns == when for file, when in before.items())
 
 
-@pytest.mark.parametrize("words", [[], ["--run"]], ids=["print", "run"])
+@pytest.mark.parametrize("words", [[], ["make_missing=true"]], ids=["print", "run"])
 def test_runs_of_one_experiment_on_other_data_stop_the_table_and_nothing_is_written(
     tmp_path: Path, capsys, monkeypatch, words: list[str]
 ) -> None:
@@ -174,7 +182,7 @@ def test_runs_of_one_experiment_on_other_data_stop_the_table_and_nothing_is_writ
     make_run(Path("runs/other"), recorded(["experiment=demo"]), seed=1, fingerprint="0" * 64)
     Path("table.md").write_text("of yesterday")
     before = {file: file.read_bytes() for file in tmp_path.rglob("*") if file.is_file()}
-    assert main(["table", "creatures", "--out", "table.md", *words]) == 2
+    assert main(["table", "creatures", "--out", "table.md", "--force", *words]) == 2
     error = capsys.readouterr().err
     assert "are not the same data" in error
     assert "Traceback" not in error

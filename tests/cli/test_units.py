@@ -22,7 +22,7 @@ from wsol.runs import checkpoints
 
 
 def units(*words: str) -> int:
-    return main(["units", "num_workers=0", "device=cpu", *words])
+    return main(["features", "units", "num_workers=0", "device=cpu", *words])
 
 
 def test_every_class_has_its_sheet_and_its_numbers(finished_run: Path, tmp_path: Path, capsys) -> None:
@@ -103,7 +103,7 @@ def test_bad_input(finished_run: Path, tmp_path: Path, capsys, words: tuple[str,
 
 def test_no_run_and_no_linear_head(tmp_path: Path, data_dir: Path, capsys) -> None:
     assert units() == 2
-    assert "which network? wsol units run=<run folder>\n" in capsys.readouterr().err
+    assert "which network? wsol features units <run>\n" in capsys.readouterr().err
     words = [*SMALL_RUN, f"data_dir={data_dir}", "method=acol", "method.head.width=8", "trainer.max_epochs=1"]
     assert main(["train", *words, f"run_dir={tmp_path / 'run'}"]) == 0
     assert units(f"run={tmp_path / 'run'}") == 2
@@ -112,7 +112,7 @@ def test_no_run_and_no_linear_head(tmp_path: Path, data_dir: Path, capsys) -> No
 
 def test_the_runs_dataset_may_lie_elsewhere(finished_run: Path, data_dir: Path, tmp_path: Path) -> None:
     words = [f"run={finished_run}", "classes=[0]", "units=1", "images=1", "num_workers=0", "device=cpu"]
-    assert main(["units", *words, f"out={tmp_path / 'here'}"]) == 0
-    assert main(["units", *words, f"out={tmp_path / 'there'}", f"data_dir={tmp_path / 'made'}"]) == 0
+    assert main(["features", "units", *words, f"out={tmp_path / 'here'}"]) == 0
+    assert main(["features", "units", *words, f"out={tmp_path / 'there'}", f"data_dir={tmp_path / 'made'}"]) == 0
     assert (tmp_path / "made" / "creatures").is_dir()  # drawn again where it was asked for
     assert (tmp_path / "there" / "units.csv").read_text() == (tmp_path / "here" / "units.csv").read_text()

@@ -69,7 +69,8 @@ def verb_words(verb: str, file: Path) -> list[str]:
         "concept": [f"run={file}", "positives=pictures", "negatives=others", "num_workers=0", "device=cpu", "out=out"],
         "convert": [f"weights={file}", f"out=out{'' if file.suffix == '.safetensors' else '.safetensors'}"],
     }
-    return [verb, *words[verb]]
+    family = ["features"] if verb in ("units", "svm", "concept") else []
+    return [*family, verb, *words[verb]]
 
 
 def refused(room: Path, capsys: pytest.CaptureFixture, words: list[str], file: Path) -> str:

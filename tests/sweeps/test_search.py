@@ -56,7 +56,7 @@ def test_a_search_key_that_does_not_exist_is_refused_before_any_trial(tmp_path: 
 
 
 def test_wandb_gets_the_same_search(capsys) -> None:
-    assert main(["sweep", "sweep=tpe", "method=gmp", "--wandb"]) == 0
+    assert main(["sweep", "sweep=tpe", "method=gmp", "wandb=true"]) == 0
     config = yaml.safe_load(capsys.readouterr().out)
     assert config["method"] == "bayes"
     assert config["metric"] == {"name": "val/top1_error", "goal": "minimize"}
@@ -117,7 +117,7 @@ def test_a_faulty_space_in_a_file_is_one_message(tmp_path: Path, capsys, space: 
 def test_own_configs_lie_in_a_folder_of_any_name(tmp_path: Path, capsys) -> None:
     folder = tmp_path / "my drive (1), a=[b]"
     assert main([*own_sweep(folder, "trials: 7\nspace: {seed: {choice: [0, 1]}}"), "--cfg"]) == 0
-    assert yaml.safe_load(capsys.readouterr().out)["trials"] == 7
+    assert yaml.safe_load(capsys.readouterr().out)["sweep"]["trials"] == 7
 
 
 def test_twenty_thousand_choices_are_not_composed_one_by_one(monkeypatch) -> None:

@@ -136,7 +136,7 @@ def test_runs_that_kept_no_verdicts_are_named_with_what_to_do(tmp_path: Path) ->
     make(tmp_path / "ACoL" / "b", 48)
     found = values(tmp_path)[1]
     assert found.versus is None
-    assert f"wsol eval run={run}" in found.near
+    assert f"wsol eval {run}" in found.near
     # An evaluation of the same checkpoint keeps them.
     again = make(run / "eval" / "now", 60)
     (again / "checkpoints").rmdir()

@@ -1,17 +1,40 @@
-"""The console script `wsol`: one file a verb. Nothing here imports torch before a verb really runs."""
+"""The console script `wsol`: one grammar for all verbs. Nothing here imports torch before a verb really runs.
+
+::
+
+    wsol VERB [RUN ...] [KEY=VALUE ...] [--config-dir DIR] [-m] [--cfg] [--out DIR] [--force]
+
+Click reads the options, in any order among the other words. `wsol.cli.call` makes a config of the rest.
+"""
 
 from __future__ import annotations
 
-import argparse
 import os
 import sys
 from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import click
 
 from wsol.cli import failures
-from wsol.cli.verbs import VERBS
-from wsol.errors import InputError
+from wsol.cli.completion import VARIABLE, complete, complete_word
+from wsol.cli.verbs import VERBS, Verb
+from wsol.errors import InputError, unknown
+
+if TYPE_CHECKING:
+    from wsol.cli.call import Call
 
 RESUME = "give the same command with resume=true"
+OPTIONS = {
+    "help": (["--help", "-h"], {"is_flag": True}),
+    "config_dirs": (["--config-dir", "-cd"], {"multiple": True, "type": click.Path()}),
+    "multirun": (["--multirun", "-m"], {"is_flag": True}),
+    "cfg": (["--cfg"], {"is_flag": True}),
+    "out": (["--out"], {"type": click.Path()}),
+    "force": (["--force"], {"is_flag": True}),
+    "json": (["--json"], {"is_flag": True}),
+}
+"""The options that all verbs share; ``--json`` is of those that have the key."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -53,98 +76,130 @@ def run_job(words: Sequence[str]) -> int:
 
 def _remains(words: Sequence[str]) -> str:
     """What an interrupted verb leaves, and how to go on."""
-    try:
-        name, rest = _split(list(words))
-    except InputError:
-        name, rest = None, []
+    name = next((name for name in VERBS if list(words[: len(parts := name.split())]) == parts), None)
     if name is None:
         return "nothing was begun"
     verb = VERBS[name]
+    several = "finished jobs are kept; " if {"-m", "--multirun"} & set(words) else ""
     if not verb.resumes:
-        return verb.interrupted
-    how = "give the same command again" if any(word.startswith("resume=") for word in rest) else RESUME
-    several = "finished jobs are kept; " if {"-m", "--multirun"} & set(rest) else ""
+        return f"{several}{verb.interrupted}"
+    how = "give the same command again" if any(word.startswith("resume=") for word in words) else RESUME
     return f"{several}{how} to go on"
 
 
 def _dispatch(words: list[str]) -> int:
-    from wsol.cli import help as help_text
-
-    name, rest = _split(words)
-    if name is None:
-        print(help_text.overview())
+    if VARIABLE in os.environ:
+        return complete(program())
+    read = parse(words)
+    if read is None:
         return 0
-    verb = VERBS[name]
-    rest = _search_path_as_options(rest)
-    if verb.config is None:
-        return verb.load()(rest)
-    options, overrides = _parser(name).parse_known_args(rest)
-    for word in overrides:
-        if word.startswith("-"):
-            raise InputError(
-                f"wsol {name}: unknown option {word!r}; options are --help, --multirun, --config-dir DIR and --cfg, "
-                "config keys are set by KEY=VALUE"
+    from wsol.cli import call
+
+    return call.run(read)
+
+
+def parse(words: Sequence[str]) -> Call | None:
+    """Read the words of a command line; None where they ask for help that is no verb's, which is printed then.
+
+    Raises:
+        InputError: an unknown verb or option, or a word too many.
+    """
+    words = [*words[1:], "--help"] if words[:1] == ["help"] else list(words)
+    try:
+        context = program().make_context("wsol", words or ["--help"])
+        with context:
+            read: Call = context.command.invoke(context)
+            return read
+    except click.exceptions.Exit:
+        return None
+    except click.NoSuchOption as error:
+        known = [names[0] for names, _ in OPTIONS.values()]
+        raise InputError(
+            f"unknown option {error.option_name!r}; options are {', '.join(known)}; keys are set by KEY=VALUE"
+        ) from None
+    except click.UsageError as error:
+        raise InputError(error.format_message().rstrip(".")) from None
+
+
+def program() -> click.Group:
+    """All verbs as a command of Click."""
+    return _Verbs("wsol", params=[_version()])
+
+
+def _version() -> click.Option:
+    def show(context: click.Context, _: click.Parameter, value: bool) -> None:
+        if value:
+            from wsol import __version__
+
+            click.echo(f"wsol {__version__}")
+            context.exit()
+
+    return click.Option(["--version"], is_flag=True, expose_value=False, is_eager=True, callback=show)
+
+
+class _Verbs(click.Group):
+    """All verbs, or those of a family such as ``data``; each is made when it is asked for."""
+
+    def __init__(self, name: str, params: Sequence[click.Parameter] = ()) -> None:
+        super().__init__(name, params=list(params), context_settings={"help_option_names": ["-h", "--help"]})
+        self.family = "" if name == "wsol" else f"{name} "
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Names of verbs and families, without what is below these."""
+        own = [name.removeprefix(self.family) for name in VERBS if name.startswith(self.family)]
+        return list(dict.fromkeys(name.partition(" ")[0] for name in own))
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Make the verb of a name, or the family."""
+        name = f"{self.family}{cmd_name}"
+        if name in VERBS:
+            return _Command(name, VERBS[name])
+        return _Verbs(name) if cmd_name in self.list_commands(ctx) else None
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Take the verb from the front of the words."""
+        command = self.get_command(ctx, args[0])
+        if command is None and ctx.resilient_parsing:
+            return None, None, args[1:]
+        if command is None:
+            raise unknown(
+                f"verb of `wsol {self.family.strip()}`" if self.family else "verb", args[0], self.list_commands(ctx)
             )
-    if options.help:
-        print(help_text.verb(name, options.config_dir))
-        return 0
-    return _compose_and_run(name, options, overrides)
+        return args[0], command, args[1:]
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Refuse a family without a verb."""
+        if not args and not ctx.resilient_parsing:
+            raise InputError(f"`wsol {self.family.strip()}` needs one of: {', '.join(self.list_commands(ctx))}")
+        return super().parse_args(ctx, args)
+
+    def get_help(self, ctx: click.Context) -> str:
+        """See `wsol.cli.help`."""
+        from wsol.cli import help as help_text
+
+        return help_text.family(self.family.strip()) if self.family else help_text.overview()
 
 
-def _search_path_as_options(words: list[str]) -> list[str]:
-    """Give Hydra's ``hydra.searchpath=[...]`` as ``--config-dir``, which every verb with configs knows."""
-    if not any("hydra.searchpath=" in word for word in words):
-        return words
-    from wsol.config.search_path import take_search_path
+class _Command(click.Command):
+    """A verb."""
 
-    rest, folders = take_search_path(words)
-    return [*rest, *(word for folder in folders for word in ("--config-dir", folder))]
+    def __init__(self, name: str, verb: Verb) -> None:
+        from wsol.config import schema
 
+        has_json = "json" in schema.keys(verb.config)
+        options = [
+            click.Option([*names, key], **settings)  # type: ignore[arg-type]
+            for key, (names, settings) in OPTIONS.items()
+            if key != "json" or has_json
+        ]
+        words = click.Argument(["words"], nargs=-1, type=click.UNPROCESSED, shell_complete=complete_word(name))
+        super().__init__(
+            name, params=[*options, words], callback=self._read, add_help_option=False, short_help=verb.summary
+        )
 
-def _split(words: list[str]) -> tuple[str | None, list[str]]:
-    """Divide the words into the verb (one or two words) and the rest; None asks for help."""
-    from wsol.errors import unknown
+    def _read(self, words: tuple[str, ...], config_dirs: tuple[str, ...], help: bool, **options: Any) -> Call:
+        from wsol.cli import call
 
-    if not words or words[0] in ("-h", "--help", "help"):
-        return None, []
-    if words[0] == "--version":
-        from wsol import __version__
-
-        print(f"wsol {__version__}")
-        raise SystemExit(0)
-    for length in (2, 1):
-        if (name := " ".join(words[:length])) in VERBS and len(words) >= length:
-            return name, words[length:]
-    family = [name for name in VERBS if name.startswith(f"{words[0]} ")]
-    if family:
-        raise InputError(f"`wsol {words[0]}` needs one of: {', '.join(family)}")
-    raise unknown("verb", words[0], VERBS)
-
-
-def _parser(name: str) -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog=f"wsol {name}", add_help=False, allow_abbrev=False, exit_on_error=False)
-    parser.add_argument("-h", "--help", action="store_true")
-    parser.add_argument("-m", "--multirun", action="store_true")
-    parser.add_argument("--config-dir", action="append", default=[])
-    parser.add_argument("--cfg", action="store_true")
-    return parser
-
-
-def _compose_and_run(name: str, options: argparse.Namespace, overrides: list[str]) -> int:
-    from wsol.config.compose import check_resolves, compose
-
-    verb = VERBS[name]
-    assert verb.config is not None
-    if options.multirun:
-        from wsol.cli.multirun import multirun
-
-        return multirun(name, overrides, options.config_dir)
-    config = compose(verb.config, overrides, options.config_dir)
-    if options.cfg:
-        from omegaconf import OmegaConf
-
-        print(OmegaConf.to_yaml(config), end="")
-        return 0
-    check_resolves(config)
-    print(f"wsol {name}: loading PyTorch ...", file=sys.stderr, flush=True)
-    return verb.load()(config)
+        return call.read(str(self.name), words, config_dirs, help, **options)

@@ -1,12 +1,10 @@
-"""What `--help` prints: verbs, groups with their choices, and the keys of the root config, read from the YAML files."""
+"""What `--help` prints: the verbs; of a verb its keys, then its groups with their choices, from the YAML files."""
 
 from __future__ import annotations
 
 import dataclasses
 import json
-import textwrap
-from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from wsol.cli.failures import EXIT_CODES
 from wsol.cli.verbs import VERBS
@@ -14,81 +12,83 @@ from wsol.config import schema
 from wsol.config.compose import groups
 from wsol.config.plugins import plugins
 
-WIDTH = 118
 QUOTES = '"'
+GRAMMAR = "[KEY=VALUE ...] [--config-dir DIR] [-m] [--cfg] [--out DIR] [--force]"
+OPTIONS = """\
+options:
+  --config-dir DIR    add a folder of your own configs, searched first (may be repeated)
+  -m, --multirun      run every combination of comma-separated values, such as seed=0,1,2
+  --cfg               print the composed config and stop"""
 
 
 def overview() -> str:
     """`wsol --help`."""
+    first = [name for name, verb in VERBS.items() if verb.is_first]
+    more = [name for name in VERBS if name not in first]
     width = max(map(len, VERBS))
-    lines = [
-        "wsol: weakly supervised object localization",
+    lines = ["wsol: weakly supervised object localization", "", f"usage: wsol VERB [RUN ...] {GRAMMAR}", ""]
+    lines += [f"  {name:<{width}}  {VERBS[name].summary}" for name in first]
+    lines += ["", "more verbs:", *(f"  {name:<{width}}  {VERBS[name].summary}" for name in more)]
+    lines += [
         "",
-        "usage: wsol VERB [OPTION]... [GROUP=CHOICE]... [KEY=VALUE]...",
-        "",
+        "RUN is a run's folder, the name of runs (the newest is taken), or last. `wsol VERB --help` has the keys and",
+        "choices of a verb, `wsol VERB --cfg` prints the config that a command line gives.",
     ]
-    lines += [f"  {name:<{width}}  {verb.summary}" for name, verb in VERBS.items()]
-    lines += ["", "groups and their choices:", *_choices_in_brief()]
     if installed := plugins():
         lines += ["", f"plug-ins: {', '.join(f'{plugin.distribution} ({plugin.package})' for plugin in installed)}"]
-    lines += ["", "wsol VERB --help lists all of them, `wsol train --cfg` prints the config that a command line gives."]
-    lines += ["", EXIT_CODES]
-    return "\n".join(lines)
+    return "\n".join([*lines, "", EXIT_CODES])
+
+
+def family(name: str) -> str:
+    """`wsol data --help`, of verbs that begin alike."""
+    own = [each for each in VERBS if each.startswith(f"{name} ")]
+    width = max(map(len, own))
+    lines = [f"usage: wsol {name} VERB [RUN ...] {GRAMMAR}", ""]
+    return "\n".join([*lines, *(f"  wsol {each:<{width}}  {VERBS[each].summary}" for each in own)])
 
 
 def verb(name: str, config_dirs: Sequence[str] = ()) -> str:
-    """`wsol VERB --help` of a verb with a config."""
+    """`wsol VERB --help`."""
     this = VERBS[name]
-    assert this.config is not None
     node = schema.VERBS[this.config]
+    usage = f"{this.takes.usage} " if this.takes else ""
+    lines = [f"wsol {name}: {this.summary}", "", f"usage: wsol {name} {usage}{GRAMMAR}", f"example: {this.example}"]
+    if this.takes:
+        lines += ["", f"{this.takes.usage}: {this.takes.about}"]
+    lines += ["", "keys (KEY=VALUE):", *plain_keys(node)]
+    if this.passes_on:
+        lines += ["  any other key or group is one of wsol train, for all of its runs"]
+    lines += ["", OPTIONS, *_own_options(name)]
     known = groups(config_dirs)
-    keys = [f.name for f in dataclasses.fields(node)]
-    lines = [f"wsol {name}: {this.summary}", "", f"example: {this.example}", "", "options:"]
-    lines += [
-        "  -m, --multirun      run every combination of comma-separated values, such as seed=0,1,2",
-        "  --config-dir DIR    add a folder of your own configs, searched first (may be repeated)",
-        "  --cfg               print the composed config and stop",
-    ]
-    own = [group for group in known if group in keys or (group in ("experiment", "debug") and this.config == "train")]
+    keys = [field.name for field in dataclasses.fields(node)]
+    own = [group for group in known if group in keys or (group in ("experiment", "debug") and "optim" in keys)]
     lines += ["", "groups (GROUP=CHOICE):"] if own else []
     for group in own:
         lines.append(f"  {group}")
         width = max(map(len, known[group]))
         lines += [f"    {choice:<{width}}  {summary}".rstrip() for choice, summary in known[group].items()]
-    lines += ["", "keys (KEY=VALUE):", *plain_keys(node)]
     return "\n".join(lines)
 
 
-def _choices_in_brief() -> list[str]:
-    lines = []
-    for group, choices in groups().items():
-        lines += textwrap.wrap(
-            f"{group:<11} {', '.join(_folded(list(choices)))}",
-            WIDTH,
-            initial_indent="  ",
-            subsequent_indent=" " * 14,
-            break_on_hyphens=False,
-        )
-    return lines
+def _own_options(name: str) -> Iterator[str]:
+    """The options that stand for a key of the verb."""
+    this = VERBS[name]
+    fields = schema.keys(this.config)
+    if this.out:
+        yield f"  --out PATH          the same as {this.out}=PATH"
+    for key in ("force", "json"):
+        if key in fields:
+            yield f"  {f'--{key}':<18}  the same as {key}=true"
 
 
-def _folded(choices: Sequence[str]) -> list[str]:
-    """The choices, those of a folder with many as one entry that counts them."""
-    folders = Counter(choice.rpartition("/")[0] for choice in choices)
-    short = {
-        choice: f"{folder}/... ({folders[folder]})"
-        if (folder := choice.rpartition("/")[0]) and folders[folder] > 3
-        else choice
-        for choice in choices
-    }
-    return list(dict.fromkeys(short.values()))
-
-
-def plain_keys(node: type) -> list[str]:
+def plain_keys(node: type, prefix: str = "") -> list[str]:
     """The plain keys of a schema, their defaults in YAML's spelling, and what they are for."""
     lines = []
+    made = node()
     for item in dataclasses.fields(node):
-        if about := item.metadata.get("help"):
-            default = item.default if item.default is not dataclasses.MISSING else getattr(node(), item.name)
-            lines.append(f"  {f'{item.name}={json.dumps(default).strip(QUOTES)}':<32} {about}")
+        default = getattr(made, item.name)
+        if dataclasses.is_dataclass(default):
+            lines += plain_keys(type(default), f"{item.name}.")
+        elif about := item.metadata.get("help"):
+            lines.append(f"  {f'{prefix}{item.name}={json.dumps(default).strip(QUOTES)}':<32} {about}")
     return lines

@@ -9,7 +9,7 @@ import sys
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.markup import escape
@@ -18,8 +18,10 @@ from rich.progress import TaskID
 from rich.table import Table
 
 from wsol import runs
-from wsol.engine.evaluation import LOCALIZER
-from wsol.types import Progress
+from wsol.runs.results import LOCALIZER
+
+if TYPE_CHECKING:
+    from wsol.types import Progress
 
 WIDTH = 118
 """Columns of what is printed to a file or a pipe."""

@@ -13,16 +13,29 @@ from hydra import compose as hydra_compose
 from hydra import initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import Quote, QuotedString, Sweep
+from hydra.core.override_parser.types import Sweep
 from hydra.errors import ConfigCompositionException, HydraException
 from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import InterpolationResolutionError, OmegaConfBaseException
 
 from wsol.config import schema
 from wsol.config.config_files import check_composed, check_files, read_config
+from wsol.config.overrides import SEVERAL, as_written, override, override_value
 from wsol.config.search_path import searched, searched_folders, take_search_path
 from wsol.data.regular_files import read_regular
 from wsol.errors import InputError, near_matches
+
+__all__ = [
+    "check_choices",
+    "check_resolves",
+    "compose",
+    "config_root",
+    "groups",
+    "keys_of",
+    "override",
+    "override_value",
+    "target_of",
+]
 
 
 def config_root() -> Path:
@@ -38,7 +51,8 @@ def compose(verb: str, overrides: Sequence[str], config_dirs: Sequence[str] = ()
 
     Args:
         verb: name of the primary config, such as ``train``.
-        overrides: Hydra's override grammar, such as ``backbone=vgg16`` or ``trainer.max_epochs=3``.
+        overrides: Hydra's override grammar, such as ``backbone=vgg16`` or ``trainer.max_epochs=3``; a value that Hydra
+            does not read counts as it is written, see `wsol.config.overrides`.
         config_dirs: the user's own config folders. They are searched first, so a file in them stands before a shipped
             one of the same name; those of ``hydra.searchpath=[...]`` follow, then those of plug-ins.
 
@@ -49,7 +63,7 @@ def compose(verb: str, overrides: Sequence[str], config_dirs: Sequence[str] = ()
     overrides, named = take_search_path(overrides)
     config_dirs = [*config_dirs, *named]
     known = groups(config_dirs)
-    words = _every_protocol(overrides, known)
+    words = _every_protocol([as_written(word, known, schema.texts(verb)) for word in overrides], known)
     if hydra := [word for word in words if word.startswith(("hydra.run.", "hydra.output_subdir"))]:
         raise InputError(f"{hydra[0]}: outputs do not go where Hydra says; use run_dir=... or out=...")
     chosen = check_choices(words, known)
@@ -123,41 +137,6 @@ def check_resolves(config: DictConfig) -> None:
         raise InputError(f"{key}: {what}; start the program where it is, or give {key}=...") from error
 
 
-def override(key: str, value: Any) -> str:
-    """Return the override ``key=value`` in Hydra's grammar; any text, number, list or mapping arrives as it is.
-
-    Example:
-        >>> override("run_dir", "my drive (1)/runs"), override("seed", 3), override("topk", [1, 5])
-        ("run_dir='my drive (1)/runs'", 'seed=3', 'topk=[1,5]')
-    """
-    return f"{key}={override_value(value)}"
-
-
-def override_value(value: Any) -> str:
-    """Return a value as `override` writes it.
-
-    Example:
-        >>> override_value("cam"), override_value("null"), override_value(None)
-        ('cam', "'null'", 'null')
-    """
-    if value is None or isinstance(value, bool):
-        return {None: "null", True: "true", False: "false"}[value]
-    if isinstance(value, Mapping):
-        return f"{{{','.join(f'{key}:{override_value(item)}' for key, item in value.items())}}}"
-    if isinstance(value, Sequence) and not isinstance(value, str):
-        return f"[{','.join(map(override_value, value))}]"
-    if isinstance(value, int | float):
-        return repr(value)
-    text = str(value)
-    if re.fullmatch(r"[A-Za-z_][\w/.-]*", text, re.ASCII) and text.lower() not in _WORDS_WITH_A_MEANING:
-        return text
-    literal = re.sub(r"(\\*)\$\{", lambda found: found[1] * 2 + r"\${", text)  # else it would be an interpolation
-    return QuotedString(literal, Quote.single).with_quotes()
-
-
-_WORDS_WITH_A_MEANING = {"null", "true", "false", "inf", "nan"}
-
-
 def groups(config_dirs: Sequence[str] = ()) -> dict[str, dict[str, str]]:
     """Return group -> choice -> its first comment line; imports no torch.
 
@@ -204,13 +183,14 @@ def check_choices(overrides: Sequence[str], known: Mapping[str, Mapping[str, str
         parsed = OverridesParser.create().parse_overrides(list(overrides))
     except HydraException as error:
         raise InputError(f"an override does not parse: {_first_lines(str(error))}; expected key=value") from error
-    for override in parsed:
-        group, value = override.get_key_element().lstrip("+~").partition("@")[0], override.value()
-        if group not in known or override.is_delete():
+    for each in parsed:
+        group, value = each.get_key_element().lstrip("+~").partition("@")[0], each.value()
+        if group not in known or each.is_delete():
             continue
         for choice in value if isinstance(value, list) else [value]:
             if choice is not None and not isinstance(choice, Sweep) and str(choice) not in known[group]:
-                raise InputError(f"{group}={choice}: no such choice; {near_matches(str(choice), known[group])}")
+                hint = f". Or: {SEVERAL}" if "," in str(choice) else ""
+                raise InputError(f"{group}={choice}: no such choice; {near_matches(str(choice), known[group])}{hint}")
             chosen.append((group, str(choice)))
     return chosen
 
@@ -227,7 +207,7 @@ def _explain(verb: str, overrides: Sequence[str], config_dirs: Sequence[str], er
     text = _said(error)
     if match := re.search(r"Could not override '([^']+)'|Could not find key '([^']+)'|Key '([^']+)' not in", text):
         key = next(part for part in match.groups() if part).partition("@")[0]
-        choices = sorted({*known, *_keys(verb, overrides, config_dirs)} - {"schema"})
+        choices = sorted({*known, *keys_of(verb, overrides, config_dirs)} - {"schema"})
         return InputError(f"no config key {key!r}; {_near_keys(key, choices)}")
     if match := re.search(r"In '([^']+)': Could not (?:load|find) '([^'/]+)/([^']+)'", text):
         file, group, name = match.groups()
@@ -257,13 +237,14 @@ def _near_keys(key: str, keys: Sequence[str]) -> str:
     return f"{close}Keys here: {', '.join(level)}"
 
 
-def _keys(verb: str, overrides: Sequence[str], config_dirs: Sequence[str]) -> list[str]:
-    """Dotted keys of the config under the overrides that choose groups, or under none where those fail."""
+def keys_of(verb: str, overrides: Sequence[str], config_dirs: Sequence[str]) -> list[str]:
+    """Return the dotted keys of the config under the overrides that choose groups, or under none where those fail."""
     return [key for key, _ in _nodes(verb, overrides, config_dirs)]
 
 
 def _nodes(verb: str, overrides: Sequence[str], config_dirs: Sequence[str]) -> list[tuple[str, Any]]:
-    """`_keys` with what they hold."""
+    """`keys_of` with what they hold."""
+    schema.register()
     known = groups(config_dirs)
     choosing = [word for word in overrides if word.partition("=")[0].lstrip("+") in known]
     for words in (choosing, []):

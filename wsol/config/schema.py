@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, fields
+from dataclasses import Field, dataclass, field, fields
 from typing import Any
 
 from hydra.core.config_store import ConfigStore
@@ -20,6 +20,11 @@ def _group(*, is_open: bool = False) -> Any:
     return field(default=None, metadata={"open": is_open})
 
 
+def _given() -> Any:
+    """A list that the options and the other words of a command line fill."""
+    return field(default_factory=list, metadata={})
+
+
 @dataclass
 class Train:
     """`wsol train`."""
@@ -29,7 +34,9 @@ class Train:
     data_dir: str = _key("data", "where datasets lie, and where the embedded one is generated")
     runs_dir: str = _key("runs", "where run folders go")
     run_dir: str | None = _key(None, "this run's folder; default <runs_dir>/<name>/<date and time>")
-    resume: Any = _key(False, "true: go on with the newest run of this very config, or start one; or a run folder")
+    resume: Any = _key(
+        False, "true: go on with the newest run of this very config, or start one; or RUN, the run to go on with"
+    )
     image_size: int | None = _key(None, "side of the network's input, pixels; default what the weights expect")
     topk: list[int] = _key([1, 5], "which top-k errors to report")
     monitor: str | None = _key(
@@ -69,9 +76,10 @@ class Ae(Train):
 class Eval:
     """`wsol eval`."""
 
-    run: str | None = _key(None, "run folder of `wsol train`, or a checkpoint file")
+    run: str | None = _key(None, "RUN: a run's folder, its name, last, or a checkpoint file")
     checkpoint: str = _key("best", "best, last, or the name of a file in the run's checkpoints")
     split: str = _key("test", "the split to judge: test or val")
+    runs_dir: str = _key("runs", "where run folders lie, for runs given by name")
     out: str | None = _key(None, "folder of results.json; default <run folder>/eval/<date and time>")
     force: bool = _key(False, "replace what an earlier run of this verb wrote there")
     data_dir: str | None = _key(None, "where datasets lie; default as in the run")
@@ -103,9 +111,10 @@ class Eval:
 class Predict:
     """`wsol predict`."""
 
-    run: str | None = _key(None, "run folder of `wsol train`, or a checkpoint file")
+    run: str | None = _key(None, "RUN: a run's folder, its name, last, or a checkpoint file")
     checkpoint: str = _key("best", "best, last, or the name of a file in the run's checkpoints")
     images: Any = _key(None, "a file, a folder, a glob in quotes, a list of these, or - for paths on standard input")
+    runs_dir: str = _key("runs", "where run folders lie, for runs given by name")
     boxes: str | None = _key(None, "true boxes, CSV or COCO JSON, to draw and compare with")
     out: str | None = _key(None, "folder to write; default <run folder>/predict/<date and time>")
     force: bool = _key(False, "replace what an earlier run of this verb wrote there")
@@ -131,9 +140,9 @@ class Predict:
 class Score:
     """`wsol score`."""
 
-    maps: str | None = _key(None, "saved maps: folder of a run, of its evaluation, a map store, or .npy and .png files")
+    maps: str | None = _key(None, "RUN: a run with saved maps, an evaluation, a map store, or a folder of .npy, .png")
     val_maps: str | None = _key(None, "maps of the val split, to choose thresholds by; found beside maps")
-    against: str | None = _key(None, "a second set of maps of the same images, to compare with, image by image")
+    against: str | None = _key(None, "a second RUN: maps of the same images, to compare with, image by image")
     split: str = _key("test", "the split that the maps are of")
     view: str = _key("whole", "what map files show: the whole image, or its centre crop (256, 224)")
     classes: str | None = _key(None, "CSV of classes (image_id,class,score) for top-k errors; a store has its own")
@@ -156,11 +165,13 @@ class Score:
 class Report:
     """`wsol report`."""
 
+    runs: list[str] = _key([], "RUN ...: runs, and evaluations with saved maps")
+    runs_dir: str = _key("runs", "where run folders lie, for runs given by name")
     split: str = _key("test", "the split to show: test or val")
     limit: int | None = _key(None, "largest number of images to show, spread evenly over the split")
     picture_side: int = _key(320, "longer side of the pictures, pixels")
     out: str | None = _key(None, "folder to write; default <first run>/report/<date and time>")
-    force: bool = _key(False, "replace what an earlier run of this verb wrote there; --force is the same")
+    force: bool = _key(False, "replace what an earlier run of this verb wrote there")
     data_dir: str | None = _key(None, "where datasets lie; default as in the runs")
     batch_size: int | None = _key(None, "of the network where maps are to be made; default as in the run")
     num_workers: int | None = _key(None, "number of loading processes for the maps that are made")
@@ -173,7 +184,7 @@ class Report:
 class Convert:
     """`wsol convert`."""
 
-    weights: str | None = _key(None, "file of the other program, a state dict or a checkpoint with one")
+    weights: str | None = _key(None, "RUN: a file of the other program (state dict, checkpoint), or a run of this one")
     output_stride: int | None = _key(None, "16 or 8, as it was trained; asked for where the tensors do not tell")
     delta: float | None = _key(None, "threshold of ACoL's erasing, as it was trained; default the other program's")
     data_dir: str = _key("data", "where datasets lie")
@@ -191,8 +202,9 @@ class Convert:
 class Export:
     """`wsol export`."""
 
-    run: str | None = _key(None, "run folder of `wsol train`, or a checkpoint file")
+    run: str | None = _key(None, "RUN: a run's folder, its name, last, or a checkpoint file")
     checkpoint: str = _key("best", "best, last, or the name of a file in the run's checkpoints")
+    runs_dir: str = _key("runs", "where run folders lie, for runs given by name")
     format: str = _key("onnx", "onnx, torch_export or safetensors (reloadable by this program)")
     out: str | None = _key(None, "file to write; default <run folder>/export/model.onnx, .pt2 or .safetensors")
     force: bool = _key(False, "replace the file, if it exists")
@@ -228,20 +240,82 @@ class Sweep:
     """`wsol sweep`."""
 
     sweep: Search = field(default_factory=Search)
+    wandb: bool = _key(False, "print the same search for `wandb sweep`, and stop")
+    config_dirs: list[str] = _given()
     choices: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass
 class Kit:
-    """`wsol kit`."""
+    """`wsol ilsvrc-kit`."""
 
     predictions: str | None = _key(
         None,
-        "guesses in the challenge's text format; with out=, a `wsol predict` folder of all its images",
+        "RUN: guesses in the challenge's text format; with out=, what `wsol predict` wrote of all its images",
     )
     devkit_synsets: str | None = _key(None, "text file of the synsets of ILSVRC2012_ID 1, 2, ..., one a line")
     out: str | None = _key(None, "write the predictions there in the challenge's format, instead of scoring")
     force: bool = _key(False, "replace that file, if it exists")
+    runs_dir: str = _key("runs", "where run folders lie, for runs given by name")
+    data_dir: str = _key("data", "where datasets lie")
+    choices: dict[str, Any] = field(default_factory=dict)
+    data: Any = _group()
+    transform: Any = _group()
+
+
+@dataclass
+class Table:
+    """`wsol table`."""
+
+    table: str | None = _key(None, "TABLE: a choice of the group table, or a path that ends in .yaml")
+    runs: list[str] = _key([], "RUN ...: only these runs count; default all runs below runs_dir")
+    runs_dir: str = _key("runs", "where run folders lie")
+    make_missing: bool = _key(False, "make the runs that are missing; go on with interrupted ones")
+    format: str | None = _key(None, "terminal, markdown, latex, csv or json; default what the suffix of out says")
+    out: str | None = _key(None, "file to write, instead of to the screen")
+    force: bool = _key(False, "replace that file, if it exists")
+    overrides: list[str] = _given()
+    config_dirs: list[str] = _given()
+    choices: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass
+class Show:
+    """`wsol show`."""
+
+    runs: list[str] = _key([], "RUN ...: runs, or folders that another verb wrote")
+    runs_dir: str = _key("runs", "where run folders lie")
+    json: bool = _key(False, "print what the file of the results holds; --json is the same")
+    choices: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass
+class ListRuns:
+    """`wsol list`."""
+
+    patterns: list[str] = _key([], "PATTERN ...: only runs whose name, folder, method, backbone or data match one")
+    runs_dir: str = _key("runs", "where run folders lie")
+    json: bool = _key(False, "print the runs as JSON; --json is the same")
+    choices: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass
+class BackboneCheck:
+    """`wsol backbone check`."""
+
+    target: str | None = _key(None, "CLASS: a class such as mypkg.net.MyBackbone, in place of backbone=...")
+    speed: bool = _key(True, "compare the speed with that of ResNet-50")
+    choices: dict[str, Any] = field(default_factory=dict)
+    backbone: Any = _group()
+
+
+@dataclass
+class DataPrepare:
+    """`wsol data prepare`."""
+
+    archive: Any = _key(None, "a published archive, or a list of them")
+    download: bool = _key(False, "fetch archives with a public address first")
+    urls: dict[str, str] = _key({}, "other addresses of archives: {ARCHIVE: URL, ...}")
     data_dir: str = _key("data", "where datasets lie")
     choices: dict[str, Any] = field(default_factory=dict)
     data: Any = _group()
@@ -263,8 +337,9 @@ class DataVerify:
 class Features:
     """What the verbs on features share."""
 
-    run: str | None = _key(None, "run folder of `wsol train`, or a checkpoint file")
+    run: str | None = _key(None, "RUN: a run's folder, its name, last, or a checkpoint file")
     checkpoint: str = _key("best", "best, last, or the name of a file in the run's checkpoints")
+    runs_dir: str = _key("runs", "where run folders lie, and where the results of a bare backbone go")
     out: str | None = _key(None, "folder to write; default <run folder>/<verb>/<date and time>")
     force: bool = _key(False, "replace what an earlier run of this verb wrote there")
     batch_size: int = _key(32, "images at once")
@@ -278,10 +353,9 @@ class Features:
 
 @dataclass
 class Svm(Features):
-    """`wsol svm`."""
+    """`wsol features svm`."""
 
     data_dir: str | None = _key(None, "where datasets lie; default data, or as in the run")
-    runs_dir: str = _key("runs", "where the results of a bare backbone go")
     point: str | None = _key(None, "where features are read: point or module; default what the head's pooling reads")
     crops: Any = _key(["whole"], "of train and test images: some of whole, map (a class map's box), box (the true one)")
     maps: str | None = _key(None, "for crops=map: the localizer's or the svm's; default localizer for a run, else svm")
@@ -297,7 +371,7 @@ class Svm(Features):
 
 @dataclass
 class Units(Features):
-    """`wsol units`."""
+    """`wsol features units`."""
 
     data_dir: str | None = _key(None, "where datasets lie; default data, or as in the run")
     split: str = _key("test", "whose images are looked at")
@@ -310,12 +384,11 @@ class Units(Features):
 
 @dataclass
 class Concept(Features):
-    """`wsol concept`."""
+    """`wsol features concept`."""
 
     positives: Any = _key(None, "images that show it: a folder, a file, a glob in quotes, or a list of these")
     negatives: Any = _key(None, "images that do not")
     images: Any = _key(None, "images to draw maps of; default those held out")
-    runs_dir: str = _key("runs", "where the results of a bare backbone go")
     point: str | None = _key(None, "where features are read: point or module; default what the head's pooling reads")
     held_out: float = _key(0.25, "share of the positives and of the negatives that the SVM does not learn from")
     C: Any = _key(1.0, "cost of the SVM; a list: the best in cross-validation on what it learns from")
@@ -324,7 +397,7 @@ class Concept(Features):
     backbone: Any = _group()
 
 
-VERBS = {
+VERBS: dict[str, Any] = {
     "train": Train,
     "ae": Ae,
     "eval": Eval,
@@ -338,6 +411,11 @@ VERBS = {
     "export": Export,
     "kit": Kit,
     "data_verify": DataVerify,
+    "data_prepare": DataPrepare,
+    "backbone_check": BackboneCheck,
+    "table": Table,
+    "show": Show,
+    "list": ListRuns,
     "sweep": Sweep,
 }
 
@@ -345,6 +423,16 @@ VERBS = {
 def open_groups(verb: str) -> list[str]:
     """Return the groups of a verb's config below which any key may be set."""
     return [each.name for each in fields(VERBS[verb]) if each.metadata.get("open")]
+
+
+def keys(verb: str) -> dict[str, Field[Any]]:
+    """The keys of a verb by name, and what is known of each."""
+    return {each.name: each for each in fields(VERBS[verb])}
+
+
+def texts(verb: str) -> frozenset[str]:
+    """The keys of a verb that hold a text."""
+    return frozenset(name for name, each in keys(verb).items() if each.type in ("str", "str | None"))
 
 
 def register() -> None:

@@ -15,6 +15,7 @@ from hydra.core.plugins import Plugins
 from hydra.errors import HydraException
 from hydra.plugins.search_path_plugin import SearchPathPlugin
 
+from wsol.config.overrides import as_written
 from wsol.config.plugins import config_folders
 from wsol.errors import InputError, first_line
 
@@ -53,7 +54,7 @@ def take_search_path(words: Sequence[str]) -> tuple[list[str], list[str]]:
             rest.append(word)
             continue
         try:
-            value = OverridesParser.create().parse_override(word).value()
+            value = OverridesParser.create().parse_override(as_written(word)).value()
         except HydraException as error:
             raise InputError(f"{word}: does not parse ({first_line(error)}); expected {KEY}=[file://...]") from error
         folders += [_folder(str(entry)) for entry in (value if isinstance(value, list) else [value])]

@@ -7,7 +7,7 @@ which the regions found in all rounds before are the mean pixel::
     <run>/round0/           a run of `wsol train`; round1, round2, ...: the same on images erased further
     <run>/round0/regions/   where its map of the label, scaled by its range, reaches the threshold (64 x 64 an image)
     <run>/round0/maps/      its maps of the val and test images, which nothing is erased from
-    <run>/maps/             the rounds' maps, scaled by their range, merged by the maximum: for `wsol score maps=<run>`
+    <run>/maps/             the rounds' maps, scaled by their range, merged by the maximum: for `wsol score <run>`
     <run>/results.json      how these are judged; the class scores are those of round 0, which learned from whole images
 
 What lies there is not made again, so a stopped command goes on with resume=true, within a round as `wsol train` does.

@@ -1,4 +1,4 @@
-"""The ILSVRC challenge's text format (`wsol kit`): guesses scored by its own rule, or written for its server."""
+"""The ILSVRC challenge's text format (`wsol ilsvrc-kit`): guesses scored by its own rule, or written for its server."""
 
 from __future__ import annotations
 
@@ -42,16 +42,16 @@ class KitFile(NamedTuple):
 
 
 def run(config: DictConfig) -> KitScores | KitFile:
-    """Score guesses under a composed config of `wsol kit`; where it has ``out``, write predictions as guesses instead.
+    """Score guesses under a composed config of `wsol ilsvrc-kit`; with ``out``, write predictions as guesses instead.
 
     Raises:
         InputError: a file is not named, cannot be read or is there already, or does not fit the dataset.
     """
     for key in ("predictions", "devkit_synsets"):
         if config[key] is None:
-            raise InputError(f"which {key}? wsol kit predictions=guesses.txt devkit_synsets=synsets.txt")
+            raise InputError(f"which {key}? wsol ilsvrc-kit guesses.txt devkit_synsets=synsets.txt")
     if config.out is not None:
-        return write(Path(config.predictions), Path(config.devkit_synsets), Path(config.out), config.force)
+        return write(_predicted(Path(config.predictions)), Path(config.devkit_synsets), Path(config.out), config.force)
     return score(config)
 
 
@@ -72,6 +72,13 @@ def score(config: DictConfig) -> KitScores:
     )
     barred = 0 if split.blacklist is None else int(split.blacklist.sum())
     return KitScores(len(split), barred, dict(errors))
+
+
+def _predicted(given: Path) -> Path:
+    """What `wsol predict` wrote: the folder or file given, or the newest below a run."""
+    folders = [file.parent for file in given.glob("predict/*/predictions.csv")]
+    has_own = given.is_file() or (given / "predictions.csv").exists()
+    return given if has_own or not folders else max(folders, key=lambda folder: folder.stat().st_mtime)
 
 
 def write(predicted: Path, synsets: Path, out: Path, force: bool) -> KitFile:

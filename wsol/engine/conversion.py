@@ -34,7 +34,7 @@ class Conversion(NamedTuple):
 
     network: ConvertedNetwork
     path: Path
-    """The run folder, or the one file; `wsol eval run=<path>` reads both."""
+    """The run folder, or the one file; `wsol eval <path>` reads both."""
 
 
 def run(config: DictConfig) -> Conversion:
@@ -44,8 +44,9 @@ def run(config: DictConfig) -> Conversion:
         InputError: no weights, weights of no known network, or a file that is there already.
     """
     if config.weights is None:
-        raise InputError("which weights? wsol convert weights=<file>")
+        raise InputError("which weights? wsol convert <file>")
     file = Path(config.weights)
+    file = checkpoints.find(file, "best") if file.is_dir() else file
     to_one_file = config.out is not None and Path(config.out).suffix == safetensors_file.SUFFIX
     if to_one_file:
         runs.check_file(Path(config.out), config.force)

@@ -96,7 +96,7 @@ def read(
             return _of_boxes(file, split, name, protocol, origin) if protocol else _of_classes(file, split, name)
     except (OSError, ValueError, EOFError, KeyError, MemoryError, zipfile.BadZipFile, zlib.error) as error:
         raise InputError(
-            f"{folder / FILE}: corrupt ({first_line(error)}); remove it, and `wsol eval run={folder}` writes another"
+            f"{folder / FILE}: corrupt ({first_line(error)}); remove it, and `wsol eval {folder}` writes another"
         ) from error
 
 

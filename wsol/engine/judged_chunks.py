@@ -14,12 +14,10 @@ from wsol.functional.maps import place
 from wsol.judging import GroundTruthBatch, judge
 from wsol.metrics._baselines import Baselines
 from wsol.protocols import LocalizationProtocol
+from wsol.runs.results import LOCALIZER
 
 MASK_SIDE = 224
 """Side of the square at which maps and masks are compared (Choe et al. 2020), pixels."""
-
-LOCALIZER = "localizer"
-"""Name of the network's own maps in tables, beside those of the baselines."""
 
 Merged = Mapping[str, tuple[np.ndarray, Geometry]]
 """An image's map, real (h, w), and what part of the image it shows, by how its views were merged: by `MEAN`, and by

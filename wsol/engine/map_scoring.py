@@ -13,7 +13,7 @@ from omegaconf import DictConfig, OmegaConf
 from wsol import runs
 from wsol.config import build
 from wsol.data.source import Source, Split
-from wsol.engine import saved_maps
+from wsol.engine import saved_maps, split_results
 from wsol.engine.evaluation import SplitEvaluation, SplitResult
 from wsol.engine.localization_table import localization_table
 from wsol.errors import InputError, unknown
@@ -35,7 +35,7 @@ def run(config: DictConfig, progress: Progress = no_progress) -> Path:
         InputError: no maps, or maps that do not fit the split; a file that is there already.
     """
     if config.maps is None:
-        raise InputError("which maps? wsol score maps=<folder>")
+        raise InputError("which maps? wsol score <run or folder>")
     output = runs.OutputFolder("score", config.out, config.force)
     below = config.data_dir
     source = build.build_source(_settings(config), trust=config.trust or config.data is not None, data_dir=below)
@@ -82,8 +82,9 @@ class MapSet:
         self.absent = saved_maps.check(self.maps, self.split, config.missing, others=_others(source, config.split))
         self.val = self._val(config, source, Path(maps)) if config.split != "val" else None
         files = [Path(classes)] if classes else sorted(self.folder.glob("classes-*.csv"))
-        self.ranks = self._ranks(files, source, max(config.topk, default=1))
-        self.evaluation = self._evaluation(config, self.split, protocols, config.topk if files else ())
+        topk = split_results.fitting_topk(config.topk, len(source.classes)) if files else ()
+        self.ranks = self._ranks(files, source, max(topk, default=1))
+        self.evaluation = self._evaluation(config, self.split, protocols, topk)
         self.val_evaluation = self._evaluation(config, self.val[0], protocols) if self.val else None
         self.measured: SplitResult | None = None
         self.fullsup: SplitResult | None = None
@@ -196,8 +197,9 @@ def _described(split: Split) -> dict[str, Any]:
 
 
 def _of_split(given: Path, split: str) -> Path:
-    """The folder of a split's maps in a run or evaluation folder, or the folder itself."""
-    return next((place for place in (given / "maps" / split, given / split) if place.is_dir()), given)
+    """The folder of a split's maps: in a run or an evaluation, in the newest evaluation of a run, or as it is given."""
+    evaluated = sorted(given.glob(f"eval/*/maps/{split}"), key=lambda place: place.stat().st_mtime, reverse=True)
+    return next((place for place in (given / "maps" / split, given / split, *evaluated) if place.is_dir()), given)
 
 
 def _others(source: Source, split: str) -> frozenset[str]:

@@ -46,7 +46,7 @@ def run(config: DictConfig) -> ExportedFile:
         if config[key] is not None and config.format not in formats:
             raise InputError(f"{key}={config[key]}: means nothing for format={config.format}; leave it out")
     if config.run is None:
-        raise InputError("which run? wsol export run=<run folder> format=onnx")
+        raise InputError("which run? wsol export <run> format=onnx")
     if config.format == "onnx":
         export_onnx.require()
     source = checkpoints.find(Path(config.run), config.checkpoint)

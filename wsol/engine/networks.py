@@ -70,7 +70,9 @@ def _plain(config: DictConfig) -> Network:
     trained = compose("train", [])
     OmegaConf.set_struct(trained, False)
     trained.update({"name": title, "data": None, "backbone": None, "method": None, "choices": {}})
-    return Network(cast(Localizer, classifier), trained, f"{title}-{config.weights or 'random'}", Path("runs") / title)
+    return Network(
+        cast(Localizer, classifier), trained, f"{title}-{config.weights or 'random'}", Path(config.runs_dir) / title
+    )
 
 
 def explainer(config: DictConfig) -> Explainer | None:

@@ -85,7 +85,7 @@ class ImagePredictor:
             raise InputError(f"batch_size, top: expected numbers from 1, got {config.batch_size} and {config.top}")
         self.config, self.files = config, find_images(config.images)
         self._output = runs.OutputFolder("predict", config.out, config.force)
-        network = networks.find(config, "wsol predict run=<run folder> images=<folder>")
+        network = networks.find(config, "wsol predict <run> images=<folder>")
         self._default = network.folder / "predict"
         if config.explainer is None and not network.has_maps:
             raise InputError("model=... has no maps of its own: choose explainer=gradcam or another")

@@ -55,7 +55,7 @@ def run(config: DictConfig, network: Network | None = None) -> Path:
             "compile=true: explainers look into the layers of a network, which compiling hides; leave one out"
         )
     output = runs.OutputFolder("eval", config.out, config.force)
-    network = network or networks.find(config, "wsol eval run=<run folder>")
+    network = network or networks.find(config, "wsol eval <run>")
     below = config.data_dir
     settings = merged(network.trained, config)
     if config.explainer is None and not network.has_maps:
@@ -90,6 +90,7 @@ def evaluate(settings: DictConfig, config: DictConfig, network: Network, data: L
     splits = [config.split] if config.split == "val" else ["val", "test"]
     if config.split not in data.splits:
         raise InputError(f"split={config.split}: the dataset has {', '.join(data.splits)} only")
+    settings.topk = list(split_results.fitting_topk(settings.topk, len(data.source.classes)))
     other = ExternalClassSource(config, settings, data) if config.classes is not None else None
     for_thresholds = settings.copy()
     if other is not None:  # which are chosen without looking at classes

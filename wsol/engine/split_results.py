@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+import logging
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,12 +22,34 @@ from wsol.engine.module import LocalizerModule
 from wsol.engine.recognition import Recognition
 from wsol.errors import plain_interruptions
 from wsol.functional.drawing import picture_sheet
+from wsol.functional.ranks import check_topk
 from wsol.interop.image_file import write_png
 from wsol.metrics._curves import choose_thresholds
 from wsol.types import Picture
 
+log = logging.getLogger("wsol")
+
 PICTURES = 16
 """How many judged images pictures.png shows."""
+
+
+def fitting_topk(topk: Iterable[int], num_classes: int) -> tuple[int, ...]:
+    """Return the top-k errors that a number of classes has; those of more classes are left out, and the log says so.
+
+    Raises:
+        InputError: not whole numbers of at least 1, one twice, or none that fits.
+
+    Example:
+        >>> fitting_topk([1, 5], 3)
+        (1,)
+    """
+    numbers = check_topk(topk)
+    fitting = tuple(k for k in numbers if k <= num_classes)
+    if len(fitting) < len(numbers):
+        check_topk(fitting or numbers, num_classes)
+        left_out = ", ".join(f"top-{k}" for k in numbers if k not in fitting)
+        log.info("%s is left out: there are %d classes", left_out, num_classes)
+    return fitting
 
 
 def evaluations(
@@ -34,6 +57,7 @@ def evaluations(
 ) -> dict[str, SplitEvaluation]:
     """What is measured on each of ``splits`` that the data has; faults of their boxes stop the program here."""
     protocols = build.build_protocols(config)
+    topk = fitting_topk(config.topk, len(data.source.classes))
     for name in set(splits) & set(data.source.splits):
         data.source.check(name, skip_unreadable=data.on_bad_image == "skip")
     return {
@@ -41,7 +65,7 @@ def evaluations(
             data.split(name),
             data.eval_transform.views,
             protocols,
-            topk=config.topk,
+            topk=topk,
             num_classes=len(data.source.classes),
             baselines=baselines,
             pictures=keep,

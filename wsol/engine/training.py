@@ -115,6 +115,8 @@ def train(
     started = time.perf_counter()
     pl.seed_everything(config.seed, workers=True, verbose=False)
     source = build.build_source(config)
+    config = config.copy()
+    config.topk = list(split_results.fitting_topk(config.topk, len(source.classes)))
     if runs.is_first_process():
         runs.record_data(folder, {name: source.split(name).fingerprint() for name in source.splits})
     localizer = build.build_localizer(config, source.classes) if localizer is None else _taken(localizer, source)

@@ -1,4 +1,4 @@
-"""How well a network's features describe any images, by a linear SVM on them (`wsol svm`)."""
+"""How well a network's features describe any images, by a linear SVM on them (`wsol features svm`)."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ ON = ("same", "whole")
 
 
 class SvmEvaluation(NamedTuple):
-    """How the SVMs of `wsol svm` did."""
+    """How the SVMs of `wsol features svm` did."""
 
     folder: Path
     results: dict[str, Any]
@@ -39,7 +39,7 @@ class SvmEvaluation(NamedTuple):
 
 
 def run(config: DictConfig, progress: Progress = no_progress) -> SvmEvaluation:
-    """Extract features, train SVMs and evaluate them under a composed config of `wsol svm`.
+    """Extract features, train SVMs and evaluate them under a composed config of `wsol features svm`.
 
     Args:
         config: of the verb.
@@ -56,9 +56,9 @@ def run(config: DictConfig, progress: Progress = no_progress) -> SvmEvaluation:
     if not crops:
         raise InputError(f"crops: expected some of {', '.join(CROPS)}, got none")
     svm.costs(config.C)
-    output = runs.OutputFolder("svm", config.out, config.force)
+    output = runs.OutputFolder("features svm", config.out, config.force)
     protocol = feature_source.one_protocol(config) if "map" in crops else None
-    network = feature_source.find(config, "wsol svm run=<run folder>", progress)
+    network = feature_source.find(config, "wsol features svm <run>", progress)
     maps = _whose_maps(config.maps, network)
     source = network.source()
     splits = {name: feature_source.part(source, name) for name in ("train", "test")}

@@ -43,7 +43,7 @@ def read(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     if header is None:
         raise InputError(
             f"{path}: its metadata has no entry {ENTRY!r}, so there is no config; of plain weights of a torchvision or "
-            f"timm classifier `wsol convert weights={path} backbone=...` makes a localizer"
+            f"timm classifier `wsol convert {path} backbone=...` makes a localizer"
         )
     tensors, metadata = read_safetensors(path, REMEDY)
     if surplus := sorted(metadata.keys() - {ENTRY}):

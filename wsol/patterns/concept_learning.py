@@ -1,4 +1,4 @@
-"""Learning a concept from two folders of images, and maps of where images have it (`wsol concept`)."""
+"""Learning a concept from two folders of images, and maps of where images have it (`wsol features concept`)."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class LearnedConcept(NamedTuple):
 
 
 def run(config: DictConfig, progress: Progress = no_progress) -> LearnedConcept:
-    """Learn a concept and draw its maps under a composed config of `wsol concept`.
+    """Learn a concept and draw its maps under a composed config of `wsol features concept`.
 
     Args:
         config: of the verb.
@@ -50,13 +50,11 @@ def run(config: DictConfig, progress: Progress = no_progress) -> LearnedConcept:
         InputError: no images, an image among both the positives and the negatives, or a key out of its range.
     """
     costs = svm.costs(config.C)
-    output = runs.OutputFolder("concept", config.out, config.force)
+    output = runs.OutputFolder("features concept", config.out, config.force)
     split = _examples(config)
     held = hold_out(split.labels, config.held_out, config.seed)
     images = None if config.images is None else find_images(config.images)
-    network = feature_source.find(
-        config, "wsol concept run=<run folder> positives=<folder> negatives=<folder>", progress
-    )
+    network = feature_source.find(config, "wsol features concept <run> positives=<folder> negatives=<folder>", progress)
     features = network.extractor.features(split)
     concept = svm.fit(features[~held], split.labels[~held], costs, scale=config.l2, seed=config.seed)
     scores = concept.scores(features)[:, POSITIVE]

@@ -1,4 +1,4 @@
-"""Contact sheets of the units that speak for each class, and of the image regions that activate them (`wsol units`)."""
+"""Sheets of the units that speak for each class, and the image regions that activate them (`wsol features units`)."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ class UnitSheets(NamedTuple):
 
 
 def run(config: DictConfig, progress: Progress = no_progress) -> UnitSheets:
-    """Find and draw the units under a composed config of `wsol units`.
+    """Find and draw the units under a composed config of `wsol features units`.
 
     Args:
         config: of the verb.
@@ -62,8 +62,8 @@ def run(config: DictConfig, progress: Progress = no_progress) -> UnitSheets:
         raise InputError(f"units, images: expected numbers from 1, got {config.units} and {config.images}")
     if not 0 <= config.threshold < 1:
         raise InputError(f"threshold: expected a number in [0, 1), got {config.threshold}")
-    output = runs.OutputFolder("units", config.out, config.force)
-    network = feature_source.find(config, "wsol units run=<run folder>", progress)
+    output = runs.OutputFolder("features units", config.out, config.force)
+    network = feature_source.find(config, "wsol features units <run>", progress)
     localizer = network.localizer
     weights = class_weights(localizer)
     labels = feature_source.classes_asked(config.classes, localizer.classes, localizer.num_classes)

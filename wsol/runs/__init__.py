@@ -15,6 +15,7 @@ from wsol.runs.folder import (
     write_text,
 )
 from wsol.runs.identity import NOT_COMPARED
+from wsol.runs.lookup import find_run
 from wsol.runs.opening import open_folder
 from wsol.runs.outputs import MARKER, OutputFolder, check_file
 from wsol.runs.provenance import git_revision, provenance, write_results
@@ -34,6 +35,7 @@ __all__ = [
     "announced",
     "check_file",
     "discard",
+    "find_run",
     "git_revision",
     "is_first_process",
     "lock",

@@ -117,6 +117,12 @@ class OutputFolder:
             flush_folder(target.parent)
 
 
+def written_by(folder: Path) -> str | None:
+    """The verb that wrote an output folder, as its marker file says; None where there is no marker."""
+    verb = _read_marker(folder).get("verb")
+    return verb if isinstance(verb, str) else None
+
+
 def check_file(file: Path, force: bool) -> None:
     """Refuse to write a single file over an existing one without ``force``.
 

@@ -10,7 +10,7 @@ import hashlib
 import json
 import logging
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -86,10 +86,11 @@ class Register:
 
     Args:
         runs_dir: where run folders lie, at any depth; it need not exist.
+        only: the run folders to read; None: all below ``runs_dir``.
     """
 
-    def __init__(self, runs_dir: Path) -> None:
-        self.runs_dir = runs_dir
+    def __init__(self, runs_dir: Path, only: Sequence[Path] | None = None) -> None:
+        self.runs_dir, self._only = runs_dir, only
         self.passed_over: dict[Path, str] = {}
         """File -> why it was passed over."""
 
@@ -97,7 +98,7 @@ class Register:
     def runs(self) -> list[RecordedRun]:
         """All runs, finished or not, by path."""
         found = []
-        for folder in _folders(self.runs_dir):
+        for folder in recorded_folders(self.runs_dir) if self._only is None else self._only:
             try:
                 found.append(read_run(folder))
             except InputError as error:
@@ -120,7 +121,7 @@ class Register:
         rated: list[tuple[int, float, RecordedRun, list[Difference]]] = []
         for run in self.runs:
             found = identity.differences(run.identity, wanted)
-            rated.append((len(found), -_modified(run.folder), run, found))
+            rated.append((len(found), -modified(run.folder), run, found))
         rated.sort(key=lambda each: each[:2])
         others = []
         for count, age, run, found in rated:
@@ -249,7 +250,7 @@ def _recorded_data(folder: Path) -> Mapping[str, str]:
     return _read_key(folder).get("data") or {}
 
 
-def _folders(top: Path) -> Iterator[Path]:
+def recorded_folders(top: Path) -> Iterator[Path]:
     """The folders with a recorded config; what lies in a run of `wsol train`, such as its evaluations, is none."""
     for place, folders, files in os.walk(top):
         has_config = CONFIG_FILE in files
@@ -272,7 +273,8 @@ def _same_place(before: Any, now: Any) -> bool:
     return before == now
 
 
-def _modified(folder: Path) -> float:
+def modified(folder: Path) -> float:
+    """When a run was begun or gone on with, seconds since the epoch; 0 for one that is gone."""
     try:
         return (folder / CONFIG_FILE).stat().st_mtime
     except OSError:  # it was removed meanwhile

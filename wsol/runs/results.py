@@ -10,6 +10,8 @@ from typing import Any
 from wsol.errors import InputError, first_line
 
 MAX_BYTES = 64 * 2**20
+LOCALIZER = "localizer"
+"""What a row of results calls the maps of the network that was evaluated; others are those of baselines."""
 ROW_TEXTS = ("split", "maps", "protocol", "threshold_origin")
 
 

@@ -75,10 +75,15 @@ def read_settings(
             OmegaConf.update(config.sweep, key, str(value) if isinstance(value, Path) else value, merge=False)
         except OmegaConfBaseException as error:
             raise InputError(f"sweep.{key}={value!r}: {first_line(error)}") from error
+    space = {"space": changes["space"]} if changes and "space" in changes else {}
+    return {**settings_of(config), **space}
+
+
+def settings_of(config: DictConfig) -> dict[str, Any]:
+    """The keys of `wsol.config.schema.Search` in a composed config, and the ``choice`` that they come from."""
     plain = OmegaConf.to_container(config.sweep, resolve=True)
     assert isinstance(plain, dict)
-    space = {"space": changes["space"]} if changes and "space" in changes else {}
-    return {**{str(key): value for key, value in plain.items()}, **space, "choice": config.choices.sweep}
+    return {**{str(key): value for key, value in plain.items()}, "choice": config.choices.sweep}
 
 
 def metric_mode(metric: str) -> str:

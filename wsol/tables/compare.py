@@ -124,7 +124,7 @@ def compare(cell: Cell, runs: Mapping[int, Run], commands: Mapping[int, str], ne
 def _lacking(cell: Cell, run: Run) -> str:
     """What to do about a run that does not say what the cell shows."""
     if cell.classes is not None:
-        return f"wsol eval run={run.folder} classes=<the classes of {cell.classes}, such as {cell.classes}.csv>"
+        return f"wsol eval {run.folder} classes=<the classes of {cell.classes}, such as {cell.classes}.csv>"
     return f"{run.folder} has no {cell.column.metric} of this kind"
 
 

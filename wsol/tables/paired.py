@@ -75,7 +75,7 @@ def _over_images(value: Value, base: Value) -> Value:
     )
     lacking = [each.runs[0].folder for found, each in ((theirs, base), (ours, value)) if found is None]
     if lacking:
-        commands = "; ".join(f"wsol eval run={folder}" for folder in lacking)
+        commands = "; ".join(f"wsol eval {folder}" for folder in lacking)
         return replace(
             value, near=f"no interval against {base.cell.row} without {FILE}, which is written by {commands}"
         )

@@ -31,12 +31,21 @@ class PaperTable:
         overrides: of all rows, after the rows' own.
         runs_dir: where run folders lie.
         config_dirs: the user's own config folders.
+        only: the run folders that count; None: all below ``runs_dir``.
     """
 
-    def __init__(self, layout: Layout, overrides: Sequence[str], runs_dir: Path, config_dirs: Sequence[str]) -> None:
+    def __init__(
+        self,
+        layout: Layout,
+        overrides: Sequence[str],
+        runs_dir: Path,
+        config_dirs: Sequence[str],
+        only: Sequence[Path] | None = None,
+    ) -> None:
         self.layout, self.runs_dir, self.config_dirs = layout, runs_dir, list(config_dirs)
         self.overrides = list(overrides)
-        self.register = Register(runs_dir)
+        self._only = only
+        self.register = Register(runs_dir, only)
         known = groups(self.config_dirs)
         self._known = known.get("experiment", {})
         for column in layout.columns.values():
@@ -69,7 +78,7 @@ class PaperTable:
 
     def values(self) -> list[Value]:
         """Every cell, measured by the finished runs."""
-        self.register = Register(self.runs_dir)
+        self.register = Register(self.runs_dir, self._only)
         found = collect.collect(self.register)
         return against_baseline(self.layout, [self._value(cell, found) for cell in self.layout.cells])
 
@@ -103,7 +112,7 @@ class PaperTable:
 
     def missing(self) -> list[list[str]]:
         """The command lines of the runs that are missing or not finished, as words behind ``wsol``, cell by cell."""
-        found = collect.collect(self.runs_dir)
+        found = collect.collect(Register(self.runs_dir, self._only))
         cells = {self.words(cell): cell for cell in self.layout.cells if cell.experiment is not None}
         return [
             self.command(cell, seed)

@@ -165,9 +165,7 @@ def _missing(values: Sequence[Value], indent: str = "  ") -> list[str]:
     """The commands of the runs that are not there, and what is nearly what was looked for."""
     commands = dict.fromkeys(command for value in values for command in value.missing)
     near = dict.fromkeys(f"{value.cell.row}: {value.near}" for value in values if value.near)
-    lines = (
-        ["", "missing runs (all of them: --run):", "", *(f"{indent}{each}" for each in commands)] if commands else []
-    )
+    lines = ["", "missing runs (make_missing=true):", "", *(f"{indent}{each}" for each in commands)] if commands else []
     return [*lines, *(["", *near] if near else [])]
 
 

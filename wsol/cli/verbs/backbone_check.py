@@ -1,35 +1,44 @@
-"""`wsol backbone check`: hold a backbone, yours or a shipped one, to what every backbone must keep to."""
+"""`wsol backbone check`: test a backbone, yours or a shipped one, against what every backbone must keep to."""
 
 from __future__ import annotations
 
-import argparse
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from typing import Any
 
-from omegaconf import OmegaConf
+import torch
+from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 
-from wsol.config.compose import compose
+from wsol.config import build
 from wsol.errors import InputError
+from wsol.models.backbone_contract import contract
 
 
-def run(words: Sequence[str]) -> int:
+def run(config: DictConfig) -> int:
     """Run the checks and print a line for each; returns 1 if one failed, else 0."""
-    arguments, rest = parser().parse_known_args(words)
-    node = config(rest, arguments.config_dir)
-    import torch
-
-    from wsol.config import build
-    from wsol.models.backbone_contract import contract
-
+    node = backbone(config)
     make = build.maker(node, "backbone")
     threads = torch.get_num_threads()
     torch.set_num_threads(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
     try:
-        return _print(contract(make, speed=not arguments.no_speed), node["_target_"])
+        return _print(contract(make, speed=config.speed), node["_target_"])
     finally:
         torch.set_num_threads(threads)
+
+
+def backbone(config: DictConfig) -> dict[str, Any]:
+    """The config of the backbone that is named.
+
+    Raises:
+        InputError: none is named, or two.
+    """
+    chosen = OmegaConf.to_container(config.backbone, resolve=True) if config.backbone is not None else {}
+    assert isinstance(chosen, dict)
+    node = {str(key): value for key, value in chosen.items()}
+    if (config.target is None) == ("_target_" not in node):
+        raise InputError("which backbone? wsol backbone check mypkg.net.MyBackbone, or backbone=resnet50")
+    return node if config.target is None else {"_target_": config.target, **node}
 
 
 def _print(checks: Iterable[Any], target: str) -> int:
@@ -44,41 +53,3 @@ def _print(checks: Iterable[Any], target: str) -> int:
         failed, total = failed + (not checked.passed), total + 1
     console.print(f"{total - failed} of {total} checks passed")
     return 1 if failed else 0
-
-
-def parser() -> argparse.ArgumentParser:
-    """The options of the verb."""
-    made = argparse.ArgumentParser(
-        prog="wsol backbone check",
-        usage="wsol backbone check [OPTION]... (mypkg.net.MyBackbone [KEY=VALUE]... | backbone=CHOICE [name=MODEL])",
-        description=__doc__,
-        epilog="KEY=VALUE are arguments of the class; for backbone=CHOICE they may also be written backbone.KEY=VALUE",
-        allow_abbrev=False,
-    )
-    made.add_argument("--no-speed", action="store_true", help="leave out the comparison with ResNet-50")
-    made.add_argument("--config-dir", action="append", default=[], help="a folder of your own configs; may be repeated")
-    return made
-
-
-def config(words: Sequence[str], config_dirs: Sequence[str] = ()) -> dict:
-    """The config of the backbone that the words name.
-
-    Raises:
-        InputError: none is named, or two.
-    """
-    named = [word for word in words if "=" not in word]
-    if options := [word for word in named if word.startswith("-")]:
-        raise InputError(f"wsol backbone check: unknown option {options[0]!r}; see wsol backbone check --help")
-    chosen = [word for word in words if word.startswith("backbone=")]
-    if len(named) + len(chosen) != 1:
-        raise InputError("which backbone? wsol backbone check mypkg.net.MyBackbone, or backbone=resnet50")
-    keys = [word for word in words if word not in (*named, *chosen)]
-    if chosen:
-        own = [word if word.startswith("backbone.") else f"backbone.{word}" for word in keys]
-        node = compose("train", [*chosen, *own], config_dirs).backbone
-        plain = OmegaConf.to_container(node, resolve=True)
-        assert isinstance(plain, dict)
-        return {str(key): value for key, value in plain.items()}
-    plain = OmegaConf.to_container(OmegaConf.from_dotlist(keys))
-    assert isinstance(plain, dict)
-    return {"_target_": named[0], **{str(key): value for key, value in plain.items()}}

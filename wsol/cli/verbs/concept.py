@@ -1,20 +1,29 @@
-"""`wsol concept`: learn a concept from two folders of images and show where pictures have it."""
+"""`wsol features concept`: learn a concept from two folders of images and show where pictures have it."""
 
 from __future__ import annotations
+
+import json
+from pathlib import Path
 
 from omegaconf import DictConfig
 
 from wsol.cli import screen
-from wsol.patterns import concept_learning
 
 
 def run(config: DictConfig) -> int:
     """Learn and draw under a composed config; returns the exit code."""
+    from wsol.patterns import concept_learning
+
     screen.start_logging()
     with screen.progress() as progress:
         learned = concept_learning.run(config, progress)
-    results = learned.results
+    show(learned.folder / "results.json")
+    return 0
+
+
+def show(file: Path) -> None:
+    """Print how well the concept was learned, as its results.json says."""
+    results = json.loads(file.read_text(encoding="utf-8"))
     for name in ("learned from", "held out"):
         print(f"{name}: " + ", ".join(f"{key.replace('_', ' ')} {value:.1f} %" for key, value in results[name].items()))
-    print(f"{results['positives']} positives, {results['negatives']} negatives; written to {learned.folder}")
-    return 0
+    print(f"{results['positives']} positives, {results['negatives']} negatives; written to {file.parent}")

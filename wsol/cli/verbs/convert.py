@@ -17,7 +17,7 @@ def run(config: DictConfig) -> int:
     screen.start_logging()
     network, path = conversion.run(config)
     print(network.title)
-    print(f"written to {path}; judge it with: wsol eval run={path}")
+    print(f"written to {path}; evaluate it with: wsol eval {path}")
     if path.is_dir() and network.settings.data is None:
         print("Its classes are numbers: to judge it, convert it with the dataset it was trained on, data=...")
     return 0

@@ -1,4 +1,4 @@
-"""`wsol kit`: guesses in the text format of the ILSVRC challenge, scored by its own rule or written for its server."""
+"""`wsol ilsvrc-kit`: guesses in the text format of the ILSVRC challenge, scored or written."""
 
 from __future__ import annotations
 

@@ -1,28 +1,32 @@
-"""`wsol svm`: how well a network's features describe any images, by a linear SVM on them."""
+"""`wsol features svm`: how well a network's features describe any images, by a linear SVM on them."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig
 from rich.table import Table
 
 from wsol.cli import screen
-from wsol.features import svm_evaluation
 
 
 def run(config: DictConfig) -> int:
     """Extract, train and evaluate under a composed config; returns the exit code."""
+    from wsol.features import svm_evaluation
+
     screen.start_logging()
     with screen.progress() as progress:
         found = svm_evaluation.run(config, progress)
-    _print(found.results)
-    print(f"written to {found.folder}")
+    show(found.folder / "results.json")
     return 0
 
 
-def _print(results: Mapping[str, Any]) -> None:
+def show(file: Path) -> None:
+    """Print what the SVM reached, as its results.json says."""
+    results: Mapping[str, Any] = json.loads(file.read_text(encoding="utf-8"))
     data = results["data"]
     console = screen.console()
     console.print(
@@ -43,3 +47,4 @@ def _print(results: Mapping[str, Any]) -> None:
         name = f"map (of the {results['maps']})" if crops == "map" else crops
         table.add_row(name, f"{row['C']:g}", *values)
     console.print(table)
+    print(f"written to {file.parent}")

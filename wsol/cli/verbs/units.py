@@ -1,4 +1,4 @@
-"""`wsol units`: the units that speak for each class, and the image regions that activate them."""
+"""`wsol features units`: the units that speak for each class, and the image regions that activate them."""
 
 from __future__ import annotations
 

@@ -3,7 +3,7 @@
 Li, Andreeto, Ranzato and Perona 2004, https://data.caltech.edu/records/mzrjq-6wc02 (CC BY 4.0)::
 
     101_ObjectCategories/<class>/image_0001.jpg
-    Annotations/<class>/annotation_0001.mat       box_coord (y0, y1, x0, x1), 1-based; obj_contour (2, n) from its corner
+    Annotations/<class>/annotation_0001.mat    box_coord (y0, y1, x0, x1), 1-based; obj_contour (2, n) from there
 
 Training and test images are drawn as `wsol.data.datasets.random_splits` does. The objects are large and mostly in the
 middle of the image: a box of the middle is right for most of them, so masks (PxAP) tell methods apart and boxes do not.
