@@ -15,10 +15,12 @@ import numpy as np
 from PIL import Image
 
 from wsol.data.annotations.text_tables import STOP, Row, Sink, grouped, read_rows
+from wsol.data.class_names import ClassChoice
 from wsol.data.datasets.metadata_source import MetadataSource
 from wsol.data.file_source import Listing
 from wsol.data.images import image_size, read_grey
 from wsol.data.inspection import Report
+from wsol.data.packed import StringLists, Strings
 from wsol.errors import InputError
 
 
@@ -34,8 +36,8 @@ class MaskReader:
     image_root: Path | None
     mask_root: Path
     images: Sequence[str]
-    sizes: Sequence[tuple[int, int] | None]
-    """Listed width and height of each image."""
+    sizes: np.ndarray
+    """int (N, 2) listed width and height of each image; 0 where they are not listed."""
     objects: Sequence[Sequence[str]]
     """Mask files of each image."""
     ignored: Sequence[Sequence[str]]
@@ -55,8 +57,9 @@ class MaskReader:
 
     def size(self, row: int) -> tuple[int, int]:
         """Width and height of an image that has masks."""
-        if listed := self.sizes[row]:
-            return listed
+        if self.sizes[row].all():
+            width, height = self.sizes[row].tolist()
+            return width, height
         if self.image_root is not None:
             return image_size(self.image_root / self.images[row])
         return image_size(self.mask_root / self.objects[row][0])
@@ -81,6 +84,7 @@ class OpenImages(MetadataSource):
         mask_root: folder that the lists' mask paths are relative to; ``image_root`` if None.
         proxy_training_set: train on ``image_ids_proxy.txt``.
         class_names: see `wsol.data.datasets.metadata_source.MetadataSource`.
+        classes: see `wsol.data.datasets.metadata_source.MetadataSource`.
         sink: told of faults in the lists; the default raises at the first.
 
     Raises:
@@ -94,9 +98,10 @@ class OpenImages(MetadataSource):
         mask_root: str | Path | None = None,
         proxy_training_set: bool = False,
         class_names: str | Path | None = None,
+        classes: ClassChoice = None,
         sink: Sink = STOP,
     ) -> None:
-        super().__init__(metadata_root, image_root, proxy_training_set, class_names, sink)
+        super().__init__(metadata_root, image_root, proxy_training_set, class_names, sink, classes=classes)
         if mask_root is None and not self.has_images:
             raise InputError("OpenImages without images (image_root: null) still needs its masks; set mask_root")
         self._mask_root = Path(mask_root) if mask_root else self._root
@@ -121,16 +126,17 @@ class OpenImages(MetadataSource):
         listing = Listing()
         sizes = self._sizes(name)
         for image, label in self._labels(name).items():
-            listing.add(image, image, label, size=sizes.get(image))
+            if self._wants(label):  # the readers of masks below go by the rows that are kept
+                listing.add(image, image, label, size=sizes.get(image))
         if self._rows[name]:
             rows = [self._rows[name].get(image, []) for image in listing.ids]
             self._readers[name] = MaskReader(
                 self._root if self.has_images else None,
                 self._mask_root,
-                listing.paths,
-                listing.sizes,
-                [[row.fields[1] for row in of_image] for of_image in rows],
-                [[row.fields[2] for row in of_image if row.fields[2]] for of_image in rows],
+                Strings(listing.paths),
+                np.array([size or (0, 0) for size in listing.sizes], np.int32),
+                StringLists([row.fields[1] for row in of_image] for of_image in rows),
+                StringLists([row.fields[2] for row in of_image if row.fields[2]] for of_image in rows),
             )
         return listing
 
