@@ -8,6 +8,7 @@ from abc import abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from itertools import compress
 from pathlib import Path
 from typing import ClassVar, NamedTuple
 
@@ -81,10 +82,11 @@ class Listing:
 
     def keep_classes(self, labels: Mapping[int, int]) -> None:
         """Keep the images of some classes and give these their new labels, by the old ones."""
-        at = [i for i, label in enumerate(self.labels) if label in labels]
-        for values in (self.ids, self.paths, self.labels, self.sizes, self.boxes, self.blacklisted):
-            values[:] = [values[i] for i in at]  # type: ignore[index]
-        self.labels[:] = [labels[label] for label in self.labels]
+        keep = [label in labels for label in self.labels]
+        self.labels = [labels[label] for label in self.labels if label in labels]
+        self.ids, self.paths = list(compress(self.ids, keep)), list(compress(self.paths, keep))
+        self.sizes, self.boxes = list(compress(self.sizes, keep)), list(compress(self.boxes, keep))
+        self.blacklisted = list(compress(self.blacklisted, keep))
 
 
 class ListedSource(Source):

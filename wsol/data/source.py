@@ -181,9 +181,9 @@ class FileSplit(Split):
     ) -> None:
         super().__init__(name, ids, labels, boxes, read_mask is not None, blacklist)
         self.root, self.upright = None if root is None else Path(root), upright
-        self._paths = Strings(paths)
-        if self._paths == self.ids:
-            self._paths = self.ids  # most datasets call an image by its path; one copy goes to each worker
+        own = Strings(paths)
+        # Most datasets call an image by its path; one copy goes to each worker.
+        self._paths: Sequence[str] = self.ids if own == self.ids else own
         self._mask_reader = read_mask
         if len(self._paths) != len(self):
             raise InputError(f"split {name!r}: {len(self)} ids but {len(self._paths)} paths; give one of each")

@@ -197,6 +197,7 @@ class Round:
 
     def evaluate(self, config: DictConfig, folder: Path) -> None:
         """Evaluate the merged maps of a run folder by its config and write results.json and per_image.csv."""
+        split_results.fit_topk(config, len(self.data.source.classes))
         evaluations = split_results.evaluations(config, self.data, self.evaluated, baselines=True)
         measured: dict[str, SplitResult] = {}
         extra: dict[str, Any] = {"rounds": [_of_round(folder / f"round{i}") for i in range(config.rounds)]}

@@ -1,7 +1,7 @@
 """Weights of the classes in the training loss: ``class_weights``.
 
-``auto`` weighs a class by the inverse of its number of training images (King and Zeng 2001, "Logistic Regression in Rare
-Events Data")::
+``auto`` weighs a class by the inverse of its number of training images (King and Zeng 2001, "Logistic Regression in
+Rare Events Data")::
 
     w_c = N / (K n_c)        N images of K classes, n_c of them of class c
 
@@ -52,5 +52,7 @@ def class_weights(setting: Any, split: Split, classes: Sequence[str]) -> Tensor 
                 raise InputError(f"class_weights: expected a number above 0 for {name!r}, got {value!r}")
             weights[names.index(str(name))] = value
     else:
-        raise InputError(f"class_weights={setting}: expected null, auto, or weights by name such as {{{classes[0]}: 2.0}}")
+        raise InputError(
+            f"class_weights={setting}: expected null, auto, or weights by name such as {{{classes[0]}: 2.0}}"
+        )
     return torch.tensor(weights, dtype=torch.float32)

@@ -13,7 +13,7 @@ from omegaconf import DictConfig, OmegaConf
 from wsol import runs
 from wsol.config import build
 from wsol.data.source import Source, Split
-from wsol.engine import saved_maps
+from wsol.engine import saved_maps, split_results
 from wsol.engine.evaluation import SplitEvaluation, SplitResult
 from wsol.engine.localization_table import localization_table
 from wsol.errors import InputError, unknown
@@ -39,6 +39,7 @@ def run(config: DictConfig, progress: Progress = no_progress) -> Path:
     output = runs.OutputFolder("score", config.out, config.force)
     below = config.data_dir
     source = build.build_source(_settings(config), trust=config.trust or config.data is not None, data_dir=below)
+    split_results.fit_topk(config, len(source.classes))
     if config.split not in source.splits:
         raise unknown("split", config.split, source.splits)
     protocols = build.build_protocols(config)
@@ -172,7 +173,7 @@ def _results(config: DictConfig, ours: MapSet, theirs: MapSet | None) -> dict[st
         "protocols": {name: dataclasses.asdict(protocol) for name, protocol in protocols.items()},
         "data": {
             "source": ours.split.__class__.__name__,
-            "splits": {name: _described(of.split) for name, of in evaluations.items()},
+            "splits": {name: split_results.describe_split(of.split) for name, of in evaluations.items()},
         },
     }
     if theirs is not None:
@@ -184,15 +185,6 @@ def _results(config: DictConfig, ours: MapSet, theirs: MapSet | None) -> dict[st
             "differences": saved_maps.differences(ours.measured, theirs.measured, protocols, val),
         }
     return results
-
-
-def _described(split: Split) -> dict[str, Any]:
-    return {
-        "images": len(split),
-        "boxes": split.has_boxes,
-        "masks": split.has_masks,
-        "fingerprint": split.fingerprint(),
-    }
 
 
 def _of_split(given: Path, split: str) -> Path:

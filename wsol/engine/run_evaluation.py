@@ -64,6 +64,7 @@ def run(config: DictConfig, network: Network | None = None) -> Path:
         raise InputError("no dataset: choose one with data=..., see --help for the choices")
     source = build.build_source(settings, trust=config.trust or config.data is not None, data_dir=below)
     check_classes(network, source)
+    split_results.fit_topk(settings, len(source.classes))
     data = build.build_data(settings, source, network.localizer.preprocessing, seed=settings.seed)
     with output.writing(network.folder / "eval") as folder:
         evaluate(settings, config, network, data, folder)

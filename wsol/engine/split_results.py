@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,17 +15,34 @@ from omegaconf import DictConfig, OmegaConf
 from wsol import runs
 from wsol.config import build
 from wsol.data.module import LocalizationData
+from wsol.data.source import Split
 from wsol.engine import image_results, picture_sheet
 from wsol.engine.evaluation import LOCALIZER, SplitEvaluation, SplitResult
 from wsol.engine.localization_table import localization_table
 from wsol.engine.module import LocalizerModule
 from wsol.engine.recognition import Recognition
 from wsol.errors import plain_interruptions
+from wsol.functional.ranks import fitting_topk
 from wsol.metrics._curves import choose_thresholds
 from wsol.types import Picture
 
 PICTURES = 16
 """How many judged images pictures.png shows."""
+
+log = logging.getLogger("wsol")
+
+
+def fit_topk(config: DictConfig, num_classes: int) -> None:
+    """Leave out of ``config.topk`` what is more than there are classes, and say so.
+
+    Raises:
+        InputError: nothing is left of it.
+    """
+    given, kept = list(config.topk), list(fitting_topk(config.topk, num_classes))
+    if kept != given:
+        left_out = ", ".join(f"top-{k}" for k in given if k not in kept)
+        log.info("%s is not reported: there are %d classes", left_out, num_classes)
+        config.topk = kept
 
 
 def evaluations(
@@ -103,7 +121,7 @@ def write(
             },
             "data": {
                 "source": config.data._target_,
-                "splits": {name: describe_split(data, name) for name in data.splits},
+                "splits": {name: describe_split(data.split(name)) for name in data.splits},
                 "classes": len(module.localizer.classes or ()),
             },
             "preprocessing": dataclasses.asdict(preprocessing),
@@ -160,11 +178,11 @@ def shown(module: LocalizerModule) -> list[Picture]:
     return []
 
 
-def describe_split(data: LocalizationData, name: str) -> dict[str, Any]:
-    """Size and fingerprint of a split."""
-    split = data.split(name)
+def describe_split(split: Split) -> dict[str, Any]:
+    """Size and fingerprint of a split; only images with boxes are judged by boxes."""
     return {
         "images": len(split),
+        "images_with_boxes": split.images_with_boxes,
         "boxes": split.has_boxes,
         "masks": split.has_masks,
         "fingerprint": split.fingerprint(),

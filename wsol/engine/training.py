@@ -116,6 +116,7 @@ def train(
     started = time.perf_counter()
     pl.seed_everything(config.seed, workers=True, verbose=False)
     source = build.build_source(config)
+    split_results.fit_topk(config, len(source.classes))
     if runs.is_first_process():
         runs.record_data(folder, {name: source.split(name).fingerprint() for name in source.splits})
     localizer = build.build_localizer(config, source.classes) if localizer is None else _taken(localizer, source)

@@ -136,6 +136,20 @@ def check_topk(topk: Iterable[int], num_classes: int | None = None) -> tuple[int
     return numbers
 
 
+def fitting_topk(topk: Iterable[int], num_classes: int) -> tuple[int, ...]:
+    """Return those of ``topk`` that are at most the number of classes.
+
+    Raises:
+        InputError: as `check_topk`; more than there are classes only if none is left.
+
+    Example:
+        >>> fitting_topk([1, 5], num_classes=2), fitting_topk([1, 5], num_classes=200)
+        ((1,), (1, 5))
+    """
+    numbers = check_topk(topk)
+    return tuple(k for k in numbers if k <= num_classes) or check_topk(numbers, num_classes)
+
+
 def _validate(logits: Any, labels: Any) -> tuple[Tensor, Tensor]:
     scores = _tensor(logits, "logits")
     if scores.ndim != 2 or not scores.shape[1] or scores.is_complex() or scores.dtype == torch.bool:
