@@ -26,6 +26,7 @@ from wsol.config.compose import config_root, groups
 from wsol.config.overrides import jobs, override
 from wsol.config.search_path import searched
 from wsol.errors import InputError, interruption
+from wsol.extras import need
 
 EXIT_CODE = "exit_code_"
 """Name, up to the rank, of the file in a job's folder below ``<runs_dir>/.multirun`` that has its exit code."""

@@ -98,10 +98,13 @@ def results(file: Path) -> None:
     content = json.loads(file.read_text(encoding="utf-8"))
     out = console()
     judged = next(reversed(content["classification"]), "train")
-    images = content["data"]["splits"][judged]["images"]
+    counted = content["data"]["splits"][judged]
+    images = f"{counted['images']:,} images"
+    if counted["boxes"] and counted.get("images_with_boxes", counted["images"]) < counted["images"]:
+        images += f", {counted['images_with_boxes']:,} of them with boxes"
     seed = "" if content["seed"] is None else f", seed {content['seed']}"
     classes = f", classes of {content['classes']['name']}" if "classes" in content else ""
-    out.print(f"\n[bold]{content['name']}[/bold]{seed}, {judged} split ({images:,} images){classes}")
+    out.print(f"\n[bold]{content['name']}[/bold]{seed}, {judged} split ({images}){classes}")
     rows = [row for row in content["localization"] if row["split"] == judged]
     if rows:
         out.print(localization_table(rows))

@@ -43,6 +43,9 @@ class Train:
         "val/top1_error", "metric on the val split that chooses the best checkpoint; null: the last"
     )
     label_smoothing: float = _key(0.0, "share of the target spread evenly over all classes")
+    class_weights: Any = _key(
+        None, "of the loss: null, auto (by the inverse number of training images), or {name: number}"
+    )
     memory_format: str = _key("auto", "channels_last, contiguous, or auto")
     eval_precision: str = _key("32-true", "of what is reported: 32-true, bf16-mixed, 16-mixed or auto")
     compile: bool = _key(False, "whether torch.compile makes the network faster; its first steps take minutes")

@@ -5,17 +5,19 @@ from __future__ import annotations
 import inspect
 import logging
 from abc import abstractmethod
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from itertools import compress
 from pathlib import Path
 from typing import ClassVar, NamedTuple
 
 import numpy as np
 
 from wsol.data.annotations.text_tables import STOP, Sink, box_fault
+from wsol.data.class_names import ClassChoice, chosen_names, positions_of
 from wsol.data.image_files import image_files
-from wsol.data.images import checked_size, image_size
+from wsol.data.images import checked_size, file_orientation, image_size
 from wsol.data.inspection import Report
 from wsol.data.prepare.archives import Archive
 from wsol.data.regular_files import look_alikes, name_fault
@@ -35,6 +37,8 @@ class AnnotatedBox(NamedTuple):
     """x0, y0, x1, y1 in the image frame."""
     file: Path
     line: int | None = None
+    category: str | None = None
+    """What the box marks, where the file says it."""
 
 
 @dataclass
@@ -76,25 +80,40 @@ class Listing:
             for values in (self.ids, self.paths, self.labels, self.sizes, self.boxes, self.blacklisted):
                 del values[i]
 
+    def keep_classes(self, labels: Mapping[int, int]) -> None:
+        """Keep the images of some classes and give these their new labels, by the old ones."""
+        keep = [label in labels for label in self.labels]
+        self.labels = [labels[label] for label in self.labels if label in labels]
+        self.ids, self.paths = list(compress(self.ids, keep)), list(compress(self.paths, keep))
+        self.sizes, self.boxes = list(compress(self.sizes, keep)), list(compress(self.boxes, keep))
+        self.blacklisted = list(compress(self.blacklisted, keep))
+
 
 class ListedSource(Source):
     """A dataset of image files.
 
     A subclass sets ``classes`` and ``splits`` when built and gives `_list`; splits are made when first asked for, or at
-    once by `_ready`.
+    once by `_ready`. A subclass whose users may choose some of its classes takes ``classes``, hands it on, and sets
+    ``self.classes = self._choose(names)``. `_list` goes on numbering all classes; images of the others are left out.
 
     Args:
         root: the folder that the images' paths are relative to; None if there are no images.
         sink: told of faults in lists; the default raises at the first.
+        classes: names of the classes to keep, or a text file of them; None for all.
     """
+
+    upright: ClassVar[bool] = False
+    """Whether images are turned as their EXIF orientation says. Published boxes are of the images as stored."""
 
     archives: ClassVar[tuple[Archive, ...]] = ()
     """The archives it is published as, which `wsol.data.prepare.preparation` unpacks."""
 
-    def __init__(self, root: Path | None, sink: Sink = STOP) -> None:
+    def __init__(self, root: Path | None, sink: Sink = STOP, classes: ClassChoice = None) -> None:
         self.has_images = root is not None
         self._root = root or Path()
         self._sink = sink
+        self._chosen = chosen_names(classes)
+        self._new_labels: dict[int, int] | None = None
         self._kept: dict[str, Listing] = {}
         self._made: dict[str, FileSplit] = {}
 
@@ -105,6 +124,20 @@ class ListedSource(Source):
     def _masks(self, name: str) -> Callable[[int], np.ndarray | None] | None:
         """Return the reader of a split's masks, None if it has none (see `FileSplit`)."""
 
+    def _choose(self, names: Sequence[str]) -> tuple[str, ...]:
+        """Return the classes to keep of all ``names``, in their order.
+
+        Raises:
+            InputError: a class is asked for that there is not.
+        """
+        kept = positions_of(self._chosen, names)
+        self._new_labels = None if self._chosen is None else {old: new for new, old in enumerate(kept)}
+        return tuple(names[i] for i in kept)
+
+    def _wants(self, label: int) -> bool:
+        """Whether a class, by its position among all of the dataset, is kept; readers may pass over the others."""
+        return self._new_labels is None or label in self._new_labels
+
     def _unlisted_in(self) -> Iterable[Path]:
         """Folders of which every image should be listed."""
         return ()
@@ -113,12 +146,16 @@ class ListedSource(Source):
         """What `verify` should mention."""
         return ()
 
+    def _warnings(self) -> Iterable[str]:
+        """What `verify` should mention, and what is logged when the dataset is opened, too."""
+        return ()
+
     def _ready(self) -> None:
         """Make all splits now, so that every fault in their lists shows, and so does a wrong root."""
         for name in self.splits:
             self._build(name)
         if self._sink is STOP:
-            for note in self._look_alikes():
+            for note in (*self._look_alikes(), *self._warnings()):
                 log.warning(note)
         if not any(map(self._some_there, self.splits)):
             self._split(self.splits[0])
@@ -131,7 +168,7 @@ class ListedSource(Source):
 
     def _build(self, name: str) -> FileSplit:
         if name not in self._made:
-            listing = self._list(name)
+            listing = self._kept_list(name)
             listing.drop_bad_names(self._sink)
             listing.boxes = [
                 self._sound(boxes, size, listing.inclusive)
@@ -143,7 +180,14 @@ class ListedSource(Source):
         return self._made[name]
 
     def _listing(self, name: str) -> Listing:
-        return self._kept.get(name) or self._list(name)
+        return self._kept.get(name) or self._kept_list(name)
+
+    def _kept_list(self, name: str) -> Listing:
+        """What there is to know of a split's images of the classes that are kept."""
+        listing = self._list(name)
+        if self._new_labels is not None:
+            listing.keep_classes(self._new_labels)
+        return listing
 
     def _some_there(self, name: str, look_at: int = 50) -> bool:
         """Whether a few images are lost at most, rather than all of them elsewhere."""
@@ -174,6 +218,7 @@ class ListedSource(Source):
             self._masks(name),
             listing.sizes,
             listing.blacklisted if any(listing.blacklisted) else None,
+            self.upright,
         )
 
     def _look_alikes(self) -> Iterator[str]:
@@ -207,7 +252,7 @@ class ListedSource(Source):
             of_class = np.bincount(split.labels, minlength=len(self.classes))
             report.per_class[name] = dict(zip(self.classes, of_class.tolist(), strict=True))
             self._look(split, self._listing(name), deep, report)
-        report.notes += [*self._look_alikes(), *self._unlisted(), *self._notes()]
+        report.notes += [*self._look_alikes(), *self._warnings(), *self._unlisted(), *self._notes()]
         count = sum(map(len, self._made.values()))
         if not self.has_images:
             report.notes.append(f"{NO_IMAGES}: its lists were checked, and it can serve to score saved maps, no more")
@@ -239,18 +284,23 @@ class ListedSource(Source):
         """Hold the images of a split against what is listed of them."""
         resized = []
         paths = [split.path(i) for i in range(len(split))] if self.has_images else []
-        for i, seen in enumerate(_look_at(paths, deep)):
+        for i, seen in enumerate(_look_at(paths, deep, self.upright)):
             if isinstance(seen, str):
                 if not skip_unreadable:
                     report.add(paths[i], None, seen)
                 continue
             if listing.sizes[i] and seen != listing.sizes[i]:
-                resized.append(f"{listing.paths[i]} is {seen[0]} x {seen[1]}, listed as {listing.sizes[i]}")
+                text = f"is {seen[0]} x {seen[1]}, listed as {listing.sizes[i]}{self._exif_note(paths[i])}"
+                if self.upright and seen[::-1] == listing.sizes[i] and listing.boxes[i] and "EXIF" in text:
+                    report.add(paths[i], None, f"{text}; give sizes and boxes of the upright image")
+                    continue
+                resized.append(f"{listing.paths[i]} {text}")
                 split.correct_size(i, seen)
             for marked in listing.boxes[i]:
                 fault = box_fault(marked.box, listing.inclusive, seen)
                 if fault:
-                    report.add(marked.file, marked.line, f"{fault} ({listing.paths[i]})")
+                    turned = self._exif_note(paths[i])
+                    report.add(marked.file, marked.line, f"{fault} ({listing.paths[i]}){turned}")
         if resized:
             report.notes.append(f"{split.name}: {len(resized)} images differ in size from their list: {resized[0]}")
         bare = sum(not boxes for boxes in listing.boxes)
@@ -258,8 +308,16 @@ class ListedSource(Source):
             first = next(i for i, boxes in enumerate(listing.boxes) if not boxes)
             report.notes.append(f"{split.name}: {bare} images have no box, such as {listing.paths[first]}")
 
+    def _exif_note(self, path: Path) -> str:
+        """What to add to a message about an image's size where the file says how to turn it."""
+        found = file_orientation(path)
+        if found == 1:
+            return ""
+        read = "turned upright" if self.upright else "read as stored"
+        return f"; its EXIF orientation is {found}, and images of this dataset are {read}"
+
     def _unlisted(self) -> Iterator[str]:
-        folders = list(self._unlisted_in())
+        folders = list(self._unlisted_in()) if self._new_labels is None else []
         known = {split.path(i) for split in self._made.values() for i in range(len(split))} if folders else ()
         for folder in folders:
             others = [path for path in image_files(folder) if path not in known]
@@ -303,15 +361,15 @@ def need_folder(folder: Path, what: str) -> Path:
     return folder
 
 
-def _look_at(paths: Sequence[Path], deep: bool) -> Iterator[tuple[int, int] | str]:
+def _look_at(paths: Sequence[Path], deep: bool, upright: bool) -> Iterator[tuple[int, int] | str]:
     """Yield width and height of each image, or what is wrong with it."""
     with ThreadPoolExecutor() as pool:
         for start in range(0, len(paths), 4096):
-            yield from pool.map(lambda path: _size(path, deep), paths[start : start + 4096])
+            yield from pool.map(lambda path: _size(path, deep, upright), paths[start : start + 4096])
 
 
-def _size(path: Path, deep: bool) -> tuple[int, int] | str:
+def _size(path: Path, deep: bool, upright: bool) -> tuple[int, int] | str:
     try:
-        return checked_size(path) if deep else image_size(path)
+        return checked_size(path, upright) if deep else image_size(path, upright)
     except InputError as error:
         return str(error).removeprefix(f"{path}: ").partition("; replace the file")[0]

@@ -15,13 +15,32 @@ SUFFIXES = frozenset((".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff",
 """What counts as an image file, in small letters."""
 
 
+LEFTOVERS = frozenset(("__macosx", "@eadir", "$recycle.bin", "system volume information", "lost+found", "thumbs.db"))
+"""Names, in small letters, of what operating systems leave in folders; hidden names are left out anyway."""
+
+
+def is_leftover(name: str) -> bool:
+    """Whether a file or folder is hidden, or one that an operating system leaves behind.
+
+    Example:
+        >>> is_leftover("__MACOSX"), is_leftover(".DS_Store"), is_leftover("sparrows")
+        (True, True, False)
+    """
+    return name.startswith(".") or name.lower() in LEFTOVERS
+
+
 def is_image(name: str) -> bool:
     """Whether a file's name is that of an image (and not a hidden file)."""
-    return os.path.splitext(name)[1].lower() in SUFFIXES and not name.startswith(".")
+    return os.path.splitext(name)[1].lower() in SUFFIXES and not is_leftover(name)
+
+
+def class_folders(folder: Path) -> list[Path]:
+    """Return the folders in a folder, sorted by name, without what operating systems leave there."""
+    return sorted(path for path in folder.iterdir() if path.is_dir() and not is_leftover(path.name))
 
 
 def image_files(folder: Path) -> list[Path]:
-    """Return everything named like an image under a folder, at any depth, sorted; hidden names are passed over.
+    """Return everything named like an image under a folder, at any depth, sorted; leftovers are passed over.
 
     Links are followed. What is named like an image but is none (a folder, a named pipe, a link to nothing) is in the
     list: reading it says so at once, so nothing is left out silently.
@@ -47,7 +66,7 @@ def _walk(folder: str, named: Callable[[str], bool], above: tuple[str, ...]) -> 
     for entry in found:
         if named(entry.name):
             yield Path(entry.path)
-        elif not entry.name.startswith(".") and _is_folder(entry):
+        elif not is_leftover(entry.name) and _is_folder(entry):
             inside = above
             if entry.is_symlink():
                 real = os.path.realpath(entry.path)

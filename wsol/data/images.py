@@ -4,9 +4,10 @@ Plain 8-bit grey and colour JPEGs, nearly all there are, are decoded by OpenCV, 
 photographs of CUB-200-2011 the two (5.0 and 13.0, both on libjpeg-turbo) gave the same pixels to the last bit, OpenCV
 in 0.8 of the time.
 
-Conventions: EXIF orientation is left alone (boxes are annotated on the pixels as stored); an alpha channel is dropped,
-keeping the colours stored beneath it, as `torchvision.datasets.ImageFolder` does; 16-bit values are scaled to 8 bits
-(v / 257), not clipped; of an animation the first frame is read.
+Conventions: EXIF orientation is left alone unless ``upright`` is asked for. The boxes of published datasets are
+annotated on the pixels as stored, while people and annotation tools see their own photographs upright. An alpha channel
+is dropped, keeping the colours stored beneath it, as `torchvision.datasets.ImageFolder` does; 16-bit values are scaled
+to 8 bits (v / 257), not clipped; of an animation the first frame is read.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import simplejpeg
-from PIL import Image
+from PIL import ExifTags, Image, ImageOps
 
 from wsol.data.regular_files import open_regular, read_regular
 from wsol.errors import InputError
@@ -47,38 +48,50 @@ class BadImage(InputError):
     """An image file that cannot be read; ``on_bad_image=skip`` leaves those out."""
 
 
-def read_image(path: str | Path) -> np.ndarray:
+def read_image(path: str | Path, upright: bool = False) -> np.ndarray:
     """Read an image file of any common kind: uint8 (H, W, 3) RGB.
+
+    Args:
+        path: the file.
+        upright: turn the image as its EXIF orientation says; False for the pixels as stored.
 
     Raises:
         BadImage: naming the file, if it is missing, empty, truncated, not an image, or has floating-point pixels.
     """
     data = _read(path)
-    if _is_plain_jpeg(data):
+    if _is_plain_jpeg(data) and not (upright and _turn(data) != 1):
         image = cv2.imdecode(np.frombuffer(data, np.uint8), _FLAGS)
         if image is not None:
             return image
-    return _decode(path, data, "RGB")
+    return _decode(path, data, "RGB", upright)
 
 
-def read_grey(path: str | Path) -> np.ndarray:
+def read_grey(path: str | Path, upright: bool = False) -> np.ndarray:
     """Read a mask file: uint8 (H, W). One-bit files give 0 and 255, 8-bit grey ones the values stored.
+
+    Args:
+        path: the file.
+        upright: as in `read_image`.
 
     Raises:
         BadImage: as `read_image`.
     """
-    return _decode(path, _read(path), "L")
+    return _decode(path, _read(path), "L", upright)
 
 
-def image_size(path: str | Path) -> tuple[int, int]:
+def image_size(path: str | Path, upright: bool = False) -> tuple[int, int]:
     """Return width and height of an image file, from its header.
+
+    Args:
+        path: the file.
+        upright: as in `read_image`.
 
     Raises:
         InputError: naming the file, if it is missing, no regular file or not an image.
     """
     try:
         with open_regular(path) as file, Image.open(file) as image:
-            return image.size
+            return image.size[::-1] if upright and orientation(image) > 4 else image.size
     except FileNotFoundError:
         raise InputError(f"{path}: no such file") from None
     except _BROKEN_FILE as error:
@@ -86,11 +99,42 @@ def image_size(path: str | Path) -> tuple[int, int]:
         raise InputError(f"{path}: not a readable image ({reason})") from error
 
 
-def checked_size(path: str | Path) -> tuple[int, int]:
+def orientation(image: Image.Image) -> int:
+    """Return the EXIF orientation of an opened image, 1 to 8; those above 4 swap width and height.
+
+    1, "as stored", where there is none, where it makes no sense, and for TIFF files, which Pillow turns by itself.
+    """
+    if image.format == "TIFF":
+        return 1
+    try:
+        value = image.getexif().get(ExifTags.Base.Orientation, 1)
+    except _BROKEN_FILE:
+        return 1
+    return value if value in range(1, 9) else 1
+
+
+def file_orientation(path: str | Path) -> int:
+    """Return the `orientation` of an image file; 1 if it cannot be read."""
+    try:
+        return _turn(_read(path))
+    except BadImage:
+        return 1
+
+
+def turned_upright(image: Image.Image) -> Image.Image:
+    """Return an image turned as its EXIF orientation says."""
+    return ImageOps.exif_transpose(image) if orientation(image) != 1 else image
+
+
+def checked_size(path: str | Path, upright: bool = False) -> tuple[int, int]:
     """Return width and height of an image file whose pixels all decode, and without a warning of libjpeg's.
 
     A damaged JPEG mostly decodes all the same, to grey or noise from the damage on. This tells of data that end too
     early, bytes between segments and broken codes; a changed byte that leaves the codes valid cannot be told.
+
+    Args:
+        path: the file.
+        upright: as in `read_image`.
 
     Raises:
         BadImage: as `read_image`, and for damaged data of a plain JPEG.
@@ -99,11 +143,11 @@ def checked_size(path: str | Path) -> tuple[int, int]:
     if _is_plain_jpeg(data):
         try:
             height, width, _ = simplejpeg.decode_jpeg(data, colorspace="GRAY", strict=True).shape
-            return width, height
+            return (height, width) if upright and _turn(data) > 4 else (width, height)
         except ValueError as error:
             read_image(path)  # training reads it, then, and what it sees is wrong
             raise BadImage(f"{path}: damaged, its pixels are partly wrong ({error}); replace the file") from error
-    height, width = read_image(path).shape[:2]
+    height, width = read_image(path, upright).shape[:2]
     return width, height
 
 
@@ -119,11 +163,23 @@ def _read(path: str | Path) -> bytes:
     return data
 
 
-def _decode(path: str | Path, data: bytes, mode: str) -> np.ndarray:
+def _turn(data: bytes) -> int:
+    """The `orientation` of a file's bytes; 1 for what is not an image."""
+    if data[:2] == b"\xff\xd8" and b"Exif\0" not in data[: 2**17]:  # a JPEG has it at its start
+        return 1
+    try:
+        with Image.open(io.BytesIO(data)) as image:
+            return orientation(image)
+    except _BROKEN_FILE:
+        return 1
+
+
+def _decode(path: str | Path, data: bytes, mode: str, upright: bool = False) -> np.ndarray:
     """Decode by Pillow to ``mode``, RGB or L."""
     try:
-        with Image.open(io.BytesIO(data)) as file:
-            file.load()
+        with Image.open(io.BytesIO(data)) as opened:
+            opened.load()
+            file = turned_upright(opened) if upright else opened
             file.info.pop("transparency", None)  # else convert() warns before dropping it
             if file.mode.startswith("I"):
                 return np.array(Image.fromarray(_to_8_bits(np.asarray(file))).convert(mode))

@@ -8,7 +8,7 @@ import numpy as np
 from PIL import Image
 from torch import Tensor
 
-from wsol.data.images import read_image
+from wsol.data.images import read_image, turned_upright
 from wsol.errors import InputError
 
 ImageInput = str | Path | Image.Image | np.ndarray | Tensor
@@ -16,7 +16,9 @@ ImageInput = str | Path | Image.Image | np.ndarray | Tensor
 
 
 def as_rgb(image: ImageInput) -> np.ndarray:
-    """Return an image as uint8 (H, W, 3) RGB, its pixels in the order in which they are stored.
+    """Return an image as uint8 (H, W, 3) RGB.
+
+    Files and Pillow images are turned upright, as their EXIF orientation says; arrays are taken as they are.
 
     Raises:
         InputError: an unreadable file, or an array that is no image; the message says how to make it one.
@@ -27,11 +29,11 @@ def as_rgb(image: ImageInput) -> np.ndarray:
         [[[255, 255, 255]], [[255, 255, 255]]]
     """
     if isinstance(image, str | Path):
-        return read_image(image)
+        return read_image(image, upright=True)
     if isinstance(image, Image.Image):
         if image.mode.startswith(("I", "F")):
             raise InputError(f"a Pillow image of mode {image.mode} has no agreed range: scale it to 8 bits (L or RGB)")
-        return np.array(image.convert("RGB"))
+        return np.array(turned_upright(image).convert("RGB"))
     if isinstance(image, Tensor):
         return _of_tensor(image.detach().cpu())
     if not isinstance(image, np.ndarray):

@@ -1,4 +1,4 @@
-"""From a `Source` to batches: the LightningDataModule, and the loading of one image and one batch below it.
+"""From a `Source` to batches: the LightningDataModule.
 
 Order and augmentation are drawn from (seed, epoch, position) alone, so a run is the same bit for bit with any number of
 workers, and so is one that was stopped and resumed. The global random state is never touched.
@@ -8,107 +8,18 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
-import cv2
-import numpy as np
 import torch
 from pytorch_lightning import LightningDataModule
-from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
 
 from wsol.data.datasets.erased import ErasedSplit
-from wsol.data.images import BadImage
-from wsol.data.samplers import NOTHING, EvalSampler, Key, TrainSampler, images_used
+from wsol.data.loading import Collate, Images, Loader, one_thread
+from wsol.data.samplers import SAMPLERS, EvalSampler, TrainSampler, images_used
 from wsol.data.source import Source, Split, hold_out
 from wsol.data.transforms import EvalTransform, TrainTransform
 from wsol.errors import InputError, unknown
 from wsol.types import Batch
-
-
-class LoadedSample(NamedTuple):
-    """One image on its way to a batch."""
-
-    position: int
-    """In the split, or `NOTHING`."""
-    views: np.ndarray | None
-    """uint8 (3, h, w) or (V, 3, h, w); None if it could not be read or is `NOTHING`."""
-    label: int = 0
-    size: tuple[int, int] = (0, 0)
-    """Width and height as stored."""
-    error: str = ""
-
-
-class Images(Dataset[LoadedSample]):
-    """The images of a split, transformed.
-
-    Args:
-        split: where they come from.
-        transform: for training (random, drawn from seed, epoch and position) or evaluation.
-        seed: of the augmentation.
-    """
-
-    def __init__(self, split: Split, transform: TrainTransform | EvalTransform, seed: int = 0) -> None:
-        self.split, self.transform, self.seed = split, transform, seed
-
-    def __len__(self) -> int:
-        return len(self.split)
-
-    def __getitem__(self, key: Key) -> LoadedSample:
-        position, epoch = key
-        if position == NOTHING:
-            return LoadedSample(position, None)
-        try:
-            image = self.split.image(position)
-        except BadImage as error:
-            return LoadedSample(position, None, error=str(error))
-        if isinstance(self.transform, TrainTransform):
-            views = self.transform(image, np.random.default_rng([self.seed, epoch, position]))
-        else:
-            views = self.transform(image)
-        return LoadedSample(position, views, int(self.split.labels[position]), (image.shape[1], image.shape[0]))
-
-
-@dataclass(frozen=True)
-class Collate:
-    """Puts loaded images into a `Batch`, its images channels-last in memory.
-
-    What must stop the run is returned for `Loader` to raise: raised in a worker, torch would bury it in that worker's
-    stack trace.
-    """
-
-    empty: tuple[int, ...]
-    """Shape of one image's views, (3, h, w) or (V, 3, h, w), for batches without images."""
-    skip: bool
-    """Whether bad images are left out and counted, or stop the run."""
-    may_be_empty: bool = True
-    """Whether a batch of bad images alone is a batch; there is nothing to learn from one."""
-
-    def __call__(self, loaded: Sequence[LoadedSample]) -> Batch | BadImage:
-        """Return the batch, or what is wrong with it."""
-        bad = [one for one in loaded if one.error]
-        if bad and (not self.skip or (len(bad) == len(loaded) and not self.may_be_empty)):
-            return BadImage(bad[0].error)
-        good = [one for one in loaded if one.views is not None]
-        return Batch(
-            images=_stack([one.views for one in good if one.views is not None], self.empty),
-            labels=torch.tensor([one.label for one in good], dtype=torch.int64),
-            positions=torch.tensor([one.position for one in good], dtype=torch.int64),
-            sizes=torch.tensor([one.size for one in good], dtype=torch.int64).reshape(-1, 2),
-            skipped=torch.tensor([one.position for one in bad], dtype=torch.int64),
-        )
-
-
-class Loader(DataLoader):
-    """A data loader that raises the `BadImage` its workers hand over."""
-
-    def __iter__(self) -> Any:
-        """Iterate over the batches; raises `BadImage`."""
-        for batch in super().__iter__():
-            if isinstance(batch, BadImage):
-                raise batch
-            yield batch
 
 
 class LocalizationData(LightningDataModule):
@@ -129,6 +40,7 @@ class LocalizationData(LightningDataModule):
             each process.
         erased: folders of regions to paint over in the training images (those left after holding out), one after the
             other, each with its colour; see `wsol.data.datasets.erased.ErasedSplit`.
+        sampler: ``uniform`` for each training image once an epoch, or ``balanced`` for each class equally often.
 
     Raises:
         InputError: if an argument is not one of those, or ``val_per_class`` is given where there is a ``val`` split.
@@ -148,13 +60,17 @@ class LocalizationData(LightningDataModule):
         pin_memory: bool | None = None,
         drop_last: bool | str = "auto",
         erased: Mapping[str, Sequence[float]] | None = None,
+        sampler: str = "uniform",
     ) -> None:
         super().__init__()
+        if sampler not in SAMPLERS:
+            raise unknown("loader.sampler", sampler, SAMPLERS)
         if on_bad_image not in ("stop", "skip"):
             raise unknown("on_bad_image", on_bad_image, ("stop", "skip"))
         if val_per_class and "val" in source.splits:
             raise InputError("val_per_class holds out training images, but this data has a val split; set it to 0")
         self.source, self.train_transform, self.eval_transform = source, train_transform, eval_transform
+        self.sampler = sampler
         self.batch_size = _at_least("batch_size", batch_size, 1)
         self.eval_batch_size = None if eval_batch_size is None else _at_least("eval_batch_size", eval_batch_size, 1)
         self.val_per_class = _at_least("val_per_class", val_per_class, 0)
@@ -199,7 +115,8 @@ class LocalizationData(LightningDataModule):
         of_process = self.share_of_process(world)
         used = images_used(self.drop_last, len(split), self.batch_size, world)
         taken = self._resumed["epoch"], self._resumed["batches"] * of_process
-        sampler = TrainSampler(len(split), self.seed, rank, world, used, taken)
+        labels = split.labels if self.sampler == "balanced" else None
+        sampler = TrainSampler(len(split), self.seed, rank, world, used, taken, labels)
         images = Images(split, self.train_transform, self.seed)
         return self._loader(images, sampler, of_process, (3, *[self.train_transform.size] * 2))
 
@@ -261,7 +178,7 @@ class LocalizationData(LightningDataModule):
             collate_fn=Collate(shape, self.on_bad_image == "skip", isinstance(sampler, EvalSampler)),
             num_workers=workers,
             persistent_workers=workers > 0,
-            worker_init_fn=_one_thread,
+            worker_init_fn=one_thread,
             pin_memory=self.pin_memory,
             generator=torch.Generator().manual_seed(self.seed),  # else each pass would draw from the global state
         )
@@ -289,21 +206,6 @@ def workers_for(num_workers: int | str, processes: int = 1) -> int:
     if not isinstance(num_workers, int) or num_workers < 0:
         raise InputError(f"num_workers must be auto or a number from 0, got {num_workers!r}")
     return num_workers
-
-
-def _one_thread(worker: int) -> None:
-    """Keep a loading process to its one core."""
-    cv2.setNumThreads(0)
-    torch.set_num_threads(1)
-
-
-def _stack(views: list[np.ndarray], empty: tuple[int, ...]) -> Tensor:
-    """Stack N arrays (..., 3, h, w) to a tensor (N, ..., 3, h, w), channels-last in memory as transforms make them."""
-    *lead, channels, height, width = views[0].shape if views else empty
-    out = np.empty((len(views), *lead, height, width, channels), np.uint8)
-    for row, one in zip(out, views, strict=True):
-        row[...] = np.moveaxis(one, -3, -1)
-    return torch.from_numpy(out).movedim(-1, -3)
 
 
 def _at_least(name: str, value: int, least: int) -> int:

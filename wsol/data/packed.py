@@ -29,6 +29,13 @@ class Strings(Sequence[str]):
     def __len__(self) -> int:
         return len(self._ends)
 
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Strings):
+            return NotImplemented
+        return self._bytes == other._bytes and np.array_equal(self._ends, other._ends)
+
+    __hash__ = None  # type: ignore[assignment]
+
     @overload
     def __getitem__(self, i: int) -> str: ...
     @overload
@@ -39,6 +46,34 @@ class Strings(Sequence[str]):
         i = range(len(self))[i]
         start = int(self._ends[i - 1]) if i else 0
         return self._bytes[start : self._ends[i]].decode()
+
+
+class StringLists(Sequence[list[str]]):
+    """Many lists of strings, packed as `Strings`.
+
+    Example:
+        >>> files = StringLists([["a.png", "b.png"], [], ["c.png"]])
+        >>> len(files), files[0], files[1]
+        (3, ['a.png', 'b.png'], [])
+    """
+
+    def __init__(self, lists: Iterable[Sequence[str]]) -> None:
+        kept = [list(one) for one in lists]
+        self._strings = Strings(text for one in kept for text in one)
+        self._ends = np.cumsum([len(one) for one in kept], dtype=np.int64)
+
+    def __len__(self) -> int:
+        return len(self._ends)
+
+    @overload
+    def __getitem__(self, i: int) -> list[str]: ...
+    @overload
+    def __getitem__(self, i: slice) -> StringLists: ...
+    def __getitem__(self, i: int | slice) -> list[str] | StringLists:
+        if isinstance(i, slice):
+            return StringLists(self[k] for k in range(*i.indices(len(self))))
+        i = range(len(self))[i]
+        return [self._strings[k] for k in range(self._ends[i - 1] if i else 0, self._ends[i])]
 
 
 def _encoded(text: str) -> bytes:

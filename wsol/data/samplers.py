@@ -9,8 +9,11 @@ from torch.utils.data import Sampler
 
 from wsol.errors import InputError
 
-Key = tuple[int, int]
-"""Position of an image in its split (`NOTHING` for none), and the epoch, from which its augmentation is drawn."""
+Key = tuple[int, ...]
+"""Position of an image in its split (`NOTHING` for none), and the epoch, from which its augmentation is drawn; where an
+epoch may have an image several times, also how often it had it before."""
+SAMPLERS = ("uniform", "balanced")
+"""Each image once an epoch; or each class as often as every other, its images in turn."""
 NOTHING = -1
 
 
@@ -25,6 +28,8 @@ class TrainSampler(Sampler[Key]):
         used: how many images an epoch takes, over all processes; None for all of them.
         taken: an epoch, and how many of its images this process has taken already; None for none. Iterating over that
             epoch starts behind them.
+        labels: int (count,) classes of the images, to draw each class equally often: images of small classes come
+            several times an epoch, and each time with another augmentation. None for each image once.
 
     Example:
         >>> sampler = TrainSampler(5, seed=0, rank=0, world=2)
@@ -45,8 +50,9 @@ class TrainSampler(Sampler[Key]):
         world: int = 1,
         used: int | None = None,
         taken: tuple[int, int] | None = None,
+        labels: np.ndarray | None = None,
     ) -> None:
-        self.taken = taken
+        self.taken, self.labels = taken, labels
         self.count, self.seed, self.rank, self.world = count, seed, rank, world
         self.used = count if used is None else used
         self.epoch = 0
@@ -59,10 +65,50 @@ class TrainSampler(Sampler[Key]):
         return -(-self.used // self.world)
 
     def __iter__(self) -> Iterator[Key]:
-        order = np.random.default_rng([self.seed, self.epoch]).permutation(self.count)[: self.used]
+        rng = np.random.default_rng([self.seed, self.epoch])
         start = self.taken[1] if self.taken and self.taken[0] == self.epoch else 0
-        for i in np.resize(order, len(self) * self.world)[self.rank :: self.world][start:]:
-            yield int(i), self.epoch
+        if self.labels is None:
+            order = rng.permutation(self.count)[: self.used]
+            for i in np.resize(order, len(self) * self.world)[self.rank :: self.world][start:]:
+                yield int(i), self.epoch
+            return
+        order = balanced_order(self.labels, len(self) * self.world, rng)
+        turns = np.empty_like(order)
+        seen: dict[int, int] = {}
+        for at, i in enumerate(order.tolist()):
+            turns[at] = seen.get(i, 0)
+            seen[i] = int(turns[at]) + 1
+        mine = slice(self.rank, None, self.world)
+        for i, turn in zip(order[mine][start:].tolist(), turns[mine][start:].tolist(), strict=True):
+            yield i, self.epoch, turn
+
+
+def balanced_order(labels: np.ndarray, count: int, rng: np.random.Generator) -> np.ndarray:
+    """Draw images so that the numbers of images of any two classes differ by one at most.
+
+    Within a class every image comes before one comes again.
+
+    Args:
+        labels: int (N,) classes; those without images do not count.
+        count: how many images to draw.
+        rng: of the draw.
+
+    Returns:
+        int64 (count,) positions in the order of training.
+
+    Example:
+        >>> order = balanced_order(np.array([0, 0, 0, 0, 1]), 6, np.random.default_rng(0))
+        >>> sorted(order.tolist())[3:]
+        [4, 4, 4]
+    """
+    classes = rng.permutation(np.unique(labels))
+    drawn = []
+    for at, label in enumerate(classes):
+        wanted = count // len(classes) + (at < count % len(classes))
+        (images,) = np.nonzero(labels == label)
+        rounds = [rng.permutation(images) for _ in range(-(-wanted // len(images)))]
+        drawn.append(np.concatenate([*rounds, np.zeros(0, np.int64)])[:wanted].astype(np.int64))
+    return rng.permutation(np.concatenate(drawn))
 
 
 class EvalSampler(Sampler[Key]):

@@ -2,7 +2,8 @@
 
 A dataset is one file with one class derived from `Source`. It reads its lists when built (raising `InputError` with
 file and line at the first thing wrong) and hands out `Split`s, which hold everything but the pixels in a few flat
-arrays: a split of 1.28 million images takes about 150 MB, and worker processes share it without copying.
+arrays: a split of 1.28 million images takes about 150 MB. Forked workers share it without copying. Spawned ones get the
+arrays by pickle, and open files of pixels by themselves.
 """
 
 from __future__ import annotations
@@ -73,6 +74,11 @@ class Split(ABC):
     def __len__(self) -> int:
         return len(self.ids)
 
+    @property
+    def images_with_boxes(self) -> int:
+        """How many images carry at least one box; only these are judged by boxes."""
+        return 0 if self.boxes is None else int((np.diff(self.boxes.ends, prepend=0) > 0).sum())
+
     def counts(self) -> dict[str, int]:
         """Numbers of images, classes and, where annotated, boxes and masks."""
         counts = {"images": len(self), "classes": len(np.unique(self.labels))}
@@ -89,7 +95,7 @@ class Split(ABC):
         return self._read_image(int(self._rows[i]))
 
     def size(self, i: int) -> tuple[int, int]:
-        """Width and height of image ``i`` as stored, pixels.
+        """Width and height of image ``i`` as `image` gives it, pixels.
 
         Raises:
             InputError: if nothing tells it.
@@ -157,6 +163,7 @@ class FileSplit(Split):
         paths: N image files, relative, with ``/``.
         read_mask: makes the mask of the image at a row (see `Split`), or None where there is none; must pickle.
         sizes: N widths and heights as listed; None for all or some that are not. Those are read from the file's header.
+        upright: whether images are turned as their EXIF orientation says; sizes and boxes are then of the turned image.
     """
 
     def __init__(
@@ -170,10 +177,13 @@ class FileSplit(Split):
         read_mask: Callable[[int], np.ndarray | None] | None = None,
         sizes: Sequence[tuple[int, int] | None] | None = None,
         blacklist: np.ndarray | Sequence[bool] | None = None,
+        upright: bool = False,
     ) -> None:
         super().__init__(name, ids, labels, boxes, read_mask is not None, blacklist)
-        self.root = None if root is None else Path(root)
-        self._paths = Strings(paths)
+        self.root, self.upright = None if root is None else Path(root), upright
+        own = Strings(paths)
+        # Most datasets call an image by its path; one copy goes to each worker.
+        self._paths: Sequence[str] = self.ids if own == self.ids else own
         self._mask_reader = read_mask
         if len(self._paths) != len(self):
             raise InputError(f"split {name!r}: {len(self)} ids but {len(self._paths)} paths; give one of each")
@@ -193,14 +203,14 @@ class FileSplit(Split):
         return (path for path in map(self.path, range(len(self))) if not path.is_file())
 
     def _read_image(self, row: int) -> np.ndarray:
-        return read_image(self._file(row))
+        return read_image(self._file(row), self.upright)
 
     def _read_size(self, row: int) -> tuple[int, int]:
         if self._sizes is not None and self._sizes[row].all():
             width, height = self._sizes[row].tolist()
             return width, height
         if self.root is not None:
-            return image_size(self._file(row))
+            return image_size(self._file(row), self.upright)
         mask = self._read_mask(row)
         if mask is None:
             raise InputError(f"{self._paths[row]}: neither the lists nor a mask tell its size, and {NO_IMAGES}")

@@ -173,7 +173,7 @@ def _results(config: DictConfig, ours: MapSet, theirs: MapSet | None) -> dict[st
         "protocols": {name: dataclasses.asdict(protocol) for name, protocol in protocols.items()},
         "data": {
             "source": ours.split.__class__.__name__,
-            "splits": {name: _described(of.split) for name, of in evaluations.items()},
+            "splits": {name: split_results.describe_split(of.split) for name, of in evaluations.items()},
         },
     }
     if theirs is not None:
@@ -185,15 +185,6 @@ def _results(config: DictConfig, ours: MapSet, theirs: MapSet | None) -> dict[st
             "differences": saved_maps.differences(ours.measured, theirs.measured, protocols, val),
         }
     return results
-
-
-def _described(split: Split) -> dict[str, Any]:
-    return {
-        "images": len(split),
-        "boxes": split.has_boxes,
-        "masks": split.has_masks,
-        "fingerprint": split.fingerprint(),
-    }
 
 
 def _of_split(given: Path, split: str) -> Path:

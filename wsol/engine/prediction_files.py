@@ -183,7 +183,7 @@ class ImagePredictor:
 
     def _load(self, file: Path, name: str) -> LoadedImage | UnreadableImage:
         try:
-            image = read_image(file)
+            image = read_image(file, upright=True)
         except BadImage as error:
             return UnreadableImage(file, str(error).partition("; replace the file")[0])
         return LoadedImage(file, name, image, self.predictor.transform(image))

@@ -15,6 +15,7 @@ from omegaconf import DictConfig, OmegaConf
 from wsol import runs
 from wsol.config import build
 from wsol.data.module import LocalizationData
+from wsol.data.source import Split
 from wsol.engine import image_results
 from wsol.engine.evaluation import LOCALIZER, SplitEvaluation, SplitResult
 from wsol.engine.localization_table import localization_table
@@ -129,7 +130,7 @@ def write(
             },
             "data": {
                 "source": config.data._target_,
-                "splits": {name: describe_split(data, name) for name in data.splits},
+                "splits": {name: describe_split(data.split(name)) for name in data.splits},
                 "classes": len(module.localizer.classes or ()),
             },
             "preprocessing": dataclasses.asdict(preprocessing),
@@ -186,11 +187,11 @@ def shown(module: LocalizerModule) -> list[Picture]:
     return []
 
 
-def describe_split(data: LocalizationData, name: str) -> dict[str, Any]:
-    """Size and fingerprint of a split."""
-    split = data.split(name)
+def describe_split(split: Split) -> dict[str, Any]:
+    """Size and fingerprint of a split; only images with boxes are judged by boxes."""
     return {
         "images": len(split),
+        "images_with_boxes": split.images_with_boxes,
         "boxes": split.has_boxes,
         "masks": split.has_masks,
         "fingerprint": split.fingerprint(),

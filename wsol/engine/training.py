@@ -23,6 +23,7 @@ from wsol.config import build
 from wsol.data.module import LocalizationData
 from wsol.data.source import Source
 from wsol.engine import charts, split_results
+from wsol.engine.class_weights import class_weights
 from wsol.engine.evaluation import SplitEvaluation, gathered
 from wsol.engine.module import LocalizerModule
 from wsol.errors import Diverged, InputError, plain_interruptions
@@ -123,6 +124,8 @@ def train(
     if config.compile:
         compile_network(localizer)
     data = build.build_data(config, source, localizer.backbone.preprocessing, seed=config.seed)
+    weights = class_weights(config.class_weights, data.split("train"), source.classes)
+    localizer.head.weigh_classes(weights)
     if (side := train_size(data)) is not None:
         localizer.backbone.check_size(side, side)
     optimizer = build.instantiate(config.optim.optimizer, "optim.optimizer")

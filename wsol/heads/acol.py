@@ -22,7 +22,6 @@ from collections.abc import Mapping
 from torch import Tensor
 
 from wsol.errors import InputError, unknown
-from wsol.heads.base import soft_cross_entropy
 from wsol.heads.erasing import ErasingHead
 from wsol.types import FeatureInfo, Output
 
@@ -100,6 +99,6 @@ class AcolHead(ErasingHead):
     def loss(self, output: Output, targets: Tensor, label_smoothing: float = 0.0) -> dict[str, Tensor]:
         """Return the cross entropy of each classifier, ``a`` and ``b``; see `Head.loss`."""
         return {
-            name: soft_cross_entropy(self.classifier(name).scores(of_branch), targets, label_smoothing)
+            name: self.cross_entropy(self.classifier(name).scores(of_branch), targets, label_smoothing)
             for name, of_branch in self.hidden(output).items()
         }

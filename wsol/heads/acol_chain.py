@@ -15,7 +15,6 @@ import torch
 from torch import Tensor
 
 from wsol.errors import InputError, unknown
-from wsol.heads.base import soft_cross_entropy
 from wsol.heads.erasing import ErasingHead
 from wsol.types import FeatureInfo, Output
 
@@ -121,8 +120,8 @@ class AcolChainHead(ErasingHead):
         """
         terms = {}
         for name, of_branch in self.hidden(output).items():
-            goal = targets if self.recipe[name] == "p" else (1 - targets) / (self.num_classes - 1)
-            terms[name] = soft_cross_entropy(self.classifier(name).scores(of_branch), goal, label_smoothing)
+            goal = None if self.recipe[name] == "p" else (1 - targets) / (self.num_classes - 1)
+            terms[name] = self.cross_entropy(self.classifier(name).scores(of_branch), targets, label_smoothing, goal)
         return terms
 
     def fuse(self, maps: Tensor) -> Tensor:

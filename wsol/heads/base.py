@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -25,6 +26,8 @@ class Head(nn.Module, ABC):
 
     taps: tuple[str, ...] = ("last",)
     """Names of the backbone's points that `forward` reads."""
+    class_weights: Tensor | None
+    """float32 (K,) weights of the classes in `cross_entropy`; None to weigh all alike."""
 
     def __init__(self, points: Mapping[str, FeatureInfo], num_classes: int) -> None:
         """Remember the backbone's points and the number of classes K.
@@ -37,6 +40,7 @@ class Head(nn.Module, ABC):
             raise InputError(f"num_classes: expected at least 1, got {num_classes}")
         self.points = dict(points)
         self.num_classes = num_classes
+        self.register_buffer("class_weights", None, persistent=False)
 
     def point(self, name: str) -> FeatureInfo:
         """Return channels and stride of a point.
@@ -65,7 +69,30 @@ class Head(nn.Module, ABC):
             targets: float (N, K) class probabilities; one-hot, or mixed by CutMix and the like.
             label_smoothing: share of the probability spread evenly over all classes, in [0, 1).
         """
-        return {"classification": soft_cross_entropy(output.logits, targets, label_smoothing)}
+        return {"classification": self.cross_entropy(output.logits, targets, label_smoothing)}
+
+    def cross_entropy(
+        self, logits: Tensor, targets: Tensor, label_smoothing: float = 0.0, goal: Tensor | None = None
+    ) -> Tensor:
+        """Return the cross entropy with this head's class weights; every classification term of a loss is made by it.
+
+        Args:
+            logits: float (N, K).
+            targets: float (N, K) class probabilities.
+            label_smoothing: see `loss`.
+            goal: float (N, K) probabilities to be learned in place of ``targets``, which then say the images' weights.
+        """
+        if goal is None:
+            return soft_cross_entropy(logits, targets, label_smoothing, self.class_weights)
+        if self.class_weights is None:
+            return soft_cross_entropy(logits, goal, label_smoothing)
+        each = F.cross_entropy(logits.float(), goal.float(), reduction="none", label_smoothing=label_smoothing)
+        return (each * (targets.float() @ self.class_weights)).mean()
+
+    def weigh_classes(self, weights: Tensor | None) -> None:
+        """Set the weights of the classes in the loss: float (K,), or None to weigh all alike."""
+        device = next((p.device for p in self.parameters()), None)
+        self.class_weights = None if weights is None else torch.as_tensor(weights, dtype=torch.float32, device=device)
 
     @abstractmethod
     def maps(self, output: Output, classes: Tensor) -> Tensor:
@@ -85,12 +112,17 @@ class Head(nn.Module, ABC):
         raise InputError(f"{type(self).__name__} cannot take over a pretrained classifier: pretrained_classifier=false")
 
 
-def soft_cross_entropy(logits: Tensor, targets: Tensor, label_smoothing: float = 0.0) -> Tensor:
+def soft_cross_entropy(
+    logits: Tensor, targets: Tensor, label_smoothing: float = 0.0, weights: Tensor | None = None
+) -> Tensor:
     """Return the mean cross entropy () of logits (N, K) with class probabilities (N, K), computed in float32.
+
+    With weights w (K,) it is -1/N sum_i sum_c w_c t_ic log p_ic. The divisor is the number of images, not the sum of
+    their weights, so that the mean over processes is that over all images.
 
     Example:
         >>> import torch
         >>> soft_cross_entropy(torch.zeros(1, 4), torch.eye(4)[:1]).exp().round().item()
         4.0
     """
-    return F.cross_entropy(logits.float(), targets.float(), label_smoothing=label_smoothing)
+    return F.cross_entropy(logits.float(), targets.float(), weights, label_smoothing=label_smoothing)

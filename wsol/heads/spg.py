@@ -27,7 +27,7 @@ from torch import Tensor, nn
 
 from wsol.errors import InputError
 from wsol.functional.attention import min_max_normalize
-from wsol.heads.base import Head, soft_cross_entropy
+from wsol.heads.base import Head
 from wsol.heads.branch import Branch, convolution, initialise
 from wsol.types import FeatureInfo, Output
 
@@ -125,7 +125,7 @@ class SpgHead(Head):
                 attention = min_max_normalize(F.interpolate(plane, size, mode="bilinear"))
                 p1, p2 = b1.sigmoid(), b2.sigmoid()
             guided = {"b2": (b2, attention), "b1": (b1, p2), "c": (c, (p1 + p2) / 2)}
-            terms = {"classification": soft_cross_entropy(output.logits, targets, label_smoothing)}
+            terms = {"classification": self.cross_entropy(output.logits, targets, label_smoothing)}
             for (name, (logits, guide)), (high, low) in zip(guided.items(), self.thresholds, strict=True):
                 is_object, counted = seeds(guide, high, low, self.min_foreground)
                 each = F.binary_cross_entropy_with_logits(logits, is_object.float(), reduction="none")

@@ -31,7 +31,7 @@ def files_as_split(name: str, files: Sequence[Path], labels: Sequence[int]) -> F
         InputError: no files, or one given twice.
     """
     paths = [str(file.resolve()) for file in files]
-    return FileSplit(name, paths, labels, "/", paths)
+    return FileSplit(name, paths, labels, "/", paths, upright=True)
 
 
 def hold_out(labels: np.ndarray, share: float, seed: int = 0) -> np.ndarray:

@@ -105,12 +105,12 @@ def test_blacklisted_images_are_marked_and_counted(tmp_path: Path) -> None:
 
 def test_a_subset_of_classes(tmp_path: Path) -> None:
     root = make_ilsvrc(tmp_path)
-    source = ILSVRC(root, synsets=[SYNSETS[2], SYNSETS[1]])
+    source = ILSVRC(root, classes=[SYNSETS[2], SYNSETS[1]])
     assert source.classes == SYNSETS[1:3]
     assert source.split("test").labels.tolist() == [0, 1, 0, 1]
     assert source.verify().ok
-    with pytest.raises(InputError, match="unknown synset 'n01443538': did you mean 'n01443537'"):
-        ILSVRC(root, synsets=["n01443538"])
+    with pytest.raises(InputError, match="unknown class 'n01443538': did you mean 'n01443537'"):
+        ILSVRC(root, classes=["n01443538"])
     for image in (root / "train" / SYNSETS[0]).iterdir():
         image.unlink()
     with pytest.raises(InputError, match=r"n01443537: empty folder; expected images of this class"):

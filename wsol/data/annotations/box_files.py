@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import NamedTuple, TypeGuard
 
@@ -16,6 +16,8 @@ from wsol.errors import InputError
 
 CORNERS = ("x0", "y0", "x1", "y1")
 EXTENTS = ("x", "y", "width", "height")
+CATEGORY = ("class", "category")
+"""Columns of a CSV that say what a box marks; the first one that is there counts."""
 
 
 class Annotations(NamedTuple):
@@ -47,11 +49,22 @@ def read_boxes(path: Path, inclusive: bool = False, sink: Sink = STOP) -> Annota
     raise InputError(f"{path}: expected boxes as .csv or COCO .json")
 
 
+def look_like_fractions(boxes: Iterable[AnnotatedBox]) -> bool:
+    """Whether most boxes lie within 0..1: they are then fractions of the image's width and height, not pixels.
+
+    Example:
+        >>> look_like_fractions([AnnotatedBox((0.1, 0.2, 0.5, 1.0), Path("boxes.csv"))])
+        True
+    """
+    within = [0 <= b[0] < b[2] <= 1 and 0 <= b[1] < b[3] <= 1 for b in (marked.box for marked in boxes)]
+    return 2 * sum(within) > len(within)
+
+
 def read_csv(path: Path, inclusive: bool = False, sink: Sink = STOP) -> Annotations:
     """Read a CSV with the header ``image,x0,y0,x1,y1`` or ``image,x,y,width,height``; one line a box.
 
-    Further columns and the order of columns do not matter. With width and height, the far edges are x + width and
-    y + height, so ``inclusive`` does not apply.
+    A column ``class`` or ``category`` says what a box marks. Further columns and the order of columns do not matter.
+    With width and height, the far edges are x + width and y + height, so ``inclusive`` does not apply.
     """
     reader = csv.reader(io.StringIO(read_text(path, sink), newline=""))
     found = Annotations({}, {}, inclusive, {})
@@ -73,7 +86,8 @@ def read_csv(path: Path, inclusive: bool = False, sink: Sink = STOP) -> Annotati
                 sink.add(path, line, f"expected an image and four numbers, got {shown(','.join(fields))}")
                 continue
             box = tuple(value for value in values if value is not None)
-            _add(found, row["image"], AnnotatedBox(_corners(box) if columns is EXTENTS else box, path, line))
+            category = next((row[name] for name in CATEGORY if row.get(name)), None)
+            _add(found, row["image"], AnnotatedBox(_corners(box) if columns is EXTENTS else box, path, line, category))
     except csv.Error as error:
         raise InputError(f"{path}:{max(reader.line_num, 1)}: not CSV ({error})") from error
     return found
@@ -98,7 +112,8 @@ def _columns(header: list[str], where: str) -> tuple[str, ...]:
 def read_coco(path: Path, sink: Sink = STOP) -> Annotations:
     """Read COCO JSON: ``images`` (id, file_name, width, height) and ``annotations`` (image_id, bbox).
 
-    ``bbox`` is x, y, width, height. Categories are not read, the folder says the class; crowds are passed over.
+    ``bbox`` is x, y, width, height; ``category_id`` is one of the ``categories``, whose names boxes get. Crowds are
+    passed over.
     """
     try:
         content = strict_json(read_text(path, sink))
@@ -110,6 +125,7 @@ def read_coco(path: Path, sink: Sink = STOP) -> Annotations:
         raise InputError(f"{path}: expected COCO JSON with the lists 'images' and 'annotations'")
     found = Annotations({}, {}, False, {})
     names: dict[str, str] = {}
+    categories = _category_names(content.get("categories"))
     for position, image in enumerate(content["images"]):
         _add_image(found, names, image, f"{path}: images[{position}]", sink)
     for position, annotation in enumerate(content["annotations"]):
@@ -124,8 +140,20 @@ def read_coco(path: Path, sink: Sink = STOP) -> Annotations:
             if box is None:
                 sink.add(where, None, f"expected 'bbox' of four numbers, got {shown(json.dumps(annotation))}")
             else:
-                _add(found, names[str(annotation["image_id"])], AnnotatedBox(_corners(box), where))
+                number = annotation.get("category_id")
+                category = categories.get(str(number), str(number)) if _is_id(number) else None
+                _add(found, names[str(annotation["image_id"])], AnnotatedBox(_corners(box), where, None, category))
     return found
+
+
+def _category_names(categories: object) -> dict[str, str]:
+    """Names of COCO's categories by id; those that are not well-formed are left out, so their boxes carry the id."""
+    listed = categories if isinstance(categories, list) else []
+    return {
+        str(one["id"]): one["name"]
+        for one in listed
+        if isinstance(one, dict) and _is_id(one.get("id")) and isinstance(one.get("name"), str)
+    }
 
 
 def _add_image(found: Annotations, names: dict[str, str], image: object, where: str, sink: Sink) -> None:

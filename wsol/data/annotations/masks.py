@@ -29,8 +29,8 @@ class MaskReader:
     image_root: Path | None
     mask_root: Path
     images: Sequence[str]
-    sizes: Sequence[tuple[int, int] | None]
-    """Listed width and height of each image."""
+    sizes: np.ndarray
+    """int (N, 2) listed width and height of each image; 0 where they are not listed."""
     objects: Sequence[Sequence[str]]
     """Mask files of each image."""
     ignored: Sequence[Sequence[str]]
@@ -50,8 +50,9 @@ class MaskReader:
 
     def size(self, row: int) -> tuple[int, int]:
         """Width and height of an image that has masks."""
-        if listed := self.sizes[row]:
-            return listed
+        if self.sizes[row].all():
+            width, height = self.sizes[row].tolist()
+            return width, height
         if self.image_root is not None:
             return image_size(self.image_root / self.images[row])
         return image_size(self.mask_root / self.objects[row][0])

@@ -20,6 +20,7 @@ import numpy as np
 
 from wsol.data.datasets.creature_art import Looks, draw, species
 from wsol.data.inspection import Report
+from wsol.data.mapped_array import MappedArray
 from wsol.data.source import SPLITS, Boxes, Source, Split
 from wsol.errors import InputError
 from wsol.files import atomic_folder, remove_leftovers
@@ -42,20 +43,20 @@ class CreatureSplit(Split):
         labels, boxes = np.load(folder / "labels.npy"), np.load(folder / "boxes.npy")
         ids = (f"{name}-{i:06d}" for i in range(len(labels)))
         super().__init__(name, ids, labels, Boxes.pack(boxes[:, None], inclusive=False), has_masks=True)
-        self._images, self._masks, self._heads = (np.load(folder / file, mmap_mode="r") for file in _FILES[:3])
+        self._images, self._masks, self._heads = (MappedArray(folder / file) for file in _FILES[:3])
 
     def head(self, i: int) -> np.ndarray:
         """Return the head of creature ``i``, for looking into methods: uint8 (S, S), 0 or 1."""
-        return self._unpack(self._heads[int(self._rows[i])])
+        return self._unpack(self._heads.values[int(self._rows[i])])
 
     def _read_image(self, row: int) -> np.ndarray:
-        return np.array(self._images[row])
+        return np.array(self._images.values[row])
 
     def _read_mask(self, row: int) -> np.ndarray:
-        return self._unpack(self._masks[row])
+        return self._unpack(self._masks.values[row])
 
     def _unpack(self, bits: np.ndarray) -> np.ndarray:
-        side = self._images.shape[1]
+        side = self._images.values.shape[1]
         return np.unpackbits(bits, count=side * side).reshape(side, side)
 
 

@@ -18,6 +18,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from wsol.data.annotations.text_tables import STOP, Row, Sink, agree, class_of, keyed, numbers, read_rows, whole
+from wsol.data.class_names import ClassChoice
 from wsol.data.file_source import AnnotatedBox, ListedSource, Listing, need_folder
 from wsol.data.prepare.archives import Archive
 
@@ -30,6 +31,7 @@ class CUB(ListedSource):
 
     Args:
         root: the folder with ``images.txt``.
+        classes: names of the classes to keep, or a text file of them; None for all.
         sink: told of faults in the lists; the default raises at the first.
 
     Raises:
@@ -45,9 +47,9 @@ class CUB(ListedSource):
         ),
     )
 
-    def __init__(self, root: str | Path, sink: Sink = STOP) -> None:
+    def __init__(self, root: str | Path, classes: ClassChoice = None, sink: Sink = STOP) -> None:
         folder = need_folder(Path(root), "CUB_200_2011 with images.txt, image_class_labels.txt and so on")
-        super().__init__(need_folder(folder / "images", "one folder of photographs for each class"), sink)
+        super().__init__(need_folder(folder / "images", "one folder of photographs for each class"), sink, classes)
         self._folder = folder
         self._images = self._table("images.txt", 2, rest=True)
         self._labels = self._table("image_class_labels.txt", 2)
@@ -57,7 +59,7 @@ class CUB(ListedSource):
         for row in [row for number, row in names.items() if number is None]:
             sink.add(row.file, row.line, f"expected a class number, got {row.fields[0]!r}")
         self._class_ids = sorted(number for number in names if number is not None)
-        self.classes = tuple(names[number].fields[1] for number in self._class_ids)
+        self.classes = self._choose([names[number].fields[1] for number in self._class_ids])
         self.splits = ("train", "test")
         self._check_lists()
         self._ready()

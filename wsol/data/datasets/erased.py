@@ -20,6 +20,7 @@ import cv2
 import numpy as np
 from numpy.lib.format import write_array_header_1_0
 
+from wsol.data.mapped_array import MappedArray
 from wsol.data.regular_files import open_regular, read_regular
 from wsol.data.source import Split
 from wsol.errors import InputError
@@ -65,7 +66,7 @@ class ErasedSplit(Split):
         return self._region(int(self._rows[i]))
 
     def _region(self, row: int) -> np.ndarray:
-        return np.unpackbits(self._bits[row], count=self._side**2).reshape(self._side, self._side).astype(bool)
+        return np.unpackbits(self._bits.values[row], count=self._side**2).reshape(self._side, self._side).astype(bool)
 
     def _read_image(self, row: int) -> np.ndarray:
         return paint(self._inner.image(row), self._region(row), self._fill)
@@ -133,13 +134,14 @@ def write_regions(folder: str | Path, split: Split, regions: Iterable[np.ndarray
         raise InputError(f"{folder}: cannot be written ({error.strerror}); choose a folder not there yet") from error
 
 
-def _open(folder: Path, split: Split) -> tuple[np.ndarray, int]:
+def _open(folder: Path, split: Split) -> tuple[MappedArray, int]:
     """The packed regions of a split, mapped into memory, and their side."""
     try:
         about = json.loads(read_regular(folder / "about.json"))
         version, fingerprint, side = about["version"], about["fingerprint"], int(about["side"])
         open_regular(folder / "masks.npy").close()
-        bits = np.load(folder / "masks.npy", mmap_mode="r", allow_pickle=False)
+        mapped = MappedArray(folder / "masks.npy")
+        bits = mapped.values
     except BROKEN_ARRAY as error:
         raise InputError(f"{folder}: no regions, or damaged ones ({error}); delete it and make them again") from error
     if version != VERSION:
@@ -154,4 +156,4 @@ def _open(folder: Path, split: Split) -> tuple[np.ndarray, int]:
             f"{folder / 'masks.npy'}: expected {len(split)} rows of {side} x {side} bits, got {bits.dtype} "
             f"{bits.shape}; delete {folder} and make the regions again"
         )
-    return bits, side
+    return mapped, side

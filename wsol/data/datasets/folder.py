@@ -6,22 +6,36 @@ Either divided in splits, of which any may be missing, or flat::
     root/val/<class>/**
     root/test/<class>/**
 
+Splits go by their usual names in any letter case: ``train``, ``training``; ``val``, ``valid``, ``validation``, ``dev``;
+``test``, ``testing``; also with ``set``, ``images`` or a year behind. Photographs are turned upright, as their EXIF
+orientation says, and boxes are of the upright image.
+
 Boxes come as CSV or COCO JSON (`wsol.data.annotations.box_files`), naming images by their path relative to ``root``
-or, where only one image is called so, by file name. Without boxes a dataset serves for training alone.
+or, where only one image is called so, by file name. Where a file has boxes of several categories, those of an image's
+own class count (`wsol.data.annotations.box_categories`). Without boxes a dataset serves for training alone.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import re
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from wsol.data.annotations.box_files import Annotations, by_path, read_boxes
+from wsol.data.annotations.box_categories import own_boxes
+from wsol.data.annotations.box_files import Annotations, by_path, look_like_fractions, read_boxes
 from wsol.data.annotations.text_tables import STOP, Sink
-from wsol.data.file_source import ListedSource, Listing, need_folder
-from wsol.data.image_files import image_files
+from wsol.data.class_names import ClassChoice
+from wsol.data.file_source import AnnotatedBox, ListedSource, Listing, need_folder
+from wsol.data.image_files import class_folders, files_under, image_files, is_image
+from wsol.data.images import image_size
 from wsol.data.regular_files import name_fault
 from wsol.data.source import SPLITS
 from wsol.errors import InputError, unknown
+
+UNITS = ("pixels", "fractions")
+NAMES = {"train": "train|training", "val": "val|valid|validation|dev", "test": "test|testing"}
+"""What folders of splits are called, as regular expressions."""
+ENDING = r"([ _-]?(set|split|data|images|\d{4}))?"
 
 
 class Folder(ListedSource):
@@ -34,11 +48,17 @@ class Folder(ListedSource):
         boxes: CSV or COCO JSON file, absolute or relative to ``root``; None if there are no boxes.
         inclusive: whether x1, y1 of a CSV name the last pixel inside rather than the edge.
         flat_split: what a flat folder is: ``train``, ``val`` or ``test``.
+        box_units: ``pixels``, or ``fractions`` of the image's width and height.
+        categories: names of the categories whose boxes mark the objects; None to match them with the class names.
+        classes: names of the classes to keep, or a text file of them; None for all.
         sink: told of faults; the default raises at the first.
 
     Raises:
-        InputError: if there are no images, ``val`` or ``test`` has a class that ``train`` lacks, or boxes are faulty.
+        InputError: if there are no images, two folders are the same split, ``val`` or ``test`` has a class that
+            ``train`` lacks, or boxes are faulty.
     """
+
+    upright = True
 
     def __init__(
         self,
@@ -46,24 +66,33 @@ class Folder(ListedSource):
         boxes: str | Path | None = None,
         inclusive: bool = False,
         flat_split: str = "train",
+        box_units: str = "pixels",
+        categories: Sequence[str] | None = None,
+        classes: ClassChoice = None,
         sink: Sink = STOP,
     ) -> None:
-        super().__init__(need_folder(Path(root), "train/<class>/ (and val/, test/) or <class>/ with images"), sink)
+        folder = need_folder(Path(root), "train/<class>/ (and val/, test/) or <class>/ with images")
+        super().__init__(folder, sink, classes)
         if flat_split not in SPLITS:
             raise unknown("flat_split", flat_split, SPLITS)
-        self._boxes_inclusive = inclusive
-        folders = {name: self._root / name for name in SPLITS if (self._root / name).is_dir()}
-        self._folders = folders or {flat_split: self._root}
+        if box_units not in UNITS:
+            raise unknown("box_units", box_units, UNITS)
+        if inclusive and box_units == "fractions":
+            raise InputError("data.inclusive=true: fractions have no last pixel; set it to false")
+        self._boxes_inclusive, self._units, self._categories = inclusive, box_units, categories
+        self._folders = split_folders(self._root) or {flat_split: self._root}
         self.splits = tuple(self._folders)
         self._files = {name: self._by_class(name) for name in self.splits}
-        self.classes = tuple(sorted(self._files["train" if "train" in self._files else self.splits[0]]))
+        self._names = sorted(self._files["train" if "train" in self._files else self.splits[0]])
+        self.classes = self._choose(self._names)
+        self._other_boxes = 0
         self._boxes = self._read_boxes(self._root / boxes) if boxes else Annotations({}, {}, False, {})
         self._ready()
 
     def _by_class(self, split: str) -> dict[str, list[str]]:
         """Paths under root of a split's images, by class."""
         folder = self._folders[split]
-        classes = sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
+        classes = class_folders(folder)
         for path in [path for path in classes if name_fault(path.name)]:
             self._sink.add(ascii(str(path)), None, str(name_fault(path.name)))
             classes.remove(path)
@@ -77,26 +106,85 @@ class Folder(ListedSource):
     def _read_boxes(self, file: Path) -> Annotations:
         """Boxes by path under root."""
         read = read_boxes(file, self._boxes_inclusive, self._sink)
-        paths = {path: path for files in self._files.values() for of_class in files.values() for path in of_class}
-        names, lost = by_path(read.lines, paths)
+        classes = {path: name for files in self._files.values() for name, paths in files.items() for path in paths}
+        names, lost = by_path(read.lines, {path: path for path in classes})
         for name in lost:
             self._sink.add(file, read.lines[name], f"{name!r} names no image under {self._root}, or several")
         boxes = {path: read.boxes[name] for path, name in names.items() if name in read.boxes}
+        boxes, self._other_boxes = own_boxes(boxes, classes, self._categories, file)
         sizes = {path: read.sizes[name] for path, name in names.items() if name in read.sizes}
-        return Annotations(boxes, sizes, read.inclusive, read.lines)
+        return Annotations(self._in_pixels(boxes, file), sizes, read.inclusive, read.lines)
+
+    def _in_pixels(self, boxes: dict[str, list[AnnotatedBox]], file: Path) -> dict[str, list[AnnotatedBox]]:
+        """Boxes in pixels of the upright image."""
+        if self._units == "pixels":
+            count = sum(map(len, boxes.values()))
+            if count and look_like_fractions(box for of_image in boxes.values() for box in of_image):
+                self._sink.add(
+                    file,
+                    None,
+                    f"most of its {count:,} boxes lie within 0 and 1, so they look like fractions of the image; pixels "
+                    "are expected. Say data.box_units=fractions if they are fractions of width and height",
+                )
+            return boxes
+        return {path: [self._scaled(box, path) for box in of_image] for path, of_image in boxes.items()}
+
+    def _scaled(self, marked: AnnotatedBox, path: str) -> AnnotatedBox:
+        try:
+            width, height = image_size(self._root / path, self.upright)
+        except InputError:  # the check of the images tells of it
+            return marked
+        x0, y0, x1, y1 = marked.box
+        return marked._replace(box=(x0 * width, y0 * height, x1 * width, y1 * height))
 
     def _list(self, name: str) -> Listing:
         listing = Listing(inclusive=self._boxes.inclusive)
+        labels = {folder: label for label, folder in enumerate(self._names)}
         for folder, paths in self._files[name].items():
-            if folder not in self.classes:
+            if folder not in labels:
                 self._sink.add(self._folders[name] / folder, None, f"unknown class {folder!r}: no such folder in train")
                 continue
             for path in paths:
                 size = self._boxes.sizes.get(path)
-                listing.add(path, path, self.classes.index(folder), self._boxes.boxes.get(path, ()), size)
+                listing.add(path, path, labels[folder], self._boxes.boxes.get(path, ()), size)
         return listing
 
     def _notes(self) -> Iterable[str]:
         for name in self.splits:
             if not self._build(name).has_boxes and name != "train":
                 yield f"{name}: no boxes, so localization cannot be judged on it"
+
+    def _warnings(self) -> Iterable[str]:
+        if self._root not in self._folders.values():
+            for path in class_folders(self._root):
+                if path not in self._folders.values() and next(files_under(path, is_image), None):
+                    yield f"{path} is not read: it lies beside {', '.join(self.splits)}, and its name is no split's"
+        if self._other_boxes:
+            yield f"{self._other_boxes:,} boxes are of other categories than their image's class and are left out"
+
+
+def split_folders(root: Path) -> dict[str, Path]:
+    """Return the folders of a dataset that are splits, by split; none if it is flat.
+
+    Raises:
+        InputError: two folders are the same split, or one that is called like a split has images but no class folders.
+    """
+    found: dict[str, Path] = {}
+    for path in class_folders(root):
+        name = next(
+            (split for split, names in NAMES.items() if re.fullmatch(f"({names}){ENDING}", path.name, re.I)), None
+        )
+        if name is None:
+            continue
+        if name in found:
+            raise InputError(
+                f"{root}: {found[name].name!r} and {path.name!r} both look like the {name} split; keep one"
+            )
+        found[name] = path
+    for path in found.values():
+        if not class_folders(path) and any(is_image(entry.name) for entry in path.iterdir()):
+            raise InputError(
+                f"{path}: has images but no class folders. As a split it needs <class>/*.jpg in it; as a class of a "
+                "flat folder it needs another name"
+            )
+    return {name: found[name] for name in SPLITS if name in found}

@@ -28,11 +28,12 @@ from wsol.data.annotations.ilsvrc import (
     read_xml_folder,
 )
 from wsol.data.annotations.text_tables import STOP, Sink, keyed, read_rows
+from wsol.data.class_names import ClassChoice
 from wsol.data.file_source import ListedSource, Listing, need_folder
-from wsol.data.image_files import image_files, is_image
+from wsol.data.image_files import class_folders, image_files, is_image
 from wsol.data.inspection import Report
 from wsol.data.prepare.archives import Archive
-from wsol.errors import InputError, unknown
+from wsol.errors import InputError
 
 IMAGE_FOLDERS = ("ILSVRC/Data/CLS-LOC", "Data/CLS-LOC", ".")
 ANNOTATIONS = (
@@ -58,9 +59,9 @@ class ILSVRC(ListedSource):
             (see `wsol.data.annotations.ilsvrc.read_ground_truth`).
         devkit_synsets: see there.
         blacklist: file with the numbers of the validation images to mark, see `wsol.data.source.Split`.
-        synsets: only these classes; all that are there if None.
         names: file of ``<synset> <name>`` lines, such as ``LOC_synset_mapping.txt``; classes are then called
             ``<synset> <first name>``.
+        classes: synsets or names of the classes to keep, or a text file of them; None for all.
         sink: told of faults; the default raises at the first.
 
     Raises:
@@ -82,8 +83,8 @@ class ILSVRC(ListedSource):
         ground_truth: str | Path | None = None,
         devkit_synsets: str | Path | None = None,
         blacklist: str | Path | None = None,
-        synsets: Sequence[str] | None = None,
         names: str | Path | None = None,
+        classes: ClassChoice = None,
         sink: Sink = STOP,
     ) -> None:
         folder = need_folder(Path(root), "ILSVRC with train/<synset>/ and val/")
@@ -91,28 +92,24 @@ class ILSVRC(ListedSource):
         if base is None:
             places = ", ".join(str(folder / f / "{train,val}") for f in IMAGE_FOLDERS)
             raise InputError(f"{folder}: no images of ILSVRC; looked for {places}")
-        super().__init__(base, sink)
+        super().__init__(base, sink, classes)
         self._annotations = Path(annotations) if annotations else _first_annotations(folder)
         self._ground_truth = Path(ground_truth) if ground_truth else None
         self._devkit_synsets = Path(devkit_synsets) if devkit_synsets else None
         self._blacklist = read_blacklist(Path(blacklist), sink) if blacklist else set()
         self.splits = tuple(name for name, part in (("train", "train"), ("test", "val")) if (base / part).is_dir())
-        self._subset = synsets is not None
-        self._synsets = self._choose(synsets)
-        self.classes = _named(self._synsets, Path(names) if names else None, sink)
+        self._synsets = self._all_synsets()
+        self.classes = self._choose(_named(self._synsets, Path(names) if names else None, sink))
 
-    def _choose(self, asked: Sequence[str] | None) -> list[str]:
-        """The synsets that are classes, sorted."""
+    def _all_synsets(self) -> list[str]:
+        """The synsets that are there, sorted."""
         if "train" in self.splits:
-            there = {entry.name for entry in os.scandir(self._root / "train") if entry.is_dir()}
+            there = {path.name for path in class_folders(self._root / "train")}
         else:
             there = {about.synset for _, about in self._val.values()}
         if not there:
             raise InputError(f"{self._root}: empty folder; expected train/<synset>/*.JPEG")
-        for synset in asked or ():
-            if synset not in there:
-                raise unknown("synset", synset, there)
-        return sorted(asked or there)
+        return sorted(there)
 
     def _list(self, name: str) -> Listing:
         return self._list_train() if name == "train" else self._list_test()
@@ -120,6 +117,8 @@ class ILSVRC(ListedSource):
     def _list_train(self) -> Listing:
         listing = Listing()
         for label, synset in enumerate(self._synsets):
+            if not self._wants(label):
+                continue
             folder = self._root / "train" / synset
             files = sorted(entry.name for entry in os.scandir(folder) if is_image(entry.name))
             if not files:
@@ -136,9 +135,9 @@ class ILSVRC(ListedSource):
             if label is not None:
                 blacklisted = image_number(stem) in self._blacklist
                 listing.add(stem, path, label, about.boxes, about.size, blacklisted)
-            elif not self._subset:
+            elif self._chosen is None:
                 text = (
-                    f"unknown class {about.synset!r} of {stem}: no such folder in train; name classes by synsets=[...]"
+                    f"unknown class {about.synset!r} of {stem}: no such folder in train; name classes by classes=[...]"
                 )
                 self._sink.add(about.file, about.line, text)
         return listing
@@ -191,8 +190,9 @@ class ILSVRC(ListedSource):
         if "test" not in self.splits:
             return report
         there = self._val_stems()
+        kept = {synset for label, synset in enumerate(self._synsets) if self._wants(label)}
         for stem, about in self._annotated.items():
-            if stem not in there and (not self._subset or about.synset in self._synsets):
+            if stem not in there and (self._chosen is None or about.synset in kept):
                 report.add(about.file, about.line, f"no such image under {self._root / 'val'}: {stem}")
         return report
 

@@ -17,6 +17,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from wsol.data.annotations.text_tables import STOP, Row, Sink, agree, class_of, keyed, read_rows, size_of
+from wsol.data.class_names import ClassChoice
 from wsol.data.file_source import ListedSource, need_folder
 from wsol.data.source import SPLITS
 from wsol.errors import InputError
@@ -35,6 +36,7 @@ class MetadataSource(ListedSource):
         num_classes: number of classes, for lists that lack images of the last ones; None for one more than the largest
             number listed, or for as many as there are ``class_names``.
         sink: told of faults in the lists; the default raises at the first.
+        classes: names of the classes to keep, or a text file of them; None for all.
     """
 
     def __init__(
@@ -45,9 +47,10 @@ class MetadataSource(ListedSource):
         class_names: str | Path | None = None,
         sink: Sink = STOP,
         num_classes: int | None = None,
+        classes: ClassChoice = None,
     ) -> None:
         root = None if image_root is None else need_folder(Path(image_root), "the images that the lists name")
-        super().__init__(root, sink)
+        super().__init__(root, sink, classes)
         self._lists = need_folder(Path(metadata_root), "train, val and test with image_ids.txt and class_labels.txt")
         self._proxy = proxy_training_set
         if proxy_training_set and not self._file("train", "image_ids_proxy.txt").is_file():
@@ -59,7 +62,7 @@ class MetadataSource(ListedSource):
         if not self.splits:
             raise InputError(f"{self._lists}: no lists; looked for {{train,val,test}}/image_ids.txt in it")
         self._read: dict[str, tuple[dict[str, Row], dict[str, int]]] = {}
-        self.classes = self._class_names(Path(class_names) if class_names else None, num_classes)
+        self.classes = self._choose(self._class_names(Path(class_names) if class_names else None, num_classes))
 
     def _ready(self) -> None:
         super()._ready()

@@ -14,10 +14,12 @@ import numpy as np
 
 from wsol.data.annotations.masks import MaskReader
 from wsol.data.annotations.text_tables import STOP, Row, Sink, grouped, read_rows
+from wsol.data.class_names import ClassChoice
 from wsol.data.datasets.metadata_source import MetadataSource
 from wsol.data.file_source import Listing
 from wsol.data.images import image_size
 from wsol.data.inspection import Report
+from wsol.data.packed import StringLists, Strings
 from wsol.errors import InputError
 
 
@@ -30,6 +32,7 @@ class OpenImages(MetadataSource):
         mask_root: folder that the lists' mask paths are relative to; ``image_root`` if None.
         proxy_training_set: train on ``image_ids_proxy.txt``.
         class_names: see `wsol.data.datasets.metadata_source.MetadataSource`.
+        classes: see `wsol.data.datasets.metadata_source.MetadataSource`.
         sink: told of faults in the lists; the default raises at the first.
 
     Raises:
@@ -43,9 +46,10 @@ class OpenImages(MetadataSource):
         mask_root: str | Path | None = None,
         proxy_training_set: bool = False,
         class_names: str | Path | None = None,
+        classes: ClassChoice = None,
         sink: Sink = STOP,
     ) -> None:
-        super().__init__(metadata_root, image_root, proxy_training_set, class_names, sink)
+        super().__init__(metadata_root, image_root, proxy_training_set, class_names, sink, classes=classes)
         if mask_root is None and not self.has_images:
             raise InputError("OpenImages without images (image_root: null) still needs its masks; set mask_root")
         self._mask_root = Path(mask_root) if mask_root else self._root
@@ -70,16 +74,17 @@ class OpenImages(MetadataSource):
         listing = Listing()
         sizes = self._sizes(name)
         for image, label in self._labels(name).items():
-            listing.add(image, image, label, size=sizes.get(image))
+            if self._wants(label):  # the readers of masks below go by the rows that are kept
+                listing.add(image, image, label, size=sizes.get(image))
         if self._rows[name]:
             rows = [self._rows[name].get(image, []) for image in listing.ids]
             self._readers[name] = MaskReader(
                 self._root if self.has_images else None,
                 self._mask_root,
-                listing.paths,
-                listing.sizes,
-                [[row.fields[1] for row in of_image] for of_image in rows],
-                [[row.fields[2] for row in of_image if row.fields[2]] for of_image in rows],
+                Strings(listing.paths),
+                np.array([size or (0, 0) for size in listing.sizes], np.int32),
+                StringLists([row.fields[1] for row in of_image] for of_image in rows),
+                StringLists([row.fields[2] for row in of_image if row.fields[2]] for of_image in rows),
             )
         return listing
 

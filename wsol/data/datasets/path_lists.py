@@ -17,6 +17,7 @@ from __future__ import annotations
 from pathlib import Path, PurePosixPath
 
 from wsol.data.annotations.text_tables import STOP, Row, Sink, keyed, read_rows
+from wsol.data.class_names import ClassChoice
 from wsol.data.file_source import ListedSource, Listing, need_folder
 
 
@@ -30,6 +31,7 @@ class PathLists(ListedSource):
         test_list: the same of the test images.
         class_names: text file of the classes' folders in the order of their labels, relative to ``root``; None for the
             folders of the training images in sorted order.
+        classes: names of the classes to keep, or a text file of them; None for all.
         sink: told of faults; the default raises at the first.
 
     Raises:
@@ -44,10 +46,11 @@ class PathLists(ListedSource):
         train_list: str,
         test_list: str,
         class_names: str | None = None,
+        classes: ClassChoice = None,
         sink: Sink = STOP,
     ) -> None:
         folder = need_folder(Path(root), f"{train_list} and {test_list}")
-        super().__init__(need_folder(folder / images, "folders of images"), sink)
+        super().__init__(need_folder(folder / images, "folders of images"), sink, classes)
         self.splits = ("train", "test")
         self._rows = {"train": self._table(folder / train_list), "test": self._table(folder / test_list)}
         for path, row in self._rows["test"].items():
@@ -56,9 +59,10 @@ class PathLists(ListedSource):
                     row.file, row.line, f"{path!r} is a training image too (line {self._rows['train'][path].line})"
                 )
         if class_names is None:
-            self.classes = tuple(sorted({_class(path) for path in self._rows["train"]}))
+            self._names = sorted({_class(path) for path in self._rows["train"]})
         else:
-            self.classes = tuple(self._table(folder / class_names))
+            self._names = list(self._table(folder / class_names))
+        self.classes = self._choose(self._names)
         self._ready()
 
     def _table(self, file: Path) -> dict[str, Row]:
@@ -67,7 +71,7 @@ class PathLists(ListedSource):
         return keyed((row._replace(fields=(row.fields[0].lstrip("/"),)) for row in rows), self._sink)
 
     def _list(self, name: str) -> Listing:
-        labels = {folder: label for label, folder in enumerate(self.classes)}
+        labels = {folder: label for label, folder in enumerate(self._names)}
         listing = Listing()
         for path, row in self._rows[name].items():
             label = labels.get(_class(path))

@@ -29,8 +29,9 @@ from pathlib import Path
 import numpy as np
 
 from wsol.data.annotations.text_tables import STOP, Sink
+from wsol.data.class_names import ClassChoice
 from wsol.data.file_source import ListedSource, Listing, need_folder
-from wsol.data.image_files import is_image
+from wsol.data.image_files import class_folders, is_image
 from wsol.data.regular_files import name_fault
 from wsol.errors import InputError
 
@@ -47,6 +48,7 @@ class DrawnFolders(ListedSource):
         test_per_class: how many of the others test, at most; None for all.
         leave_out: names of folders that are no classes; they need not be there.
         seed: of the draw.
+        classes: names of the classes to keep, or a text file of them; None for all.
         sink: told of faults; the default raises at the first.
 
     Raises:
@@ -60,9 +62,10 @@ class DrawnFolders(ListedSource):
         test_per_class: int | None = None,
         leave_out: Sequence[str] = (),
         seed: int = 0,
+        classes: ClassChoice = None,
         sink: Sink = STOP,
     ) -> None:
-        super().__init__(need_folder(Path(root), "a folder of images for each class"), sink)
+        super().__init__(need_folder(Path(root), "a folder of images for each class"), sink, classes)
         for name, value in (("train_per_class", train_per_class), ("test_per_class", test_per_class)):
             if value is not None and value < 1:
                 raise InputError(f"{name}: expected at least 1, got {value}")
@@ -70,10 +73,11 @@ class DrawnFolders(ListedSource):
             raise InputError(f"seed of the draw: expected at least 0, got {seed}")
         self.splits = ("train", "test")
         self._counts, self._seed = (train_per_class, test_per_class), seed
-        folders = {path.name: path for path in sorted(self._root.iterdir()) if path.is_dir()}
+        folders = {path.name: path for path in class_folders(self._root)}
         for name in [name for name in folders if name_fault(name)]:
             sink.add(ascii(str(folders.pop(name))), None, str(name_fault(name)))
-        names = [name for name in folders if name not in leave_out and not name.startswith(".")]
+        names = self._choose([name for name in folders if name not in leave_out])
+        self._new_labels = None  # nothing is drawn of the other classes
         self._drawn = {name: drawn for name in names if (drawn := self._draw(folders[name])) is not None}
         self.classes = tuple(self._drawn)
         if not self.classes:

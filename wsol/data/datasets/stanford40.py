@@ -15,6 +15,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from wsol.data.annotations.text_tables import STOP, Row, Sink, keyed, read_rows
+from wsol.data.class_names import ClassChoice
 from wsol.data.file_source import ListedSource, Listing, need_folder
 from wsol.errors import InputError
 
@@ -26,23 +27,25 @@ class Stanford40(ListedSource):
 
     Args:
         root: the folder with ``JPEGImages`` and ``ImageSplits``.
+        classes: names of the classes to keep, or a text file of them; None for all.
         sink: told of faults in the lists; the default raises at the first.
 
     Raises:
         InputError: no lists, or a fault in one: a missing test list, or an image that is listed twice.
     """
 
-    def __init__(self, root: str | Path, sink: Sink = STOP) -> None:
+    def __init__(self, root: str | Path, classes: ClassChoice = None, sink: Sink = STOP) -> None:
         folder = need_folder(Path(root), "JPEGImages and ImageSplits")
-        super().__init__(need_folder(folder / "JPEGImages", "photographs"), sink)
+        super().__init__(need_folder(folder / "JPEGImages", "photographs"), sink, classes)
         lists = need_folder(folder / "ImageSplits", f"<class>{SUFFIX} and <class>_test.txt")
         self.splits = ("train", "test")
-        self.classes = tuple(sorted(file.name.removesuffix(SUFFIX) for file in lists.glob(f"?*{SUFFIX}")))
-        if not self.classes:
+        names = sorted(file.name.removesuffix(SUFFIX) for file in lists.glob(f"?*{SUFFIX}"))
+        if not names:
             raise InputError(f"{lists}: no lists; expected <class>{SUFFIX} and <class>_test.txt in it")
+        self.classes = self._choose(names)
         self._labels: dict[str, dict[str, int]] = {split: {} for split in self.splits}
         rows: list[Row] = []
-        for label, name in enumerate(self.classes):
+        for label, name in enumerate(names):
             for split in self.splits:
                 own = read_rows(lists / f"{name}_{split}.txt", 1, "\n", sink)
                 rows += own

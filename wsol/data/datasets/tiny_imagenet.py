@@ -20,6 +20,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from wsol.data.annotations.text_tables import STOP, Row, Sink, keyed, numbers, read_rows
+from wsol.data.class_names import ClassChoice
 from wsol.data.file_source import AnnotatedBox, ListedSource, Listing, need_folder
 from wsol.data.prepare.archives import Archive
 from wsol.errors import InputError
@@ -36,6 +37,7 @@ class TinyImageNet(ListedSource):
 
     Args:
         root: the folder with ``wnids.txt``.
+        classes: names of the classes to keep, or a text file of them; None for all.
         sink: told of faults in the lists; the default raises at the first.
 
     Raises:
@@ -51,10 +53,10 @@ class TinyImageNet(ListedSource):
         ),
     )
 
-    def __init__(self, root: str | Path, sink: Sink = STOP) -> None:
-        super().__init__(need_folder(Path(root), "tiny-imagenet-200 with wnids.txt, train/ and val/"), sink)
+    def __init__(self, root: str | Path, classes: ClassChoice = None, sink: Sink = STOP) -> None:
+        super().__init__(need_folder(Path(root), "tiny-imagenet-200 with wnids.txt, train/ and val/"), sink, classes)
         self._synsets = sorted(keyed(read_rows(self._root / "wnids.txt", 1, None, sink), sink))
-        self.classes = self._names()
+        self.classes = self._choose(self._names())
         self.splits = tuple(
             name for name, part in (("train", "train"), ("test", "val")) if (self._root / part).is_dir()
         )
@@ -76,6 +78,8 @@ class TinyImageNet(ListedSource):
     def _list_train(self) -> Listing:
         listing = Listing(inclusive=True)
         for label, synset in enumerate(self._synsets):
+            if not self._wants(label):
+                continue
             folder = self._root / "train" / synset
             rows = keyed(read_rows(folder / f"{synset}_boxes.txt", 5, "\t", self._sink), self._sink)
             for image, row in rows.items():

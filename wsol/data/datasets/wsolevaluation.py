@@ -13,6 +13,7 @@ from pathlib import Path, PurePosixPath
 
 from wsol.data.annotations.ilsvrc import image_number, read_blacklist
 from wsol.data.annotations.text_tables import STOP, Row, Sink, grouped, numbers, read_rows
+from wsol.data.class_names import ClassChoice
 from wsol.data.datasets.metadata_source import MetadataSource
 from wsol.data.file_source import AnnotatedBox, Listing
 
@@ -30,6 +31,7 @@ class WsolEvaluation(MetadataSource):
             `wsol.data.source.Split`.
         sink: told of faults in the lists; the default raises at the first.
         num_classes: see `wsol.data.datasets.metadata_source.MetadataSource`.
+        classes: see there.
 
     Raises:
         InputError: if lists are missing, disagree with one another or have a faulty line.
@@ -45,8 +47,9 @@ class WsolEvaluation(MetadataSource):
         blacklist: str | Path | None = None,
         sink: Sink = STOP,
         num_classes: int | None = None,
+        classes: ClassChoice = None,
     ) -> None:
-        super().__init__(metadata_root, image_root, proxy_training_set, class_names, sink, num_classes)
+        super().__init__(metadata_root, image_root, proxy_training_set, class_names, sink, num_classes, classes)
         self._inclusive = inclusive
         self._blacklist = read_blacklist(Path(blacklist), sink) if blacklist else set()
         self._ready()

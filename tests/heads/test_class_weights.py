@@ -1,0 +1,53 @@
+"""Weights of classes reach the loss of every head."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from tests.test_every_method import BACKBONES, CLASSES, METHODS, lacks, localizer
+from wsol.heads.base import soft_cross_entropy
+
+HEADS = Path(__file__).parents[2] / "wsol" / "heads"
+SMALL = [name for name in METHODS if name.rpartition("/")[2] not in BACKBONES and not lacks(name, "tiny")]
+
+
+@pytest.mark.parametrize("method", SMALL)
+def test_every_head_weighs_its_classification(method: str) -> None:
+    """An image's terms are multiplied by the weight of its class, those that know no class are not."""
+    model = localizer(method, "tiny", 16).eval()
+    targets = torch.eye(CLASSES)[:1]
+    output = model(torch.randn(1, 3, 64, 64), labels=torch.tensor([0]))
+    plain = model.loss(output, targets)
+    weights = torch.ones(CLASSES)
+    weights[0] = 3.0
+    model.head.weigh_classes(weights)
+    weighed = model.loss(output, targets)
+    ratios = {name: (weighed[name] / plain[name]).item() for name in plain}
+    assert next(iter(ratios.values())) == pytest.approx(3.0, rel=1e-4), ratios
+    assert all(ratio == pytest.approx(3.0, rel=1e-4) or weighed[n] == plain[n] for n, ratio in ratios.items()), ratios
+    assert "class_weights" not in "".join(model.state_dict())
+    model.head.weigh_classes(None)
+    assert all(torch.equal(model.loss(output, targets)[name], plain[name]) for name in plain)
+
+
+def test_heads_make_their_terms_by_the_weighing_method() -> None:
+    for file in HEADS.glob("*.py"):
+        text = file.read_text()
+        if file.name != "base.py":
+            assert "soft_cross_entropy" not in text, (
+                f"{file.name}: self.cross_entropy(...) knows the weights of classes"
+            )
+            assert "F.cross_entropy(" not in text, file.name
+
+
+def test_the_mean_over_processes_is_that_over_all_images() -> None:
+    logits, targets = torch.randn(8, 4), torch.eye(4)[torch.tensor([0, 0, 0, 0, 0, 0, 1, 2])]
+    weights = torch.tensor([0.3, 2.0, 5.0, 1.0])
+    whole = soft_cross_entropy(logits, targets, 0.0, weights)
+    parts = torch.stack([soft_cross_entropy(logits[i::2], targets[i::2], 0.0, weights) for i in range(2)])
+    assert torch.allclose(parts.mean(), whole)
+    each = -(targets * weights * logits.log_softmax(1)).sum(1)
+    assert torch.allclose(whole, each.mean())

@@ -1,0 +1,121 @@
+"""The loading of one image and of one batch: what worker processes do.
+
+Workers that are spawned import this file, so it does without Lightning, which takes seconds to import.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import cv2
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from wsol.data.images import BadImage
+from wsol.data.samplers import NOTHING, Key
+from wsol.data.source import Split
+from wsol.data.transforms import EvalTransform, TrainTransform
+from wsol.types import Batch
+
+
+class LoadedSample(NamedTuple):
+    """One image on its way to a batch."""
+
+    position: int
+    """In the split, or `NOTHING`."""
+    views: np.ndarray | None
+    """uint8 (3, h, w) or (V, 3, h, w); None if it could not be read or is `NOTHING`."""
+    label: int = 0
+    size: tuple[int, int] = (0, 0)
+    """Width and height as stored."""
+    error: str = ""
+
+
+class Images(Dataset[LoadedSample]):
+    """The images of a split, transformed.
+
+    Args:
+        split: where they come from.
+        transform: for training (random, drawn from the seed and the key) or evaluation.
+        seed: of the augmentation.
+    """
+
+    def __init__(self, split: Split, transform: TrainTransform | EvalTransform, seed: int = 0) -> None:
+        self.split, self.transform, self.seed = split, transform, seed
+
+    def __len__(self) -> int:
+        return len(self.split)
+
+    def __getitem__(self, key: Key) -> LoadedSample:
+        position, *drawn = key
+        if position == NOTHING:
+            return LoadedSample(position, None)
+        try:
+            image = self.split.image(position)
+        except BadImage as error:
+            return LoadedSample(position, None, error=str(error))
+        if isinstance(self.transform, TrainTransform):
+            views = self.transform(image, np.random.default_rng([self.seed, drawn[0], position, *drawn[1:]]))
+        else:
+            views = self.transform(image)
+        return LoadedSample(position, views, int(self.split.labels[position]), (image.shape[1], image.shape[0]))
+
+
+@dataclass(frozen=True)
+class Collate:
+    """Puts loaded images into a `Batch`, its images channels-last in memory.
+
+    What must stop the run is returned for `Loader` to raise: raised in a worker, torch would bury it in that worker's
+    stack trace.
+    """
+
+    empty: tuple[int, ...]
+    """Shape of one image's views, (3, h, w) or (V, 3, h, w), for batches without images."""
+    skip: bool
+    """Whether bad images are left out and counted, or stop the run."""
+    may_be_empty: bool = True
+    """Whether a batch of bad images alone is a batch; there is nothing to learn from one."""
+
+    def __call__(self, loaded: Sequence[LoadedSample]) -> Batch | BadImage:
+        """Return the batch, or what is wrong with it."""
+        bad = [one for one in loaded if one.error]
+        if bad and (not self.skip or (len(bad) == len(loaded) and not self.may_be_empty)):
+            return BadImage(bad[0].error)
+        good = [one for one in loaded if one.views is not None]
+        return Batch(
+            images=_stack([one.views for one in good if one.views is not None], self.empty),
+            labels=torch.tensor([one.label for one in good], dtype=torch.int64),
+            positions=torch.tensor([one.position for one in good], dtype=torch.int64),
+            sizes=torch.tensor([one.size for one in good], dtype=torch.int64).reshape(-1, 2),
+            skipped=torch.tensor([one.position for one in bad], dtype=torch.int64),
+        )
+
+
+class Loader(DataLoader):
+    """A data loader that raises the `BadImage` its workers hand over."""
+
+    def __iter__(self) -> Any:
+        """Iterate over the batches; raises `BadImage`."""
+        for batch in super().__iter__():
+            if isinstance(batch, BadImage):
+                raise batch
+            yield batch
+
+
+def one_thread(worker: int) -> None:
+    """Keep a loading process to its one core."""
+    cv2.setNumThreads(0)
+    torch.set_num_threads(1)
+
+
+def _stack(views: list[np.ndarray], empty: tuple[int, ...]) -> Tensor:
+    """Stack N arrays (..., 3, h, w) to a tensor (N, ..., 3, h, w), channels-last in memory as transforms make them."""
+    *lead, channels, height, width = views[0].shape if views else empty
+    out = np.empty((len(views), *lead, height, width, channels), np.uint8)
+    for row, one in zip(out, views, strict=True):
+        row[...] = np.moveaxis(one, -3, -1)
+    return torch.from_numpy(out).movedim(-1, -3)
