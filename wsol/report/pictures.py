@@ -58,6 +58,7 @@ def small_map(score_map: np.ndarray, view: Geometry, protocol: LocalizationProto
         frame,
         interpolation=protocol.interpolation,
         scaling=protocol.scaling,
+        quantiles=protocol.quantiles,
         scale_first=protocol.scale_first,
     )
     return to_levels(cv2.resize(placed, _within(*size, MAP_SIDE), interpolation=cv2.INTER_AREA).clip(0, 1))
