@@ -268,7 +268,7 @@ class LocalizationProtocol:
         elif threshold is None:
             raise InputError(f"protocol {self.name!r} has no fixed_threshold: name the threshold")
         elif not 0 <= threshold < self.highest_threshold:
-            raise InputError(f"threshold: expected a number in [0, {self.highest_threshold}), got {threshold}")
+            raise InputError(f"threshold: expected a number in [0, {self.highest_threshold:g}), got {threshold}")
         else:
             levels, cuts, _ = self._cut(placed, np.array([threshold]))
             found = boxes.boxes_at(levels, int(cuts[0]), self.components)

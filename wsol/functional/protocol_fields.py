@@ -53,7 +53,7 @@ def faults(protocol: Any) -> Iterator[InputError]:
         yield InputError(f"origin 'fixed' {where} needs fixed_threshold, such as 0.2; give it or leave it out")
     if protocol.fixed_threshold is not None and not 0 <= protocol.fixed_threshold < protocol.highest_threshold:
         yield InputError(
-            f"fixed_threshold {where}: expected a number in [0, {protocol.highest_threshold}), "
+            f"fixed_threshold {where}: expected a number in [0, {protocol.highest_threshold:g}), "
             f"got {protocol.fixed_threshold}"
         )
     if protocol.boundary_topk not in (None, *CHOICES["boundary"]):

@@ -34,9 +34,9 @@ def run(words: Sequence[str]) -> int:
     form = arguments.format or {".md": "markdown", ".tex": "latex", ".csv": "csv", ".json": "json"}.get(
         arguments.out.suffix if arguments.out else "", "terminal"
     )
-    text = render.FORMATS[form](layout, values)
-    if form == "terminal" and not arguments.out and sys.stdout.isatty():
-        text = render.terminal(layout, values, shutil.get_terminal_size().columns)
+    on_screen = form == "terminal" and not arguments.out and sys.stdout.isatty()
+    width = shutil.get_terminal_size().columns if on_screen else None
+    text = render.render(layout, values, form, arguments.shape, width)
     if arguments.out:
         arguments.out.parent.mkdir(parents=True, exist_ok=True)
         run_folders.write_text(arguments.out, text)
@@ -60,6 +60,7 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("name", help="of the table: a file of configs/table, or a path that ends in .yaml")
     made.add_argument("--run", action="store_true", help="make the runs that are missing; go on with interrupted ones")
     made.add_argument("--format", choices=render.FORMATS, help="default terminal, or what the suffix of --out says")
+    made.add_argument("--shape", choices=render.SHAPES, help="a line a row (md, tex) or a cell (csv, json); see docs")
     made.add_argument("--out", type=Path, help="write there instead of to the screen")
     made.add_argument("--runs-dir", type=Path, default=Path("runs"), help="where run folders lie; default runs")
     made.add_argument("--config-dir", action="append", default=[], help="a folder of your own configs; may be repeated")

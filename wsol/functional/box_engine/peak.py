@@ -32,7 +32,7 @@ def around_peak(levels, rank, num_cuts, ranked, following, out):
         for x in range(width):
             ranked[y * width + x] = rank[levels[y, x] >> 8]
             if levels[y, x] > highest:
-                peak, highest = y * width + x, np.int64(levels[y, x])
+                peak, highest = y * width + x, int(levels[y, x])
     wet = np.zeros(num_cuts + 1, np.uint32)  # for each rank the first of a chain, positions counted from 1
     wet[ranked[peak]], following[peak + 1] = peak + 1, 0
     ranked[peak] = REACHED
@@ -48,7 +48,7 @@ def around_peak(levels, rank, num_cuts, ranked, following, out):
                 if 0 <= column < width and 0 <= row < height:
                     q = row * width + column
                     if ranked[q] != REACHED:
-                        reached = min(np.int64(ranked[q]), value)
+                        reached = min(int(ranked[q]), value)
                         following[q + 1], wet[reached] = wet[reached], q + 1
                         ranked[q] = REACHED
         box = out[value - 1]
