@@ -314,7 +314,8 @@ def _judge_alike(
         axis(height, size[1], y0, part.frame[1], same or by_opencv),
         same or by_opencv,
         AS_IT_IS if group.scaled_first else SCALINGS[group.first.scaling],
-        *map(float, group.first.quantiles),
+        float(group.first.quantiles[0]),
+        float(group.first.quantiles[1]),
         np.zeros(0) if group.first.threshold_of in OF_LEVELS else group.first.thresholds,
         group.first.threshold_of == "mean",
     )

@@ -84,8 +84,8 @@ class Baselines:
             view = views[images[0]]
             frame, found = self.protocol.frame_of(view), self._gaussian(view)
             gaussian[images] = judge_found(self.protocol, found, frame, annotated.some(images))
-        found = {"whole image": correct[..., :1], "centre box": correct[..., 1:], "centre gaussian": gaussian}
-        return {name: of_one[:, : len(self.protocol.iou_thresholds)] for name, of_one in found.items()}
+        by_name = {"whole image": correct[..., :1], "centre box": correct[..., 1:], "centre gaussian": gaussian}
+        return {name: of_one[:, : len(self.protocol.iou_thresholds)] for name, of_one in by_name.items()}
 
     def _gaussian(self, view: Geometry) -> FoundBoxes:
         """The gaussian's boxes; they depend on sizes alone and finding them costs as much as a network's map."""
