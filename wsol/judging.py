@@ -24,12 +24,14 @@ import numpy as np
 from wsol.errors import InputError
 from wsol.functional.box_engine import judging as engine
 from wsol.functional.box_engine.compiled import AVAILABLE, plain
-from wsol.functional.box_engine.placing import Placing, axis
+from wsol.functional.box_engine.placing import AS_IT_IS, SCALINGS, Placing, axis
 from wsol.functional.box_engine.spans import KINDS
 from wsol.functional.boxes import LIMITS
 from wsol.functional.geometry import Geometry
-from wsol.functional.maps import INTERPOLATIONS, SCALINGS, window
-from wsol.protocols import RANKED, FoundBoxes, LocalizationProtocol
+from wsol.functional.maps import INTERPOLATIONS, normalize, window
+from wsol.functional.protocol_fields import RANKED
+from wsol.functional.thresholds import OF_LEVELS
+from wsol.protocols import FoundBoxes, LocalizationProtocol
 from wsol.types import GroundTruth
 
 CHUNK = 16
@@ -105,7 +107,7 @@ def judge(
     """
     annotated = GroundTruthBatch.of(truths)
     correct = {
-        name: np.empty((len(maps), len(protocol.iou_thresholds), protocol.num_columns), dtype=bool)
+        name: np.empty((len(maps), len(protocol.asked), protocol.num_columns), dtype=bool)
         for name, protocol in protocols.items()
     }
     for group in groups_of(tuple(protocols.items())):
@@ -138,7 +140,7 @@ def judge_boxes(
     )
     framed = np.clip(boxes * resized / stored - offset, 0, inputs)
     corners = protocol.predicted_ends(framed, inputs)
-    out = np.empty((len(boxes), len(protocol.iou_thresholds), boxes.shape[1]), dtype=bool)
+    out = np.empty((len(boxes), len(protocol.asked), boxes.shape[1]), dtype=bool)
     true, begin = _counted(protocol, annotated.corners(protocol, frames), annotated.begin)
     engine.judge_boxes(plain(corners, np.float64), true, begin, *_comparison(protocol), out)
     return out
@@ -149,7 +151,7 @@ def judge_found(
 ) -> np.ndarray:
     """Judge the same boxes on each of N images of one frame, as `judge_found` does for one: bool (N, I, G)."""
     images = len(annotated.begin) - 1
-    out = np.empty((images, len(protocol.iou_thresholds), len(found.position)), dtype=bool)
+    out = np.empty((images, len(protocol.asked), len(found.position)), dtype=bool)
     true, begin = _counted(protocol, annotated.corners(protocol, [frame] * images), annotated.begin)
     spans, position = found.spans, plain(found.position, np.int64)
     num_cuts = int(position.max()) + 1 if len(position) else 0
@@ -207,39 +209,41 @@ def groups_of(protocols: tuple[tuple[str, LocalizationProtocol], ...]) -> tuple[
     """Gather protocols into groups."""
     alike: dict[tuple, list[tuple[str, LocalizationProtocol]]] = defaultdict(list)
     for name, p in protocols:
-        levels = tuple(p.thresholds) if p.threshold_of == "one" else ()
+        levels = () if p.threshold_of in OF_LEVELS else (p.threshold_of, *p.thresholds)
         frame = p.frame, p.frame_size, p.frame_resize, p.frame_square
-        alike[(*frame, p.interpolation, p.scaling, p.scale_first, p.components == RANKED, levels)].append((name, p))
+        scaling = p.interpolation, p.scaling, p.quantiles, p.scale_first
+        alike[(*frame, *scaling, p.components == RANKED, levels)].append((name, p))
     return tuple(_group(members) for members in alike.values())
 
 
 def _group(members: Iterable[tuple[str, LocalizationProtocol]]) -> Group:
-    asked: dict[tuple[str, tuple[float, ...]], list[tuple[str, LocalizationProtocol]]] = defaultdict(list)
+    asked: dict[tuple[str, float, tuple[float, ...]], list[tuple[str, LocalizationProtocol]]] = defaultdict(list)
     for name, protocol in members:
-        asked[protocol.components, tuple(protocol.thresholds)].append((name, protocol))
+        share = protocol.threshold_quantile if protocol.threshold_of == "percentile" else 1.0
+        asked[protocol.components, share, tuple(protocol.thresholds)].append((name, protocol))
     ordered = [(q, *member) for q, of_question in enumerate(asked.values()) for member in of_question]
     found = [protocol for _, _, protocol in ordered]
     questions = engine.Questions(
-        np.array([KINDS.get(components, -1) for components, _ in asked], np.int64),
-        np.array([t for _, thresholds in asked for t in thresholds], np.float64),
-        np.cumsum([0, *(len(thresholds) for _, thresholds in asked)]),
-        found[0].threshold_of == "maximum",
+        np.array([KINDS.get(components, -1) for components, _, _ in asked], np.int64),
+        np.array([t for _, _, thresholds in asked for t in thresholds], np.float64),
+        np.cumsum([0, *(len(thresholds) for _, _, thresholds in asked)]),
+        found[0].threshold_of in OF_LEVELS,
+        np.array([share for _, share, _ in asked], np.float64),
     )
     rules = engine.Rules(
         np.array([q for q, _, _ in ordered], np.int64),
         np.array([engine.ENDS[p.predicted_end] for p in found], np.int64),
         np.array([engine.NOTHING[p.nothing_found] for p in found], np.int64),
         np.array([float(p.plus_one) for p in found]),
-        np.array([p.boundary == ">" for p in found]),
         np.array([p.true_boxes == "first" for p in found]),
-        np.array([iou for p in found for iou in p.iou_thresholds], np.float64),
-        np.cumsum([0, *(len(p.iou_thresholds) for p in found)]),
+        np.concatenate([p.asked for p in found]),
+        np.cumsum([0, *(len(p.asked) for p in found)]),
     )
     return Group(tuple((name, protocol) for _, name, protocol in ordered), questions, rules)
 
 
-def _comparison(protocol: LocalizationProtocol) -> tuple[float, bool, np.ndarray]:
-    return float(protocol.plus_one), protocol.boundary == ">", np.array(protocol.iou_thresholds, np.float64)
+def _comparison(protocol: LocalizationProtocol) -> tuple[float, np.ndarray]:
+    return float(protocol.plus_one), plain(protocol.asked, np.float64)
 
 
 def _counted(protocol: LocalizationProtocol, corners: np.ndarray, begin: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -296,10 +300,10 @@ def _judge_alike(
     stack = plain(np.stack(found), np.float64)
     bad = np.zeros(len(stack), dtype=bool)
     if group.scaled_first:
-        stack, bad = _scaled(stack, group.first.scaling)
+        stack, bad = _scaled(stack, group.first)
     true, within = annotated.some(part.images), [frames[i] for i in part.images]
     corners = np.stack([true.corners(protocol, within) for _, protocol in group.protocols])
-    columns = [len(p.iou_thresholds) * p.num_columns for _, p in group.protocols]
+    columns = [len(p.asked) * p.num_columns for _, p in group.protocols]
     done, correct = np.zeros(len(stack), dtype=bool), np.empty((len(stack), sum(columns)), dtype=bool)
     x0, y0, x1, y1 = part.part
     size, (height, width) = (x1 - x0, y1 - y0), part.cells
@@ -309,9 +313,11 @@ def _judge_alike(
         axis(width, size[0], x0, part.frame[0], same or by_opencv),
         axis(height, size[1], y0, part.frame[1], same or by_opencv),
         same or by_opencv,
-        group.first.scaling == "minmax",
-        group.scaled_first,
-        group.first.thresholds if group.first.threshold_of == "one" else np.zeros(0),
+        AS_IT_IS if group.scaled_first else SCALINGS[group.first.scaling],
+        float(group.first.quantiles[0]),
+        float(group.first.quantiles[1]),
+        np.zeros(0) if group.first.threshold_of in OF_LEVELS else group.first.thresholds,
+        group.first.threshold_of == "mean",
     )
     work = engine.work(part.frame[::-1], max(height, 1))
     step = max(AT_ONCE // (size[0] * size[1]), 1) if by_opencv else len(stack)
@@ -323,20 +329,22 @@ def _judge_alike(
     ends = np.cumsum(columns)
     return EvaluatedMaps(
         {
-            name: correct[:, end - column : end].reshape(len(stack), len(p.iou_thresholds), p.num_columns)
+            name: correct[:, end - column : end].reshape(len(stack), len(p.asked), p.num_columns)
             for (name, p), column, end in zip(group.protocols, columns, ends, strict=True)
         },
         done & ~bad,
     )
 
 
-def _scaled(maps: np.ndarray, scaling: str) -> tuple[np.ndarray, np.ndarray]:
+def _scaled(maps: np.ndarray, protocol: LocalizationProtocol) -> tuple[np.ndarray, np.ndarray]:
     """`wsol.functional.maps.normalize` of N maps, float64 (N, h, w); and bool (N,), which can't be scaled so."""
-    assert scaling in SCALINGS
     least, greatest = maps.min((1, 2), keepdims=True), maps.max((1, 2), keepdims=True)
-    if scaling == "none":
+    if protocol.scaling == "none":
         return maps, ~((least >= 0) & (greatest <= 1))[:, 0, 0]
-    low = least if scaling == "minmax" else np.zeros_like(least)
+    if protocol.scaling in ("quantiles", "clip"):
+        scaled = np.stack([normalize(one, protocol.scaling, protocol.quantiles) for one in maps])
+        return scaled, ~np.isfinite(least + greatest)[:, 0, 0]
+    low = least if protocol.scaling == "minmax" else np.zeros_like(least)
     with np.errstate(over="ignore", invalid="ignore"):
         peak = greatest - low
     bad = ~np.isfinite(least + greatest + peak)

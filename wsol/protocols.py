@@ -7,7 +7,7 @@ its protocol.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from importlib import resources
@@ -17,37 +17,12 @@ import numpy as np
 import yaml
 
 from wsol.errors import InputError, unknown
-from wsol.functional import boxes, maps
+from wsol.functional import boxes, maps, thresholds
 from wsol.functional.geometry import Geometry
 from wsol.functional.iou import best_iou
+from wsol.functional.protocol_fields import RANKED, faults
 from wsol.functional.ranked_boxes import ranked_boxes
 from wsol.types import GroundTruth
-
-RANKED = "ranked"
-"""The value of ``components`` that stands for the CAM authors' procedure, see `wsol.functional.ranked_boxes`."""
-
-CHOICES = {
-    "frame": ("image", "square", "crop", "input"),
-    "interpolation": tuple(maps.INTERPOLATIONS),
-    "scaling": maps.SCALINGS,
-    "view_merging": maps.MERGINGS,
-    "components": (*boxes.COMPONENTS, RANKED),
-    "predicted_end": ("last_pixel", "one_past", "one_past_clipped"),
-    "true_end": ("annotated", "last_pixel", "one_past"),
-    "boundary": (">=", ">"),
-    "average": ("image", "class"),
-    "threshold_of": ("maximum", "one"),
-    "true_boxes": ("all", "first"),
-    "clip_true_box": ("none", "last_pixel", "edge"),
-    "nothing_found": ("zeros", "first_pixel", "frame"),
-}
-"""The words that a field of `LocalizationProtocol` takes."""
-
-MAX_LEVELS = 255
-"""How many thresholds of kind ``one`` there may be: a map is cut into that many grey levels and 0."""
-
-ORIGINS = ("fixed", "fullsup", "oracle")
-"""Where a threshold comes from: a constant; chosen on the train-fullsup split; chosen on the judged split itself."""
 
 
 class FoundBoxes(NamedTuple):
@@ -83,9 +58,10 @@ class LocalizationProtocol:
     """Where map and boxes are compared: in the stored ``image``; in the whole image resized to a ``square``; in the
     centre ``crop`` of the resized image; or in the network's ``input``, whatever that is."""
     interpolation: str
-    """How the map is resized to the frame: ``cubic`` or ``linear``."""
+    """How the map is resized to the frame: ``cubic``, ``linear`` or ``nearest``."""
     scaling: str
-    """How the map comes to [0, 1]: ``minmax``, ``max`` (negative values become 0), or ``none``: it must lie there."""
+    """How the map comes to [0, 1]: ``minmax``, ``max`` (negative values become 0), ``quantiles`` (from one quantile of
+    its values to another), ``clip`` (what lies outside is cut off), or ``none``: it must lie there."""
     components: str
     """Which part of the thresholded map is boxed, see `wsol.functional.boxes`; or ``ranked``."""
     predicted_end: str
@@ -117,6 +93,11 @@ class LocalizationProtocol:
     """Spacing of the thresholds among which origins ``fullsup`` and ``oracle`` choose, ..."""
     threshold_range: tuple[float, float] = (0.0, 1.0)
     """... and where they begin and end (the end is left out)."""
+    threshold_spacing: str = "linear"
+    """Whether ``threshold_step`` is a difference (``linear``) or a power of ten (``log``)."""
+    quantiles: tuple[float, float] = maps.WHOLE_RANGE
+    """Low and high of scaling ``quantiles``: (0, 1) is min-max, (p, 1) is IVR, (0, 0.9) is PaS. They are those of the
+    resized map, unless ``scale_first``."""
     frame_size: int | None = None
     """Side of the frame ``square`` or ``crop``, pixels."""
     frame_resize: int | None = None
@@ -126,8 +107,12 @@ class LocalizationProtocol:
     scale_first: bool = False
     """Whether the map is scaled before it is resized, not after."""
     threshold_of: str = "maximum"
-    """What a threshold t is a part of: the map's ``maximum`` (grey levels above ``int(t * max)``), or ``one``: values
-    above t itself, compared without cutting them into levels."""
+    """What a threshold t is a part of: the ``maximum`` of the map's grey levels, a ``percentile`` of them, the ``mean``
+    of its values, or ``one``; see `wsol.functional.thresholds`."""
+    threshold_quantile: float = 0.9
+    """Which quantile of the levels ``threshold_of: percentile`` means."""
+    boundary_topk: str | None = None
+    """``boundary`` for top-k errors where it is another one for them; None: the same."""
     nothing_found: str = "zeros"
     """The box where nothing is above the threshold: x0, y0, x1, y1 = 0, 0, 0, 0 (``zeros``); 0, 0, 1, 1
     (``first_pixel``); or 0, 0 and the ``frame``'s width and height."""
@@ -143,46 +128,13 @@ class LocalizationProtocol:
     of each of the first k classes. Only ``ranked`` has second boxes."""
 
     def __post_init__(self) -> None:
-        for field in ("origins", "iou_thresholds", "threshold_range"):
+        for field in ("origins", "iou_thresholds", "threshold_range", "quantiles"):
             value = getattr(self, field)  # a YAML list becomes the tuple that a frozen object needs
             object.__setattr__(self, field, (value,) if isinstance(value, str | float) else tuple(value))
         if self.guesses is not None:
             object.__setattr__(self, "guesses", tuple((int(label), int(box)) for label, box in self.guesses))
-        for fault in self._faults():
+        for fault in faults(self):
             raise fault
-
-    def _faults(self) -> Iterator[InputError]:
-        where = f"of protocol {self.name!r}"
-        for field, choices in CHOICES.items():
-            if getattr(self, field) not in choices:
-                yield unknown(f"{field} {where}", getattr(self, field), choices)
-        for origin in self.origins:
-            if origin not in ORIGINS:
-                yield unknown(f"origin {where}", origin, ORIGINS)
-        if not self.origins or len(set(self.origins)) < len(self.origins):
-            yield InputError(f"origins {where}: expected some of {', '.join(ORIGINS)}, each once, got {self.origins}")
-        if self.components == RANKED and (self.origins != ("fixed",) or self.fixed_threshold is not None):
-            yield InputError(f"components {where}: ranked boxes have thresholds of their own; set origins to [fixed]")
-        if "fixed" in self.origins and self.fixed_threshold is None and self.components != RANKED:
-            yield InputError(f"origin 'fixed' {where} needs fixed_threshold, such as 0.2; give it or leave it out")
-        if self.fixed_threshold is not None and not 0 <= self.fixed_threshold < 1:
-            yield InputError(f"fixed_threshold {where}: expected a number in [0, 1), got {self.fixed_threshold}")
-        if not self.iou_thresholds or not all(0 < value <= 1 for value in self.iou_thresholds):
-            yield InputError(f"iou_thresholds {where}: expected numbers in (0, 1], got {list(self.iou_thresholds)}")
-        if not 1e-5 <= self.threshold_step < 1:
-            yield InputError(f"threshold_step {where}: expected a number in [0.00001, 1), got {self.threshold_step}")
-        if len(self.threshold_range) != 2 or not 0 <= self.threshold_range[0] < self.threshold_range[1] <= 1:
-            yield InputError(f"threshold_range {where}: expected 0 <= low < high <= 1, got {self.threshold_range}")
-        if self.frame in ("square", "crop") and not self.frame_size:
-            yield InputError(f"frame {self.frame!r} {where} needs frame_size, such as 224")
-        if self.frame == "crop" and (self.frame_resize or 0) < (self.frame_size or 0):
-            yield InputError(f"frame 'crop' {where} needs frame_resize of at least frame_size, such as 256")
-        if self.threshold_of == "one" and len(self.thresholds) > MAX_LEVELS:
-            yield InputError(f"threshold_of 'one' {where}: at most {MAX_LEVELS} thresholds; raise threshold_step")
-        if self.guesses is not None and not all(label > 0 and box > 0 for label, box in self.guesses):
-            yield InputError(f"guesses {where}: ranks count from 1, got {list(self.guesses)}")
-        if self.guesses is not None and self.components != RANKED:
-            yield InputError(f"guesses {where}: only components: ranked has several boxes of a class to choose from")
 
     @cached_property
     def thresholds(self) -> np.ndarray:
@@ -191,11 +143,31 @@ class LocalizationProtocol:
             return np.zeros(0)
         choosing = {"fullsup", "oracle"} & set(self.origins)
         low, high = self.threshold_range
-        grid = np.arange(low, high, self.threshold_step) if choosing else np.zeros(0)
+        grid = thresholds.grid(low, high, self.threshold_step, self.threshold_spacing) if choosing else np.zeros(0)
         if self.fixed_threshold is not None and not np.isclose(grid, self.fixed_threshold, rtol=0, atol=1e-9).any():
             grid = np.sort(np.append(grid, self.fixed_threshold))
         grid.setflags(write=False)
         return grid
+
+    @property
+    def highest_threshold(self) -> float:
+        """What all thresholds lie below: parts of the maximum below 1, parts of the mean below 100."""
+        return 100.0 if self.threshold_of == "mean" else 1.0
+
+    @cached_property
+    def asked(self) -> np.ndarray:
+        """float64 (I,), the least overlaps that are right; more than t is at least the next number above t.
+
+        Where those of top-k errors are others, (2 I,), the latter last.
+        """
+        bounds = [self.boundary, self.boundary_topk] if self.has_topk_boundary else [self.boundary]
+        least = [np.array(self.iou_thresholds, np.float64) for _ in bounds]
+        return np.concatenate([np.nextafter(t, 2) if b == ">" else t for t, b in zip(least, bounds, strict=True)])
+
+    @property
+    def has_topk_boundary(self) -> bool:
+        """Whether top-k errors ask for other overlaps than GT-known."""
+        return self.boundary_topk not in (None, self.boundary)
 
     @cached_property
     def num_columns(self) -> int:
@@ -234,7 +206,7 @@ class LocalizationProtocol:
 
         Returns:
             bool (I, G), for each of ``iou_thresholds`` in the order of `thresholds`; under ``ranked``, G is the rank of
-            the box.
+            the box. Where top-k errors have a boundary of their own, (2 I, G): then as they ask.
         """
         return self.judge_found(self.find(score_map, view), view, truth)
 
@@ -247,8 +219,7 @@ class LocalizationProtocol:
             spans = boxes.Spans(found, at := np.arange(len(found)), at)
             position = np.arange(self.num_columns)
         else:
-            levels = self._cut(placed, self.thresholds)
-            cuts, position = self._cuts(levels, self.thresholds)
+            levels, cuts, position = self._cut(placed, self.thresholds)
             spans = boxes.box_spans(levels, cuts, self.components)
         return FoundBoxes(self.predicted_ends(boxes.half_open(spans.boxes), frame.input_size), spans, position)
 
@@ -296,29 +267,19 @@ class LocalizationProtocol:
             found = found if len(found) else np.zeros((1, 4), found.dtype)
         elif threshold is None:
             raise InputError(f"protocol {self.name!r} has no fixed_threshold: name the threshold")
-        elif not 0 <= threshold < 1:
-            raise InputError(f"threshold: expected a number in [0, 1), got {threshold}")
+        elif not 0 <= threshold < self.highest_threshold:
+            raise InputError(f"threshold: expected a number in [0, {self.highest_threshold:g}), got {threshold}")
         else:
-            at = np.array([threshold])
-            levels = self._cut(placed, at)
-            found = boxes.boxes_at(levels, int(self._cuts(levels, at)[0][0]), self.components)
+            levels, cuts, _ = self._cut(placed, np.array([threshold]))
+            found = boxes.boxes_at(levels, int(cuts[0]), self.components)
         return self.frame_of(view).to_image(boxes.half_open(found)).clip(0, np.tile(view.image_size, 2))
 
     def levels(self, score_map: np.ndarray, view: Geometry) -> np.ndarray:
         """The map as grey levels in the protocol's frame: uint8 (H, W)."""
         return maps.to_levels(self._place(score_map, view))
 
-    def _cut(self, placed: np.ndarray, thresholds: np.ndarray) -> np.ndarray:
-        """What the box engine cuts: uint16 fine levels; or uint8, the number of thresholds below each value."""
-        if self.threshold_of == "maximum":
-            return boxes.fine_levels(placed)
-        return np.searchsorted(thresholds, placed, side="left").astype(np.uint8)
-
-    def _cuts(self, levels: np.ndarray, thresholds: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """The distinct cuts that thresholds mean, and the position of each threshold's."""
-        if self.threshold_of == "maximum":
-            return boxes.cuts_of(levels, thresholds)
-        return (at := np.arange(len(thresholds))), at
+    def _cut(self, placed: np.ndarray, at: np.ndarray) -> tuple[np.ndarray, ...]:
+        return thresholds.cut(placed, at, self.threshold_of, self.threshold_quantile)
 
     def top_guesses(self, k: int) -> tuple[tuple[int, int], ...]:
         """The k guesses of a top-k error, each as (rank of the class, column of `judge`), from 0."""
@@ -333,6 +294,7 @@ class LocalizationProtocol:
             self.frame_of(view),
             interpolation=self.interpolation,
             scaling=self.scaling,
+            quantiles=self.quantiles,
             scale_first=self.scale_first,
         )
 
@@ -374,8 +336,7 @@ class LocalizationProtocol:
         return best_iou(corners, self.true_corners(frame, truth), plus_one=self.plus_one)
 
     def _right(self, overlap: np.ndarray) -> np.ndarray:
-        asked = np.array(self.iou_thresholds)[:, None]
-        return overlap >= asked if self.boundary == ">=" else overlap > asked
+        return overlap >= self.asked[:, None]
 
 
 def protocol(name: str, **changes: Any) -> LocalizationProtocol:

@@ -65,6 +65,20 @@ def test_every_protocol_side_by_side(evaluated: Path, tmp_path: Path) -> None:
         assert low <= row["gt_known_error"] <= high
 
 
+def test_the_table_of_ivr_is_one_set_of_maps_under_all_normalizations(evaluated: Path, tmp_path: Path) -> None:
+    names = "choe2020-v2,ivr2021-max,ivr2021-pas,ivr2021"
+    words = [f"maps={evaluated}", "baselines=false"]
+    assert score(*words, f"protocol=[{names}]", f"out={tmp_path / 'all'}") == 0
+    found: dict[str, list[dict]] = {name: [] for name in names.split(",")}
+    for row in results(tmp_path / "all")["localization"]:
+        found[row["protocol"]].append({key: value for key, value in row.items() if key != "protocol"})
+    assert len({json.dumps(rows) for rows in found.values()}) > 1
+    change = "protocol.ivr2021.quantiles=[0,1]"
+    assert score(*words, "protocol=ivr2021", change, f"out={tmp_path / 'minmax'}") == 0
+    minmax = [{**row, "protocol": "choe2020-v2"} for row in results(tmp_path / "minmax")["localization"]]
+    assert minmax == [{**row, "protocol": "choe2020-v2"} for row in found["choe2020-v2"]]
+
+
 def test_every_image_is_looked_at(evaluated: Path, tmp_path: Path) -> None:
     assert score(f"maps={evaluated}", f"out={tmp_path / 'out'}") == 0
     content = results(tmp_path / "out")

@@ -75,7 +75,12 @@ def test_rows_with_the_classes_of_others_are_filled_by_their_evaluations(tmp_pat
 
 
 def test_the_suffix_of_out_says_the_form(tmp_path: Path, capsys) -> None:
-    for suffix, word in ((".md", "| row |"), (".tex", r"\toprule"), (".csv", "row,column"), (".json", '"cells"')):
+    for suffix, word in (
+        (".md", "|  | top-1 | top-5 |"),
+        (".tex", r"\toprule"),
+        (".csv", "row,column"),
+        (".json", '"cells"'),
+    ):
         file = tmp_path / "new" / f"table{suffix}"
         assert main(["table", "cam2016-1", f"runs_dir={tmp_path}", "--out", str(file)]) == 0
         assert word in file.read_text()

@@ -48,15 +48,15 @@ def holes(binary: np.ndarray) -> Iterator[Region]:
             yield region
 
 
-def all_contours(binary: np.ndarray) -> list[tuple[int, int, int, int]]:
+def all_contours(binary: np.ndarray, levels: np.ndarray) -> list[tuple[int, int, int, int]]:
     return [box(r) for r in regions(binary, EIGHT)] + [box(r, grow=1) for r in holes(binary)]
 
 
-def largest_pixels(binary: np.ndarray) -> list[tuple[int, int, int, int]]:
+def largest_pixels(binary: np.ndarray, levels: np.ndarray) -> list[tuple[int, int, int, int]]:
     return [box(r) for r in sorted(regions(binary, EIGHT), key=len, reverse=True)[:1]]  # a stable sort
 
 
-def largest_contour(binary: np.ndarray) -> list[tuple[int, int, int, int]]:
+def largest_contour(binary: np.ndarray, levels: np.ndarray) -> list[tuple[int, int, int, int]]:
     """The polygon's area through pixel centres is a sum over 2x2 blocks; of ties the region that begins last wins."""
     filled = binary.copy()
     for region in holes(binary):
@@ -73,4 +73,15 @@ def largest_contour(binary: np.ndarray) -> list[tuple[int, int, int, int]]:
     return [box(best)] if best else []
 
 
-SLOW = {"largest_pixels": largest_pixels, "largest_contour": largest_contour, "all_contours": all_contours}
+def peak(binary: np.ndarray, levels: np.ndarray) -> list[tuple[int, int, int, int]]:
+    flat = levels.ravel().tolist()
+    top = divmod(flat.index(max(flat)), levels.shape[1])
+    return [box(region) for region in regions(binary, FOUR) if top in region]
+
+
+SLOW = {
+    "largest_pixels": largest_pixels,
+    "largest_contour": largest_contour,
+    "all_contours": all_contours,
+    "peak": peak,
+}

@@ -27,7 +27,7 @@ def check(levels, cuts):
     for components, engine in itertools.product(COMPONENTS, ENGINES):
         spans = box_spans(levels, np.array(cuts), components, engine)
         assert spans.boxes.dtype == spans.first.dtype == spans.last.dtype == np.int64
-        expected = [sorted(map(list, SLOW[components](grey > cut) or [(0, 0, 0, 0)])) for cut in cuts]
+        expected = [sorted(map(list, SLOW[components](grey > cut, levels) or [(0, 0, 0, 0)])) for cut in cuts]
         assert at_each_cut(spans, len(cuts)) == expected, (components, engine, levels.tolist(), cuts)
 
 

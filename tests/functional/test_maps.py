@@ -6,6 +6,7 @@ from hypothesis.extra import numpy as hnp
 
 from wsol.errors import InputError
 from wsol.functional import maps
+from wsol.functional.box_engine.quantile import level_quantile, quantile
 from wsol.functional.geometry import Geometry
 
 CROP = Geometry(image_size=(40, 30), resized=(20, 15), offset=(4, 3), input_size=(10, 10))
@@ -195,3 +196,51 @@ def test_absolute_sum_equals_the_released_merging_of_ten_crops():
     assert geometry == Geometry.whole(size)
     alone, _ = maps.merge(crops[:1], views[:1], merging="absolute_sum")
     assert np.array_equal(alone, np.abs(crops[0]))
+
+
+values = hnp.arrays(
+    np.float64,
+    hnp.array_shapes(min_dims=2, max_dims=2, max_side=7),
+    elements=st.one_of(st.floats(-5, 5), st.integers(-3, 3).map(float)),
+)
+
+
+@given(values, st.floats(0, 1))
+def test_quantiles_are_numpys_to_the_last_bit(score_map, share):
+    flat = score_map.ravel()
+    assert quantile(flat.copy(), share) == np.quantile(flat, share)
+    levels = np.abs(score_map * 50).astype(np.uint8)
+    assert level_quantile(levels.astype(np.uint16) << 8, share) == np.quantile(levels, share)
+
+
+@given(values)
+def test_ivr_of_0_and_1_is_minmax(score_map):
+    assert maps.normalize(score_map, "quantiles", (0.0, 1.0)).tobytes() == maps.normalize(score_map).tobytes()
+
+
+@given(values, st.floats(0.01, 0.95))
+def test_ivr_and_pas_are_what_their_papers_say(score_map, p):
+    ivr = np.maximum(score_map - np.quantile(score_map, p), 0.0)
+    expected = ivr / ivr.max() if ivr.max() > 1e-3 else None
+    if expected is not None:
+        assert np.abs(maps.normalize(score_map, "quantiles", (p, 1.0)) - expected).max() < 1e-12
+    shifted = score_map - score_map.min()
+    standard = np.quantile(shifted, 0.9)
+    if standard > 1e-3:
+        pas = np.minimum(shifted / standard, 1.0)
+        assert np.abs(maps.normalize(score_map, "quantiles", (0.0, 0.9)) - pas).max() < 1e-12
+
+
+def test_clip_cuts_off_and_nearest_repeats_cells():
+    assert maps.normalize(np.array([[-0.5, 0.25, 2.0]]), "clip").tolist() == [[0.0, 0.25, 1.0]]
+    cells = np.array([[1.0, 2.0], [3.0, 4.0]])
+    assert maps.resize(cells, (6, 4), "nearest").tolist() == cells.repeat(2, 0).repeat(3, 1).tolist()
+
+
+def test_quantiles_are_of_the_resized_map_in_the_frame():
+    score_map = np.random.default_rng(0).standard_normal((5, 5))
+    square = Geometry.square((40, 30), 20)
+    resized = maps.resize(score_map, (20, 20))
+    placed = maps.place(score_map, square, square, scaling="quantiles", quantiles=(0.45, 1.0))
+    assert placed.tobytes() == maps.normalize(resized, "quantiles", (0.45, 1.0)).tobytes()
+    assert (placed > 0).mean() == pytest.approx(0.55, abs=0.01)

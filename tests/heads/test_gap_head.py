@@ -198,3 +198,34 @@ def test_rectified_planes_are_the_maps_and_their_means_the_scores(features):
     torch.testing.assert_close(maps, planes.relu())
     with pytest.raises(InputError, match="set pool_at=scores"):
         GapHead(POINTS, num_classes=4, rectify=True)
+
+
+@torch.no_grad()
+@given(st.floats(0, 0.95), st.booleans())
+@settings(max_examples=10)
+def test_tap_averages_active_cells_and_maps_may_leave_out_negative_weights(threshold, positive):
+    model = head(pool="tap", tap_threshold=threshold, positive_weights=positive)
+    x = torch.randn(2, 12, 4, 5, generator=torch.Generator().manual_seed(round(threshold * 1000)))
+    x[0, 3], x[0, 4] = -1.0, 0.0  # no active cell at all
+    pooled = torch.zeros(2, 12)
+    for n in range(2):
+        for c in range(12):
+            values = x[n, c].flatten().tolist()
+            active = [v for v in values if v > threshold * max(values) and v > 0]
+            pooled[n, c] = sum(active) / max(len(active), 1)
+    output = model({"last": x})
+    weights = model.classifier.weight
+    assert torch.allclose(output.logits, pooled @ weights.T + model.classifier.bias, atol=1e-5)
+    used = torch.where(weights > 0, weights, 0.0) if positive else weights
+    expected = torch.stack([(used[k][:, None, None] * x[1]).sum(0) for k in (0, 3)])
+    assert torch.allclose(model.maps(output, torch.tensor([[1, 2], [0, 3]]))[1], expected, atol=1e-5)
+
+
+def test_tap_options_are_checked():
+    for options, match in (
+        ({"pool": "tap", "pool_at": "scores"}, "set pool_at=features"),
+        ({"tap_threshold": 1.0}, r"tap_threshold: expected a number in \[0, 1\)"),
+        ({"positive_weights": True, "rectify": True, "pool_at": "scores"}, "choose one"),
+    ):
+        with pytest.raises(InputError, match=match):
+            head(**options)

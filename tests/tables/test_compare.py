@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,11 +13,12 @@ import numpy as np
 import pytest
 
 from tests.tables.runs_made_up import make_run
+from wsol.errors import InputError
 from wsol.tables import render
 from wsol.tables.collect import collect
-from wsol.tables.compare import compare, over_seeds
-from wsol.tables.layout import Cell, Column, Layout
-from wsol.tables.numbers import PublishedNumber
+from wsol.tables.compare import Versus, compare, over_seeds
+from wsol.tables.layout import Cell, Column, Layout, find_layout, read_layout
+from wsol.tables.numbers import PROVENANCES, PublishedNumber
 
 COLUMN = Column("top1_error", protocol="cam2016", threshold="fixed")
 CELL = Cell("CAM", "top-1", COLUMN, "demo", (), PublishedNumber(57.2, "secondary"), None)
@@ -120,9 +122,13 @@ def values(runs):
     ]
 
 
+@pytest.mark.parametrize("shape", render.SHAPES)
 @pytest.mark.parametrize("name", render.FORMATS)
-def test_every_form_shows_every_row_the_numbers_and_the_marks(values, name: str) -> None:
-    text = render.FORMATS[name](LAYOUT, values)
+def test_every_form_shows_every_row_the_numbers_and_the_marks(values, name: str, shape: str) -> None:
+    text = render.render(LAYOUT, values, name, shape)
+    if (name, shape) == ("csv", "wide"):
+        assert list(csv.reader(io.StringIO(text)))[1:3] == [["CAM", "57.2", "60.0"], ["AC|oL_2", "10.0", "60.0"]]
+        return
     for word in ("CAM", "SPG", "NIN", "57.2", "60.0", "cam2016", "fixed", "unverified", "other data"):
         assert word in text, word
     assert ("wsol train seed=1" in text) == (name != "latex")
@@ -135,7 +141,69 @@ def test_markdown_and_latex_escape_what_they_must(values) -> None:
     assert r"AC|oL\_2 & top-1 & 10.00? & " in latex
     body = [line for line in latex.splitlines() if line.endswith(r"\\")]
     assert {line.replace(r"\&", "").count("&") for line in body} == {7}
-    assert "% A & B" in latex
+    assert r"\caption{A \& B}" in latex
+
+
+def test_papers_print_a_line_a_row_and_notes_below(runs) -> None:
+    """Every mark in the body is explained by an item under the table, and every item that has a mark is used."""
+    other, first = replace(COLUMN, metric="gt_known_error", accuracy=True), runs(one={})
+    both = runs(two={"seed": 1, "error": 44.0})
+    gt_known = replace(CELL, name="GT-known", column=other, published=None)
+    found = [
+        compare(CELL, first, {}),
+        compare(gt_known, first, {}),
+        compare(replace(CELL, row="100 % HaS", published=PublishedNumber(10.25, "unverified")), {}, COMMANDS),
+        compare(replace(gt_known, row="100 % HaS", differs="other data"), both, {}),
+    ]
+    found[3] = replace(found[3], versus=Versus("CAM", -2.0, -3.0, -1.0, "seeds"))
+    layout = Layout(
+        "T", "S", {"top-1": COLUMN, "GT-known": other}, tuple(value.cell for value in found), (0,), ("a note",)
+    )
+    markdown, latex = render.render(layout, found, "markdown"), render.render(layout, found, "latex")
+    rows = [line for line in markdown.splitlines() if line.startswith("|")]
+    assert rows[0] == "|  | top-1 | GT-known |"
+    assert rows[2] == "| CAM | 57.2 / 60.0±5.5 | - / 60.0±5.5 |"
+    half = 12.706 * 2.0  # Student's t of two seeds, accuracies 60 and 56
+    assert rows[3] == rf"| 100 % HaS | 10.25 / missing [?] | - / 58.0±{half:.1f} [\*, 1, 2] |"
+    for note in ("published / measured, percent", "± half of the 95 % interval", "a note", "[?] the published number"):
+        assert note in markdown
+    assert "[1] not comparable: other data" in markdown
+    assert "[2] measured over seeds 0, 1" in markdown
+    assert r"100 \% HaS & 10.25 / missing\tnote{?} & " in latex
+    assert r"CAM & 57.2 / 60.0$\pm$5.5 & - / 40.0$\pm$5.5 \\" in latex
+    used = {mark for group in re.findall(r"\\tnote\{(.*?)\}", latex) for mark in group.split(",")}
+    assert used == set(re.findall(r"\\item\[(.*?)\]", latex)) == {"?", "*", "1", "2"}
+    for word in ("threeparttable", "booktabs", r"\toprule", r"\begin{tablenotes}"):
+        assert word in latex
+
+
+def test_shapes_and_forms_are_checked_and_have_their_defaults(values) -> None:
+    assert render.render(LAYOUT, values, "markdown") == render.render(LAYOUT, values, "markdown", "wide")
+    assert render.render(LAYOUT, values, "json") == render.render(LAYOUT, values, "json", "long")
+    assert render.render(LAYOUT, values) == render.render(LAYOUT, values, shape="long")
+    assert render.render(replace(LAYOUT, shape="wide"), values) == render.render(LAYOUT, values, shape="wide")
+    for arguments in (("html",), ("markdown", "broad")):
+        with pytest.raises(InputError, match=arguments[-1]):
+            render.render(LAYOUT, values, *arguments)
+
+
+@pytest.mark.parametrize("name", ["sota-cub", "sota-ilsvrc"])
+def test_the_tables_of_later_methods_say_how_each_number_was_made(name: str) -> None:
+    layout = read_layout(find_layout(name))
+    assert layout.shape == "wide"
+    wanted = ("backbone", "pretraining", "classes", "map", "protocol", "threshold", "picked on test", "source")
+    assert layout.attributes == wanted
+    about = layout.about["SAT"]
+    assert about["map"] == "class-agnostic"
+    assert (about["protocol"], about["threshold"]) == ("sat2023", "oracle")
+    assert about["picked on test"] == "epoch and threshold"
+    assert about["source"] == "authors"
+    assert layout.about["SPOL"]["source"] == "secondary"
+    for label, about in layout.about.items():
+        assert about["source"] in PROVENANCES, label
+    measured = [cell for cell in layout.cells if cell.experiment]
+    assert {cell.row for cell in measured} == {"TS-CAM, DeiT-S"}
+    assert {cell.column.protocol for cell in measured} == {"tscam2021"}
 
 
 def test_csv_and_json_say_the_same(values) -> None:

@@ -212,7 +212,7 @@ def test_every_form_shows_the_difference_its_interval_and_whether_it_excludes_ze
     assert acol.excludes_zero
     assert not has.excludes_zero
     for name in ("terminal", "markdown", "latex"):
-        text = render.FORMATS[name](layout, found)
+        text = render.FORMATS[name]["long"](layout, found)
         assert f"-5.00 ({acol.low:+.1f} to {acol.high:+.1f}, images) (*)" in text
         assert f"+0.00 ({has.low:+.1f} to {has.high:+.1f}, images)" in text
         assert "against CAM (95" in text

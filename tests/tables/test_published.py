@@ -51,7 +51,7 @@ def test_every_leaf_of_the_file_is_found_with_its_own_provenance() -> None:
     assert len(found) > 150
     for path, value, provenance in found:
         assert published(path) == (value, provenance), path
-    assert {provenance for *_, provenance in found} == {"secondary", "unverified"}
+    assert {provenance for *_, provenance in found} == {"authors", "secondary", "unverified"}
 
 
 def test_a_sum_is_as_sure_as_its_least_sure_part() -> None:
@@ -87,7 +87,12 @@ def test_choe_2020_cells_are_cam_plus_the_difference() -> None:
 
 BAD = [
     ("titel: x\n", "unknown key in the table 'titel'"),
-    ("title: x\nsource: y\ncolumns: {a: {metric: top1_error}}\nrows: []\n", "needs protocol and threshold"),
+    (
+        "title: x\nsource: y\ncolumns: {a: {metric: top1_error}}\nrows: [{label: r, experiment: demo}]\n",
+        "needs protocol and threshold",
+    ),
+    ("title: x\nsource: y\ncolumns: {}\nshape: width\nrows: []\n", "shape 'width'"),
+    ("title: x\nsource: y\ncolumns: {}\nattributes: [a]\nrows: [{label: r, about: {b: c}}]\n", "`about` of row 'r'"),
     ("title: x\nsource: y\ncolumns: {a: {metric: m, of: boxes}}\nrows: []\n", "classification"),
     ("title: x\nsource: y\ncolumns: {a: {metric: nobody, of: pixels}}\nrows: []\n", "metric=nobody: .*expected PxAP"),
     ("title: x\nsource: y\ncolumns: {a: {metric: PxAP, of: classification}}\nrows: []\n", "metric=PxAP: .*top"),

@@ -275,6 +275,7 @@ class Table:
     runs_dir: str = _key("runs", "where run folders lie")
     make_missing: bool = _key(False, "make the runs that are missing; go on with interrupted ones")
     format: str | None = _key(None, "terminal, markdown, latex, csv or json; default what the suffix of out says")
+    shape: str | None = _key(None, "wide: a line for each row; long: a line for each cell; default by format")
     out: str | None = _key(None, "file to write, instead of to the screen")
     force: bool = _key(False, "replace that file, if it exists")
     overrides: list[str] = _given()

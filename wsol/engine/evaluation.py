@@ -334,7 +334,7 @@ class SplitEvaluation(nn.Module):
         best = int(overlaps.max(axis=1).argmax())
         label = int(self.split.labels[position])
         whole = Geometry.whole(kept.geometry.image_size)
-        scaled = place(kept.score_map, kept.geometry, whole, scaling=protocol.scaling)
+        scaled = place(kept.score_map, kept.geometry, whole, scaling=protocol.scaling, quantiles=protocol.quantiles)
         shown = self.split.ids[position], self.split.image(position), to_levels(scaled), label, kept.predicted_label
         return Picture(*shown, truth.half_open, boxes[best], float(overlaps[best].max()))
 

@@ -90,7 +90,7 @@ class ChunkJudge:
         annotated = GroundTruthBatch.of(truths)
         out = {}
         for name, protocol in self.protocols.items():
-            own = np.zeros((len(positions), len(protocol.iou_thresholds), protocol.num_columns), dtype=bool)
+            own = np.zeros((len(positions), len(protocol.asked), protocol.num_columns), dtype=bool)
             own[there] = found[name]
             blind = self.baselines[name].correct(views, annotated) if self.baselines else {}
             out[name] = {LOCALIZER: own, **blind}

@@ -253,7 +253,8 @@ class Predictor:
             score_map, view = self.protocol.merge(views, self.transform.views(size))
             boxes = self.protocol.predict(score_map, view, self.threshold)
             box = boxes[((boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])).argmax()]
-            whole = place(score_map, view, frame, scaling=self.protocol.scaling).astype(np.float32)
+            scaling, quantiles = self.protocol.scaling, self.protocol.quantiles
+            whole = place(score_map, view, frame, scaling=scaling, quantiles=quantiles).astype(np.float32)
             found.append(Prediction(label, self.names[label], score, box, whole, image))
         return found
 

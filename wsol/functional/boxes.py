@@ -8,6 +8,7 @@ pixel, here called *cuts*: only those are looked at. Which boxes count at a cut 
 ``largest_pixels``   the 8-connected component of most pixels; of equal ones that with the first pixel in reading order
 ``largest_contour``  the OpenCV contour of greatest ``contourArea``; of equal ones OpenCV's first (MaxBoxAcc)
 ``all_contours``     every OpenCV contour, outer ones and those around holes (MaxBoxAccV2)
+``peak``             the 4-connected component of the map's highest pixel, the first in reading order (LOST, TokenCut)
 ===================  ================================================================================================
 
 Where no pixel is above the cut there is one box, (0, 0, 0, 0), as in the reference code (where it still has an
@@ -37,6 +38,7 @@ from wsol.errors import InputError, unknown
 from wsol.functional.box_engine.compiled import AVAILABLE, compiled, plain
 from wsol.functional.box_engine.opencv_boxes import COMPONENTS
 from wsol.functional.box_engine.overlap import best_at_cuts
+from wsol.functional.box_engine.quantile import level_quantile
 from wsol.functional.box_engine.spans import KINDS, Limits, distinct_cuts, find_spans, room
 from wsol.functional.maps import to_levels
 
@@ -100,12 +102,13 @@ def fine_levels(score_map: np.ndarray) -> np.ndarray:
     return out
 
 
-def cuts_of(levels: np.ndarray, thresholds: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def cuts_of(levels: np.ndarray, thresholds: np.ndarray, share: float = 1.0) -> tuple[np.ndarray, np.ndarray]:
     """The distinct cuts ``int(t * max)`` that thresholds mean for a map.
 
     Args:
         levels: uint8 (H, W), or uint16 from `fine_levels`.
         thresholds: float64 (G,) in [0, 1].
+        share: in place of the maximum, which quantile of the levels thresholds are parts of.
 
     Returns:
         Cuts, int64 (L,) ascending; and for each threshold the position of its cut, int64 (G,).
@@ -115,8 +118,8 @@ def cuts_of(levels: np.ndarray, thresholds: np.ndarray) -> tuple[np.ndarray, np.
         >>> cuts.tolist(), position.tolist()
         ([0, 2, 3], [0, 0, 1, 1, 2])
     """
-    highest = int(levels.max()) >> (8 if levels.dtype == np.uint16 else 0)
-    return distinct_cuts(plain(thresholds, np.float64), float(highest))
+    fine = levels.astype(np.uint16) << 8 if levels.dtype == np.uint8 else plain(levels, np.uint16)
+    return distinct_cuts(plain(thresholds, np.float64), level_quantile(fine, float(share)))
 
 
 def boxes_at(levels: np.ndarray, cut: int, components: str) -> np.ndarray:
@@ -190,7 +193,7 @@ def _opencv_spans(levels: np.ndarray, cuts: np.ndarray, components: str) -> Span
     grey = (levels >> 8).astype(np.uint8) if levels.dtype == np.uint16 else levels
     found = []
     for cut in cuts:
-        boxes = COMPONENTS[components](cv2.threshold(grey, int(cut), 255, cv2.THRESH_BINARY)[1])
+        boxes = COMPONENTS[components](cv2.threshold(grey, int(cut), 255, cv2.THRESH_BINARY)[1], levels)
         found.append(boxes if len(boxes) else np.zeros((1, 4), np.int64))
     position = np.repeat(np.arange(len(cuts)), [len(boxes) for boxes in found])
     return Spans(np.concatenate(found), position, position)

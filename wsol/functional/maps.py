@@ -3,8 +3,7 @@
 A class map (h, w) covers the whole input frame of its view. What is done to it is the protocol's choice, in this order:
 
 1. resize to the frame's size (the reference code of Choe et al. 2020 resizes first and scales afterwards, in float64);
-2. scale to [0, 1], by ``minmax``: ``(m - min) / (max - min)``; by ``max``: ``max(m, 0) / max``; or, for maps that lie
-   in [0, 1] already, not at all (``none``);
+2. scale to [0, 1], by one of `SCALINGS`, see `normalize`;
 3. cut into 256 grey levels.
 
 All arithmetic is float64, so that levels agree with the reference code to the last bit.
@@ -19,24 +18,34 @@ import cv2
 import numpy as np
 
 from wsol.errors import InputError, unknown
+from wsol.functional.box_engine.compiled import plain
+from wsol.functional.box_engine.quantile import quantile
 from wsol.functional.geometry import Geometry
 
-INTERPOLATIONS = {"cubic": cv2.INTER_CUBIC, "linear": cv2.INTER_LINEAR}
-SCALINGS = ("minmax", "max", "none")
+INTERPOLATIONS = {"cubic": cv2.INTER_CUBIC, "linear": cv2.INTER_LINEAR, "nearest": cv2.INTER_NEAREST_EXACT}
+SCALINGS = ("minmax", "max", "quantiles", "clip", "none")
+WHOLE_RANGE = (0.0, 1.0)
+"""The quantiles of ``minmax``."""
 MERGINGS = ("mean", "absolute_sum")
 
 
-def normalize(score_map: np.ndarray, scaling: str = "minmax") -> np.ndarray:
+def normalize(
+    score_map: np.ndarray, scaling: str = "minmax", quantiles: tuple[float, float] = WHOLE_RANGE
+) -> np.ndarray:
     """Scale a map to [0, 1].
 
     Args:
         score_map: real (H, W).
-        scaling: ``minmax``; ``max`` (negative values become 0, then division by the maximum); or ``none`` (the map
-            must lie in [0, 1] and stays as it is).
+        scaling: ``minmax``; ``max`` (negative values become 0, then division by the maximum); ``quantiles``
+            (``clip((m - low) / (high - low), 0, 1)`` with two quantiles of the map's own values, which is IVR of Kim et
+            al., ICCV 2021, for (p, 1), and the percentile as a standard of Bae et al., ECCV 2020, for (0, 0.9));
+            ``clip`` (what lies outside [0, 1] is cut off); or ``none`` (the map must lie in [0, 1] and stays as it is).
+        quantiles: low and high in [0, 1] for ``quantiles``; values between two pixels' are interpolated linearly.
 
     Returns:
-        float64 (H, W). Its maximum is 1 unless ``scaling`` is ``none``. It is all zeros where there is nothing to tell
-        apart: a value that is not finite, a constant map under ``minmax``, a map without positive values under ``max``.
+        float64 (H, W). Its maximum is 1 under ``minmax``, ``max`` and ``quantiles``. It is all zeros where there is
+        nothing to tell apart: a value that is not finite, a constant map under ``minmax``, a map without positive
+        values under ``max``, two equal quantiles.
 
     Raises:
         InputError: unknown scaling, a map without pixels, or values outside [0, 1] under ``none``.
@@ -46,6 +55,8 @@ def normalize(score_map: np.ndarray, scaling: str = "minmax") -> np.ndarray:
         [[0.0, 0.25, 1.0]]
         >>> normalize(np.array([[-1.0, 0.0, 3.0]]), "max").tolist()
         [[0.0, 0.0, 1.0]]
+        >>> normalize(np.array([[-1.0, 0.0, 1.0, 3.0, 4.0]]), "quantiles", (0.25, 0.75)).tolist()
+        [[0.0, 0.0, 0.3333333333333333, 1.0, 1.0]]
     """
     if scaling not in SCALINGS:
         raise unknown("scaling", scaling, SCALINGS)
@@ -58,14 +69,19 @@ def normalize(score_map: np.ndarray, scaling: str = "minmax") -> np.ndarray:
                 "scaling to minmax or max"
             )
         return values.copy()
-    low = least if scaling == "minmax" else 0.0
+    if not np.isfinite([least, greatest]).all():
+        return np.zeros_like(values)
+    low, high = {"minmax": (least, greatest), "max": (0.0, greatest)}.get(scaling, WHOLE_RANGE)
+    if scaling == "quantiles":
+        low, high = (quantile(plain(values, np.float64).ravel(), float(share)) for share in quantiles)
     with np.errstate(over="ignore", invalid="ignore"):
-        peak = greatest - low
-    if not np.isfinite([least, greatest, peak]).all() or peak <= 0:
+        peak = high - low
+    if not np.isfinite(peak) or peak <= 0:
         return np.zeros_like(values)
     out = values - low
     np.maximum(out, 0.0, out=out)
     out /= peak
+    np.minimum(out, 1.0, out=out)
     return out
 
 
@@ -75,7 +91,7 @@ def resize(score_map: np.ndarray, size: tuple[int, int], interpolation: str = "c
     Args:
         score_map: real (h, w).
         size: width and height wanted.
-        interpolation: ``cubic`` (overshoots a little, as in the reference code) or ``linear``.
+        interpolation: ``cubic`` (overshoots a little, as in the reference code), ``linear`` or ``nearest``.
 
     Returns:
         float64 (height, width), a new array.
@@ -148,6 +164,7 @@ def place(
     *,
     interpolation: str = "cubic",
     scaling: str = "minmax",
+    quantiles: tuple[float, float] = WHOLE_RANGE,
     scale_first: bool = False,
 ) -> np.ndarray:
     """Bring a class map, scaled to [0, 1], into the frame where boxes are judged; a mirrored view is mirrored back.
@@ -166,6 +183,7 @@ def place(
         frame: of the same image; its ``input_size`` is the frame's size.
         interpolation: see `resize`.
         scaling: see `normalize`.
+        quantiles: see `normalize`.
         scale_first: whether to scale the map as it comes and resize afterwards; its maximum may then end below 1, and
             what a cubic resize overshoots is cut off.
 
@@ -182,11 +200,11 @@ def place(
     size = part[2] - part[0], part[3] - part[1]
     scale_first = scale_first or scaling == "none"
     if scale_first:
-        seen = resize(normalize(ahead, scaling), size, interpolation).clip(0, 1)
+        seen = resize(normalize(ahead, scaling, quantiles), size, interpolation).clip(0, 1)
     else:
         seen = resize(ahead, size, interpolation)
     inside, cut = _overlap(part, frame.input_size)
-    seen = seen[cut] if scale_first else normalize(seen[cut], scaling)
+    seen = seen[cut] if scale_first else normalize(seen[cut], scaling, quantiles)
     if part == (0, 0, *frame.input_size):
         return seen
     out = np.zeros(frame.input_size[::-1])

@@ -11,6 +11,12 @@ Hence the map's mean plus the bias is the score, and M_c is channel c of a 1x1 c
 log-sum-exp pooling (LSE) lies between the two (Pinheiro and Collobert 2015, equation 2)::
 
     s = 1/r log(1/(h w) sum_xy exp(r s_xy))
+
+Thresholded average pooling (TAP; Bae et al., ECCV 2020, section 4.1) averages a unit over its active cells alone::
+
+    F_k = sum over T_k of f_k / max(|T_k|, 1),   T_k = {(x, y): f_k(x, y) > max(0, t max f_k)}
+
+and their negative weight clamping (section 4.2) makes the maps of the positive weights only.
 """
 
 from __future__ import annotations
@@ -26,7 +32,7 @@ from wsol.errors import InputError, unknown
 from wsol.heads.base import Head
 from wsol.types import FeatureInfo, Output
 
-POOLS = ("avg", "max", "lse")
+POOLS = ("avg", "max", "lse", "tap")
 PLACES = ("features", "scores")
 
 
@@ -43,12 +49,14 @@ class GapHead(Head):
         conv_groups: its groups (2 in the released code, which the paper does not mention).
         conv_bias: initial value of its biases (1 in the released GoogLeNet-GAP).
         dropout: probability of dropping a unit before the classifier, after any pooling of features.
-        pool: ``avg``, ``max`` or ``lse``.
+        pool: ``avg``, ``max``, ``lse`` or ``tap``.
         pool_at: ``features``: pool, then classify (CAM; GMP of Zhou et al.); ``scores``: classify each cell, then pool
             the planes of scores (Pinheiro and Collobert). The mean is the same at both.
         rectify: ReLU on each cell's scores, bias included, before the pooling: the planes are the maps, and their means
             the scores (NIN, SqueezeNet). Needs ``pool_at: scores``.
         lse_sharpness: r > 0 of log-sum-exp; towards 0 it is the mean, towards infinity the maximum.
+        tap_threshold: t in [0, 1) of ``tap``, a part of a unit's maximum over the cells of an image.
+        positive_weights: whether negative weights count as 0 in maps; scores stay as they are.
 
     Raises:
         InputError: an unknown option or one out of its range.
@@ -77,6 +85,8 @@ class GapHead(Head):
         pool_at: str = "features",
         rectify: bool = False,
         lse_sharpness: float = 5.0,
+        tap_threshold: float = 0.1,
+        positive_weights: bool = False,
     ) -> None:
         super().__init__(points, num_classes)
         if pool not in POOLS:
@@ -85,12 +95,19 @@ class GapHead(Head):
             raise unknown("pool_at", pool_at, PLACES)
         if rectify and pool_at != "scores":
             raise InputError("rectify=true rectifies the scores of each cell before the pooling; set pool_at=scores")
+        if pool == "tap" and pool_at != "features":
+            raise InputError("pool=tap averages features over their active cells; set pool_at=features")
+        if not 0 <= tap_threshold < 1:
+            raise InputError(f"tap_threshold: expected a number in [0, 1), got {tap_threshold}")
+        if positive_weights and rectify:
+            raise InputError("positive_weights=true makes maps without the bias, rectify=true with it; choose one")
         if not lse_sharpness > 0:
             raise InputError(f"lse_sharpness: expected more than 0, got {lse_sharpness}")
         if not 0 <= dropout < 1:
             raise InputError(f"dropout: expected a probability in [0, 1), got {dropout}")
         self.taps = (point,)
         self.pool, self.pool_at, self.rectify, self.lse_sharpness = pool, pool_at, rectify, lse_sharpness
+        self.tap_threshold, self.positive_weights = tap_threshold, positive_weights
         channels = self.point(point).channels
         self.conv: nn.Module = nn.Identity()
         if conv_channels is not None:
@@ -120,7 +137,10 @@ class GapHead(Head):
         """Return the maps of equation 2 float32 (N, M, h, w); see `Head.maps`. Without the bias unless rectified."""
         x = output.state["features"]
         with torch.autocast(x.device.type, enabled=False):
-            found = torch.einsum("nchw,nmc->nmhw", x.float(), self.classifier.weight[classes])
+            weights = self.classifier.weight[classes]
+            found = torch.einsum(
+                "nchw,nmc->nmhw", x.float(), weights.clamp(min=0) if self.positive_weights else weights
+            )
             return (found + self.classifier.bias[classes][:, :, None, None]).relu() if self.rectify else found
 
     def load_classifier(self, state: Mapping[str, Tensor]) -> None:
@@ -150,6 +170,9 @@ class GapHead(Head):
             return x.mean((2, 3))
         if self.pool == "max":
             return x.amax((2, 3))
+        if self.pool == "tap":
+            active = x > (self.tap_threshold * x.amax((2, 3), keepdim=True)).clamp(min=0)
+            return (x * active).sum((2, 3)) / active.sum((2, 3)).clamp(min=1)
         r = self.lse_sharpness
         return ((r * x).logsumexp((2, 3)) - math.log(x.shape[2] * x.shape[3])) / r
 

@@ -75,7 +75,7 @@ class Baselines:
         sizes = [view.image_size for view in views]
         given = {size: np.concatenate([whole_image(size), centre_boxes(size)]) for size in set(sizes)}
         correct = judge_boxes(self.protocol, np.stack([given[size] for size in sizes]), views, annotated)
-        gaussian = np.empty((len(views), len(self.protocol.iou_thresholds), self.protocol.num_columns), dtype=bool)
+        gaussian = np.empty((len(views), len(self.protocol.asked), self.protocol.num_columns), dtype=bool)
         alike: dict[Hashable, list[int]] = defaultdict(list)
         for i, view in enumerate(views):
             frame = self.protocol.frame_of(view)
@@ -84,7 +84,8 @@ class Baselines:
             view = views[images[0]]
             frame, found = self.protocol.frame_of(view), self._gaussian(view)
             gaussian[images] = judge_found(self.protocol, found, frame, annotated.some(images))
-        return {"whole image": correct[..., :1], "centre box": correct[..., 1:], "centre gaussian": gaussian}
+        by_name = {"whole image": correct[..., :1], "centre box": correct[..., 1:], "centre gaussian": gaussian}
+        return {name: of_one[:, : len(self.protocol.iou_thresholds)] for name, of_one in by_name.items()}
 
     def _gaussian(self, view: Geometry) -> FoundBoxes:
         """The gaussian's boxes; they depend on sizes alone and finding them costs as much as a network's map."""

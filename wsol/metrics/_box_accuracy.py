@@ -34,6 +34,13 @@ class BoxRows:
     """Whether accuracy is the mean over classes."""
     name: str = "correct"
     """Name of the state of bits."""
+    topk_apart: bool = False
+    """Whether I more rows of bits say what is correct for top-k, see `LocalizationProtocol.boundary_topk`."""
+
+    @property
+    def num_rows(self) -> int:
+        """Rows of bits of an image."""
+        return len(self.ious) * (2 if self.topk_apart else 1)
 
     @classmethod
     def from_protocol(
@@ -49,11 +56,12 @@ class BoxRows:
             tuple(protocol.top_guesses(k) for k in topk),
             protocol.average == "class",
             name,
+            protocol.has_topk_boundary,
         )
 
     def declare(self, metric: PerImage) -> None:
         """Declare the rows of a metric."""
-        metric.add_rows(self.name, (len(self.ious) * self.num_thresholds + 7) // 8, torch.uint8)
+        metric.add_rows(self.name, (self.num_rows * self.num_thresholds + 7) // 8, torch.uint8)
         if self.topk:
             metric.add_rows("ranks", None, torch.int32)
         if self.by_class:
@@ -70,7 +78,7 @@ class BoxRows:
         Raises:
             InputError: another shape, or what is needed is missing.
         """
-        expected = (len(self.ious), self.num_thresholds)
+        expected = (self.num_rows, self.num_thresholds)
         if correct.ndim != 3 or correct.shape[1:] != expected:
             raise InputError(f"expected correct of shape (N, {expected[0]}, {expected[1]}), got {correct.shape}")
         bits = correct.reshape(len(correct), expected[0] * expected[1])
@@ -94,6 +102,7 @@ class BoxRows:
             None if labels is None else np.asarray(labels),
             self.topk,
             self.guesses,
+            self.topk_apart,
         )
 
 
@@ -107,7 +116,9 @@ class BoxAccuracy(PerImage):
         ious: the overlaps of the second axis of ``correct``.
         num_thresholds: G where ``thresholds`` is None.
         guesses: for each of ``topk``, see `LocalizationProtocol.top_guesses`; None for the first k classes, one box
-        each. by_class: whether accuracy is the mean over classes; needs labels.
+            each.
+        by_class: whether accuracy is the mean over classes; needs labels.
+        topk_apart: see `BoxRows`.
         kwargs: of `torchmetrics.Metric`.
 
     Example:
@@ -129,6 +140,7 @@ class BoxAccuracy(PerImage):
         num_thresholds: int = 1,
         guesses: Sequence[Guesses] | None = None,
         by_class: bool = False,
+        topk_apart: bool = False,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -140,6 +152,7 @@ class BoxAccuracy(PerImage):
             topk,
             tuple(guesses or (tuple((rank, 0) for rank in range(k)) for k in topk)),
             by_class,
+            topk_apart=topk_apart,
         )
         self.layout.declare(self)
 
@@ -154,6 +167,7 @@ class BoxAccuracy(PerImage):
             num_thresholds=rows.num_thresholds,
             guesses=rows.guesses,
             by_class=rows.by_class,
+            topk_apart=rows.topk_apart,
             **kwargs,
         )
 

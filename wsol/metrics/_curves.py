@@ -31,7 +31,7 @@ class Curves(NamedTuple):
     positions: np.ndarray
     """int64 (N,) positions of the judged images in their split, ascending."""
     packed: np.ndarray
-    """uint8 (N, ceil(I G / 8)) one bit for each overlap and threshold, row by row."""
+    """uint8 (N, ceil(I G / 8)) one bit for each overlap and threshold, row by row; see ``topk_apart``."""
     num_thresholds: int
     """G."""
     ranks: np.ndarray | None = None
@@ -41,6 +41,8 @@ class Curves(NamedTuple):
     topk: tuple[int, ...] = ()
     guesses: tuple[Guesses, ...] = ()
     """For each of ``topk``."""
+    topk_apart: bool = False
+    """Whether ``packed`` has I more rows: GT-known is correct by the first I, top-k by the last."""
 
     @property
     def images(self) -> int:
@@ -110,19 +112,26 @@ class Curves(NamedTuple):
     def _packed(self, name: str) -> np.ndarray:
         """The bits of ``name``; those of top-k are cleared where no guess names the true class."""
         if name == "gt_known":
-            return self.packed
+            return self._half(0) if self.topk_apart else self.packed
         if self.ranks is None:
             raise InputError(f"topk={list(self.topk)} needs ranks; pass them or set topk=[]")
+        packed = self._half(1) if self.topk_apart else self.packed
         guesses = dict(zip(self.names()[1:], self.guesses, strict=True))[name]
         if all(column == 0 for _, column in guesses):
             named = np.isin(self.ranks, [rank for rank, _ in guesses])
-            return self.packed * named[:, None]
-        bits = np.unpackbits(self.packed, axis=1, count=len(self.ious) * self.num_thresholds)
+            return packed * named[:, None]
+        bits = np.unpackbits(packed, axis=1, count=len(self.ious) * self.num_thresholds)
         bits = bits.reshape(self.images, len(self.ious), self.num_thresholds)
         right = np.zeros_like(bits)
         for rank, column in guesses:
             right |= (bits[:, :, column] & (self.ranks == rank)[:, None])[:, :, None]
         return np.packbits(right.reshape(self.images, -1), axis=1)
+
+    def _half(self, which: int) -> np.ndarray:
+        """The first or the last I rows of bits."""
+        size = len(self.ious) * self.num_thresholds
+        bits = np.unpackbits(self.packed, axis=1, count=2 * size)
+        return np.packbits(bits[:, which * size : (which + 1) * size], axis=1)
 
     def _count(self, packed: np.ndarray) -> np.ndarray:
         """Correct images at each overlap and threshold, int64 (I, G); a few thousand at a time to keep memory flat."""

@@ -82,7 +82,7 @@ def correct_boxes(judged_by: LocalizationProtocol, batch: LocalizationBatch, *, 
     truths = [GroundTruth(boxes, inclusive) for boxes in batch.boxes]
     parts = list(chunks(len(views), 1))
     found = [judge({"": judged_by}, batch.maps[part], views[part], truths[part])[""] for part in parts]
-    shape = 0, len(judged_by.iou_thresholds), judged_by.num_columns
+    shape = 0, len(judged_by.asked), judged_by.num_columns
     return np.concatenate([np.zeros(shape, dtype=bool), *found])
 
 

@@ -10,10 +10,12 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from wsol.data.source import Split
+from wsol.functional.protocol_fields import MAX_LEVELS, RANKED
+from wsol.functional.thresholds import OF_LEVELS
 from wsol.interop.maps import Maps
 from wsol.metrics._box_accuracy import BoxAccuracy
 from wsol.metrics._curves import Curves
-from wsol.protocols import MAX_LEVELS, RANKED, LocalizationProtocol
+from wsol.protocols import LocalizationProtocol
 from wsol.report.pictures import small_map
 from wsol.report.steps import Steps, steps
 
@@ -44,8 +46,9 @@ def at_all_thresholds(protocol: LocalizationProtocol) -> LocalizationProtocol:
     changes: dict[str, Any] = {"iou_thresholds": tuple(sorted({*protocol.iou_thresholds, *OVERLAPS}))}
     if protocol.components != RANKED:
         changes["origins"] = (*protocol.origins, *({"oracle"} - set(protocol.origins)))
-        if not {"fullsup", "oracle"} & set(protocol.origins) and protocol.threshold_of == "one":
-            changes["threshold_step"] = max(protocol.threshold_step, 1 / (MAX_LEVELS - 5))
+        if not {"fullsup", "oracle"} & set(protocol.origins) and protocol.threshold_of not in OF_LEVELS:
+            low, high = protocol.threshold_range
+            changes["threshold_step"] = max(protocol.threshold_step, (high - low) / (MAX_LEVELS - 5))
     return replace(protocol, **changes)
 
 
@@ -69,7 +72,7 @@ def judge(
             return None
         score_map, view = protocol.merge(*maps.read(name, split.size(position)))
         found = protocol.find(score_map, view)
-        hits = np.zeros((len(protocol.iou_thresholds), protocol.num_columns), dtype=bool)
+        hits = np.zeros((len(protocol.asked), protocol.num_columns), dtype=bool)
         if truth is not None and len(found.spans.boxes):
             hits = protocol.judge_found(found, view, truth)
         return EvaluatedMaps(steps(protocol, found, view, truth), small_map(score_map, view, protocol), hits)

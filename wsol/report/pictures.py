@@ -53,6 +53,7 @@ def small_map(score_map: np.ndarray, view: Geometry, protocol: LocalizationProto
         frame,
         interpolation=protocol.interpolation,
         scaling=protocol.scaling,
+        quantiles=protocol.quantiles,
         scale_first=protocol.scale_first,
     )
     return to_levels(cv2.resize(placed, small, interpolation=cv2.INTER_AREA).clip(0, 1))

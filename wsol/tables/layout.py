@@ -18,6 +18,10 @@
         # published: {top-1 loc: cam2016/..., top-1 cls: [path, path]}   # several paths are summed
         differs: null                   # why measured and published cannot be compared, if they cannot
         classes: dpn131                 # judged with the classes of this classifier: `wsol eval classes=dpn131.csv`
+        protocol: bas2022               # in place of the columns', where rows of one table are judged in several ways
+        threshold: oracle
+        about: {backbone: VGG-16}       # what is said of the row, by name of the table's `attributes`: [backbone, ...];
+                                        # protocol, threshold and source (how sure the numbers are) are filled in
 
 A column may have an ``experiment`` of its own, in which ``{name}`` stands for a row's field ``name`` (see choe2020).
 """
@@ -26,7 +30,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +39,10 @@ import yaml
 from wsol.config.compose import config_root, groups
 from wsol.config.search_path import own_folders
 from wsol.errors import InputError, first_line, unknown
-from wsol.tables.numbers import PublishedNumber, published
+from wsol.tables.numbers import PROVENANCES, PublishedNumber, published
+
+OPTIONAL = {"seeds", "notes", "baseline", "attributes", "shape"}
+"""Keys that a table may have besides title, source, columns and rows."""
 
 OF = ("localization", "classification", "pixels")
 
@@ -94,6 +101,12 @@ class Layout:
     """Row by row."""
     seeds: tuple[int, ...] = (0,)
     notes: tuple[str, ...] = field(default=())
+    attributes: tuple[str, ...] = ()
+    """What is said of each row in words, before its numbers."""
+    about: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    """By label of the row, then by attribute."""
+    shape: str | None = None
+    """How the terminal prints it, ``wide`` or ``long``; None: its default."""
     baseline: str | None = None
     """Label of the row that others are compared with; None: the first."""
 
@@ -140,9 +153,11 @@ def read_layout(file: Path) -> Layout:
 
 
 def _layout(content: Any) -> Layout:
-    _check(content, {"title", "source", "columns", "rows"}, {"seeds", "notes", "baseline"}, "the table")
+    _check(content, {"title", "source", "columns", "rows"}, OPTIONAL, "the table")
     columns = {str(name): _column(str(name), node) for name, node in content["columns"].items()}
     cells = [cell for row in content["rows"] for cell in _cells(row, columns)]
+    attributes = tuple(map(str, content.get("attributes", ())))
+    about = {str(row["label"]): _about(row, attributes, cells) for row in content["rows"]}
     labels = [row["label"] for row in content["rows"]]
     if double := sorted({label for label in labels if labels.count(label) > 1}):
         raise InputError(f"two rows are called {double[0]!r}; labels must differ")
@@ -153,7 +168,22 @@ def _layout(content: Any) -> Layout:
     baseline = content.get("baseline")
     if baseline is not None and baseline not in labels:
         raise unknown("baseline", str(baseline), map(str, labels))
-    return Layout(str(content["title"]), str(content["source"]), columns, tuple(cells), seeds, notes, baseline)
+    if (shape := content.get("shape")) not in (None, "wide", "long"):
+        raise unknown("shape", str(shape), ("wide", "long"))
+    titled = str(content["title"]), str(content["source"]), columns, tuple(cells), seeds, notes
+    return Layout(*titled, attributes, about, shape, baseline)
+
+
+def _about(row: Mapping[str, Any], attributes: tuple[str, ...], cells: Iterable[Cell]) -> dict[str, str]:
+    """What is said of a row; its protocol, threshold and how sure its numbers are need not be said twice."""
+    found = {cell.published.provenance for cell in cells if cell.row == str(row["label"]) and cell.published}
+    source = max(found, key=PROVENANCES.index, default=None)
+    known = {"protocol": row.get("protocol"), "threshold": row.get("threshold"), "source": source}
+    given = {**known, **(row.get("about") or {})}
+    for name in row.get("about") or {}:
+        if name not in attributes:
+            raise unknown(f"`about` of row {row['label']!r}", str(name), attributes)
+    return {name: str(given[name]) for name in attributes if given.get(name) is not None}
 
 
 def _column(name: str, node: Mapping[str, Any]) -> Column:
@@ -166,14 +196,12 @@ def _column(name: str, node: Mapping[str, Any]) -> Column:
             f"column {name!r}: metric={column.metric}: results.json has none of this name in its {column.of}; expected "
             f"{METRICS[column.of].replace('|', ', ')}"
         )
-    if column.of == "localization" and not (column.protocol and column.threshold):
-        raise InputError(f"column {name!r}: a localization needs protocol and threshold (fixed, fullsup or oracle)")
     return column
 
 
 def _cells(row: Mapping[str, Any], columns: Mapping[str, Column]) -> list[Cell]:
     where = f"row {row.get('label')!r}"
-    own = {"experiment", "overrides", "published", "differs", "classes"}
+    own = {"experiment", "overrides", "published", "differs", "classes", "protocol", "threshold", "about"}
     templates = [column.experiment for column in columns.values() if column.experiment]
     extra = {key for key in row if any(f"{{{key}}}" in template for template in templates)}
     _check(row, {"label"}, own | extra, where)
@@ -187,6 +215,13 @@ def _cells(row: Mapping[str, Any], columns: Mapping[str, Column]) -> list[Cell]:
         if words and experiment is None:
             raise InputError(f"{where}: overrides without an experiment; give both or neither")
         rest = numbers[name], row.get("differs"), row.get("classes")
+        if column.of == "localization":
+            judged = {key: row.get(key) or getattr(column, key) for key in ("protocol", "threshold")}
+            column = replace(column, **judged)
+            if experiment is not None and None in judged.values():
+                raise InputError(
+                    f"column {name!r}, {where}: a localization needs protocol and threshold (fixed, fullsup or oracle)"
+                )
         made.append(Cell(str(row["label"]), name, column, experiment, words, *rest))
     return made
 

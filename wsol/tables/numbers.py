@@ -11,8 +11,9 @@ import yaml
 
 from wsol.errors import InputError, unknown
 
-PROVENANCES = ("secondary", "unverified")
-"""How sure a number is: transcribed from public notes that agree, or known by repute only."""
+PROVENANCES = ("authors", "secondary", "unverified")
+"""How sure a number is: read in the authors' README, result image or abstract; transcribed from public notes that agree
+or from another paper's table; or known by repute only."""
 
 
 class PublishedNumber(NamedTuple):

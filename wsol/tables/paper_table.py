@@ -48,7 +48,7 @@ class PaperTable:
         self.register = Register(runs_dir, only)
         known = groups(self.config_dirs)
         self._known = known.get("experiment", {})
-        for column in layout.columns.values():
+        for column in {cell.column for cell in layout.cells if cell.experiment} | {*layout.columns.values()}:
             if column.protocol is not None and column.protocol not in known.get("protocol", {}):
                 raise unknown("protocol of a column", column.protocol, known.get("protocol", {}))
         self._wanted: dict[tuple[str, ...], Mapping[str, Any]] = {}

@@ -1,6 +1,6 @@
-"""A table as text: for the terminal, Markdown, LaTeX, CSV and JSON. Every form has a line for each cell.
+"""A table as text: for the terminal, Markdown, LaTeX, CSV and JSON, wide (as papers print it) or long (a line a cell).
 
-The forms for people leave out what no row has: published numbers, differences to them and to the baseline row.
+The long forms for people leave out what no row has: published numbers, differences to them and to the baseline row.
 """
 
 from __future__ import annotations
@@ -8,15 +8,17 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Literal
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
+from wsol.errors import unknown
 from wsol.tables.compare import Value, Versus
 from wsol.tables.layout import Layout
+from wsol.tables.wide import Entry, Grid, grid
 
 HEADER = (
     "row",
@@ -51,29 +53,55 @@ def terminal(layout: Layout, values: Sequence[Value], width: int = 160) -> str:
     return "\n".join([*drawn, layout.source, *_foot(layout, notes), *_missing(values), ""])
 
 
+def wide_terminal(layout: Layout, values: Sequence[Value], width: int = 160) -> str:
+    """The same in the shape of papers."""
+    found = grid(layout, values)
+    table = Table(box=SIMPLE_HEAD, title=layout.title, title_justify="left", title_style="bold")
+    for i, name in enumerate(found.header):
+        table.add_column(name, justify="left" if i < found.texts else "right", no_wrap=i >= found.texts)
+    for row in found.rows:
+        table.add_row(*(_signed(entry) for entry in row))
+    text = io.StringIO()
+    Console(file=text, width=width, highlight=False, markup=False).print(table)
+    drawn = [line.rstrip() for line in text.getvalue().rstrip().splitlines()]
+    return "\n".join([*drawn, layout.source, *_wide_foot(layout, found), *_missing(values), ""])
+
+
 def markdown(layout: Layout, values: Sequence[Value]) -> str:
     """A table of GitHub's Markdown."""
     header, aligned, lines, notes = _lines(values)
-    rule = ["---:" if side == "right" else "---" for side in aligned]
-    rows = [f"| {' | '.join(map(_piped, line))} |" for line in (header, rule, *lines)]
-    foot = [f"{line}  " for line in _foot(layout, notes)]
-    return "\n".join([f"**{layout.title}**", "", *rows, "", f"{layout.source}  ", *foot, *_missing(values, "    "), ""])
+    return _markdown(layout, header, aligned, lines, _foot(layout, notes), values)
+
+
+def wide_markdown(layout: Layout, values: Sequence[Value]) -> str:
+    """The same in the shape of papers."""
+    found = grid(layout, values)
+    aligned: list[Side] = ["left" if i < found.texts else "right" for i in range(len(found.header))]
+    lines = [[_starred(_signed(entry)) for entry in row] for row in found.rows]
+    return _markdown(layout, found.header, aligned, lines, [*map(_starred, _wide_foot(layout, found))], values)
 
 
 def latex(layout: Layout, values: Sequence[Value]) -> str:
-    """A tabular with booktabs' rules."""
+    """A table of LaTeX with booktabs' rules, its notes printed below by threeparttable."""
     header, aligned, lines, notes = _lines(values)
-    align = "".join(side[0] for side in aligned)
-    rows = [" & ".join(map(_escaped, line)) + r" \\" for line in lines]
-    head = " & ".join(map(_escaped, header)) + r" \\"
-    foot = [f"% {line}" for line in (layout.title, layout.source, *_foot(layout, notes))]
-    body = [r"\toprule", head, r"\midrule", *rows, r"\bottomrule"]
-    return "\n".join([*foot, rf"\begin{{tabular}}{{{align}}}", *body, r"\end{tabular}", ""])
+    rows = [[_escaped(cell) for cell in line] for line in lines]
+    return _latex(layout, header, "".join(side[0] for side in aligned), rows, [("", n) for n in _foot(layout, notes)])
+
+
+def wide_latex(layout: Layout, values: Sequence[Value]) -> str:
+    """The same in the shape of papers."""
+    found = grid(layout, values)
+    rows = [
+        [_escaped(entry.text) + (rf"\tnote{{{','.join(entry.marks)}}}" if entry.marks else "") for entry in row]
+        for row in found.rows
+    ]
+    align = "l" * found.texts + "r" * (len(found.header) - found.texts)
+    return _latex(layout, found.header, align, rows, [*found.notes, *(("", note) for note in layout.notes)])
 
 
 def plain_csv(layout: Layout, values: Sequence[Value]) -> str:
     """A line for each cell; empty where there is nothing."""
-    records = [_record(value) for value in values]
+    records = [_record(layout, value) for value in values]
     text = io.StringIO()
     writer = csv.DictWriter(text, list(records[0]), lineterminator="\n")
     writer.writeheader()
@@ -83,19 +111,67 @@ def plain_csv(layout: Layout, values: Sequence[Value]) -> str:
     return text.getvalue()
 
 
+def wide_csv(layout: Layout, values: Sequence[Value]) -> str:
+    """A line for each row, published and measured numbers as two columns each."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    names = [f"{column}, {kind}" for column in layout.columns for kind in ("published", "measured")]
+    writer.writerow(["row", *layout.attributes, *names])
+    for row, about, cells in _by_row(layout, values):
+        numbers = [cell[kind] for cell in cells.values() for kind in ("published", "measured")]
+        writer.writerow([row, *(about.get(name) for name in layout.attributes), *numbers])
+    return text.getvalue()
+
+
 def plain_json(layout: Layout, values: Sequence[Value]) -> str:
     """The same records, under the table's title and source."""
-    content = {"title": layout.title, "source": layout.source, "notes": list(layout.notes)}
-    return json.dumps({**content, "cells": [_record(value) for value in values]}, indent=2, allow_nan=False) + "\n"
+    return _json(layout, "cells", [_record(layout, value) for value in values])
 
 
-FORMATS: dict[str, Callable[[Layout, Sequence[Value]], str]] = {
-    "terminal": terminal,
-    "markdown": markdown,
-    "latex": latex,
-    "csv": plain_csv,
-    "json": plain_json,
+def wide_json(layout: Layout, values: Sequence[Value]) -> str:
+    """The records by row and column, under the table's title and source."""
+    rows = [{"row": row, **about, "cells": cells} for row, about, cells in _by_row(layout, values)]
+    return _json(layout, "rows", rows)
+
+
+Render = Callable[[Layout, Sequence[Value]], str]
+
+FORMATS: dict[str, dict[str, Render]] = {
+    "terminal": {"long": terminal, "wide": wide_terminal},
+    "markdown": {"wide": wide_markdown, "long": markdown},
+    "latex": {"wide": wide_latex, "long": latex},
+    "csv": {"long": plain_csv, "wide": wide_csv},
+    "json": {"long": plain_json, "wide": wide_json},
 }
+"""By format and shape; of each format the first shape is the default."""
+
+SHAPES = ("wide", "long")
+
+
+def render(
+    layout: Layout, values: Sequence[Value], form: str = "terminal", shape: str | None = None, width: int | None = None
+) -> str:
+    """A table as text.
+
+    Args:
+        layout: of the table.
+        values: one for each of its cells.
+        form: one of `FORMATS`.
+        shape: ``wide`` (a line for each row, as papers print tables) or ``long`` (a line for each cell); None for what
+            the table's file says on the terminal, else wide in Markdown and LaTeX and long in CSV and JSON.
+        width: of the terminal, columns.
+
+    Raises:
+        InputError: unknown format or shape.
+    """
+    if form not in FORMATS:
+        raise unknown("format", form, FORMATS)
+    if shape not in (None, *SHAPES):
+        raise unknown("shape", str(shape), SHAPES)
+    chosen = shape or (layout.shape if form == "terminal" else None) or next(iter(FORMATS[form]))
+    if form == "terminal" and width is not None:
+        return (wide_terminal if chosen == "wide" else terminal)(layout, values, width)
+    return FORMATS[form][chosen](layout, values)
 
 
 Side = Literal["left", "right"]
@@ -156,6 +232,70 @@ def _seeds(seeds: Sequence[int]) -> str:
     return f"{len(seeds)}: {', '.join(map(str, seeds))}" if seeds else "-"
 
 
+def _markdown(
+    layout: Layout,
+    header: Sequence[str],
+    aligned: Sequence[Side],
+    lines: Sequence[Sequence[str]],
+    foot: Sequence[str],
+    values: Sequence[Value],
+) -> str:
+    rule = ["---:" if side == "right" else "---" for side in aligned]
+    rows = [f"| {' | '.join(map(_piped, line))} |" for line in (header, rule, *lines)]
+    below = [f"{line}  " for line in (layout.source, *foot)]
+    return "\n".join([f"**{layout.title}**", "", *rows, "", *below, *_missing(values, "    "), ""])
+
+
+def _latex(
+    layout: Layout, header: Sequence[str], align: str, rows: Sequence[Sequence[str]], notes: Sequence[tuple[str, str]]
+) -> str:
+    """``rows`` are escaped already."""
+    items = [rf"\item{f'[{mark}]' if mark else ''} {_escaped(note)}" for mark, note in (("", layout.source), *notes)]
+    lines = [
+        r"% \usepackage{booktabs, threeparttable}",
+        r"\begin{table}",
+        r"\centering",
+        r"\begin{threeparttable}",
+        rf"\caption{{{_escaped(layout.title)}}}",
+        rf"\begin{{tabular}}{{{align}}}",
+        r"\toprule",
+        " & ".join(map(_escaped, header)) + r" \\",
+        r"\midrule",
+        *(" & ".join(row) + r" \\" for row in rows),
+        r"\bottomrule",
+        r"\end{tabular}",
+        r"\begin{tablenotes}\footnotesize",
+        *items,
+        r"\end{tablenotes}",
+        r"\end{threeparttable}",
+        r"\end{table}",
+    ]
+    return "\n".join([*lines, ""])
+
+
+def _json(layout: Layout, key: str, records: Sequence[Mapping[str, Any]]) -> str:
+    content = {"title": layout.title, "source": layout.source, "notes": list(layout.notes), key: records}
+    return json.dumps(content, indent=2, allow_nan=False) + "\n"
+
+
+def _by_row(
+    layout: Layout, values: Sequence[Value]
+) -> Iterator[tuple[str, Mapping[str, str], dict[str, dict[str, Any]]]]:
+    """Each row with what is said about it and its records by column."""
+    records = [(value.cell.row, value.cell.name, _record(layout, value)) for value in values]
+    for row in dict.fromkeys(value.cell.row for value in values):
+        yield row, layout.about.get(row, {}), {name: record for of, name, record in records if of == row}
+
+
+def _signed(entry: Entry) -> str:
+    """With the marks of its notes in brackets."""
+    return f"{entry.text} [{', '.join(entry.marks)}]" if entry.marks else entry.text
+
+
+def _wide_foot(layout: Layout, found: Grid) -> list[str]:
+    return [*(f"[{mark}] {note}" if mark else note for mark, note in found.notes), *layout.notes]
+
+
 def _foot(layout: Layout, notes: Sequence[str]) -> list[str]:
     numbered = [note if note == EXCLUDES else f"[{i}] {note}" for i, note in enumerate(notes, 1)]
     return [*numbered, *layout.notes]
@@ -169,12 +309,13 @@ def _missing(values: Sequence[Value], indent: str = "  ") -> list[str]:
     return [*lines, *(["", *near] if near else [])]
 
 
-def _record(value: Value) -> dict[str, Any]:
+def _record(layout: Layout, value: Value) -> dict[str, Any]:
     """A cell as plain values."""
     number = value.cell.published
     return {
         "row": value.cell.row,
         "column": value.cell.name,
+        **{name: layout.about.get(value.cell.row, {}).get(name) for name in layout.attributes},
         "published": number and number.value,
         "provenance": number and number.provenance,
         "measured": value.measured,
@@ -211,6 +352,11 @@ def _piped(text: str) -> str:
     return text.replace("|", r"\|")
 
 
+def _starred(text: str) -> str:
+    """Markdown's star, escaped."""
+    return text.replace("*", r"\*")
+
+
 def _escaped(text: str) -> str:
     r"""LaTeX's special characters, escaped.
 
@@ -219,7 +365,7 @@ def _escaped(text: str) -> str:
         'top\\_1 95 \\% \\& more'
     """
     return "".join(
-        {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"}.get(
+        {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "±": r"$\pm$"}.get(
             letter, f"\\{letter}" if letter in "&%$#_{}" else letter
         )
         for letter in text

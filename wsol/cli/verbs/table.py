@@ -37,9 +37,9 @@ def run(config: DictConfig) -> int:
     values = table.values()
     if note := table.register.note():
         print(note, file=sys.stderr)
-    text = render.FORMATS[form](layout, values)
-    if form == "terminal" and not out and sys.stdout.isatty():
-        text = render.terminal(layout, values, shutil.get_terminal_size().columns)
+    on_screen = form == "terminal" and not out and sys.stdout.isatty()
+    width = shutil.get_terminal_size().columns if on_screen else None
+    text = render.render(layout, values, form, config.shape, width)
     if out:
         out.parent.mkdir(parents=True, exist_ok=True)
         runs.write_text(out, text)

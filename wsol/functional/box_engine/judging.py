@@ -14,6 +14,7 @@ import numpy as np
 from wsol.functional.box_engine.compiled import Scratch, compiled
 from wsol.functional.box_engine.overlap import best_at_cuts, best_overlaps
 from wsol.functional.box_engine.placing import place_levels
+from wsol.functional.box_engine.quantile import level_quantile
 from wsol.functional.box_engine.spans import Room, distinct_cuts, find_spans, room
 
 ENDS = {"one_past": 0, "last_pixel": 1, "one_past_clipped": 2}
@@ -32,8 +33,10 @@ class Questions(NamedTuple):
     """float64 (T,) of all questions, one after the other."""
     begin: np.ndarray
     """int64 (Q + 1,) where those of each question begin."""
-    of_maximum: bool
-    """Whether a threshold is a part of the map's maximum; else it is itself a level, the next one each time."""
+    of_levels: bool
+    """Whether a threshold is a part of a quantile of the levels; else it is itself a level, the next one each time."""
+    quantiles: np.ndarray
+    """float64 (Q,) that quantile for each question; 1 is the maximum."""
 
 
 class Rules(NamedTuple):
@@ -47,12 +50,10 @@ class Rules(NamedTuple):
     """int64 (P,), see `NOTHING`."""
     more: np.ndarray
     """float64 (P,): 1 where x1, y1 name the last pixel inside, else 0."""
-    strict: np.ndarray
-    """bool (P,): whether the overlap must be greater than asked, not equal."""
     first_only: np.ndarray
     """bool (P,): whether only the first true box counts."""
     ious: np.ndarray
-    """float64 (I,) overlaps asked, those of all protocols one after the other."""
+    """float64 (I,) least overlaps that are correct, those of all protocols one after the other."""
     begin: np.ndarray
     """int64 (P + 1,) where those of each protocol begin."""
 
@@ -120,10 +121,11 @@ def judge_maps(maps, placing, questions, rules, truth, limits, work, done, corre
         done[i] = place_levels(maps[i], placing, work.row_sums, work.values, work.levels)
         if not done[i]:
             continue
-        highest, rule, column = float(work.levels.max() >> 8), 0, 0
+        rule, column = 0, 0
         for q in range(len(questions.kinds)):
             thresholds = questions.thresholds[questions.begin[q] : questions.begin[q + 1]]
-            if questions.of_maximum:
+            if questions.of_levels:
+                highest = level_quantile(work.levels, questions.quantiles[q])
                 cuts, position = distinct_cuts(thresholds, highest)
             else:
                 cuts = np.arange(len(thresholds))
@@ -140,10 +142,8 @@ def judge_maps(maps, placing, questions, rules, truth, limits, work, done, corre
                 best[:] = 0.0
                 best_at_cuts(work.room.first, work.room.last, overlaps, best)
                 for k in range(rules.begin[rule], rules.begin[rule + 1]):
-                    asked, strict = rules.ious[k], rules.strict[rule]
                     for g in range(len(position)):
-                        value = best[position[g]]
-                        correct[i, column + g] = value > asked if strict else value >= asked
+                        correct[i, column + g] = best[position[g]] >= rules.ious[k]
                     column += len(position)
                 rule += 1
 
@@ -167,7 +167,7 @@ def _corners(boxes, end, nothing, shape, out):
 
 
 @compiled
-def judge_spans(corners, first, last, num_cuts, position, true_corners, begin, more, strict, ious, correct):
+def judge_spans(corners, first, last, num_cuts, position, true_corners, begin, more, ious, correct):
     """Judge the same boxes on N images.
 
     Args:
@@ -178,9 +178,8 @@ def judge_spans(corners, first, last, num_cuts, position, true_corners, begin, m
         position: int64 (G,) the cut of each threshold.
         true_corners: float64 (M, 4) true boxes, of all images one after the other.
         begin: int64 (N + 1,) where those of each image begin.
-        more: see `Rules`, as the next two.
-        strict: bool.
-        ious: float64 (I,).
+        more: see `Rules`.
+        ious: float64 (I,), see `Rules`.
         correct: bool (N, I, G), filled in.
     """
     overlaps, best = np.empty(len(corners)), np.empty(num_cuts)
@@ -191,12 +190,11 @@ def judge_spans(corners, first, last, num_cuts, position, true_corners, begin, m
         best_at_cuts(first, last, overlaps, best)
         for k in range(len(ious)):
             for g in range(len(position)):
-                value = best[position[g]]
-                correct[i, k, g] = value > ious[k] if strict else value >= ious[k]
+                correct[i, k, g] = best[position[g]] >= ious[k]
 
 
 @compiled
-def judge_boxes(corners, true_corners, begin, more, strict, ious, correct):
+def judge_boxes(corners, true_corners, begin, more, ious, correct):
     """Judge B boxes of each of N images, float64 (N, B, 4); the other arguments are those of `judge_spans`."""
     overlaps = np.empty(corners.shape[1])
     for i in range(len(correct)):
@@ -204,4 +202,4 @@ def judge_boxes(corners, true_corners, begin, more, strict, ious, correct):
         best_overlaps(corners[i], true_corners[begin[i] : begin[i + 1]], more, overlaps)
         for k in range(len(ious)):
             for g in range(len(overlaps)):
-                correct[i, k, g] = overlaps[g] > ious[k] if strict else overlaps[g] >= ious[k]
+                correct[i, k, g] = overlaps[g] >= ious[k]

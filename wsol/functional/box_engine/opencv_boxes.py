@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 
 
-def largest_pixels(binary: np.ndarray) -> np.ndarray:
+def largest_pixels(binary: np.ndarray, levels: np.ndarray) -> np.ndarray:
     """The 8-connected component of most pixels, of equal ones the first in reading order: int64 (0 or 1, 4)."""
     _, labels, stats, _ = cv2.connectedComponentsWithStats(binary, connectivity=8)
     sizes = stats[1:, cv2.CC_STAT_AREA]
@@ -20,15 +20,22 @@ def largest_pixels(binary: np.ndarray) -> np.ndarray:
     return stats[chosen, :4].astype(np.int64).reshape(1, 4)
 
 
-def largest_contour(binary: np.ndarray) -> np.ndarray:
+def largest_contour(binary: np.ndarray, levels: np.ndarray) -> np.ndarray:
     """The contour of greatest ``contourArea``, of equal ones OpenCV's first: int64 (0 or 1, 4)."""
     contours = _contours(binary)
     return _rectangles([max(contours, key=cv2.contourArea)] if contours else [])
 
 
-def all_contours(binary: np.ndarray) -> np.ndarray:
+def all_contours(binary: np.ndarray, levels: np.ndarray) -> np.ndarray:
     """Every contour: int64 (B, 4)."""
     return _rectangles(_contours(binary))
+
+
+def peak(binary: np.ndarray, levels: np.ndarray) -> np.ndarray:
+    """The 4-connected component of the first pixel of the highest level: int64 (0 or 1, 4)."""
+    _, labels, stats, _ = cv2.connectedComponentsWithStats(binary, connectivity=4)
+    chosen = labels.ravel()[levels.argmax()]
+    return stats[chosen, :4].astype(np.int64).reshape(1, 4) if chosen else np.zeros((0, 4), dtype=np.int64)
 
 
 def _contours(binary: np.ndarray) -> list[np.ndarray]:
@@ -39,9 +46,10 @@ def _rectangles(contours: list[np.ndarray]) -> np.ndarray:
     return np.array([cv2.boundingRect(contour) for contour in contours], dtype=np.int64).reshape(-1, 4)
 
 
-COMPONENTS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
+COMPONENTS: dict[str, Callable[[np.ndarray, np.ndarray], np.ndarray]] = {
     "largest_pixels": largest_pixels,
     "largest_contour": largest_contour,
     "all_contours": all_contours,
+    "peak": peak,
 }
-"""From uint8 (H, W), 0 or 255, to boxes x, y, width, height."""
+"""From uint8 (H, W), 0 or 255, and the levels (H, W) it was cut from, to boxes x, y, width, height."""

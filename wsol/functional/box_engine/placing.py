@@ -18,6 +18,17 @@ from typing import NamedTuple
 import numpy as np
 
 from wsol.functional.box_engine.compiled import compiled
+from wsol.functional.box_engine.quantile import mean, quantile
+
+BY_MAXIMUM, BY_QUANTILES, AS_IT_IS = 0, 1, 2
+SCALINGS = {
+    "max": BY_MAXIMUM,
+    "minmax": BY_QUANTILES,
+    "quantiles": BY_QUANTILES,
+    "clip": AS_IT_IS,
+    "none": AS_IT_IS,
+}
+"""The numbers of the words in `wsol.functional.maps.SCALINGS`; maps that come scaled already are as they are, too."""
 
 LARGEST = 1e300
 """Maps with values beyond this, or not finite, are left to `wsol.functional.maps`."""
@@ -43,12 +54,17 @@ class Placing(NamedTuple):
     rows: Axis
     resized: bool
     """Whether maps come resized already; then the first of each four ``cells`` is the pixel to take."""
-    minmax: bool
-    """Whether the minimum becomes 0 (else it is 0 already, and negative values become 0)."""
-    scaled: bool
-    """Whether maps come scaled already and are only clipped to [0, 1]."""
+    scaling: int
+    """See `SCALINGS`; everything is clipped to [0, 1] in the end."""
+    low: float
+    """The quantile that becomes 0, for `BY_QUANTILES`; ..."""
+    high: float
+    """... and that which becomes 1."""
     thresholds: np.ndarray
-    """float64 (G,): values are cut at these into as many levels, for thresholds of kind ``one``; else empty."""
+    """float64 (G,): values are cut at these into as many levels, for thresholds of kind ``one`` and ``mean``; else
+    empty."""
+    of_mean: bool
+    """Whether ``thresholds`` are parts of the frame's mean."""
 
 
 @lru_cache(512)
@@ -109,20 +125,31 @@ def place_levels(score_map, placing, row_sums, values, levels):
         _take(score_map, columns.cells, rows.cells, shown)
     else:
         _resize(score_map, columns, rows, row_sums, shown)
-    low, peak = 0.0, 1.0
-    if not placing.scaled:
-        least, greatest = _range(shown)
-        low = least if placing.minmax else 0.0
-        peak = greatest - low
+    low, peak = _scale(shown, placing)
     top, left = rows.begin, columns.begin
     if len(shown) < levels.shape[0] or shown.shape[1] < levels.shape[1] or not peak > 0:
         levels[:] = 0
     if peak > 0:
         if len(placing.thresholds):
-            _cut_at(shown, low, peak, placing.thresholds, levels, top, left)
+            _cut_at(shown, low, peak, placing, levels, top, left)
         else:
             _cut(shown, low, peak, levels, top, left)
     return True
+
+
+@compiled
+def _scale(shown, placing):
+    """What becomes 0, and how much above it becomes 1."""
+    if placing.scaling == AS_IT_IS:
+        return 0.0, 1.0
+    least, greatest = _range(shown)
+    if placing.scaling == BY_MAXIMUM:
+        return 0.0, greatest
+    low, high = least, greatest
+    if placing.low > 0.0 or placing.high < 1.0:
+        flat = shown.ravel()
+        low, high = quantile(flat, placing.low), quantile(flat, placing.high)
+    return low, high - low
 
 
 @compiled
@@ -179,14 +206,27 @@ def _cut(values, low, peak, levels, top, left):
 
 
 @compiled
-def _cut_at(values, low, peak, thresholds, levels, top, left):
-    """The number of thresholds below each value, in the upper byte."""
-    for y in range(values.shape[0]):
-        source, row = values[y], levels[top + y][left : left + values.shape[1]]
-        if len(thresholds) == 1:
-            for x in range(len(source)):
-                row[x] = np.uint16(min(max(source[x] - low, 0.0) / peak, 1.0) > thresholds[0]) << 8
-            continue
-        for x in range(len(source)):
-            value = min(max(source[x] - low, 0.0) / peak, 1.0)
-            row[x] = np.uint16(np.searchsorted(thresholds, value) << 8)
+def _cut_at(values, low, peak, placing, levels, top, left):
+    """The number of thresholds below each value, in the upper byte; the lower one marks the highest pixel."""
+    height, width = values.shape
+    for y in range(height):
+        source = values[y]
+        for x in range(width):
+            source[x] = min(max(source[x] - low, 0.0) / peak, 1.0)
+    edges = placing.thresholds * (mean(values, levels.size) if placing.of_mean else 1.0)
+    greatest, highest_y, highest_x = 0.0, 0, 0
+    for y in range(height):
+        source, row = values[y], levels[top + y][left : left + width]
+        if len(edges) == 1:
+            for x in range(width):
+                row[x] = np.uint16(source[x] > edges[0]) << 8
+        else:
+            for x in range(width):
+                row[x] = np.uint16(np.searchsorted(edges, source[x]) << 8)
+        most = 0.0
+        for x in range(width):
+            most = max(most, source[x])
+        if most > greatest:
+            greatest, highest_y, highest_x = most, top + y, left + np.argmax(source)
+    if greatest > 0.0:
+        levels[highest_y, highest_x] += np.uint16(1)

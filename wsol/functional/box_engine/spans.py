@@ -11,10 +11,16 @@ from wsol.functional.box_engine.component_sizes import Sizes, largest, sizes_for
 from wsol.functional.box_engine.component_tree import BACKGROUND, FOREGROUND, Side, Work, grow_trees, work_for
 from wsol.functional.box_engine.contour_area import STEPS_A_PIXEL, Bounds, largest_contours
 from wsol.functional.box_engine.padded_map import PaddedMap, fill, room_for
+from wsol.functional.box_engine.peak import around_peak
 from wsol.functional.box_engine.runs import largest_above
 
-LARGEST_PIXELS, LARGEST_CONTOUR, ALL_CONTOURS = 0, 1, 2
-KINDS = {"largest_pixels": LARGEST_PIXELS, "largest_contour": LARGEST_CONTOUR, "all_contours": ALL_CONTOURS}
+LARGEST_PIXELS, LARGEST_CONTOUR, ALL_CONTOURS, PEAK = 0, 1, 2, 3
+KINDS = {
+    "largest_pixels": LARGEST_PIXELS,
+    "largest_contour": LARGEST_CONTOUR,
+    "all_contours": ALL_CONTOURS,
+    "peak": PEAK,
+}
 """The numbers of the words in `wsol.functional.boxes`."""
 
 FEW_CUTS = 4
@@ -117,7 +123,9 @@ def find_spans(levels, cuts, kind, limits, room):
         return _all_spans(room.nodes[:num], room.nodes[num : num + holes], num_cuts, boxes, room.first, room.last)
     boxes = boxes[:num_cuts]
     boxes[:] = 0
-    if kind == LARGEST_CONTOUR:
+    if kind == PEAK:
+        around_peak(levels, rank, num_cuts, room.sizes.ranked, room.sizes.following, boxes)
+    elif kind == LARGEST_CONTOUR:
         if not _by_search(levels, cuts, rank, limits, room, boxes):
             largest(levels, rank, num_cuts, True, room.padded, room.sizes, boxes)
     elif num_cuts <= limits.few_cuts:
