@@ -9,5 +9,18 @@ from wsol.backbones.timm import Timm
 from wsol.backbones.tiny import Tiny
 from wsol.backbones.vgg import VGG
 from wsol.backbones.vit import ViT
+from wsol.backbones.vit_gated import GatedViT
 
-__all__ = ["VGG", "AlexNet", "AlexNetStar", "Backbone", "GoogLeNet", "InceptionV3", "ResNet", "Timm", "Tiny", "ViT"]
+__all__ = [
+    "VGG",
+    "AlexNet",
+    "AlexNetStar",
+    "Backbone",
+    "GatedViT",
+    "GoogLeNet",
+    "InceptionV3",
+    "ResNet",
+    "Timm",
+    "Tiny",
+    "ViT",
+]
