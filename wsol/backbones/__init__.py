@@ -4,6 +4,7 @@ from wsol.backbones.alexnet import AlexNet, AlexNetStar
 from wsol.backbones.base import Backbone
 from wsol.backbones.googlenet import GoogLeNet
 from wsol.backbones.inception import InceptionV3
+from wsol.backbones.mobilenet_v1 import MobileNetV1
 from wsol.backbones.resnet import ResNet
 from wsol.backbones.timm import Timm
 from wsol.backbones.tiny import Tiny
@@ -19,6 +20,7 @@ __all__ = [
     "GatedViT",
     "GoogLeNet",
     "InceptionV3",
+    "MobileNetV1",
     "ResNet",
     "Timm",
     "Tiny",

@@ -79,6 +79,7 @@ class ViT(Backbone):
     pretrained = "pretrained"
     dropped = ("head.", "head_dist.")
     read_only: tuple[str, ...] = (*ATTENTION, "class")
+    reruns = False
     suffix = 0
     """How many tokens stand behind the patches."""
 

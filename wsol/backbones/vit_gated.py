@@ -34,7 +34,7 @@ class GatedViT(ViT):
     Args:
         name: timm's name of the model.
         gated_blocks: how many of the last blocks are gated, G.
-        **options: see `ViT`.
+        width, depth, heads, drop_path, affinity_blocks, output_stride, weights, preprocessing: see `ViT`.
 
     Raises:
         InputError: as `ViT`, or ``gated_blocks`` out of its range.

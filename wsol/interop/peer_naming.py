@@ -30,6 +30,8 @@ class Peer:
     """Shapes of tensors that tell it from networks with the same names; None is any size."""
     unread: tuple[str, ...] = ()
     """Name prefixes of tensors that their training keeps, but no score or map depends on."""
+    asks: Mapping[str, str] = field(default_factory=dict)
+    """Options of the head that change scores or maps and that no tensor tells, and what can be said."""
 
     def fits(self, state: Mapping[str, Tensor]) -> bool:
         """Whether a state dict is of this network."""

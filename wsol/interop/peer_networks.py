@@ -14,14 +14,14 @@ def vgg_names(theirs: Iterable[int | str]) -> dict[str, str]:
     return {name: f"backbone.features.{number}" for name, number in zip(names, ours, strict=True)}
 
 
-def _branch(theirs: str, ours: str) -> dict[str, str]:
+def classifier_names(theirs: str, ours: str) -> dict[str, str]:
     """A classifier of two convolutions and one of 1x1, with a ReLU behind the first two."""
     return {f"{theirs}.0": f"{ours}.trunk.1", f"{theirs}.2": f"{ours}.trunk.4", f"{theirs}.4": f"{ours}.classifier"}
 
 
 _EARLY = (0, 2, 5, 7, 10, 12, 14)  # conv1_1 to conv3_3
 _CAM = {"conv6": "head.conv.0", "fc": "head.classifier"}
-_ACOL = _branch("classifier_A", "head.branches.a") | _branch("classifier_B", "head.branches.b")
+_ACOL = classifier_names("classifier_A", "head.branches.a") | classifier_names("classifier_B", "head.branches.b")
 _SPG = {"SPG_B_1a": "head.b1", "SPG_B_2a": "head.b2", "SPG_B_shared": "head.tail", "SPG_C": "head.c"}
 _SPG_A_VGG: list[int | str] = [*_EARLY, "SPG_A_1.0", "SPG_A_1.2", "SPG_A_1.4", "SPG_A_2.0", "SPG_A_2.2", "SPG_A_2.4"]
 _SPG_A_RESNET = {"SPG_A1.0": "backbone.layer3.0"} | {f"SPG_A2.{n}": f"backbone.layer3.{n + 1}" for n in range(5)}
@@ -39,7 +39,7 @@ CONVOLUTIONAL = (
         absent=(),
         strides=(8,),
         words=("backbone=vgg16_acol", "method=acol", "method.head.delta=0.6", "method.head.erase_at_test=label"),
-        modules=_branch("cls", "head.branches.a") | _branch("cls_erase", "head.branches.b"),
+        modules=classifier_names("cls", "head.branches.a") | classifier_names("cls_erase", "head.branches.b"),
     ),
     Peer(
         "ACoL of wsolevaluation, VGG-16",
