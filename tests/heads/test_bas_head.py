@@ -156,7 +156,7 @@ def test_late_stride_refusals() -> None:
         lambda: ResNet(18, dilate=True, late_stride=True),
         lambda: MobileNetV1(8, output_stride=32, late_stride=True),
     ):
-        with pytest.raises(InputError, match="late_stride of .* moves the second last stride to the end"):
+        with pytest.raises(InputError, match=r"late_stride of .* moves the second last stride to the end"):
             make()
     with pytest.raises(InputError, match="set cut=whole and padded=true"):
         InceptionV3(late_stride=True)

@@ -152,5 +152,5 @@ def test_what_no_tensor_tells_is_asked_for() -> None:
     head = conversion._settings(peer, 16, settings(["weights=a.pth", "relu=ratio", "top=80"])).method.head
     assert (head.relu, head.top) == ("ratio", 80)
     other = next(peer for peer in PEERS if peer.name.startswith("CAM"))
-    with pytest.raises(InputError, match="relu=ratio: CAM .* comes from one release only; leave relu out"):
+    with pytest.raises(InputError, match=r"relu=ratio: CAM .* comes from one release only; leave relu out"):
         conversion._settings(other, 16, settings(["weights=a.pth", "relu=ratio"]))

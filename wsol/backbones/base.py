@@ -209,8 +209,8 @@ class Backbone(nn.Module):
         if self.resolve(point) == self.resolve("last"):
             others = [name for name in self.named_points if self.resolve(name) != self.resolve("last")]
             raise InputError(
-                f"no stage of {type(self).__name__} is behind {point!r}, so none can be run again: choose another point "
-                f"({', '.join(others)})"
+                f"no stage of {type(self).__name__} is behind {point!r}, so none can be run again: choose another "
+                f"point ({', '.join(others)})"
             )
 
     def behind(self, point: str, x: Tensor, edits: Mapping[str, nn.Module] | None = None) -> Tensor:

@@ -215,9 +215,8 @@ def build_localizer(
             ) from error
         raise
     except NoRerunError as error:
-        raise InputError(
-            f"method.head: {error}. Choose another method, or backbone={', '.join(_rerunnable())}"
-        ) from error
+        others = ", ".join(_rerunnable())
+        raise InputError(f"method.head: {error}. Choose another method, or backbone={others}") from error
 
 
 def _rerunnable() -> list[str]:

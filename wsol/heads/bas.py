@@ -13,9 +13,9 @@ class; T* and C* are the same with frozen weights, y is the true class, P the lo
 The gradient of r reaches M alone, and through P the backbone. Three things keep the map from vanishing: the frozen
 copy, the detached denominator, and the constant, above which the loss has no slope.
 
-``relu: scores`` is the released code of CVPR 2022: ReLU behind C, so all scores are >= 0, and r = 0 where b_y >= s_y (on
-ILSVRC >, which only matters where both are equal). ``relu: ratio`` is that of the extension: no ReLU behind C; b_y and
-s_y are rectified in r, which is 1 where b_y > s_y. In the copy, batch norms have the statistics of the batch as in
+``relu: scores`` is the released code of CVPR 2022: ReLU behind C, so all scores are >= 0, and r = 0 where b_y >= s_y
+(on ILSVRC >, which only matters where both are equal). ``relu: ratio`` is that of the extension: no ReLU behind C; b_y
+and s_y are rectified in r, which is 1 where b_y > s_y. In the copy, batch norms have the statistics of the batch as in
 training, and those that they keep stay as they are. In evaluation, the map is the mean of P over the ``top`` best
 classes (80 or 200 of 200 on CUB), or with ``top: 1`` that of each asked class (ILSVRC).
 """
@@ -119,7 +119,7 @@ class BasHead(Head):
         state = {"inner": inner, "scores": logits}
         if labels is not None and rerun is not None:
             own = self._located(inner, labels[:, None])
-            weights = F.adaptive_avg_pool2d(own, planes.shape[2:])
+            weights = F.adaptive_avg_pool2d(own, (planes.shape[2], planes.shape[3]))
             frozen = {name: parameter.detach() for name, parameter in self.branch.named_parameters()}
             outside = rerun(inner.detach() * (1 - own).to(inner.dtype), frozen=True)
             hidden = torch.func.functional_call(self.branch, frozen, (outside,))
