@@ -40,14 +40,18 @@ ANYWHERE = [name for name in METHODS if "/" not in name]
 """Methods that go with any backbone; ``adl/vgg16`` is ADL at points of VGG-16."""
 READ_ONLY = {name: locate(backbone._target_, name).read_only for name, backbone in BACKBONES.items()}
 """Points that only some backbones have."""
+AGAIN = "reruns"
+"""Option of methods that run stages again, which not every backbone can."""
 NEEDS = {"adl/inception_v3": {"extra_convs": 2}}
 """Options of the backbone that a method's file asks for."""
 
 
 def lacks(method: str, backbone: str) -> set[str]:
-    """Points that the method's head reads and that only other backbones have."""
+    """Points that the method's head reads and that only other backbones have; `AGAIN` where stages cannot run again."""
     special = {point for points in READ_ONLY.values() for point in points}
-    return special.intersection(METHODS[method].head.values()) - set(READ_ONLY[backbone])
+    options = [value for value in METHODS[method].head.values() if isinstance(value, str)]
+    stuck = AGAIN in METHODS[method].head and not locate(BACKBONES[backbone]._target_, backbone).reruns
+    return special.intersection(options) - set(READ_ONLY[backbone]) | ({AGAIN} if stuck else set())
 
 
 def is_small(backbone: Any) -> bool:
@@ -119,7 +123,8 @@ def test_trains_a_step_evaluates_saves_and_loads(method: str, backbone: str, str
 
     logits, maps = maps_of(model, images)
     with torch.inference_mode():
-        height, width = model.backbone(images)["last"].shape[2:]
+        point = model.head.reruns or "last"  # where the maps are made
+        height, width = model.backbone(images, taps=[point])[point].shape[2:]
     assert logits.shape == (2, CLASSES)
     assert maps.shape == (2, 2, height, width)
     assert maps.dtype == torch.float32
@@ -146,7 +151,8 @@ def test_backbones_without_a_point_that_a_method_reads_are_refused_with_those_th
     for name in tried.values():
         (point,) = lacks(method, name)
         config = OmegaConf.create({"backbone": BACKBONES[name], "method": METHODS[method]})
-        with pytest.raises(InputError, match=f"reads the point '{point}'.*backbone={', '.join(able)}"):
+        what = "cannot run the stages behind a point again" if point == AGAIN else f"reads the point '{point}'"
+        with pytest.raises(InputError, match=f"{what}.*backbone={', '.join(able)}"):
             build.build_localizer(config, tuple("abc"))
 
 

@@ -46,8 +46,8 @@ FOLDERS = [
 """From the ground up: a file imports only from folders before its own."""
 
 BASES = {
-    "backbones": {"base", "fixed_size", "rescaled", "timm_structure", "weights"},
-    "heads": {"base", "branch", "erasing"},
+    "backbones": {"base", "fixed_size", "rescaled", "timm_structure", "vit", "weights"},
+    "heads": {"base", "branch", "erasing", "tscam"},
     "metrics": {"_per_image", "_curves", "_box_accuracy", "_table_rows", "_localization_functions"},
     "callbacks": {"run_logger"},
     "batch_transforms": set(),

@@ -25,7 +25,10 @@ def test_tscam_is_trained_judged_and_judged_again(wsol, tmp_path: Path) -> None:
     [
         ([*VIT, "image_size=40"], "multiples of 16 pixels"),
         (["backbone=timm", "backbone.name=vit_tiny_patch16_224"], "built for images of 224x224 pixels, got 32x32"),
-        (["method=tscam", "backbone=tiny"], "Choose a backbone that has it (backbone=deit_b, deit_s, deit_t,"),
+        (
+            ["method=tscam", "backbone=tiny"],
+            "Choose a backbone that has it (backbone=deit_b, deit_s, deit_s_gated, deit_t,",
+        ),
     ],
 )
 def test_what_does_not_fit_is_refused_before_training(wsol, tmp_path: Path, capsys, words, message) -> None:

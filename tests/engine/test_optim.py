@@ -135,6 +135,20 @@ def test_adamw_decays_neither_vectors_nor_what_a_network_lists() -> None:
     assert len(decay) == len(list(model.parameters()))
 
 
+def test_sat_decays_the_tokens_that_its_authors_decay() -> None:
+    from wsol.config import build
+    from wsol.config.compose import compose
+
+    config = compose("train", ["experiment=cub/sat_deit_s", "backbone.weights=null"])
+    with torch.device("meta"):
+        model = build.build_localizer(config, ("a", "b"))
+    groups = optim.optimizer_groups(model.parameter_groups(), config.optim.groups, 1e-4, 0.05, model.no_weight_decay())
+    decay = {id(p): group["weight_decay"] for group in groups for p in group["params"]}
+    for name, parameter in model.named_parameters():
+        is_token = name.endswith(("cls_token", "loc_token", "pos_embed", "loc_embed"))
+        assert decay[id(parameter)] == (0.05 if parameter.ndim > 1 or is_token else 0.0), name
+
+
 def test_sgd_decays_norms_as_the_papers_do() -> None:
     from wsol.config.compose import compose
 

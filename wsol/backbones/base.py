@@ -17,6 +17,15 @@ from wsol.errors import InputError, unknown
 from wsol.types import FeatureInfo, Preprocessing
 
 
+class NoRerunError(InputError):
+    """A head runs stages of a backbone again that can only be run once, from the images on."""
+
+    def __init__(self, network: str) -> None:
+        super().__init__(
+            f"{network} cannot run the stages behind a point again on other features, which the head asks for"
+        )
+
+
 class Stage(NamedTuple):
     """One named part of the forward pass."""
 
@@ -62,6 +71,8 @@ class Backbone(nn.Module):
     classifier: str | None = None
     """Name of the layer in the weights that classifies the last features: linear on their spatial mean, or a 1x1
     convolution before the pooling; None if there is none."""
+    reruns: bool = True
+    """Whether `behind` can run the stages behind a point on other features."""
     rectified: bool = False
     """Whether ReLU follows that layer before the pooling, as in NIN and SqueezeNet (``method=cam_1x1``)."""
     ALIASES: ClassVar[tuple[str, ...]] = ("early", "mid", "late")
@@ -187,6 +198,57 @@ class Backbone(nn.Module):
                 seen[step.name] = x
         return {name: seen[step] for name, step in wanted.items()}
 
+    def check_rerun(self, point: str) -> None:
+        """Refuse a point behind which no stages can be run on other features.
+
+        Raises:
+            InputError: the network's stages do more than follow one another, or the point is the last one or unknown.
+        """
+        if not self.reruns:
+            raise NoRerunError(type(self).__name__)
+        if self.resolve(point) == self.resolve("last"):
+            others = [name for name in self.named_points if self.resolve(name) != self.resolve("last")]
+            raise InputError(
+                f"no stage of {type(self).__name__} is behind {point!r}, so none can be run again: choose another "
+                f"point ({', '.join(others)})"
+            )
+
+    def behind(self, point: str, x: Tensor, edits: Mapping[str, nn.Module] | None = None) -> Tensor:
+        """Run the stages behind a point.
+
+        Args:
+            point: name of the point.
+            x: features there, float (N, C, h, w).
+            edits: modules by point, as of `forward`; those behind the point are applied.
+
+        Returns:
+            The last features, as `forward` gives them at ``last``.
+
+        Raises:
+            InputError: see `check_rerun`.
+
+        Example:
+            >>> import torch
+            >>> from wsol.backbones.tiny import Tiny
+            >>> network = Tiny().eval()
+            >>> features = network(torch.randn(1, 3, 64, 64), taps=["conv3", "last"])
+            >>> torch.equal(network.behind("conv3", features["conv3"]), features["last"])
+            True
+        """
+        self.check_rerun(point)
+        replaced = self.place(edits or {})
+        for step in self.steps_behind(point):
+            for path in step.modules:
+                x = self.get_submodule(path)(x)
+            if step.name in replaced:
+                x = replaced[step.name](x)
+        return x
+
+    def steps_behind(self, point: str) -> list[Stage]:
+        """Return the stages behind a point, in order."""
+        names = [step.name for step in self._steps]
+        return self._steps[names.index(self.resolve(point)) + 1 :]
+
     def unused_parameters(self, taps: Sequence[str] = (), edits: Iterable[str] = ()) -> dict[str, nn.Parameter]:
         """Return the parameters, by name, on which features at ``taps`` do not depend, so that they get no gradient.
 
@@ -270,6 +332,32 @@ def lower_strides(strides: Sequence[int], output_stride: int | None, fixed: int,
         possible = ", ".join(map(str, choices))
         raise InputError(f"output_stride {output_stride} is not possible for {network}: expected one of {possible}")
     return choices[output_stride]
+
+
+def delay_stride(strides: Sequence[int], as_it_is: bool, dilate: bool, network: str) -> list[int]:
+    """Move the last stride that is above 1 to the last place, and set those in between to 1.
+
+    Args:
+        strides: of the places that shrink the map, in order, as `lower_strides` gives them.
+        as_it_is: whether no output stride was asked for; the last place then counts as lowered.
+        dilate: whether places without stride shall be dilated.
+        network: name for messages.
+
+    Example:
+        >>> delay_stride([4, 2, 2, 1], as_it_is=False, dilate=False, network="ResNet")
+        [4, 2, 1, 2]
+
+    Raises:
+        InputError: the strides are others than those with the last place lowered, or are to be dilated.
+    """
+    lowered = [*strides[:-1], 1] if as_it_is else list(strides)
+    if dilate or lowered[-1] != 1 or lowered[-2] == 1:
+        asked = "dilate=true" if dilate else f"strides {list(strides)}"
+        raise InputError(
+            f"late_stride of {network} moves the second last stride to the end, which {asked} leaves no room for: set "
+            "output_stride=null and dilate=false, or late_stride=false"
+        )
+    return [*lowered[:-2], 1, lowered[-2]]
 
 
 def dense_pool() -> nn.MaxPool2d:

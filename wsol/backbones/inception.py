@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torchvision.models import Inception3 as Torchvision
 from torchvision.models.inception import InceptionB, InceptionD
 
-from wsol.backbones.base import Stage, lower_strides
+from wsol.backbones.base import Stage, delay_stride, lower_strides
 from wsol.backbones.rescaled import RescaledBackbone
 from wsol.errors import InputError, unknown
 from wsol.types import Preprocessing
@@ -42,6 +42,8 @@ class InceptionV3(RescaledBackbone):
         cut: ``Mixed_6e`` (768 channels) or ``whole`` (2048).
         padded: pad the first convolution and the pools, which torchvision does not (12x12 at 224); the stride of
             Mixed_6a then goes to a pool before it, as above.
+        late_stride: Mixed_6a keeps the size of its map, and Mixed_7a halves it, as BAS has it (28x28 and 14x14 at 224);
+            goes with ``cut: whole`` and padded layers.
         output_stride: 8, 16, and 32 if whole; None leaves the network as it is. Lower ones set the last strides to 1.
         extra_convs: how many convolutions (3x3 with padding, ReLU) follow; the papers have two. The weights do not
             know them.
@@ -68,6 +70,7 @@ class InceptionV3(RescaledBackbone):
         self,
         cut: str = "Mixed_6e",
         padded: bool = True,
+        late_stride: bool = False,
         output_stride: int | None = None,
         extra_convs: int = 0,
         extra_channels: int = 1024,
@@ -90,6 +93,10 @@ class InceptionV3(RescaledBackbone):
         shrinking = ["Conv2d_1a_3x3", "maxpool1", "maxpool2", "maxpool3" if padded else "Mixed_6a", "Mixed_7a"]
         shrinking = [name for name in shrinking if name in names[:end]]
         strides = lower_strides([2] * len(shrinking), output_stride, fixed=3, network=f"Inception-v3 (cut: {cut})")
+        if late_stride:
+            if cut != "whole" or not padded:
+                raise InputError("late_stride of Inception-v3 is the stride of Mixed_7a: set cut=whole and padded=true")
+            strides = delay_stride(strides, output_stride is None, False, "Inception-v3")
         chosen = dict(zip(shrinking, strides, strict=True))
         layers = dict(Torchvision(aux_logits=False, init_weights=False).named_children())
         steps: list[Stage] = []

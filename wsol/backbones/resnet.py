@@ -13,7 +13,7 @@ from typing import Any
 from torch import nn
 from torchvision.models.resnet import BasicBlock, Bottleneck
 
-from wsol.backbones.base import Backbone, Stage, lower_strides
+from wsol.backbones.base import Backbone, Stage, delay_stride, lower_strides
 from wsol.errors import InputError, unknown
 
 DEPTHS = {18: (2, 2, 2, 2), 34: (3, 4, 6, 3), 50: (3, 4, 6, 3), 101: (3, 4, 23, 3), 152: (3, 8, 36, 3)}
@@ -32,6 +32,8 @@ class ResNet(Backbone):
         width: channels of the first stage; each further stage doubles them. Pretrained weights have 64.
         output_stride: 4, 8, 16 or 32 (small stem: 1, 2, 4 or 8); None leaves the network as it is.
         dilate: dilate the stages that lost their stride.
+        late_stride: layer3 keeps the size of its map, and a 2x2 max-pool in front of layer4, which has no stride,
+            halves it, as BAS has it (28x28 and 14x14 at 224); goes with the output stride of layer4 without stride.
         weights: torchvision name, path, or None.
         preprocessing: entries that replace those of the weights.
 
@@ -54,6 +56,7 @@ class ResNet(Backbone):
         width: int = 64,
         output_stride: int | None = None,
         dilate: bool = False,
+        late_stride: bool = False,
         weights: str | None = None,
         preprocessing: Mapping[str, Any] | None = None,
     ) -> None:
@@ -66,17 +69,23 @@ class ResNet(Backbone):
             raise InputError(f"width of ResNet: expected at least 1 channel, got {width}")
         first = 4 if stem == "imagenet" else 1
         strides = lower_strides([first, 2, 2, 2], output_stride, fixed=1, network=f"ResNet (stem: {stem})")
+        if late_stride:
+            strides = delay_stride(strides, output_stride is None, dilate, "ResNet")
+            self.late_pool = nn.MaxPool2d(2)
         block = BasicBlock if depth < 50 else Bottleneck
         steps = [self._stem(stem, width, first)]
         dilation = 1
         for number, (count, wanted) in enumerate(zip(DEPTHS[depth], [1, *strides[1:]], strict=True), start=1):
             before, planes = steps[-1], width * 2 ** (number - 1)
-            stage = _stage(block, before.channels, planes, count, wanted)
+            pooled = late_stride and number == 4
+            stage = _stage(block, before.channels, planes, count, 1 if pooled else wanted)
             if dilate:
                 dilation = _dilate(stage, dilation, lost=2 if number > 1 and wanted == 1 else 1)
             self.add_module(f"layer{number}", stage)
             names = [f"layer{number}.{index}" for index in range(count)]
             steps += [Stage(name, (name,), planes * block.expansion, before.stride * wanted) for name in names]
+            if pooled:
+                steps[-count] = steps[-count]._replace(modules=("late_pool", names[0]))
         stages = {f"layer{number}": f"layer{number}.{count - 1}" for number, count in enumerate(DEPTHS[depth], start=1)}
         self.declare(steps, aliases=("layer2", "layer3", "layer4"), also=stages)
         self.load(weights, f"resnet{depth}" if (stem, width) == ("imagenet", 64) else None, preprocessing)

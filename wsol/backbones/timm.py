@@ -75,6 +75,7 @@ class Timm(Backbone):
     )
 
     pretrained = "pretrained"
+    reruns = False
 
     def __init__(
         self,

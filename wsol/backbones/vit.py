@@ -6,7 +6,7 @@ al. 2023 (DINOv2).
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from difflib import get_close_matches
 from typing import Any, NamedTuple
 
@@ -78,7 +78,10 @@ class ViT(Backbone):
 
     pretrained = "pretrained"
     dropped = ("head.", "head_dist.")
-    read_only = (*ATTENTION, "class")
+    read_only: tuple[str, ...] = (*ATTENTION, "class")
+    reruns = False
+    suffix = 0
+    """How many tokens stand behind the patches."""
 
     def __init__(
         self,
@@ -150,19 +153,11 @@ class ViT(Backbone):
         stop = self._stop(asked, replaced)
         x, (height, width) = self._embed(images)
         seen: dict[str, Tensor] = {}
-        rows: list[Tensor] = []
-        affinities: list[Tensor] = []
+        parts: dict[str, list[Tensor]] = {}
         for index, block in enumerate(self.blocks):
             name = f"blocks.{index}"
-            read = [point for point in ATTENTION if point in asked and index >= self._first(point)]
-            heads = _project(block, x) if read else None
-            if heads and "attention" in read:
-                rows.append(_softmax(heads.queries[:, :, :1], heads.keys)[:, :, 0, self.prefix :])
-            if heads and "affinity" in read:
-                weights = _softmax(heads.queries[:, :, self.prefix :], heads.keys)
-                affinities.append(weights[..., self.prefix :].mean(1))
-            if heads and "keys" in read:
-                seen["keys"] = self._map(heads.keys.transpose(1, 2).flatten(2), height, width)
+            read = self._read(index, asked)
+            heads = self._look(_project(block, x), read, parts) if read else None
             if stop == "queries" and index == len(self.blocks) - 1:
                 break
             x = _finish(block, x, heads) if heads else block(x)
@@ -172,10 +167,7 @@ class ViT(Backbone):
                 seen[name] = self._map(x, height, width)
             if name == stop:
                 break
-        if rows:
-            seen["attention"] = torch.cat(rows, 1).unflatten(2, (height, width))
-        if affinities:
-            seen["affinity"] = torch.stack(affinities).mean(0).unflatten(2, (height, width))
+        seen.update({point: self._joined(point, made).unflatten(2, (height, width)) for point, made in parts.items()})
         if stop == "norm":
             x = self.norm(x)
             if "norm" in replaced:
@@ -203,7 +195,7 @@ class ViT(Backbone):
 
     def _stop(self, taps: Iterable[str], edits: Iterable[str]) -> str:
         """Where the forward pass can stop for the given points."""
-        inside = {**dict.fromkeys(ATTENTION, "queries"), "class": "norm"}
+        inside = {**dict.fromkeys(self.read_only, "queries"), "class": "norm"}
         return max((inside.get(name, name) for name in (*taps, *edits)), key=self._order().index)
 
     def _first(self, point: str) -> int:
@@ -211,6 +203,26 @@ class ViT(Backbone):
         return {"attention": 0, "keys": len(self.blocks) - 1, "affinity": len(self.blocks) - self.affinity_blocks}[
             point
         ]
+
+    def _read(self, index: int, asked: Collection[str]) -> list[str]:
+        """The points that are made of the queries and keys of block ``index``, those that ``asked`` names."""
+        return [point for point in ATTENTION if point in asked and index >= self._first(point)]
+
+    def _look(self, heads: Heads, read: Collection[str], parts: dict[str, list[Tensor]]) -> Heads:
+        """Add a block's part (N, channels, patches) of each point in ``read``; return what the block goes on with."""
+        patches = slice(self.prefix, heads.keys.shape[2] - self.suffix)
+        if "attention" in read:
+            parts.setdefault("attention", []).append(_softmax(heads.queries[:, :, :1], heads.keys)[:, :, 0, patches])
+        if "affinity" in read:
+            weights = _softmax(heads.queries[:, :, patches], heads.keys)
+            parts.setdefault("affinity", []).append(weights[..., patches].mean(1))
+        if "keys" in read:
+            parts.setdefault("keys", []).append(heads.keys[:, :, patches].transpose(2, 3).flatten(1, 2))
+        return heads
+
+    def _joined(self, point: str, parts: list[Tensor]) -> Tensor:
+        """A point (N, channels, patches), of its parts in the order of the blocks."""
+        return torch.stack(parts).mean(0) if point == "affinity" else torch.cat(parts, 1)
 
     def _embed(self, images: Tensor) -> tuple[Tensor, tuple[int, int]]:
         """The tokens (N, T, C) that the first block reads, and the patches' rows and columns."""
@@ -229,13 +241,15 @@ class ViT(Backbone):
 
     def _map(self, tokens: Tensor, height: int, width: int) -> Tensor:
         """The patches among tokens (N, T, C) as (N, C, h, w)."""
-        found: Tensor = tokens[:, self.prefix :].transpose(1, 2).unflatten(2, (height, width))
+        patches = tokens[:, self.prefix : tokens.shape[1] - self.suffix]
+        found: Tensor = patches.transpose(1, 2).unflatten(2, (height, width))
         return found
 
     def _edited(self, tokens: Tensor, edit: nn.Module, height: int, width: int) -> Tensor:
         """The tokens (N, T, C) with their patches replaced by what the edit makes of them."""
         patches: Tensor = edit(self._map(tokens, height, width)).flatten(2).transpose(1, 2)
-        return torch.cat([tokens[:, : self.prefix], patches.to(tokens.dtype)], 1)
+        behind = tokens[:, tokens.shape[1] - self.suffix :]
+        return torch.cat([tokens[:, : self.prefix], patches.to(tokens.dtype), behind], 1)
 
 
 def _project(block: Any, x: Tensor) -> Heads:

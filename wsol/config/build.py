@@ -18,6 +18,7 @@ from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from pytorch_lightning.utilities.exceptions import MisconfigurationException
 
+from wsol.backbones.base import NoRerunError
 from wsol.config import foreign
 from wsol.config.compose import groups, target_of
 from wsol.config.construct import anything, carry_out, locate, plan
@@ -214,6 +215,15 @@ def build_localizer(
                 f"backbone that has it (backbone={', '.join(able)}), or another method"
             ) from error
         raise
+    except NoRerunError as error:
+        others = ", ".join(_rerunnable())
+        raise InputError(f"method.head: {error}. Choose another method, or backbone={others}") from error
+
+
+def _rerunnable() -> list[str]:
+    """The choices of the group ``backbone`` whose stages can be run again."""
+    targets = {choice: locate(target_of("backbone", choice), choice) for choice in groups()["backbone"]}
+    return [choice for choice, target in targets.items() if target.reruns]
 
 
 def _backbones_with(point: str) -> list[str]:

@@ -190,6 +190,8 @@ class Convert:
     weights: str | None = _key(None, "RUN: a file of the other program (state dict, checkpoint), or a run of this one")
     output_stride: int | None = _key(None, "16 or 8, as it was trained; asked for where the tensors do not tell")
     delta: float | None = _key(None, "threshold of ACoL's erasing, as it was trained; default the other program's")
+    relu: str | None = _key(None, "scores or ratio: which release of BAS it is of; asked for, since no tensor tells")
+    top: int | None = _key(None, "how many best classes BAS's map is the mean of; default 1, a map of each class")
     data_dir: str = _key("data", "where datasets lie")
     runs_dir: str = _key("runs", "where run folders go")
     out: str | None = _key(None, "run folder, or .safetensors file; default <runs_dir>/convert-<name>/<date and time>")

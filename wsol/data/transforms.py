@@ -88,32 +88,42 @@ class ResizeSquare(EvalTransform):
 
 
 class ResizeCrop(EvalTransform):
-    """The shorter side to ``resize``, then the ``size`` x ``size`` window at the centre.
+    """Resize, then the ``size`` x ``size`` window at the centre.
+
+    Args:
+        size: side of the square window, pixels.
+        resize: side of the resized image, pixels; at least ``size``.
+        square: resize the whole image to ``resize`` x ``resize``, as the code of CAM, PSOL, BAS and SAT does; or the
+            shorter side only, as ACoL's does.
+        interpolation: ``bilinear`` or ``bicubic``.
 
     Example:
         >>> view, = ResizeCrop(size=224, resize=256).views((500, 375))
         >>> view.resized, view.offset
         ((341, 256), (58, 16))
+        >>> view, = ResizeCrop(size=224, resize=256, square=True).views((500, 375))
+        >>> view.resized, view.offset
+        ((256, 256), (16, 16))
     """
 
-    def __init__(self, size: int, resize: int = 256, interpolation: str = "bilinear") -> None:
+    def __init__(self, size: int, resize: int = 256, square: bool = False, interpolation: str = "bilinear") -> None:
         super().__init__(size, interpolation)
         self.resize = _room_for_crop(size, resize)
+        self.square = square
 
     def views(self, size: tuple[int, int]) -> list[Geometry]:
         """One view: the window at the centre."""
-        return [Geometry.crop(size, self.resize, self.size)]
+        centre = Geometry.crop(size, self.resize, self.size)
+        if self.square:
+            margin = (self.resize - self.size) // 2
+            centre = Geometry(size, (self.resize, self.resize), (margin, margin), centre.input_size)
+        return [centre]
 
 
 class TenCrop(ResizeCrop):
     """Resize, then the windows at the corners and the centre, and the same five mirrored.
 
-    Args:
-        size: side of the square windows, pixels.
-        resize: side of the resized image, pixels; at least ``size``.
-        square: resize the whole image to ``resize`` x ``resize``, as the code of CAM, PSOL and BAS does; or the shorter
-            side only, as ACoL's does. Between the windows of a square no part of the image is lost.
-        interpolation: ``bilinear`` or ``bicubic``.
+    Between the windows of a square no part of the image is lost. Arguments: see `ResizeCrop`.
 
     Example:
         >>> TenCrop(size=224, resize=256)(np.zeros((375, 500, 3), np.uint8)).shape
@@ -122,16 +132,9 @@ class TenCrop(ResizeCrop):
         (32, 32)
     """
 
-    def __init__(self, size: int, resize: int = 256, square: bool = False, interpolation: str = "bilinear") -> None:
-        super().__init__(size, resize, interpolation)
-        self.square = square
-
     def views(self, size: tuple[int, int]) -> list[Geometry]:
         """Ten views: top left, top right, bottom left, bottom right, centre; then those windows mirrored."""
         (centre,) = super().views(size)
-        if self.square:
-            margin = (self.resize - self.size) // 2
-            centre = Geometry(size, (self.resize, self.resize), (margin, margin), centre.input_size)
         right, bottom = centre.resized[0] - self.size, centre.resized[1] - self.size
         offsets = [(0, 0), (right, 0), (0, bottom), (right, bottom), centre.offset]
         return [

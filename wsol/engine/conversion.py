@@ -19,6 +19,13 @@ from wsol.errors import InputError
 from wsol.interop import peers, safetensors_file
 from wsol.runs import checkpoints
 
+HEAD_OPTIONS = {
+    "delta": "erases nothing by a threshold",
+    "relu": "comes from one release only",
+    "top": "has a map of each class",
+}
+"""Options of heads that the command line takes, and what a network without them is like."""
+
 
 class ConvertedNetwork(NamedTuple):
     """A checkpoint and where it comes from."""
@@ -78,7 +85,7 @@ def _own(config: DictConfig, file: Path) -> ConvertedNetwork | None:
     )
     if not is_own:
         return None
-    for key in ("data", "transform", "backbone", "method", "output_stride", "delta"):
+    for key in ("data", "transform", "backbone", "method", "output_stride", *HEAD_OPTIONS):
         if config[key] is not None:
             raise InputError(f"{key}=...: {file} is of this program and brings its own; leave {key} out")
     checkpoint = checkpoints.read(file)
@@ -97,15 +104,16 @@ def _peer(config: DictConfig, file: Path) -> ConvertedNetwork:
     settings = _settings(peer, stride, config)
     classes = _classes(config, peers.num_classes(state, str(file)), str(file))
     localizer = build.build_localizer(settings, classes, load_weights=False)
-    load_strictly(localizer, state, str(file))
+    load_strictly(localizer, state, str(file), optional=[f"backbone.{name}" for name in localizer.backbone.optional])
     title = f"{peer.name}, output stride {stride}, {len(classes)} classes"
     return ConvertedNetwork(_checkpoint(localizer, settings, peer.name, file), settings, title)
 
 
 def _classifier(config: DictConfig, file: Path) -> ConvertedNetwork:
     """A classifier of torchvision or timm, on the backbone that the command line names."""
-    if config.delta is not None:
-        raise InputError(f"delta={config.delta}: goes with weights of ACoL, not with backbone=...; leave it out")
+    for key, method in {"delta": "ACoL", "relu": "BAS", "top": "BAS"}.items():
+        if config[key] is not None:
+            raise InputError(f"{key}={config[key]}: goes with weights of {method}, not with backbone=...; leave it out")
     read_state(file)  # refuses a name of published weights, and what is unreadable
     settings = compose("train", [])
     OmegaConf.set_struct(settings, False)
@@ -140,10 +148,13 @@ def _checkpoint(localizer: Any, settings: DictConfig, origin: str, file: Path) -
 def _settings(peer: peers.Peer, stride: int, config: DictConfig) -> DictConfig:
     """The training config of the peer's network, with the dataset of this command line."""
     settings = compose("train", [*peer.words, f"backbone.output_stride={stride}"])
-    if config.delta is not None:
-        if "delta" not in settings.method.head:
-            raise InputError(f"delta={config.delta}: {peer.name} erases nothing by a threshold; leave delta out")
-        settings.method.head.delta = config.delta
+    for key, lacking in HEAD_OPTIONS.items():
+        if config[key] is not None:
+            if key not in settings.method.head:
+                raise InputError(f"{key}={config[key]}: {peer.name} {lacking}; leave {key} out")
+            settings.method.head[key] = config[key]
+        elif key in peer.asks:
+            raise InputError(f"{config.weights}: {peer.name}; give {key}, which no tensor tells: {peer.asks[key]}")
     _take(settings, config, ("data", "transform"))
     return settings
 

@@ -35,7 +35,7 @@ def optimizer_groups(
         parameters: group name -> named parameters, as `Localizer.parameter_groups` gives them.
         factors: group name -> factors ``lr``, ``weight_decay``, ``bias_lr``, ``bias_weight_decay`` and
             ``norm_weight_decay``; a missing one is 1. A part of a group, such as ``backbone.layer4``, has its own: all
-            parameters whose names begin so.
+            parameters whose names begin so. One parameter, such as ``backbone.cls_token``, is a part, too.
         lr: base learning rate.
         weight_decay: base weight decay.
         no_weight_decay: names of parameters that count as norms, whatever their shape.
@@ -82,7 +82,7 @@ def _parted(
     """The groups, with those of ``names`` that are parts of one taken out of it, as groups of their own."""
     groups = {name: list(members) for name, members in parameters.items()}
     for part in (name for name in names if name not in parameters):
-        inside = {n for members in groups.values() for n, _ in members if n.startswith(f"{part}.")}
+        inside = {n for members in groups.values() for n, _ in members if f"{n}.".startswith(f"{part}.")}
         if not inside:
             raise unknown("parameter group", part, parameters)
         taken = [member for members in groups.values() for member in members if member[0] in inside]

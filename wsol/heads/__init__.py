@@ -2,9 +2,26 @@
 
 from wsol.heads.acol import AcolHead
 from wsol.heads.acol_chain import AcolChainHead
+from wsol.heads.bas import BasHead
 from wsol.heads.base import Head
+from wsol.heads.calm import CalmHead
+from wsol.heads.dawsol import DawsolHead
 from wsol.heads.gap import GapHead
+from wsol.heads.sat import SatHead
+from wsol.heads.scm import ScmHead
 from wsol.heads.spg import SpgHead
 from wsol.heads.tscam import TscamHead
 
-__all__ = ["AcolChainHead", "AcolHead", "GapHead", "Head", "SpgHead", "TscamHead"]
+__all__ = [
+    "AcolChainHead",
+    "AcolHead",
+    "BasHead",
+    "CalmHead",
+    "DawsolHead",
+    "GapHead",
+    "Head",
+    "SatHead",
+    "ScmHead",
+    "SpgHead",
+    "TscamHead",
+]

@@ -28,6 +28,10 @@ class Head(nn.Module, ABC):
     """Names of the backbone's points that `forward` reads."""
     class_weights: Tensor | None
     """float32 (K,) weights of the classes in `cross_entropy`; None to weigh all alike."""
+    reruns: str | None = None
+    """The point behind which the head runs the backbone's stages again on features of its own. `Localizer.forward` then
+    calls ``forward(features, labels, rerun)``: ``rerun(x, frozen=True)`` gives the last features (N, C', h', w') for x
+    (N, C, h, w) at that point. Frozen, the stages' parameters get no gradient, and their running statistics stay."""
 
     def __init__(self, points: Mapping[str, FeatureInfo], num_classes: int) -> None:
         """Remember the backbone's points and the number of classes K.

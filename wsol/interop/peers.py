@@ -1,75 +1,32 @@
 """Weights that the authors' programs saved, under the names of this project's networks.
 
-Known are github.com/xiaomengyc/ACoL (Zhang et al. 2018; models/vgg/vgg_v1.py) and, of github.com/clovaai/wsolevaluation
-(Choe et al. 2020), CAM, ACoL, SPG and ADL on VGG-16 and ResNet-50; networks trained with HaS or CutMix there are CAM's.
-A file is recognised by the names of its tensors. A `Peer` says which config makes the same network here, in the words
-of `wsol train`, and which module each of theirs is. What the tensors do not tell (the stride of a pool or a stage, and
-thresholds) is not guessed where it changes the maps, see `Peer.strides`.
+`wsol.interop.peer_networks` has networks of github.com/xiaomengyc/ACoL (Zhang et al. 2018; models/vgg/vgg_v1.py) and,
+of github.com/clovaai/wsolevaluation (Choe et al. 2020), CAM, ACoL, SPG and ADL on VGG-16 and ResNet-50; networks
+trained with HaS or CutMix there are CAM's. `wsol.interop.peer_transformers` has TS-CAM, SCM and SAT of their authors,
+`wsol.interop.peer_bas` BAS.
+A file is recognised by the names and shapes of its tensors. A `Peer` says which config makes the same network here, in
+the words of `wsol train`, and which module each of theirs is. What the tensors do not tell (the stride of a pool or a
+stage, and thresholds) is not guessed where it changes the maps, see `Peer.strides`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
 
 from torch import Tensor
 
 from wsol.errors import InputError
+from wsol.interop.peer_bas import SUPPRESSION
+from wsol.interop.peer_naming import CLASSIFIER, Peer
+from wsol.interop.peer_networks import CONVOLUTIONAL
+from wsol.interop.peer_transformers import TRANSFORMERS
 
 PARALLEL = "module."
 """What torch.nn.DataParallel puts before every name."""
 OURS = "localizer."
 """What stands before the names in this project's checkpoints."""
-
-
-@dataclass(frozen=True)
-class Peer:
-    """A network of another program."""
-
-    name: str
-    marks: tuple[str, ...]
-    """Names of tensors that together only this network has."""
-    absent: tuple[str, ...]
-    """Names that it does not have, but other networks with the same marks."""
-    strides: tuple[int, ...]
-    """The output strides it may have; several where the tensors are the same at all of them."""
-    words: tuple[str, ...]
-    """The config of the same network, but for the output stride and the number of classes."""
-    modules: Mapping[str, str]
-    """Their modules by name, and what they are called here; others belong to the backbone and have the same names."""
-
-    def fits(self, names: Iterable[str]) -> bool:
-        """Whether a state dict with these names is of this network."""
-        there = set(names)
-        return there.issuperset(self.marks) and there.isdisjoint(self.absent)
-
-    def translate(self, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Return the tensors under the names of `Localizer`; 1x1 classifiers (K, C, 1, 1) as (K,
-        C).
-
-        Example:
-            >>> import torch
-            >>> tensors = {"SPG_A2.3.bn1.bias": torch.zeros(256), "SPG_A4.weight": torch.zeros(5, 2048, 1, 1)}
-            >>> spg = next(peer for peer in PEERS if peer.name == "SPG of wsolevaluation, ResNet-50")
-            >>> {name: tuple(value.shape) for name, value in spg.translate(tensors).items()}
-            {'backbone.layer3.4.bn1.bias': (256,), 'head.branch.classifier.weight': (5, 2048)}
-        """
-        renamed = {self._renamed(name): value for name, value in state.items()}
-        return {
-            name: value.flatten(1) if name.endswith(CLASSIFIER) and value.ndim == 4 else value
-            for name, value in renamed.items()
-        }
-
-    def _renamed(self, name: str) -> str:
-        parts = name.split(".")
-        for length in range(len(parts), 0, -1):
-            if (module := ".".join(parts[:length])) in self.modules:
-                return ".".join([self.modules[module], *parts[length:]])
-        return f"backbone.{name}"
-
-
-CLASSIFIER = "classifier.weight"
-"""End of the name of the tensor that has a row for each class."""
+PEERS: tuple[Peer, ...] = (*CONVOLUTIONAL, *SUPPRESSION, *TRANSFORMERS)
+"""The networks known; each is the only one that fits its own tensors."""
 
 
 def recognise(state: Mapping[str, Tensor], source: str) -> tuple[Peer, dict[str, Tensor]]:
@@ -110,7 +67,7 @@ def num_classes(translated: Mapping[str, Tensor], source: str) -> int:
         InputError: there is no classifier among them.
     """
     for name, value in translated.items():
-        if name.endswith(CLASSIFIER) and value.ndim == 2:
+        if name.endswith(CLASSIFIER):
             return len(value)
     raise InputError(f"{source}: has no classifier (a tensor of K rows); the file is not whole, copy it again")
 
@@ -135,131 +92,3 @@ def output_stride(peer: Peer, asked: int | None, source: str) -> int:
     if asked is not None and asked not in peer.strides:
         raise InputError(f"{source}: {peer.name} has the output stride {possible}, got output_stride={asked}")
     return peer.strides[0] if asked is None else asked
-
-
-def _vgg(theirs: Iterable[int | str]) -> dict[str, str]:
-    """The convolutions of VGG-16 (by their numbers in ``features``, or by name), and what they are called here."""
-    ours = (0, 2, 5, 7, 10, 12, 14, 17, 19, 21, 24, 26, 28)
-    names = [name if isinstance(name, str) else f"features.{name}" for name in theirs]
-    return {name: f"backbone.features.{number}" for name, number in zip(names, ours, strict=True)}
-
-
-def _branch(theirs: str, ours: str) -> dict[str, str]:
-    """A classifier of two convolutions and one of 1x1, with a ReLU behind the first two."""
-    return {f"{theirs}.0": f"{ours}.trunk.1", f"{theirs}.2": f"{ours}.trunk.4", f"{theirs}.4": f"{ours}.classifier"}
-
-
-_EARLY = (0, 2, 5, 7, 10, 12, 14)  # conv1_1 to conv3_3
-_CAM = {"conv6": "head.conv.0", "fc": "head.classifier"}
-_ACOL = _branch("classifier_A", "head.branches.a") | _branch("classifier_B", "head.branches.b")
-_SPG = {"SPG_B_1a": "head.b1", "SPG_B_2a": "head.b2", "SPG_B_shared": "head.tail", "SPG_C": "head.c"}
-_SPG_A_VGG: list[int | str] = [*_EARLY, "SPG_A_1.0", "SPG_A_1.2", "SPG_A_1.4", "SPG_A_2.0", "SPG_A_2.2", "SPG_A_2.4"]
-_SPG_A_RESNET = {"SPG_A1.0": "backbone.layer3.0"} | {f"SPG_A2.{n}": f"backbone.layer3.{n + 1}" for n in range(5)}
-_ADL_RESNET = {f"layer3.{n + 1}": f"backbone.layer3.{n}" for n in range(1, 6)} | {
-    f"layer4.{n + 1}": f"backbone.layer4.{n}" for n in range(1, 3)
-}
-_ERASED = ("method=acol", "method.head.delta=0.7", "method.head.erase_at_test=label")
-_GUIDED = ("method=spg", "method.head.thresholds=[[0.7,0.01],[0.5,0.05],[0.7,0.1]]")
-_DROPPED = ("backbone=vgg16", "backbone.pooling=dropped")
-
-PEERS = (
-    Peer(
-        "ACoL of its authors, VGG-16",
-        marks=("features.28.weight", "cls.4.weight", "cls_erase.4.weight"),
-        absent=(),
-        strides=(8,),
-        words=("backbone=vgg16_acol", "method=acol", "method.head.delta=0.6", "method.head.erase_at_test=label"),
-        modules=_branch("cls", "head.branches.a") | _branch("cls_erase", "head.branches.b"),
-    ),
-    Peer(
-        "ACoL of wsolevaluation, VGG-16",
-        marks=("features.28.weight", "classifier_A.4.weight", "classifier_B.4.weight"),
-        absent=(),
-        strides=(16, 8),
-        words=("backbone=vgg16_acol", *_ERASED),
-        modules=_ACOL,
-    ),
-    Peer(
-        "ACoL of wsolevaluation, ResNet-50",
-        marks=("layer3.5.conv3.weight", "classifier_A.4.weight", "classifier_B.4.weight"),
-        absent=(),
-        strides=(16, 8),
-        words=("backbone=resnet50", *_ERASED),
-        modules=_ACOL,
-    ),
-    Peer(
-        "SPG of wsolevaluation, VGG-16",
-        marks=("features.14.weight", "SPG_A_1.4.weight", "SPG_A_2.4.weight", "SPG_A_4.weight", "SPG_B_1a.0.weight"),
-        absent=(),
-        strides=(16, 8),
-        words=(
-            "backbone=vgg16",
-            "backbone.pooling=spg",
-            *_GUIDED,
-            "method.head.width=512",
-            "method.head.early=pool4",
-            "method.head.mid=conv5_3",
-        ),
-        modules=_SPG
-        | _vgg(_SPG_A_VGG)
-        | {
-            "SPG_A_3.0": "head.branch.trunk.1",
-            "SPG_A_3.2": "head.branch.trunk.4",
-            "SPG_A_4": "head.branch.classifier",
-        },
-    ),
-    Peer(
-        "SPG of wsolevaluation, ResNet-50",
-        marks=("SPG_A1.0.conv3.weight", "SPG_A2.4.conv3.weight", "SPG_A4.weight", "SPG_B_1a.0.weight"),
-        absent=(),
-        strides=(16, 8),
-        words=(
-            "backbone=resnet50",
-            *_GUIDED,
-            "method.head.depth=0",
-            "method.head.b_width=1024",
-            "method.head.early=layer3.0",
-            "method.head.mid=layer3",
-        ),
-        modules=_SPG | _SPG_A_RESNET | {"SPG_A4": "head.branch.classifier"},
-    ),
-    *(
-        Peer(
-            f"CAM of wsolevaluation, VGG-16, {cells}x{cells}",
-            marks=(f"features.{convs[-1]}.weight", "features.21.weight", "conv6.weight", "fc.weight"),
-            absent=(),
-            strides=(stride,),
-            words=(*_DROPPED, "method=cam_conv"),
-            modules=_CAM | _vgg([*_EARLY, *convs]),
-        )
-        for cells, stride, convs in ((14, 16, (17, 19, 21, 24, 26, 28)), (28, 8, (17, 19, 21, 23, 25, 27)))
-    ),
-    *(
-        Peer(
-            f"ADL of wsolevaluation, VGG-16, {cells}x{cells}",
-            marks=(f"features.{convs[-1]}.weight", "features.22.weight", "conv6.weight", "fc.weight"),
-            absent=(),
-            strides=(stride,),
-            words=(*_DROPPED, "method=adl/vgg16"),
-            modules=_CAM | _vgg([*_EARLY, *convs]),
-        )
-        for cells, stride, convs in ((14, 16, (18, 20, 22, 26, 28, 30)), (28, 8, (18, 20, 22, 25, 27, 29)))
-    ),
-    Peer(
-        "ADL of wsolevaluation, ResNet-50",
-        marks=("layer3.6.conv3.weight", "layer4.3.conv3.weight", "fc.weight"),
-        absent=("layer3.1.conv3.weight", "layer4.1.conv3.weight"),
-        strides=(16, 8),
-        words=("backbone=resnet50", "method=adl/resnet50"),
-        modules=_ADL_RESNET | {"fc": "head.classifier"},
-    ),
-    Peer(
-        "CAM of wsolevaluation, ResNet-50",
-        marks=("layer3.5.conv3.weight", "layer4.2.conv3.weight", "fc.weight"),
-        absent=("layer3.6.conv3.weight", "layer4.3.conv3.weight"),
-        strides=(16, 8),
-        words=("backbone=resnet50", "method=cam"),
-        modules={"fc": "head.classifier"},
-    ),
-)
-"""The networks known; each is the only one that fits its own tensors."""

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from wsol.backbones.base import Backbone
@@ -64,6 +65,8 @@ class Localizer(nn.Module):
         backbone.place(edits)
         for tap in self.head.taps:
             backbone.resolve(tap)
+        if self.head.reruns is not None:
+            backbone.check_rerun(self.head.reruns)
         # A module's name must not hold a dot, a point's may.
         self.edits = nn.ModuleDict({point.replace(".", "/"): edit for point, edit in edits.items()})
         if pretrained_classifier:
@@ -86,9 +89,38 @@ class Localizer(nn.Module):
             images: float (N, 3, H, W), normalised as `preprocessing` says.
             labels: int64 (N,) true classes, for methods that train with them.
         """
-        edits = {name.replace("/", "."): edit for name, edit in self.edits.items()}
-        found: Output = self.head(self.backbone(images, taps=self.head.taps, edits=edits), labels)
+        features = self.backbone(images, taps=self.head.taps, edits=self._edits_by_point())
+        found: Output
+        if self.head.reruns is None:
+            found = self.head(features, labels)
+        else:
+            found = self.head(features, labels, rerun=self.rerun)
         return found
+
+    def rerun(self, x: Tensor, frozen: bool = True) -> Tensor:
+        """Run the stages behind the point ``head.reruns`` on other features, edits included.
+
+        Args:
+            x: features at that point, float (N, C, h, w).
+            frozen: run a copy of the stages: gradients reach x, not the parameters, and what the stages keep, such as
+                the running statistics of batch norms, is left as it is.
+
+        Returns:
+            The last features.
+        """
+        assert self.head.reruns is not None
+        tail = _Tail(self.backbone, self._edits_by_point(), self.head.reruns)
+        found: Tensor
+        if not frozen:
+            found = tail(x)
+            return found
+        copied = {name: parameter.detach() for name, parameter in tail.used(tail.named_parameters())}
+        copied |= {name: buffer.clone() for name, buffer in tail.used(tail.named_buffers())}
+        found = torch.func.functional_call(tail, copied, (x,))
+        return found
+
+    def _edits_by_point(self) -> dict[str, nn.Module]:
+        return {name.replace("/", "."): edit for name, edit in self.edits.items()}
 
     def loss(self, output: Output, targets: Tensor, label_smoothing: float = 0.0) -> dict[str, Tensor]:
         """Return the terms of the training loss by name, to be summed; see `Head.loss`."""
@@ -140,3 +172,21 @@ class Localizer(nn.Module):
                 f"head's has not; its head is that of method={method}"
             )
         self.head.load_classifier(self.backbone.classifier_state)
+
+
+class _Tail(nn.Module):
+    """The stages behind a point, and the edits there, as one module."""
+
+    def __init__(self, backbone: Backbone, edits: Mapping[str, nn.Module], point: str) -> None:
+        super().__init__()
+        self.backbone, self.point = backbone, point
+        self.edits = nn.ModuleList(edits.values())
+        self._by_point = dict(edits)
+        self._paths = tuple(f"backbone.{path}." for step in backbone.steps_behind(point) for path in step.modules)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.backbone.behind(self.point, x, self._by_point)
+
+    def used(self, named: Iterable[tuple[str, Tensor]]) -> Iterator[tuple[str, Tensor]]:
+        """Those of the named tensors that the stages and edits hold."""
+        return ((name, value) for name, value in named if name.startswith((*self._paths, "edits.")))

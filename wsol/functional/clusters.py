@@ -1,0 +1,55 @@
+"""K-means of many small sets at once, on whichever device they are."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+
+def k_means(cells: Tensor, starts: Tensor, iterations: int) -> tuple[Tensor, Tensor]:
+    """Cluster the cells of each image by Lloyd's algorithm, from given centres.
+
+    As scikit-learn does, a cluster that is empty takes the cell that is furthest from its own centre.
+
+    Args:
+        cells: float32 (N, P, C).
+        starts: float32 (N, k, C), the first centres.
+        iterations: how often the centres are moved; more change nothing once no cell changes its cluster.
+
+    Returns:
+        Numbers of clusters int64 (N, P), and the centres float32 (N, k, C).
+
+    Example:
+        >>> cells = torch.tensor([[[0.0], [1.0], [9.0], [11.0]]])
+        >>> labels, centres = k_means(cells, starts=torch.tensor([[[2.0], [3.0]]]), iterations=5)
+        >>> labels.tolist(), centres.flatten().tolist()
+        ([[0, 0, 1, 1]], [0.5, 10.0])
+    """
+    centres = starts
+    for _ in range(iterations):
+        distances = _distances(cells, centres)
+        nearest, labels = distances.min(2)
+        members = torch.nn.functional.one_hot(_fill(labels, nearest, starts.shape[1]), starts.shape[1]).to(cells.dtype)
+        counts = members.sum(1)
+        moved = members.transpose(1, 2) @ cells / counts.clamp(min=1)[:, :, None]
+        centres = torch.where(counts[:, :, None] > 0, moved, centres)
+    return _distances(cells, centres).argmin(2), centres
+
+
+def _distances(cells: Tensor, centres: Tensor) -> Tensor:
+    """Squared distances (N, P, k), but for what is the same for all centres, kept for those of a cell to compare."""
+    squares = (cells * cells).sum(2, keepdim=True) + (centres * centres).sum(2)[:, None]
+    return squares - 2 * cells @ centres.transpose(1, 2)
+
+
+def _fill(labels: Tensor, nearest: Tensor, count: int) -> Tensor:
+    """The labels (N, P) with the cells furthest from their centres given to empty clusters, one each."""
+    numbers = torch.arange(count, device=labels.device)
+    empty = (labels[:, :, None] != numbers).all(1)
+    furthest = nearest.topk(min(count, nearest.shape[1]), dim=1).indices
+    turn = (empty.cumsum(1) - 1).clamp(0, furthest.shape[1] - 1)
+    for number in range(count):
+        cell = furthest.gather(1, turn[:, number : number + 1])
+        kept = labels.gather(1, cell)
+        labels = labels.scatter(1, cell, torch.where(empty[:, number : number + 1], numbers[number], kept))
+    return labels
