@@ -157,15 +157,20 @@ class SplitEvaluation(nn.Module):
 
         Args:
             batch: of N images.
-            logits: float (N, K).
+            logits: float (N, K); (N, 0) of a network that does not classify, which then has no top-k errors unless
+                classes come from elsewhere.
             maps: float32 (N, V, h, w) map of each image's true class in each of its V views, not scaled.
         """
         positions = batch.positions.tolist()
-        if self.elsewhere is None:
+        ranks: np.ndarray | None
+        if self.elsewhere is None and not logits.shape[1]:
+            ranks, first = None, np.full(len(positions), -1)
+        elif self.elsewhere is None:
             ranks, first = true_class_ranks(logits, batch.labels).cpu().numpy(), logits.argmax(1).cpu().numpy()
         else:
             ranks, first = (values[positions] for values in self.elsewhere)
-        self.classify(positions, ranks)
+        if ranks is not None:
+            self.classify(positions, ranks)
         views = [self.views((int(w), int(h))) for w, h in batch.sizes.tolist()]
         if self.writer is not None:
             scores = logits.float().cpu().numpy()

@@ -84,6 +84,11 @@ class LocalizerModule(pl.LightningModule):
         self.pixel_mean = nn.Buffer(torch.tensor(preprocessing.mean).view(3, 1, 1) * 255, persistent=False)
         self.pixel_std = nn.Buffer(torch.tensor(preprocessing.std).view(3, 1, 1) * 255, persistent=False)
 
+    @property
+    def class_agnostic(self) -> bool:
+        """Whether the judged maps of an image are the same for all classes."""
+        return (self._explainer or self.localizer).class_agnostic
+
     def judge(self, evaluations: Iterable[SplitEvaluation], recognitions: Iterable[Recognition] = ()) -> None:
         """Set what is evaluated: one `SplitEvaluation` a split, in the order of the data loaders.
 

@@ -43,7 +43,7 @@ class KeptMaps(AbstractContextManager["KeptMaps"]):
 
     Args:
         folder: made if need be; several processes may write to one.
-        classes: names of the K classes.
+        classes: names of the K classes; none of a network that does not classify.
         header: what the maps are of, see `wsol.interop.map_store.MapWriter`.
         dtype: see there.
         shard: the name of this process's part.
@@ -55,12 +55,13 @@ class KeptMaps(AbstractContextManager["KeptMaps"]):
         self._open = ExitStack()
         self._maps = self._open.enter_context(MapWriter(folder, dtype=dtype, header=dict(header), shard=shard))
         file = folder / f"classes-{shard}.csv"
-        self._classes = self._open.enter_context(PredictionWriter(file, classes))
+        self._classes = self._open.enter_context(PredictionWriter(file, classes)) if classes else None
 
     def add(self, image_id: str, maps: np.ndarray, geometries: Sequence[Geometry], logits: np.ndarray) -> None:
         """Keep the maps float32 (V, h, w) of an image's views, and its class scores float32 (K,)."""
         self._maps.add(image_id, maps, geometries)
-        self._classes.add(image_id, logits)
+        if self._classes is not None:
+            self._classes.add(image_id, logits)
 
     def __exit__(self, *exception: object) -> None:
         self._open.__exit__(*exception)  # type: ignore[arg-type]

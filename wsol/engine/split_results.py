@@ -66,10 +66,10 @@ def judge(
     data.judged = tuple(wanted)
     with plain_interruptions():
         trainer.test(module, datamodule=data, verbose=False)
-    measured = module.measured
+    measured, agnostic = module.measured, module.class_agnostic
     return {
         "classification": {name: result.classification for name, result in measured.items()},
-        "localization": [row for name in measured for row in localization_table(measured, wanted, name)],
+        "localization": [row for name in measured for row in localization_table(measured, wanted, name, agnostic)],
         "pixels": {name: result.pixels for name, result in measured.items() if result.pixels},
         "skipped_images": {name: evaluation.skipped_ids() for name, evaluation in wanted.items()},
         "not_finite_maps": {name: result.not_finite for name, result in measured.items() if result.not_finite},
