@@ -32,9 +32,7 @@ def test_a_network_that_does_not_classify_is_judged_gt_known(wsol, data_dir, tmp
     assert not list((tmp_path / "out" / "maps" / "test").glob("classes-*"))
     assert wsol("score", f"maps={tmp_path / 'out'}", "protocol=[choe2020]", f"out={tmp_path / 'score'}") == 0
     again = [row for row in results_of(tmp_path / "score")["localization"] if row["maps"] == "localizer"]
-    assert [row["gt_known_error"] for row in again] == [
-        row["gt_known_error"] for row in own if row["split"] == "test"
-    ]
+    assert [row["gt_known_error"] for row in again] == [row["gt_known_error"] for row in own if row["split"] == "test"]
     assert all(row["class_agnostic"] is True for row in again)
 
 
@@ -85,8 +83,16 @@ def _weights() -> bytes:
         ("eval", [*EVAL, "explainer=lost", "recognize=crop"], "recognize=crop: timm-vit_tiny_patch16_224-random does"),
         ("eval", [*EVAL, "explainer=cam"], "CAM explains class scores, but this network does not classify"),
         ("predict", [*VIT, "images=a.png", "explainer=lost", "top=5"], "top=5: timm-vit_tiny_patch16_224-random does"),
-        ("predict", [*VIT, "images=a.png", "explainer=lost", "classes=[1]"], "there are no class scores; leave classes"),
-        ("predict", [*VIT, "images=a.png", "explainer=gradcam"], "GradCAM: makes maps of classes, but the network does"),
+        (
+            "predict",
+            [*VIT, "images=a.png", "explainer=lost", "classes=[1]"],
+            "no class scores; leave classes",
+        ),
+        (
+            "predict",
+            [*VIT, "images=a.png", "explainer=gradcam"],
+            "GradCAM: makes maps of classes, but the network",
+        ),
         (
             "predict",
             [*VIT, "images=a.png", "explainer=patch_pca", "explainer.fit_on=dataset"],

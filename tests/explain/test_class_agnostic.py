@@ -1,5 +1,6 @@
 """Explainers that know no classes: LOST, TokenCut, DINO attention, patch PCA and PC1, on any network that has what they
-read."""
+read.
+"""
 
 from __future__ import annotations
 

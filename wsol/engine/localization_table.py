@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from wsol.engine.evaluation import LOCALIZER, SplitEvaluation, SplitResult
+from wsol.engine.evaluation import LOCALIZER, SplitEvaluation
+from wsol.engine.split_types import SplitResult
 from wsol.metrics._table_rows import localization_rows
 
 
@@ -31,12 +32,20 @@ def localization_table(
     rows: list[dict[str, Any]] = []
     for name, curves in measured[judged].curves.items():
         choosing = fullsup.curves.get(name, {}) if fullsup else {}
+        pseudo = measured["val"].pseudo.get(name) if "val" in measured else None
         val = {maps: curve for maps, curve in choosing.items() if curve.images}
         for maps, curve in curves.items():
             origins = None if maps == LOCALIZER else evaluations[judged].baselines[name].origins[maps]
             protocol = evaluations[judged].protocols[name]
             is_own = maps == LOCALIZER
-            found = localization_rows(protocol, curve, val.get(maps), origins=origins, intervals=is_own)
+            found = localization_rows(
+                protocol,
+                curve,
+                val.get(maps),
+                origins=origins,
+                intervals=is_own,
+                pseudo=pseudo if is_own else None,
+            )
             fact = {"class_agnostic": class_agnostic} if is_own and class_agnostic is not None else {}
             rows += [{"split": judged, "maps": maps, **fact, **row} for row in found]
     return rows

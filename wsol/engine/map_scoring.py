@@ -14,8 +14,9 @@ from wsol import runs
 from wsol.config import build
 from wsol.data.source import Source, Split
 from wsol.engine import saved_maps
-from wsol.engine.evaluation import SplitEvaluation, SplitResult
+from wsol.engine.evaluation import SplitEvaluation
 from wsol.engine.localization_table import localization_table
+from wsol.engine.split_types import SplitResult
 from wsol.errors import InputError, unknown
 from wsol.functional.geometry import Geometry
 from wsol.interop.map_folder import open_maps

@@ -15,9 +15,10 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from wsol.engine import epoch_sums
-from wsol.engine.evaluation import SplitEvaluation, SplitResult
+from wsol.engine.evaluation import SplitEvaluation
 from wsol.engine.optim import optimizer_groups
 from wsol.engine.recognition import Recognition
+from wsol.engine.split_types import SplitResult
 from wsol.errors import InputError, first_line
 from wsol.explain.base import Explainer
 from wsol.models.localizer import Localizer

@@ -255,6 +255,7 @@ def merged(trained: DictConfig, config: DictConfig) -> DictConfig:
     ):
         if config[key] is not None:
             settings.loader[name] = config[key]
+    settings.pseudo_boxes = config.pseudo_boxes  # never that of a checkpoint, which may come from anyone
     settings.trainer, settings.logger = config.trainer, config.logger
     settings.name = f"{trained.name}"
     return settings

@@ -16,7 +16,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from wsol.data.source import Split
-from wsol.engine.evaluation import LOCALIZER, Merged, SplitEvaluation, SplitResult
+from wsol.engine.evaluation import LOCALIZER, Merged, SplitEvaluation
+from wsol.engine.split_types import SplitResult
 from wsol.errors import InputError
 from wsol.files import atomic_file
 from wsol.functional.bootstrap import paired_difference
@@ -266,7 +267,9 @@ def _positions(
 ) -> dict[str, np.ndarray]:
     """Positions of the reported thresholds by origin, see `choose_thresholds`."""
     val = fullsup.curves.get(protocol.name, {}).get(LOCALIZER) if fullsup else None
-    return choose_thresholds(protocol, measured.curves[protocol.name][LOCALIZER], val if val and val.images else None)
+    pseudo = (fullsup or measured).pseudo.get(protocol.name)
+    curves = measured.curves[protocol.name][LOCALIZER]
+    return choose_thresholds(protocol, curves, val if val and val.images else None, pseudo=pseudo)
 
 
 def _column(measured: SplitResult, name: str) -> int:

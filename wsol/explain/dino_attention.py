@@ -68,4 +68,5 @@ def keep_mass(maps: Tensor, mass: float) -> Tensor:
     values, order = maps.flatten(1).sort(dim=1, descending=True, stable=True)
     before = values.cumsum(1) - values
     kept = before < mass * values.sum(1, keepdim=True)
-    return torch.zeros_like(values).scatter_(1, order, values * kept).unflatten(1, maps.shape[1:])
+    found: Tensor = torch.zeros_like(values).scatter_(1, order, values * kept).unflatten(1, maps.shape[1:])
+    return found

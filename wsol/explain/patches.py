@@ -49,7 +49,8 @@ def read_patches(model: nn.Module, images: Tensor, point: Point) -> Tensor:
     if isinstance(backbone, ViT):
         edits = {name.replace("/", "."): edit for name, edit in getattr(model, "edits", nn.ModuleDict()).items()}
         found = backbone(images, taps=(point,), edits=edits)[point]
-        return found[:, -backbone.points[point].channels // backbone.points[point].groups :]
+        of_last_block: Tensor = found[:, -backbone.points[point].channels // backbone.points[point].groups :]
+        return of_last_block
     network = getattr(backbone, "network", None) if isinstance(backbone, Backbone) else model
     if isinstance(network, VisionTransformer):
         return _of_timm(network, images, point)

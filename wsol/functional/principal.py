@@ -23,13 +23,13 @@ SIGNS = ("border", "loading")
 class Moments(NamedTuple):
     """Sums over cells of G groups, all float64."""
 
-    count: Tensor
+    cells: Tensor
     """(G,) number of cells."""
     total: Tensor
     """(G, C) sum of the features."""
     square: Tensor
     """(G, C, C) sum of their outer products."""
-    border_count: Tensor
+    border_cells: Tensor
     """(G,) number of cells at a border."""
     border: Tensor
     """(G, C) sum of the features there."""
@@ -38,7 +38,7 @@ class Moments(NamedTuple):
     def of(cls, features: Tensor) -> Moments:
         """Moments of each image's features, float (N, C, h, w): a group for each image."""
         cells = features.double().flatten(2)
-        edge = border_cells(*features.shape[2:], device=features.device).flatten()
+        edge = border_cells(features.shape[2], features.shape[3], features.device).flatten()
         like = cells.new_ones(len(cells))
         return cls(
             like * cells.shape[2],
@@ -84,17 +84,17 @@ def first_component(moments: Moments, sign: Sign = "border", centre: bool = True
         >>> found.direction.tolist(), [round(value, 3) for value in found.mean[0].tolist()]
         ([[1.0]], [0.889])
     """
-    mean = moments.total / moments.count[:, None]
+    mean = moments.total / moments.cells[:, None]
     if not centre:
         mean = torch.zeros_like(mean)
-    covariance = moments.square / moments.count[:, None, None] - mean[:, :, None] * mean[:, None, :]
+    covariance = moments.square / moments.cells[:, None, None] - mean[:, :, None] * mean[:, None, :]
     direction = torch.linalg.eigh(covariance)[1][..., -1]
     largest = direction.gather(1, direction.abs().argmax(1, keepdim=True))
     direction = torch.where(largest < 0, -direction, direction)
     is_flipped = torch.zeros(len(mean), dtype=torch.bool, device=mean.device)
     if sign == "border":
-        inside = (moments.total - moments.border) / (moments.count - moments.border_count).clamp(min=1)[:, None]
-        outside = moments.border / moments.border_count[:, None]
+        inside = (moments.total - moments.border) / (moments.cells - moments.border_cells).clamp(min=1)[:, None]
+        outside = moments.border / moments.border_cells[:, None]
         # Centred, the border is below 0 exactly where it is below the inside; uncentred, only the latter makes sense.
         is_flipped = ((outside - inside) * direction).sum(1) > 0
         direction = torch.where(is_flipped[:, None], -direction, direction)

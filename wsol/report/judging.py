@@ -44,7 +44,7 @@ def at_all_thresholds(protocol: LocalizationProtocol) -> LocalizationProtocol:
     changes: dict[str, Any] = {"iou_thresholds": tuple(sorted({*protocol.iou_thresholds, *OVERLAPS}))}
     if protocol.components != RANKED:
         changes["origins"] = (*protocol.origins, *({"oracle"} - set(protocol.origins)))
-        if not {"fullsup", "oracle"} & set(protocol.origins) and protocol.threshold_of == "one":
+        if not protocol.chooses and protocol.threshold_of == "one":
             changes["threshold_step"] = max(protocol.threshold_step, 1 / (MAX_LEVELS - 5))
     return replace(protocol, **changes)
 

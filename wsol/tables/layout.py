@@ -59,7 +59,7 @@ class Column:
     protocol: str | None = None
     """Of the published number, for localization."""
     threshold: str | None = None
-    """Origin of the threshold: ``fixed``, ``fullsup`` or ``oracle``."""
+    """Origin of the threshold: ``fixed``, ``pseudo``, ``fullsup`` or ``oracle``."""
     accuracy: bool = False
     """Published, and so shown, as 100 minus the error."""
     split: str = "test"
@@ -167,7 +167,9 @@ def _column(name: str, node: Mapping[str, Any]) -> Column:
             f"{METRICS[column.of].replace('|', ', ')}"
         )
     if column.of == "localization" and not (column.protocol and column.threshold):
-        raise InputError(f"column {name!r}: a localization needs protocol and threshold (fixed, fullsup or oracle)")
+        raise InputError(
+            f"column {name!r}: a localization needs protocol and threshold (fixed, pseudo, fullsup or oracle)"
+        )
     return column
 
 
