@@ -10,7 +10,8 @@ import torch
 import yaml
 
 from wsol.data.source import Boxes, Split
-from wsol.engine.evaluation import SplitEvaluation, SplitResult
+from wsol.engine.evaluation import SplitEvaluation
+from wsol.engine.split_types import SplitResult
 from wsol.protocols import LocalizationProtocol
 from wsol.types import Batch
 

@@ -84,13 +84,14 @@ class LocalizationProtocol:
     blacklist: bool
     """Whether the images that the dataset blacklists are left out (ILSVRC's list of poorly annotated ones)."""
     origins: tuple[str, ...]
-    """Where the reported thresholds come from, some of ``fixed``, ``fullsup``, ``oracle``."""
+    """Where the reported thresholds come from, some of ``fixed``, ``pseudo``, ``fullsup``, ``oracle``.
+    Where pseudo boxes are given, ``pseudo`` is reported by every protocol that chooses, named here or not."""
     iou_thresholds: tuple[float, ...] = (0.5,)
     """Overlaps asked for. With several, each has its own best threshold, and errors are the mean over them."""
     fixed_threshold: float | None = None
     """The constant of origin ``fixed``: pixels above this part of the map's maximum are kept."""
     threshold_step: float = 0.001
-    """Spacing of the thresholds among which origins ``fullsup`` and ``oracle`` choose, ..."""
+    """Spacing of the thresholds among which all origins but ``fixed`` choose, ..."""
     threshold_range: tuple[float, float] = (0.0, 1.0)
     """... and where they begin and end (the end is left out)."""
     threshold_spacing: str = "linear"
@@ -136,14 +137,18 @@ class LocalizationProtocol:
         for fault in faults(self):
             raise fault
 
+    @property
+    def chooses(self) -> bool:
+        """Whether a threshold is chosen among several."""
+        return self.components != RANKED and bool(set(self.origins) - {"fixed"})
+
     @cached_property
     def thresholds(self) -> np.ndarray:
         """float64 (G,) ascending: 0, step, 2 step, ... below 1 if any origin chooses; and the fixed threshold."""
         if self.components == RANKED:
             return np.zeros(0)
-        choosing = {"fullsup", "oracle"} & set(self.origins)
         low, high = self.threshold_range
-        grid = thresholds.grid(low, high, self.threshold_step, self.threshold_spacing) if choosing else np.zeros(0)
+        grid = thresholds.grid(low, high, self.threshold_step, self.threshold_spacing) if self.chooses else np.zeros(0)
         if self.fixed_threshold is not None and not np.isclose(grid, self.fixed_threshold, rtol=0, atol=1e-9).any():
             grid = np.sort(np.append(grid, self.fixed_threshold))
         grid.setflags(write=False)

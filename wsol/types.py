@@ -103,6 +103,7 @@ class Picture(NamedTuple):
     """uint8 (H, W) map of the true class."""
     label: int
     predicted_label: int
+    """-1 where nothing is predicted."""
     true_boxes: np.ndarray
     """float64 (M, 4)."""
     predicted_box: np.ndarray

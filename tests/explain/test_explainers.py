@@ -17,6 +17,7 @@ from wsol.backbones.timm import Timm
 from wsol.backbones.tiny import Tiny
 from wsol.config import build
 from wsol.errors import InputError
+from wsol.explain.bagcams import BagCAMs
 from wsol.explain.base import Explainer, eval_mode
 from wsol.explain.cam import CAM
 from wsol.explain.eigencam import EigenCAM
@@ -38,7 +39,9 @@ from wsol.models.localizer import Localizer
 
 CONFIGS = Path(__file__).parents[2] / "configs" / "explainer"
 SMALL = {"occlusion": {"window": 8, "stride": 4}, "integrated": {"steps": 4}}
-NAMES = sorted(file.stem for file in CONFIGS.glob("*.yaml"))
+WITHOUT_SCORES = {"ddt", "dino_attention", "lost", "patch_pca", "pc1", "tokencut"}
+"""Those that explain no class scores: see test_class_agnostic.py and test_ddt.py."""
+NAMES = sorted({file.stem for file in CONFIGS.glob("*.yaml")} - WITHOUT_SCORES)
 
 
 class Plain(nn.Module):
@@ -355,6 +358,39 @@ def test_guided_gradcam_is_the_product_of_its_parts(images: Tensor) -> None:
     torch.testing.assert_close(GuidedGradCAM()(model, images, CLASSES), fine * coarse)
 
 
+@pytest.mark.parametrize("relu", ["guided", "plain"])
+def test_bagcams_of_one_cell(relu: str) -> None:
+    """With one cell the map is the sum of relu((g f + 1) g f) over the channels, g the gradient of log S."""
+    torch.manual_seed(0)
+    features, behind = nn.Conv2d(3, 4, 2), nn.Sequential(nn.Conv2d(4, 6, 1), nn.ReLU(), nn.Flatten(), nn.Linear(6, 5))
+    model, images = nn.Sequential(features, behind), torch.randn(4, 3, 2, 2)
+    found = BagCAMs("0", relu=relu)(model, images, CLASSES)
+    assert found.shape == (4, 2, 1, 1)
+    weight, last = behind[0].weight.flatten(1), behind[3].weight
+    with torch.no_grad():
+        f = features(images).flatten(1)
+        hidden = f @ weight.T + behind[0].bias
+        logits = hidden.relu() @ last.T + behind[3].bias
+        for n, m in [(n, m) for n in range(4) for m in range(2)]:
+            slope = last[CLASSES[n, m]].clamp(min=0) if relu == "guided" else last[CLASSES[n, m]]
+            g = ((slope * (hidden[n] > 0)) @ weight) / logits[n, CLASSES[n, m]]
+            expected = ((g * f[n] + 1) * g * f[n]).clamp(min=0).sum()
+            torch.testing.assert_close(found[n, m, 0, 0], expected, rtol=1e-4, atol=1e-6)
+
+
+def test_bagcams_against_a_loop_over_cells(images: Tensor) -> None:
+    model, features, slopes = features_and_slopes(images)
+    with torch.no_grad():
+        values = model(images).gather(1, CLASSES)
+    products = slopes / values[..., None, None, None] * features
+    expected = torch.zeros_like(products[:, :, 0])
+    cells = [(y, x) for y in range(products.shape[3]) for x in range(products.shape[4])]
+    for y, x in cells:
+        bag = torch.stack([products[:, :, :, b, a] + 1 for b, a in cells]).mean(0)
+        expected[:, :, y, x] = (bag * products[:, :, :, y, x]).relu().sum(2)
+    torch.testing.assert_close(BagCAMs("relu", relu="plain")(model, images, CLASSES), expected, rtol=1e-4, atol=1e-6)
+
+
 def test_integrated_gradients_sum_up_to_the_difference(images: Tensor) -> None:
     model = localizer().eval()
     found = IntegratedGradients(steps=200).attributions(model, images, CLASSES)
@@ -500,6 +536,7 @@ def test_transformers_name_layer_and_layout(layout: str, flat: bool, images: Ten
     [
         (lambda: GradCAM(layout="nwhc"), "did you mean 'nhwc'"),
         (lambda: GradCAM(layout="tokens"), "name the layer, too"),
+        (lambda: BagCAMs(relu="guide"), "did you mean 'guided'"),
         (lambda: Saliency(chunk_size=0), "chunk_size: expected a number"),
         (lambda: Occlusion(window=4, stride=5), "1 <= stride <= window"),
         (lambda: IntegratedGradients(steps=0), "steps: expected"),

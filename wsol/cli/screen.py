@@ -114,6 +114,8 @@ def results(file: Path) -> None:
         out.print(error_kinds(content["error_kinds"]))
     if "against" in content:
         out.print(differences(content["against"]["differences"]))
+    if about := content.get("explainer"):
+        out.print(f"explainer: {', '.join(f'{key} {value}' for key, value in about.items())}")
     for split, values in content["classification"].items():
         if values:
             out.print(f"classification error, {split}{classes}: {_percent(values)}")
@@ -146,7 +148,8 @@ def localization_table(rows: Sequence[dict[str, Any]]) -> Table:
             table.add_section()
         own = row["maps"] == LOCALIZER
         values = [_error(row, key, with_interval=own) for key in errors]
-        table.add_row(row["maps"], row["protocol"], threshold(row), *values, style="bold" if own else None)
+        maps = f"{row['maps']}, class-agnostic" if row.get("class_agnostic") else row["maps"]
+        table.add_row(maps, row["protocol"], threshold(row), *values, style="bold" if own else None)
     return table
 
 

@@ -42,6 +42,9 @@ class Train:
     monitor: str | None = _key(
         "val/top1_error", "metric on the val split that chooses the best checkpoint; null: the last"
     )
+    pseudo_boxes: str | None = _key(
+        None, "boxes of val images that nobody drew (list, CSV, COCO, or an evaluation's maps), for origin pseudo"
+    )
     label_smoothing: float = _key(0.0, "share of the target spread evenly over all classes")
     class_weights: Any = _key(
         None, "of the loss: null, auto (by the inverse number of training images), or {name: number}"
@@ -91,6 +94,9 @@ class Eval:
     image_size: int | None = _key(None, "default as in the run")
     topk: list[int] | None = _key(None, "which top-k errors to report; default as in the run")
     on_bad_image: str | None = _key(None, "stop or skip; default as in the run")
+    pseudo_boxes: str | None = _key(
+        None, "boxes of val images that nobody drew (list, CSV, COCO, or an evaluation's maps), for origin pseudo"
+    )
     save_maps: bool = _key(False, "keep the maps of all judged images in <out>/maps, for `wsol score`")
     maps_dtype: str = _key("auto", "of kept maps: float32, float16, uint8; auto is float32 up to 64 x 64, else uint8")
     classes: Any = _key(None, "in place of the run's own: CSV (image_id,class,score), a second run or its checkpoint")

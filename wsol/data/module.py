@@ -10,6 +10,7 @@ import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from pytorch_lightning import LightningDataModule
 
@@ -157,8 +158,14 @@ class LocalizationData(LightningDataModule):
 
     def eval_dataloader(self, name: str) -> Loader:
         """Every image of a split once over all processes, in order."""
+        return self._eval_loader(self.split(name), *self._place())
+
+    def class_ordered_dataloader(self, name: str) -> Loader:
+        """Every image of a split once on every process, in the order of the classes, as for evaluation."""
         split = self.split(name)
-        rank, world = self._place()
+        return self._eval_loader(split.subset(np.argsort(split.labels, kind="stable")), 0, 1)
+
+    def _eval_loader(self, split: Split, rank: int, world: int) -> Loader:
         side = self.eval_transform.size
         views = len(self.eval_transform.views((side, side)))
         shape = (3, side, side) if views == 1 else (views, 3, side, side)

@@ -35,10 +35,11 @@ from wsol.config import build
 from wsol.data.datasets.erased import write_regions
 from wsol.data.source import Split
 from wsol.engine import saved_maps, split_results, training
-from wsol.engine.evaluation import LOCALIZER, MapWriter, SplitEvaluation, SplitResult
+from wsol.engine.evaluation import LOCALIZER, SplitEvaluation
 from wsol.engine.localization_table import localization_table
 from wsol.engine.module import LocalizerModule
 from wsol.engine.saved_maps import KeptMaps
+from wsol.engine.split_types import MapWriter, SplitResult
 from wsol.errors import InputError
 from wsol.files import atomic_folder
 from wsol.functional.geometry import Geometry

@@ -14,8 +14,9 @@ import numpy as np
 import pytorch_lightning as pl
 
 from wsol.engine import split_results
-from wsol.engine.evaluation import LOCALIZER, SplitEvaluation, SplitResult
+from wsol.engine.evaluation import LOCALIZER, SplitEvaluation
 from wsol.engine.module import LocalizerModule
+from wsol.engine.split_types import SplitResult
 from wsol.functional.geometry import Geometry
 from wsol.loggers.base import Chart, RunLogger
 from wsol.metrics._box_accuracy import BoxAccuracy
@@ -127,7 +128,7 @@ def charts(
         thresholds += _over_thresholds(name, curves)
         fullsup = val.curves.get(name, {}).get(LOCALIZER) if val else None
         for origin, positions in choose_thresholds(
-            protocol, curves, fullsup if fullsup and fullsup.images else None
+            protocol, curves, fullsup if fullsup and fullsup.images else None, pseudo=(val or measured).pseudo.get(name)
         ).items():
             column = int(positions[curves.ious.index(0.5) if 0.5 in curves.ious else 0])
             at = "" if curves.thresholds is None else f"{curves.thresholds[column]:.3g} "

@@ -12,7 +12,6 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 from typing import NamedTuple, TypeVar
-from typing import Protocol as TypingProtocol
 
 import numpy as np
 import torch
@@ -22,6 +21,7 @@ from torchmetrics import Metric
 
 from wsol.data.source import Split
 from wsol.engine.judged_chunks import LOCALIZER, MEAN, ChunkJudge, JudgedChunk, Merged
+from wsol.engine.split_types import ExternalClasses, MapWriter, PseudoBoxes, SplitResult, by_boxes
 from wsol.errors import InputError
 from wsol.functional.geometry import Geometry
 from wsol.functional.iou import iou
@@ -32,7 +32,7 @@ from wsol.judging import chunks, threads
 from wsol.metrics import PxAP, TopKError
 from wsol.metrics._baselines import BASELINES, Baselines
 from wsol.metrics._box_accuracy import BoxAccuracy
-from wsol.metrics._curves import Curves, choose_thresholds
+from wsol.metrics._curves import choose_thresholds
 from wsol.metrics._table_rows import localization_rows
 from wsol.protocols import LocalizationProtocol
 from wsol.types import Batch, Picture
@@ -51,44 +51,13 @@ class _Kept(NamedTuple):
     predicted_label: int
 
 
-class SplitResult(NamedTuple):
-    """What one split gave."""
-
-    classification: dict[str, float]
-    """``top1_error``, ..., percent; empty where no classes were given."""
-    curves: dict[str, dict[str, Curves]]
-    """By protocol, then by whose maps."""
-    pixels: dict[str, float]
-    """``PxAP``, and precision and coverage at a threshold, percent, where the split has masks."""
-    not_finite: list[str]
-    """Ids of the images whose map had a value that is not finite; such a map counts as all zeros."""
-    ranks: tuple[np.ndarray, np.ndarray]
-    """int64 (N,) positions of the images whose classes were looked at, ascending; int32 (N,) ranks of the true ones."""
-
-
-class ExternalClasses(NamedTuple):
-    """Predicted classes of all images of a split that come from another classifier."""
-
-    ranks: np.ndarray
-    """int (N,) rank of each true class, 0 for the best."""
-    first: np.ndarray
-    """int (N,) the best class; -1 where nothing is predicted."""
-
-
-class MapWriter(TypingProtocol):
-    """Takes the maps that are judged, to keep them; see `wsol.engine.saved_maps.KeptMaps`."""
-
-    def add(self, image_id: str, maps: np.ndarray, geometries: Sequence[Geometry], logits: np.ndarray) -> None:
-        """Keep the maps float32 (V, h, w) of an image's views, and its class scores float32 (K,)."""
-
-
 class _Pending(NamedTuple):
     """A batch whose maps are being judged by threads."""
 
     positions: list[int]
     ranks: np.ndarray | None
     predicted: list[int] | None
-    chunks: list[Future[JudgedChunk]]
+    chunks: list[Future[tuple[JudgedChunk, JudgedChunk | None]]]
 
 
 class SplitEvaluation(nn.Module):
@@ -105,6 +74,7 @@ class SplitEvaluation(nn.Module):
         baselines: whether the predictions that need no network are judged too.
         pictures: how many judged images to keep for people to look at, spread evenly over the split.
         writer: keeps every map on disk.
+        pseudo: boxes that nobody drew, of each image, for thresholds and checkpoints chosen without human boxes.
         elsewhere: classes in place of the network's own, in every top-k error. The maps stay the network's: a top-k
             localization is right where one of those k classes is the true one and the box of the map of *that* class is
             right, hence where the true class's map is.
@@ -122,6 +92,7 @@ class SplitEvaluation(nn.Module):
         pictures: int = 0,
         writer: MapWriter | None = None,
         elsewhere: ExternalClasses | None = None,
+        pseudo: PseudoBoxes | None = None,
     ) -> None:
         super().__init__()
         self.split, self.views, self.writer, self.elsewhere = split, views, writer, elsewhere
@@ -147,6 +118,14 @@ class SplitEvaluation(nn.Module):
         self._threads = threads()
         self._pool = ThreadPoolExecutor(self._threads)
         self._judge_chunk = ChunkJudge(split, self.protocols, self.baselines)
+        self.pseudo_boxes = pseudo
+        self.pseudo_protocols = {name: p for name, p in protocols.items() if p.chooses} if pseudo is not None else {}
+        self.pseudo = nn.ModuleDict(
+            {name: BoxAccuracy.from_protocol(p, self.topk) for name, p in self.pseudo_protocols.items()}
+        )
+        self._judge_pseudo: ChunkJudge | None = None
+        if pseudo is not None:
+            self._judge_pseudo = ChunkJudge(by_boxes(split, pseudo.boxes), self.pseudo_protocols, {})
         self._pending: deque[_Pending] = deque()
 
     # -- taking batches ------------------------------------------------------------------------------------------------
@@ -157,15 +136,20 @@ class SplitEvaluation(nn.Module):
 
         Args:
             batch: of N images.
-            logits: float (N, K).
+            logits: float (N, K); (N, 0) of a network that does not classify, which then has no top-k errors unless
+                classes come from elsewhere.
             maps: float32 (N, V, h, w) map of each image's true class in each of its V views, not scaled.
         """
         positions = batch.positions.tolist()
-        if self.elsewhere is None:
+        ranks: np.ndarray | None
+        if self.elsewhere is None and not logits.shape[1]:
+            ranks, first = None, np.full(len(positions), -1)
+        elif self.elsewhere is None:
             ranks, first = true_class_ranks(logits, batch.labels).cpu().numpy(), logits.argmax(1).cpu().numpy()
         else:
             ranks, first = (values[positions] for values in self.elsewhere)
-        self.classify(positions, ranks)
+        if ranks is not None:
+            self.classify(positions, ranks)
         views = [self.views((int(w), int(h))) for w, h in batch.sizes.tolist()]
         if self.writer is not None:
             scores = logits.float().cpu().numpy()
@@ -176,7 +160,8 @@ class SplitEvaluation(nn.Module):
 
     def merge(self, maps: np.ndarray, views: Sequence[Geometry]) -> Merged:
         """Merge the maps (V, h, w) of an image's views in each way that is needed."""
-        ways = {MEAN, *(protocol.view_merging for protocol in self.protocols.values())}
+        protocols = {**self.pseudo_protocols, **self.protocols}
+        ways = {MEAN, *(protocol.view_merging for protocol in protocols.values())}
         return {way: merge(maps, views, merging=way) for way in ways}
 
     def judge(self, positions: Sequence[int], merged: Sequence[Merged | None], ranks: np.ndarray | None) -> None:
@@ -198,7 +183,7 @@ class SplitEvaluation(nn.Module):
     ) -> None:
         """Hand a batch to the threads, and take what they found of the one before."""
         parts = chunks(len(positions), self._threads)
-        futures = [self._pool.submit(self._judge_chunk, positions[part], maps[part]) for part in parts]
+        futures = [self._pool.submit(self._judge_both, positions[part], maps[part]) for part in parts]
         self._pending.append(_Pending(positions, ranks, predicted, futures))
         self.collect(1)
 
@@ -207,23 +192,25 @@ class SplitEvaluation(nn.Module):
         while len(self._pending) > left:
             batch, start = self._pending.popleft(), 0
             for future in batch.chunks:
-                found = future.result()
+                found, by_pseudo = future.result()
                 part = slice(start, start := start + len(found.merged))
-                self._take(batch.positions[part], found, None if batch.ranks is None else batch.ranks[part])
+                ranks_of = None if batch.ranks is None else batch.ranks[part]
+                self._take(batch.positions[part], found, ranks_of)
+                if by_pseudo is not None:
+                    self._take_boxes(batch.positions[part], by_pseudo, ranks_of, self.pseudo_protocols, self.pseudo)
                 if batch.predicted is not None:
                     self._keep(batch.positions[part], found.merged, batch.predicted[part])
 
     def _take(self, positions: list[int], found: JudgedChunk, ranks: np.ndarray | None) -> None:
         """Give the metrics what was found of some images."""
         self._not_finite.update(positions[i] for i in found.not_finite)
+        self._take_boxes(positions, found, ranks, self.protocols, self.boxes)
         at = np.array([positions[i] for i in found.marked], dtype=np.int64)
         for name, correct in found.correct.items():
             kept = np.flatnonzero(self._counts(self.protocols[name], at))
             if not len(kept):
                 continue
             rows = {"index": at[kept], "labels": self.split.labels[at[kept]]}
-            known = None if ranks is None else ranks[np.array(found.marked)[kept]]
-            self._metric(self.boxes, name).update(correct[LOCALIZER][kept], ranks=known, **rows)
             for maps in BASELINES if self.baselines else ():
                 metrics = self.blind[name]
                 assert isinstance(metrics, nn.ModuleDict)
@@ -231,6 +218,32 @@ class SplitEvaluation(nn.Module):
         if self.pixels is not None:
             of_pixels = torch.tensor([positions[i] for i, _, _ in found.masked])
             self.pixels.update([m for _, m, _ in found.masked], [m for _, _, m in found.masked], of_pixels)
+
+    def _take_boxes(
+        self,
+        positions: list[int],
+        found: JudgedChunk,
+        ranks: np.ndarray | None,
+        protocols: Mapping[str, LocalizationProtocol],
+        metrics: nn.ModuleDict,
+    ) -> None:
+        """Give the metrics what the network's own maps were found to be."""
+        at = np.array([positions[i] for i in found.marked], dtype=np.int64)
+        for name, correct in found.correct.items():
+            kept = np.flatnonzero(self._counts(protocols[name], at))
+            if len(kept):
+                known = None if ranks is None else ranks[np.array(found.marked)[kept]]
+                labels = self.split.labels[at[kept]]
+                self._metric(metrics, name).update(correct[LOCALIZER][kept], at[kept], ranks=known, labels=labels)
+
+    def _judge_both(
+        self, positions: Sequence[int], maps: Sequence[Callable[[], Merged | None]]
+    ) -> tuple[JudgedChunk, JudgedChunk | None]:
+        """Judge some images by the boxes that people drew, and by those that nobody drew if there are any."""
+        if self._judge_pseudo is None:
+            return self._judge_chunk(positions, maps), None
+        merged = [partial(_itself, of_image()) for of_image in maps]
+        return self._judge_chunk(positions, merged), self._judge_pseudo(positions, merged)
 
     def classify(self, positions: Sequence[int], ranks: np.ndarray) -> None:
         """Take the ranks of true classes, integer (N,), where there are no class scores."""
@@ -282,7 +295,8 @@ class SplitEvaluation(nn.Module):
         not_finite = sorted(self.split.ids[position] for position in gathered(self._not_finite))
         rows = self.classes.gathered_rows()
         classification = errors_of_ranks(rows["ranks"], self.topk)
-        return SplitResult(classification, curves, pixels, not_finite, (rows["index"], rows["ranks"]))
+        pseudo = {name: self._metric(self.pseudo, name).compute() for name in self.pseudo_protocols}
+        return SplitResult(classification, curves, pixels, not_finite, (rows["index"], rows["ranks"]), pseudo)
 
     def scalars(self) -> dict[str, float]:
         """The values to log while training, by the names of `names`; thresholds not fixed are chosen on this split."""
@@ -294,12 +308,18 @@ class SplitEvaluation(nn.Module):
                     values[f"{protocol}/{row['threshold_origin']}/{error}"] = (
                         float("nan") if row[error] is None else row[error]
                     )
+        for protocol, found in measured.pseudo.items():  # by these boxes alone, so that no human box chooses anything
+            best = found.best()
+            for error in found.names():
+                value = found.error(error, best)
+                values[f"{protocol}/pseudo/{error}_error"] = float("nan") if value is None else value
         return {f"{self.split.name}/{key}": value for key, value in values.items()}
 
     def names(self) -> list[str]:
         """The names of `scalars`."""
         errors = ["gt_known_error", *(f"top{k}_error" for k in self.topk)]
         local = [f"{name}/{o}/{error}" for name in self.protocols for o in self._origins(name) for error in errors]
+        local += [f"{name}/pseudo/{error}" for name in self.pseudo_protocols for error in errors]
         at = f"{PIXEL_THRESHOLD:g}"
         pixels = ["PxAP", f"precision@{at}", f"coverage@{at}"] if self.pixels is not None else []
         return [f"{self.split.name}/{key}" for key in (*(f"top{k}_error" for k in self.topk), *pixels, *local)]
@@ -309,7 +329,7 @@ class SplitEvaluation(nn.Module):
         origins = self.protocols[protocol].origins
         return [
             *(["fixed"] if "fixed" in origins else []),
-            *(["oracle"] if {"fullsup", "oracle"} & set(origins) else []),
+            *(["oracle"] if {"pseudo", "fullsup", "oracle"} & set(origins) else []),
         ]
 
     def pictures(self, measured: SplitResult) -> list[Picture]:

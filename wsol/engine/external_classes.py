@@ -18,8 +18,8 @@ from omegaconf import DictConfig, ListConfig
 
 from wsol.config import build
 from wsol.data.module import LocalizationData
-from wsol.engine.evaluation import ExternalClasses
 from wsol.engine.module import LocalizerModule
+from wsol.engine.split_types import ExternalClasses
 from wsol.errors import InputError, plain_interruptions
 from wsol.functional.ranks import true_class_ranks
 from wsol.interop.predictions import NOT_RANKED, ranks_of, read_predictions

@@ -14,8 +14,9 @@ from wsol import runs
 from wsol.config import build
 from wsol.data.source import Source, Split
 from wsol.engine import saved_maps, split_results
-from wsol.engine.evaluation import SplitEvaluation, SplitResult
+from wsol.engine.evaluation import SplitEvaluation
 from wsol.engine.localization_table import localization_table
+from wsol.engine.split_types import SplitResult
 from wsol.errors import InputError, unknown
 from wsol.functional.geometry import Geometry
 from wsol.interop.map_folder import open_maps
@@ -159,12 +160,13 @@ def _results(config: DictConfig, ours: MapSet, theirs: MapSet | None) -> dict[st
     measured, evaluations = ours.all_measured()
     protocols = ours.evaluation.protocols
     judged = ours.split
+    agnostic = ours.maps.about().get("made_of", {}).get("class_agnostic")
     results = {
         "name": f"score-{Path(config.maps).name}",
         "seed": None,
         "choices": OmegaConf.to_container(config.choices),
         "classification": {judged.name: measured[judged.name].classification},
-        "localization": localization_table(measured, evaluations, judged.name),
+        "localization": localization_table(measured, evaluations, judged.name, agnostic),
         "pixels": {judged.name: measured[judged.name].pixels} if measured[judged.name].pixels else {},
         "skipped_images": {},
         "maps": {"folder": str(ours.folder), "count": len(ours.maps.ids), **ours.maps.about()},

@@ -15,9 +15,10 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from wsol.engine import epoch_sums
-from wsol.engine.evaluation import SplitEvaluation, SplitResult
+from wsol.engine.evaluation import SplitEvaluation
 from wsol.engine.optim import optimizer_groups
 from wsol.engine.recognition import Recognition
+from wsol.engine.split_types import SplitResult
 from wsol.errors import InputError, first_line
 from wsol.explain.base import Explainer
 from wsol.models.localizer import Localizer
@@ -83,6 +84,11 @@ class LocalizerModule(pl.LightningModule):
         preprocessing = localizer.preprocessing
         self.pixel_mean = nn.Buffer(torch.tensor(preprocessing.mean).view(3, 1, 1) * 255, persistent=False)
         self.pixel_std = nn.Buffer(torch.tensor(preprocessing.std).view(3, 1, 1) * 255, persistent=False)
+
+    @property
+    def class_agnostic(self) -> bool:
+        """Whether the judged maps of an image are the same for all classes."""
+        return (self._explainer or self.localizer).class_agnostic
 
     def judge(self, evaluations: Iterable[SplitEvaluation], recognitions: Iterable[Recognition] = ()) -> None:
         """Set what is evaluated: one `SplitEvaluation` a split, in the order of the data loaders.

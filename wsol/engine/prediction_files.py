@@ -89,6 +89,12 @@ class ImagePredictor:
         self._default = network.folder / "predict"
         if config.explainer is None and not network.has_maps:
             raise InputError("model=... has no maps of its own: choose explainer=gradcam or another")
+        if not network.localizer.classifies and (config.top > 1 or config.classes is not None):
+            key = "classes" if config.classes is not None else "top"
+            raise InputError(
+                f"{key}={config[key]}: {network.title} does not classify and the maps are class-agnostic, so there are "
+                f"no class scores; leave {key} out"
+            )
         settings = network.trained.copy()
         OmegaConf.set_struct(settings, False)
         settings.update({key: config[key] for key in ("transform", "image_size") if config[key] is not None})

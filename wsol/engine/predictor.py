@@ -27,6 +27,7 @@ from wsol.data.transforms import EvalTransform, ResizeSquare
 from wsol.engine.module import LocalizerModule
 from wsol.errors import InputError, unknown
 from wsol.explain.base import Explainer
+from wsol.explain.fitted import FittedExplainer
 from wsol.functional.drawing import overlay
 from wsol.functional.geometry import Geometry
 from wsol.functional.maps import place
@@ -35,6 +36,9 @@ from wsol.models.localizer import Localizer
 from wsol.protocols import LocalizationProtocol
 from wsol.runs import checkpoints
 from wsol.runs.run import Run
+
+OBJECT = "object"
+"""Name of what is found by networks that do not classify; its score is 1."""
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -46,7 +50,7 @@ class Prediction:
     name: str
     """Of the class; the number where classes have no names."""
     score: float
-    """Probability of the class."""
+    """Probability of the class; 1 where the network does not classify."""
     box: np.ndarray
     """float64 (4,): x0, y0, x1, y1, half-open, in the image's pixels; without area where no box was found."""
     map: np.ndarray
@@ -93,7 +97,8 @@ class Predictor:
         device: ``auto``, ``cpu``, ``cuda``.
 
     Raises:
-        InputError: no threshold, or one out of its range; an unknown protocol.
+        InputError: no threshold, or one out of its range; an unknown protocol; an explainer that is not fitted, or that
+            makes maps of classes where the network does not classify.
 
     Example:
         >>> from functools import partial
@@ -122,8 +127,17 @@ class Predictor:
         if threshold is None and self.protocol.fixed_threshold is None and self.protocol.origins != ("fixed",):
             raise InputError(f"protocol={self.protocol.name} has no fixed threshold: give threshold=..., such as 0.2")
         self.threshold, self.transform = threshold, transform
-        self.names = network.classes or tuple(map(str, range(network.num_classes)))
-        """Of the classes, in order."""
+        if isinstance(explainer, FittedExplainer):
+            explainer.check_fitted()
+        self.classifies = network.classifies
+        if not self.classifies and not (explainer or network).class_agnostic:
+            raise InputError(
+                f"{type(explainer).__name__ if explainer else 'network'}: makes maps of classes, but the network does "
+                "not classify; choose a class-agnostic explainer, such as lost, tokencut, dino_attention or patch_pca"
+            )
+        numbers = tuple(map(str, range(network.num_classes)))
+        self.names = (network.classes or numbers) if self.classifies else (OBJECT,)
+        """Of the classes, in order; one name, `OBJECT`, where the network does not classify."""
         if device == "auto":
             device = "cuda" if torch.cuda.is_available() else "cpu"
         try:
@@ -194,6 +208,8 @@ class Predictor:
         Raises:
             InputError: there is none such.
         """
+        if not self.classifies:
+            raise InputError(f"class {label!r}: the network does not classify; leave the class out")
         if isinstance(label, str):
             if label not in self.names:
                 raise unknown("class", label, self.names)
@@ -218,6 +234,8 @@ class Predictor:
         """
 
         def choose(logits: torch.Tensor) -> torch.Tensor:
+            if not self.classifies:
+                return torch.zeros(len(logits), 1, dtype=torch.int64, device=logits.device)
             if labels is None:
                 return logits.topk(min(top, len(self.names))).indices
             return torch.tensor(labels, device=logits.device).expand(len(logits), -1)
@@ -225,7 +243,7 @@ class Predictor:
         images = torch.from_numpy(np.stack(views)).to(self.device)
         logits, maps = self._module.maps(images, choose)
         chosen = choose(logits)
-        scores = logits.softmax(1).gather(1, chosen)
+        scores = logits.softmax(1).gather(1, chosen) if self.classifies else torch.ones(chosen.shape)
         return chosen.cpu().numpy(), scores.cpu().numpy(), maps.transpose(1, 2).cpu().numpy()
 
     def locate(

@@ -21,12 +21,14 @@ from wsol.data.module import LocalizationData
 from wsol.data.source import Source
 from wsol.engine import charts, networks, saved_maps, split_results
 from wsol.engine.evaluation import SplitEvaluation
+from wsol.engine.explainer_fit import fit_explainer
 from wsol.engine.external_classes import ExternalClassSource
 from wsol.engine.module import LocalizerModule
 from wsol.engine.networks import Network
 from wsol.engine.recognition import WAYS, Recognition
 from wsol.engine.saved_maps import KeptMaps
 from wsol.errors import InputError, unknown
+from wsol.explain.fitted import FILE
 from wsol.interop.map_folder import open_maps
 from wsol.interop.predictions import NOT_RANKED
 from wsol.models.compilation import compile_network
@@ -56,6 +58,7 @@ def run(config: DictConfig, network: Network | None = None) -> Path:
         )
     output = runs.OutputFolder("eval", config.out, config.force)
     network = network or networks.find(config, "wsol eval <run>")
+    check_scores(network, config)
     below = config.data_dir
     settings = merged(network.trained, config)
     if config.explainer is None and not network.has_maps:
@@ -70,6 +73,23 @@ def run(config: DictConfig, network: Network | None = None) -> Path:
     return output.folder
 
 
+def check_scores(network: Network, config: DictConfig) -> None:
+    """Refuse to ask a network that does not classify for what needs class scores.
+
+    Raises:
+        InputError: it was asked for them.
+    """
+    if network.localizer.classifies:
+        return
+    if config.topk and config.classes is None:
+        raise InputError(
+            f"topk={list(config.topk)}: {network.title} does not classify, so only GT-known localization is judged; "
+            "leave topk out, or name the classes of another network with classes=..."
+        )
+    if config.recognize is not None:
+        raise InputError(f"recognize={config.recognize}: {network.title} does not classify; leave it out")
+
+
 def check_classes(network: Network, source: Source) -> None:
     """Refuse a dataset of other classes than the network's; a plain classifier's are told by their number alone.
 
@@ -77,6 +97,8 @@ def check_classes(network: Network, source: Source) -> None:
         InputError: they differ.
     """
     localizer = network.localizer
+    if not localizer.classifies:
+        return
     fits = len(source.classes) == localizer.num_classes
     if not fits or (network.has_maps and tuple(source.classes) != tuple(localizer.classes or source.classes)):
         raise InputError(
@@ -92,6 +114,8 @@ def evaluate(settings: DictConfig, config: DictConfig, network: Network, data: L
         raise InputError(f"split={config.split}: the dataset has {', '.join(data.splits)} only")
     settings.topk = list(split_results.fitting_topk(settings.topk, len(data.source.classes)))
     other = ExternalClassSource(config, settings, data) if config.classes is not None else None
+    if other is None and not network.localizer.classifies:
+        settings.topk = []
     for_thresholds = settings.copy()
     if other is not None:  # which are chosen without looking at classes
         for_thresholds.topk = []
@@ -103,19 +127,22 @@ def evaluate(settings: DictConfig, config: DictConfig, network: Network, data: L
     channels_last = build.resolve_layout(settings.memory_format)
     if config.compile:
         compile_network(network.localizer)
+    explainer = networks.explainer(config)
     module = LocalizerModule(
         network.localizer,
         channels_last=channels_last,
-        explainer=networks.explainer(config),
+        explainer=explainer,
         eval_precision=build.resolve_precision(config.eval_precision, settings.trainer.accelerator),
     )
     again = recognitions(config, evaluations, data, module)
     with runs.announced(folder):
+        fitted = fit_explainer(explainer, module, data, trainer)
         with ExitStack() as writers:
             if config.save_maps:
-                for name, writer in map_writers(
-                    evaluations, data, folder, config, network, trainer.global_rank
-                ).items():
+                writers_of = map_writers(
+                    evaluations, data, folder, config, network, trainer.global_rank, module.class_agnostic
+                )
+                for name, writer in writers_of.items():
                     evaluations[name].writer = writers.enter_context(writer)
             if other is not None:
                 evaluations[config.split].elsewhere = other.find(trainer, channels_last)
@@ -125,6 +152,10 @@ def evaluate(settings: DictConfig, config: DictConfig, network: Network, data: L
     if trainer.is_global_zero:
         runs.write_config(folder, settings)
         extra: dict[str, Any] = {"checkpoint": {"file": network.title}}
+        if fitted is not None:
+            fitted.save(folder / FILE)
+        if explainer is not None and (about := explainer.about()):
+            extra["explainer"] = about
         if other is not None:
             extra["classes"] = other.about
         if config.save_maps:
@@ -170,6 +201,7 @@ def map_writers(
     config: DictConfig,
     network: Network,
     rank: int,
+    class_agnostic: bool,
 ) -> dict[str, KeptMaps]:
     """What keeps the maps of every split below ``folder``/maps; each process writes a part."""
     digest = hashlib.sha256(network.file.read_bytes()).hexdigest() if network.file else network.title
@@ -179,10 +211,10 @@ def map_writers(
             "split": name,
             "data_fingerprint": evaluation.split.fingerprint(),
             "checkpoint_sha256": digest,
+            "class_agnostic": class_agnostic,
         }
-        writers[name] = KeptMaps(
-            folder / "maps" / name, data.source.classes, header, dtype=config.maps_dtype, shard=str(rank)
-        )
+        classes = data.source.classes if network.localizer.classifies else ()
+        writers[name] = KeptMaps(folder / "maps" / name, classes, header, dtype=config.maps_dtype, shard=str(rank))
     return writers
 
 
@@ -224,6 +256,7 @@ def merged(trained: DictConfig, config: DictConfig) -> DictConfig:
     ):
         if config[key] is not None:
             settings.loader[name] = config[key]
+    settings.pseudo_boxes = config.pseudo_boxes  # never that of a checkpoint, which may come from anyone
     settings.trainer, settings.logger = config.trainer, config.logger
     settings.name = f"{trained.name}"
     return settings

@@ -16,7 +16,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from wsol.data.source import Split
-from wsol.engine.evaluation import LOCALIZER, Merged, SplitEvaluation, SplitResult
+from wsol.engine.evaluation import LOCALIZER, Merged, SplitEvaluation
+from wsol.engine.split_types import SplitResult
 from wsol.errors import InputError
 from wsol.files import atomic_file
 from wsol.functional.bootstrap import paired_difference
@@ -43,7 +44,7 @@ class KeptMaps(AbstractContextManager["KeptMaps"]):
 
     Args:
         folder: made if need be; several processes may write to one.
-        classes: names of the K classes.
+        classes: names of the K classes; none of a network that does not classify.
         header: what the maps are of, see `wsol.interop.map_store.MapWriter`.
         dtype: see there.
         shard: the name of this process's part.
@@ -55,12 +56,13 @@ class KeptMaps(AbstractContextManager["KeptMaps"]):
         self._open = ExitStack()
         self._maps = self._open.enter_context(MapWriter(folder, dtype=dtype, header=dict(header), shard=shard))
         file = folder / f"classes-{shard}.csv"
-        self._classes = self._open.enter_context(PredictionWriter(file, classes))
+        self._classes = self._open.enter_context(PredictionWriter(file, classes)) if classes else None
 
     def add(self, image_id: str, maps: np.ndarray, geometries: Sequence[Geometry], logits: np.ndarray) -> None:
         """Keep the maps float32 (V, h, w) of an image's views, and its class scores float32 (K,)."""
         self._maps.add(image_id, maps, geometries)
-        self._classes.add(image_id, logits)
+        if self._classes is not None:
+            self._classes.add(image_id, logits)
 
     def __exit__(self, *exception: object) -> None:
         self._open.__exit__(*exception)  # type: ignore[arg-type]
@@ -265,7 +267,9 @@ def _positions(
 ) -> dict[str, np.ndarray]:
     """Positions of the reported thresholds by origin, see `choose_thresholds`."""
     val = fullsup.curves.get(protocol.name, {}).get(LOCALIZER) if fullsup else None
-    return choose_thresholds(protocol, measured.curves[protocol.name][LOCALIZER], val if val and val.images else None)
+    pseudo = (fullsup or measured).pseudo.get(protocol.name)
+    curves = measured.curves[protocol.name][LOCALIZER]
+    return choose_thresholds(protocol, curves, val if val and val.images else None, pseudo=pseudo)
 
 
 def _column(measured: SplitResult, name: str) -> int:

@@ -17,11 +17,13 @@ from wsol.config import build
 from wsol.data.module import LocalizationData
 from wsol.data.source import Split
 from wsol.engine import image_results
-from wsol.engine.evaluation import LOCALIZER, SplitEvaluation, SplitResult
+from wsol.engine.evaluation import LOCALIZER, SplitEvaluation
 from wsol.engine.localization_table import localization_table
 from wsol.engine.module import LocalizerModule
+from wsol.engine.pseudo_boxes import read_pseudo_boxes
 from wsol.engine.recognition import Recognition
-from wsol.errors import plain_interruptions
+from wsol.engine.split_types import PseudoBoxes, SplitResult
+from wsol.errors import InputError, plain_interruptions
 from wsol.functional.drawing import picture_sheet
 from wsol.functional.ranks import check_topk
 from wsol.interop.image_file import write_png
@@ -59,6 +61,7 @@ def evaluations(
     """What is measured on each of ``splits`` that the data has; faults of their boxes stop the program here."""
     protocols = build.build_protocols(config)
     topk = fitting_topk(config.topk, len(data.source.classes))
+    pseudo = pseudo_boxes(config, data) if "val" in splits else None
     for name in set(splits) & set(data.source.splits):
         data.source.check(name, skip_unreadable=data.on_bad_image == "skip")
     return {
@@ -70,10 +73,32 @@ def evaluations(
             num_classes=len(data.source.classes),
             baselines=baselines,
             pictures=keep,
+            pseudo=pseudo if name == "val" else None,
         )
         for name in splits
         if name in data.splits
     }
+
+
+def pseudo_boxes(config: DictConfig, data: LocalizationData) -> PseudoBoxes | None:
+    """The boxes of val images that nobody drew, where they are asked for.
+
+    Raises:
+        InputError: there is no val split, or no protocol whose threshold they could choose; see `read_pseudo_boxes`.
+    """
+    if config.get("pseudo_boxes") is None:
+        return None
+    if "val" not in data.splits:
+        raise InputError(f"pseudo_boxes={config.pseudo_boxes}: the dataset has no val split to choose thresholds on")
+    protocols = build.build_protocols(config)
+    if not any(protocol.chooses for protocol in protocols.values()):
+        raise InputError(
+            f"pseudo_boxes={config.pseudo_boxes}: no threshold is chosen under {', '.join(protocols)}; add a protocol "
+            "that chooses, such as choe2020"
+        )
+    split = data.split("val")
+    inclusive = split.boxes.inclusive if split.boxes is not None else False
+    return read_pseudo_boxes(config.pseudo_boxes, split, inclusive)
 
 
 def judge(
@@ -93,14 +118,16 @@ def judge(
     data.judged = tuple(wanted)
     with plain_interruptions():
         trainer.test(module, datamodule=data, verbose=False)
-    measured = module.measured
+    measured, agnostic = module.measured, module.class_agnostic
+    pseudo = [evaluation.pseudo_boxes for evaluation in wanted.values() if evaluation.pseudo_boxes is not None]
     return {
         "classification": {name: result.classification for name, result in measured.items()},
-        "localization": [row for name in measured for row in localization_table(measured, wanted, name)],
+        "localization": [row for name in measured for row in localization_table(measured, wanted, name, agnostic)],
         "pixels": {name: result.pixels for name, result in measured.items() if result.pixels},
         "skipped_images": {name: evaluation.skipped_ids() for name, evaluation in wanted.items()},
         "not_finite_maps": {name: result.not_finite for name, result in measured.items() if result.not_finite},
         **({"recognition": module.recognized} if again else {}),
+        **({"pseudo_boxes": pseudo[0].about} if pseudo else {}),
     }
 
 
@@ -155,7 +182,7 @@ def keep_verdicts(
         positions, ranks = found.ranks
         if evaluation.topk:
             arrays[f"{split}/ranks"] = image_results.pack(ranks, positions, images, np.uint16)
-        for name, at in _thresholds(evaluation, found, measured.get("val") if split != "val" else None).items():
+        for name, at in _thresholds(evaluation, found, measured.get("val"), split == "val").items():
             curves = found.curves[name][LOCALIZER]
             arrays[f"{split}/{name}"] = np.array([len(curves.ious), curves.labels is not None], np.uint8)
             for origin, columns in at.items():
@@ -168,14 +195,17 @@ def keep_verdicts(
 
 
 def _thresholds(
-    evaluation: SplitEvaluation, measured: SplitResult, val: SplitResult | None
+    evaluation: SplitEvaluation, measured: SplitResult, val: SplitResult | None, is_val: bool
 ) -> dict[str, dict[str, np.ndarray]]:
     """Positions of the reported thresholds by protocol and origin, those of `localization_table`."""
     found = {}
     for name, protocol in evaluation.protocols.items():
-        fullsup = val.curves.get(name, {}).get(LOCALIZER) if val else None
+        fullsup = val.curves.get(name, {}).get(LOCALIZER) if val and not is_val else None
+        pseudo = val.pseudo.get(name) if val else None
         curves = measured.curves[name][LOCALIZER]
-        found[name] = choose_thresholds(protocol, curves, fullsup if fullsup and fullsup.images else None)
+        found[name] = choose_thresholds(
+            protocol, curves, fullsup if fullsup and fullsup.images else None, pseudo=pseudo
+        )
     return found
 
 

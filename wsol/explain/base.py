@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -30,25 +31,40 @@ class Explainer(ABC):
         InputError: a chunk size below 1.
     """
 
+    class_agnostic: bool = False
+    """Whether the map of an image is the same for all classes."""
+    needs_scores: bool = True
+    """Whether it asks the network for class scores, so that the network must classify."""
+
     def __init__(self, chunk_size: int | None = None) -> None:
         if chunk_size is not None and (not isinstance(chunk_size, int) or chunk_size < 1):
             raise InputError(f"chunk_size: expected a number of images from 1, or null, got {chunk_size!r}")
         self.chunk_size = chunk_size
 
-    def __call__(self, model: nn.Module, images: Tensor, classes: Tensor) -> Tensor:
+    def __call__(self, model: nn.Module, images: Tensor, classes: Tensor | None = None) -> Tensor:
         """Make the maps of some classes.
 
         Args:
             model: a `wsol.models.localizer.Localizer`, or any network from images to class scores (N, K).
             images: float (N, 3, H, W), normalised as the network expects.
-            classes: int64 (N, M) classes whose maps are asked, any M.
+            classes: int64 (N, M) classes whose maps are asked, any M. A class-agnostic explainer needs none and then
+                gives one map for each image.
 
         Returns:
             float32 (N, M, h, w), unscaled, over the whole input; h, w are those of the layer, or H, W.
 
         Raises:
-            InputError: shapes that do not fit, or a class that the network does not have.
+            InputError: shapes that do not fit, a class that the network does not have, or no class scores to explain.
         """
+        if classes is None:
+            if not self.class_agnostic:
+                raise InputError(f"{type(self).__name__} makes maps of classes: give classes (N, M)")
+            classes = torch.zeros(len(images), 1, dtype=torch.int64, device=images.device)
+        if self.needs_scores and not classifies(model):
+            raise InputError(
+                f"{type(self).__name__} explains class scores, but this network does not classify; choose an explainer "
+                "that needs none, such as explainer=lost, tokencut, dino_attention or patch_pca"
+            )
         if images.ndim != 4 or classes.ndim != 2 or len(classes) != len(images):
             raise InputError(
                 f"expected images (N, 3, H, W) and classes (N, M), got {tuple(images.shape)} and {tuple(classes.shape)}"
@@ -71,6 +87,29 @@ class Explainer(ABC):
     def explain(self, model: nn.Module, images: Tensor, classes: Tensor) -> Tensor:
         """Make the maps of one chunk; the network is at rest, its parameters take no gradient. See `__call__`."""
 
+    def about(self) -> dict[str, Any]:
+        """Return what results should record of the maps made so far, as plain values; counts are of this process."""
+        return {}
+
+
+class ClassAgnosticExplainer(Explainer):
+    """Base of the explainers that find the one object of an image and know no classes."""
+
+    class_agnostic = True
+    needs_scores = False
+
+    @abstractmethod
+    def object_maps(self, model: nn.Module, images: Tensor) -> Tensor:
+        """Return float (N, h, w), high at the object."""
+
+    def explain(self, model: nn.Module, images: Tensor, classes: Tensor) -> Tensor:
+        """Return (N, M, h, w), the same map for each class; see `Explainer.explain`."""
+        if classifies(model) and isinstance(known := getattr(model, "num_classes", None), int):
+            check_classes(classes, known)
+        with torch.no_grad():
+            maps = self.object_maps(model, images)
+        return maps[:, None].expand(-1, classes.shape[1], -1, -1)
+
 
 class PixelExplainer(Explainer):
     """Base of the explainers that say something of every value of the input.
@@ -85,6 +124,18 @@ class PixelExplainer(Explainer):
     def explain(self, model: nn.Module, images: Tensor, classes: Tensor) -> Tensor:
         """Return (N, M, H, W); see `Explainer.explain`."""
         return self.attributions(model, images, classes).abs().amax(2)
+
+
+def classifies(model: nn.Module) -> bool:
+    """Whether a network has class scores; a headless network of timm (``num_classes=0``) has none.
+
+    Example:
+        >>> import timm
+        >>> classifies(timm.create_model("resnet10t", num_classes=0)), classifies(timm.create_model("resnet10t"))
+        (False, True)
+    """
+    found = getattr(model, "classifies", None)
+    return bool(found) if isinstance(found, bool) else getattr(model, "num_classes", None) != 0
 
 
 def scores(model: nn.Module, images: Tensor) -> Tensor:
@@ -107,11 +158,19 @@ def class_scores(logits: Tensor, classes: Tensor) -> Tensor:
     Raises:
         InputError: a class outside the range.
     """
-    low, high = int(classes.min()), int(classes.max())
-    if low < 0 or high >= logits.shape[1]:
-        wrong = low if low < 0 else high
-        raise InputError(f"class {wrong}: the network has the classes 0..{logits.shape[1] - 1}")
+    check_classes(classes, logits.shape[1])
     return logits.gather(1, classes)
+
+
+def check_classes(classes: Tensor, count: int) -> None:
+    """Refuse classes outside of 0..count-1.
+
+    Raises:
+        InputError: there is one.
+    """
+    low, high = int(classes.min()), int(classes.max())
+    if low < 0 or high >= count:
+        raise InputError(f"class {low if low < 0 else high}: the network has the classes 0..{count - 1}")
 
 
 def gradients(asked: Tensor, at: Tensor) -> Tensor:

@@ -13,7 +13,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from wsol.explain.base import class_scores, scores
+from wsol.explain.base import class_scores, classifies, scores
 from wsol.explain.layers import LayerExplainer, captured, only
 
 
@@ -31,11 +31,16 @@ class EigenCAM(LayerExplainer):
         torch.Size([2, 1, 2, 2])
     """
 
+    class_agnostic = True
+    needs_scores = False
+
     def explain(self, model: nn.Module, images: Tensor, classes: Tensor) -> Tensor:
         """Return (N, M, h, w); see `Explainer.explain`."""
         layer = self.resolve_layer(model, images)
         with torch.no_grad(), captured(model, layer) as seen:
-            class_scores(scores(model, images), classes)
+            logits = scores(model, images)
+        if classifies(model):
+            class_scores(logits, classes)
         features = self.as_maps(only(seen, layer))
         left, sizes, _ = torch.linalg.svd(features.flatten(2).transpose(1, 2), full_matrices=False)
         along = left[..., 0] * sizes[:, :1]

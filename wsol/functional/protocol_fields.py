@@ -32,8 +32,9 @@ CHOICES = {
 MAX_LEVELS = 255
 """How many thresholds of kind ``one`` or ``mean`` there may be: a map is cut into that many grey levels and 0."""
 
-ORIGINS = ("fixed", "fullsup", "oracle")
-"""Where a threshold comes from: a constant; chosen on the train-fullsup split; chosen on the judged split itself."""
+ORIGINS = ("fixed", "pseudo", "fullsup", "oracle")
+"""Where a threshold comes from: a constant; chosen on the val split by boxes that nobody drew; chosen there by boxes
+that people drew (train-fullsup); chosen on the judged split itself."""
 
 
 def faults(protocol: Any) -> Iterator[InputError]:

@@ -32,6 +32,10 @@ class Head(nn.Module, ABC):
     """The point behind which the head runs the backbone's stages again on features of its own. `Localizer.forward` then
     calls ``forward(features, labels, rerun)``: ``rerun(x, frozen=True)`` gives the last features (N, C', h', w') for x
     (N, C, h, w) at that point. Frozen, the stages' parameters get no gradient, and their running statistics stay."""
+    class_agnostic: bool = False
+    """Whether the maps of an image are the same for all classes."""
+    classifies: bool = True
+    """Whether it scores classes; the logits of one that does not are (N, 0), and it is judged GT-known only."""
 
     def __init__(self, points: Mapping[str, FeatureInfo], num_classes: int) -> None:
         """Remember the backbone's points and the number of classes K.

@@ -72,6 +72,7 @@ class TscamHead(Head):
         rows = self.point(attention)
         self.taps = (point, attention)
         self.map = map
+        self.class_agnostic = map == "attention"
         self.heads = rows.channels // rows.groups
         """Number of attention heads H of a block."""
         # The authors mean a truncated normal but leave torch's default: their initialisation passes convolutions by.

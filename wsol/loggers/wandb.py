@@ -123,14 +123,15 @@ def _image(picture: Picture, classes: Sequence[str]) -> wandb.Image:
         corners = {name: float(value) for name, value in zip(("minX", "minY", "maxX", "maxY"), box, strict=True)}
         return {"position": corners, "domain": "pixel", "class_id": kind, "box_caption": caption}
 
-    label, guess = classes[picture.label], classes[picture.predicted_label]
+    label, no_guess = classes[picture.label], picture.predicted_label < 0
+    guess = "no class" if no_guess else classes[picture.predicted_label]
     true = [entry(box, 0, label) for box in picture.true_boxes]
     predicted = entry(picture.predicted_box, 1, f"{guess}, IoU {picture.iou:.2f}")
     verdict = error_kind(
         picture.predicted_box,
         picture.true_boxes,
         box_right=picture.iou >= 0.5,
-        class_right=picture.label == picture.predicted_label,
+        class_right=no_guess or picture.label == picture.predicted_label,
     )
     return wandb.Image(
         picture.image,

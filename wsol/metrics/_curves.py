@@ -13,6 +13,7 @@ from typing import NamedTuple
 import numpy as np
 
 from wsol.errors import InputError
+from wsol.functional.protocol_fields import ORIGINS
 from wsol.protocols import LocalizationProtocol
 
 _CHUNK = 4096
@@ -143,23 +144,31 @@ class Curves(NamedTuple):
 
 
 def choose_thresholds(
-    protocol: LocalizationProtocol, judged: Curves, fullsup: Curves | None = None, origins: Sequence[str] | None = None
+    protocol: LocalizationProtocol,
+    judged: Curves,
+    fullsup: Curves | None = None,
+    origins: Sequence[str] | None = None,
+    pseudo: Curves | None = None,
 ) -> dict[str, np.ndarray]:
     """Choose the threshold for each overlap: its position, int64 (I,), by the threshold's origin.
 
-    ``oracle`` takes the threshold of highest GT-known accuracy on the judged split, ``fullsup`` that on the
-    train-fullsup split (of equal ones the lowest), ``fixed`` the protocol's constant. Predictions without threshold
-    are ``fixed`` where the protocol's are (ranked boxes), else of origin ``none``.
+    ``oracle`` takes the threshold of highest GT-known accuracy on the judged split (of equal ones the lowest),
+    ``fullsup`` that on the train-fullsup split, ``pseudo`` that on the val split by boxes that nobody drew, and
+    ``fixed`` the protocol's constant. Predictions without threshold are ``fixed`` where the protocol's are (ranked
+    boxes), else of origin ``none``.
     """
     first = np.zeros(len(judged.ious), dtype=np.int64)
     wanted = protocol.origins if origins is None else origins
+    if pseudo is not None and protocol.chooses and origins is None:
+        wanted = [origin for origin in ORIGINS if origin in {*wanted, "pseudo"}]
     if judged.thresholds is None:
         return {"fixed" if "fixed" in wanted else "none": first}
     positions: dict[str, np.ndarray] = {"oracle": judged.best()}
-    if fullsup is not None:
-        if not np.array_equal(judged.thresholds, fullsup.thresholds if fullsup.thresholds is not None else []):
-            raise InputError("the curves of the judged and of the train-fullsup split have different thresholds")
-        positions["fullsup"] = fullsup.best()
+    for origin, curves in (("fullsup", fullsup), ("pseudo", pseudo)):
+        if curves is not None:
+            if not np.array_equal(judged.thresholds, [] if curves.thresholds is None else curves.thresholds):
+                raise InputError(f"the curves of the judged split and of origin {origin} have different thresholds")
+            positions[origin] = curves.best()
     if protocol.fixed_threshold is not None:
         positions["fixed"] = first + int(np.abs(judged.thresholds - protocol.fixed_threshold).argmin())
     return {origin: positions[origin] for origin in wanted if origin in positions}

@@ -22,6 +22,7 @@ def localization_rows(
     *,
     origins: Sequence[str] | None = None,
     intervals: bool = False,
+    pseudo: Curves | None = None,
 ) -> list[dict[str, Any]]:
     """Read errors from curves, one row for each origin of the threshold.
 
@@ -30,6 +31,7 @@ def localization_rows(
         judged: of the split that is reported.
         fullsup: of the train-fullsup split; without it there is no row of that origin.
         origins: in place of the protocol's own.
+        pseudo: of the val split, judged by boxes that nobody drew; gives the row of that origin.
         intervals: whether each error comes with its 95 % bootstrap interval over images, the threshold held where it is
             (see `wsol.functional.bootstrap`).
 
@@ -42,7 +44,7 @@ def localization_rows(
         InputError: the two curves have different thresholds.
     """
     rows = []
-    for origin, positions in choose_thresholds(protocol, judged, fullsup, origins).items():
+    for origin, positions in choose_thresholds(protocol, judged, fullsup, origins, pseudo).items():
         errors = {f"{name}_error": judged.error(name, positions) for name in judged.names()}
         one = len(judged.ious) == 1
         row: dict[str, Any] = {

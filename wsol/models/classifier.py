@@ -15,7 +15,8 @@ class Classifier(nn.Module):
 
     Args:
         network: gives scores (N, K) in evaluation mode.
-        num_classes: number of classes K.
+        num_classes: number of classes K; 0 for a network without a classifier, which only class-agnostic explainers
+            and those fitted on classes can ask.
         preprocessing: what it expects of its input.
         classes: names of the classes, in order; None if they have none.
 
@@ -35,9 +36,20 @@ class Classifier(nn.Module):
         self.network, self.num_classes, self.preprocessing = network, num_classes, preprocessing
         self.classes = None if classes is None else tuple(classes)
 
+    class_agnostic = False
+    """It has no maps of its own."""
+
+    @property
+    def classifies(self) -> bool:
+        """Whether it has class scores."""
+        return self.num_classes > 0
+
     def forward(self, images: Tensor, labels: Tensor | None = None) -> Output:
-        """Score the classes of float images (N, 3, H, W); ``labels`` are not used."""
-        return Output(self.network(images), {})
+        """Score the classes of float images (N, 3, H, W); ``labels`` are not used.
+
+        A network that does not classify is not run: its scores are (N, 0).
+        """
+        return Output(self.network(images) if self.classifies else images.new_zeros(len(images), 0), {})
 
     def maps(self, output: Output, classes: Tensor) -> Tensor:
         """Refuse: without an explainer there are no maps."""

@@ -78,6 +78,16 @@ class Localizer(nn.Module):
         return self.head.num_classes
 
     @property
+    def classifies(self) -> bool:
+        """Whether it scores classes."""
+        return self.head.classifies
+
+    @property
+    def class_agnostic(self) -> bool:
+        """Whether the maps of an image are the same for all classes."""
+        return self.head.class_agnostic
+
+    @property
     def preprocessing(self) -> Preprocessing:
         """What the backbone expects of its input."""
         return self.backbone.preprocessing

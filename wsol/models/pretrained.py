@@ -108,7 +108,7 @@ def timm_classifier(
         "interpolation": expected["interpolation"] if known else "bicubic",
     }
     chosen = choose_preprocessing(choose_preprocessing(Preprocessing(), wishes), preprocessing)
-    made = TimmClassifier(network, _outputs(network), chosen)
+    made = TimmClassifier(network, _outputs(network) if network.num_classes else 0, chosen)
     made.input_size = size
     return made
 

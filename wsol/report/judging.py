@@ -46,7 +46,7 @@ def at_all_thresholds(protocol: LocalizationProtocol) -> LocalizationProtocol:
     changes: dict[str, Any] = {"iou_thresholds": tuple(sorted({*protocol.iou_thresholds, *OVERLAPS}))}
     if protocol.components != RANKED:
         changes["origins"] = (*protocol.origins, *({"oracle"} - set(protocol.origins)))
-        if not {"fullsup", "oracle"} & set(protocol.origins) and protocol.threshold_of not in OF_LEVELS:
+        if not protocol.chooses and protocol.threshold_of not in OF_LEVELS:
             low, high = protocol.threshold_range
             changes["threshold_step"] = max(protocol.threshold_step, (high - low) / (MAX_LEVELS - 5))
     return replace(protocol, **changes)

@@ -66,7 +66,7 @@ class Column:
     protocol: str | None = None
     """Of the published number, for localization."""
     threshold: str | None = None
-    """Origin of the threshold: ``fixed``, ``fullsup`` or ``oracle``."""
+    """Origin of the threshold: ``fixed``, ``pseudo``, ``fullsup`` or ``oracle``."""
     accuracy: bool = False
     """Published, and so shown, as 100 minus the error."""
     split: str = "test"
@@ -220,7 +220,7 @@ def _cells(row: Mapping[str, Any], columns: Mapping[str, Column]) -> list[Cell]:
             column = replace(column, **judged)
             if experiment is not None and None in judged.values():
                 raise InputError(
-                    f"column {name!r}, {where}: a localization needs protocol and threshold (fixed, fullsup or oracle)"
+                    f"column {name!r}, {where}: a localization needs protocol and threshold (fixed, pseudo, fullsup or oracle)"
                 )
         made.append(Cell(str(row["label"]), name, column, experiment, words, *rest))
     return made

@@ -4,7 +4,7 @@ WSOL.overview = (() => {
   const { $, make, percent, whole, threshold, colour, dot } = WSOL.dom,
     state = WSOL.state;
   const OVERLAPS = Array.from({ length: 101 }, (_, i) => i / 100);
-  const ORIGINS = ["fixed", "fullsup", "oracle", "none"];
+  const ORIGINS = ["fixed", "pseudo", "fullsup", "oracle", "none"];
   let report = null,
     marksByThreshold = () => {},
     marksByOverlap = () => {};
