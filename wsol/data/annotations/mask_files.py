@@ -31,7 +31,9 @@ class GreyMask:
     def __post_init__(self) -> None:
         """Refuse values that no pixel of an object can have."""
         if self.value is not None and (type(self.value) is not int or not 1 <= self.value <= 255):
-            raise InputError(f"mask_value must be a whole number from 1 to 255, or null for any but 0; got {self.value!r}")
+            raise InputError(
+                f"mask_value must be a whole number from 1 to 255, or null for any but 0; got {self.value!r}"
+            )
 
     def __call__(self, file: Path, size: tuple[int, int]) -> np.ndarray:
         """Return uint8 (H, W) of 0 and 1; ``size`` is not needed."""
@@ -79,8 +81,7 @@ class ObjectMasks:
 class MaskedSource(ListedSource):
     """A dataset with masks. Where an image has no listed box, the box around all pixels of its mask is taken.
 
-    A subclass gives `_list_masks` instead of `_list`. Boxes that follow from masks are half-open, so a subclass lists
-    half-open boxes. An image without an object has neither box nor mask: it serves for training and
+    A subclass gives `_list_masks` instead of `_list`. An image without an object has neither box nor mask: it serves for training and
     classification, and is left out where boxes or masks are judged.
     """
 
@@ -111,7 +112,9 @@ class MaskedSource(ListedSource):
                 if isinstance(found, str):
                     self._sink.add(reader.files[i][0], None, found.removeprefix(f"{reader.files[i][0]}: "))
                 elif found is not None:
-                    listing.boxes[i] = [AnnotatedBox(found, reader.files[i][0])]
+                    x0, y0, x1, y1 = found
+                    ends = (x1 - 1, y1 - 1) if listing.inclusive else (x1, y1)
+                    listing.boxes[i] = [AnnotatedBox((x0, y0, *ends), reader.files[i][0])]
         self._without_object[name] = [listing.paths[i] for i, boxes in enumerate(listing.boxes) if not boxes]
 
     def _masks(self, name: str) -> Callable[[int], np.ndarray | None] | None:

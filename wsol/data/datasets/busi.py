@@ -67,7 +67,11 @@ class BUSI(MaskedSource):
 
     def _read_folder(self, label: int, folder: Path) -> None:
         there = image_files(folder)
-        own = image_files(self._mask_root / folder.name) if self._apart and (self._mask_root / folder.name).is_dir() else []
+        own = (
+            image_files(self._mask_root / folder.name)
+            if self._apart and (self._mask_root / folder.name).is_dir()
+            else []
+        )
         images = [p for p in there if self._apart or not MASK.fullmatch(p.stem)]
         by_stem: dict[str, list[Path]] = {}
         for mask in own if self._apart else [p for p in there if MASK.fullmatch(p.stem)]:
@@ -80,7 +84,9 @@ class BUSI(MaskedSource):
                 continue
             masks = by_stem.pop(image.stem, [])
             if not masks:
-                self._sink.add(image, None, f"no mask; expected {'masks/' if self._apart else image.stem + '_mask.png'}")
+                self._sink.add(
+                    image, None, f"no mask; expected {'masks/' if self._apart else image.stem + '_mask.png'}"
+                )
             path = image.relative_to(self._root).as_posix()
             self._images[_side(int(number[1]))].append((path, label))
             self._files[path] = masks
