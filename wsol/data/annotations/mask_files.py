@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -120,7 +120,7 @@ class MaskedSource(ListedSource):
     def _masks(self, name: str) -> Callable[[int], np.ndarray | None] | None:
         return self._readers.get(name)
 
-    def _notes(self) -> list[str]:
+    def _notes(self) -> Iterable[str]:
         return [
             f"{name}: {len(images)} images have a mask without object or none, such as {images[0]}; they are trained on "
             "and classified, and left out where boxes or masks are judged"

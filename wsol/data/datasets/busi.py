@@ -9,8 +9,8 @@ Read in its published layout, or with images and masks in folders of their own::
     benign/benign (1)_mask_1.png
 
 No split is published. The one used here goes by the number N in a file's name: ten neighbouring numbers, which may
-be of one patient, stay together. Of the blocks (N - 1) // 10, those with last digit 0 to 5 train, 6 is ``val`` and 7 to 9
-are ``test``.
+be of one patient, stay together. Of the blocks (N - 1) // 10, those with last digit 0 to 5 train, 6 is ``val`` and
+7 to 9 are ``test``.
 """
 
 from __future__ import annotations

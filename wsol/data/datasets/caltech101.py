@@ -10,8 +10,8 @@ Read in its published layout, whole or with only some of the classes; the folder
     Annotations/<class>/annotation_0001.mat      box_coord (y0, y1, x0, x1) and obj_contour (2, n), from 1
 
 The annotations of ``Faces``, ``Faces_easy``, ``Motorbikes`` and ``airplanes`` lie in ``Faces_2``, ``Faces_3``,
-``Motorbikes_16`` and ``Airplanes_Side_2``. No split is published: it is drawn as `wsol.data.datasets.random_splits` does,
-or read from a list.
+``Motorbikes_16`` and ``Airplanes_Side_2``. No split is published: it is drawn as
+`wsol.data.datasets.random_splits` does, or read from a list.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ def read_annotation(file: Path) -> tuple[tuple[float, float, float, float], np.n
             f"{file}: not an annotation of Caltech-101 ({error}); expected box_coord (1, 4) and obj_contour (2, n)"
         ) from error
     y0, y1, x0, x1 = box.ravel().tolist()
-    return (x0 - 1, y0 - 1, x1, y1), contour.T + [x0 - 1, y0 - 1]
+    return (x0 - 1, y0 - 1, x1, y1), contour.T + np.array([x0 - 1, y0 - 1])
 
 
 def read_contour(file: Path, size: tuple[int, int]) -> np.ndarray:
@@ -153,7 +153,7 @@ class Caltech101(MaskedSource):
 
     def _drawn(self) -> dict[str, str]:
         """The split of each image, drawn."""
-        sides = {}
+        sides: dict[str, str] = {}
         train, test = self._counts
         for folder in self.classes:
             files = self._files(folder)

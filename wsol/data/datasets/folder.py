@@ -46,8 +46,8 @@ class Folder(MaskedSource):
         sink: told of faults; the default raises at the first.
 
     Raises:
-        InputError: if there are no images, ``val`` or ``test`` has a class that ``train`` lacks, boxes are faulty, a mask is
-            unreadable or of another size than its image, or some images of a split have masks and others none.
+        InputError: if there are no images, ``val`` or ``test`` has a class that ``train`` lacks, boxes are faulty, a
+            mask is unreadable or of another size than its image, or some images of a split have masks and others none.
     """
 
     def __init__(
@@ -105,7 +105,7 @@ class Folder(MaskedSource):
     def _find_masks(self, folder: Path) -> dict[str, Path]:
         """Mask file by path of its image under root."""
         there = {path.relative_to(folder).as_posix(): path for path in image_files(folder)}
-        found = {}
+        found: dict[str, Path] = {}
         for name, files in self._files.items():
             images = [path for of_class in files.values() for path in of_class]
             named = {path: [str(PurePosixPath(path).with_suffix(".png")), path] for path in images}
@@ -115,8 +115,8 @@ class Folder(MaskedSource):
                 self._sink.add(
                     folder,
                     None,
-                    f"{len(bare):,} of the {len(images):,} images of {name!r} have no mask, such as {bare[0]}; give every "
-                    "image of a split a mask, one without object pixels where there is no object",
+                    f"{len(bare):,} of the {len(images):,} images of {name!r} have no mask, such as {bare[0]}; give "
+                    "every image of a split a mask, one without object pixels where there is no object",
                 )
             found |= own
         used = set(found.values())
