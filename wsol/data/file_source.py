@@ -227,6 +227,14 @@ class ListedSource(Source):
                 f"{name}: {NO_IMAGES}, so no network can be trained or judged on it; set image_root to the folder of "
                 "its images (saved maps can be scored without)"
             )
+        if bare := self._split(name).unmarked():
+            log.info(
+                "%s: %s of %s images have no box, such as %s; they are classified, and no box of theirs is judged",
+                name,
+                f"{bare['images']:,}",
+                f"{len(self._split(name)):,}",
+                bare["first"][0],
+            )
         report = Report(name)
         self._look(self._split(name), self._listing(name), False, report, skip_unreadable)
         if not report.ok:

@@ -192,6 +192,7 @@ def _described(split: Split) -> dict[str, Any]:
         "boxes": split.has_boxes,
         "masks": split.has_masks,
         "fingerprint": split.fingerprint(),
+        **({"unmarked": unmarked} if (unmarked := split.unmarked()) else {}),
     }
 
 

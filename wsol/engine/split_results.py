@@ -168,4 +168,5 @@ def describe_split(data: LocalizationData, name: str) -> dict[str, Any]:
         "boxes": split.has_boxes,
         "masks": split.has_masks,
         "fingerprint": split.fingerprint(),
+        **({"unmarked": unmarked} if (unmarked := split.unmarked()) else {}),
     }

@@ -1,4 +1,4 @@
-"""Datasets with masks, and their published layouts: BUSI, Caltech-101, Oxford-IIIT Pet, GlaS, Stanford Dogs, folders."""
+"""Datasets with masks in their published layouts, Stanford Dogs, and folders of masks."""
 
 from __future__ import annotations
 
@@ -70,6 +70,9 @@ def test_a_folder_of_masks_gives_boxes_and_masks(folder: tuple[Path, dict[str, B
             assert boxes_of(test, name) == [[x0, y0, x1, y1]]
             assert mask is not None
             assert mask.sum() == (x1 - x0) * (y1 - y0)
+    found = test.unmarked()
+    assert found == {"images": 2, "first": ["test/cat/2.jpg", "test/dog/2.jpg"]}
+    assert test.counts()["boxes"] == 4
     report = inspected(partial(Folder, root, masks="masks"))
     assert report.ok
     assert any("test: 2 images have a mask without object or none, such as test/cat/2.jpg" in n for n in report.notes)

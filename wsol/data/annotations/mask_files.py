@@ -81,8 +81,8 @@ class ObjectMasks:
 class MaskedSource(ListedSource):
     """A dataset with masks. Where an image has no listed box, the box around all pixels of its mask is taken.
 
-    A subclass gives `_list_masks` instead of `_list`. An image without an object has neither box nor mask: it serves for training and
-    classification, and is left out where boxes or masks are judged.
+    A subclass gives `_list_masks` instead of `_list`. An image without an object has neither box nor mask: it
+    serves for training and classification, and is left out where boxes or masks are judged.
     """
 
     def __init__(self, root: Path | None, sink: Sink) -> None:
@@ -122,8 +122,8 @@ class MaskedSource(ListedSource):
 
     def _notes(self) -> Iterable[str]:
         return [
-            f"{name}: {len(images)} images have a mask without object or none, such as {images[0]}; they are trained on "
-            "and classified, and left out where boxes or masks are judged"
+            f"{name}: {len(images)} images have a mask without object or none, such as {images[0]}; they are trained "
+            "on and classified, and left out where boxes or masks are judged"
             for name, images in self._without_object.items()
             if images
         ]
