@@ -7,7 +7,7 @@ import logging
 from abc import abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from itertools import compress
 from pathlib import Path
 from typing import ClassVar, NamedTuple
@@ -72,6 +72,10 @@ class Listing:
         self.boxes.append(boxes)
         self.sizes.append(size)
         self.blacklisted.append(blacklisted)
+
+    def copy(self) -> Listing:
+        """Return a listing that may be changed without changing this one."""
+        return Listing(self.inclusive, *(list(getattr(self, each.name)) for each in fields(self)[1:]))
 
     def drop_bad_names(self, sink: Sink) -> None:
         """Leave out images whose name cannot be written to tables, and tell the sink of each."""
@@ -271,6 +275,14 @@ class ListedSource(Source):
             raise InputError(
                 f"{name}: {NO_IMAGES}, so no network can be trained or judged on it; set image_root to the folder of "
                 "its images (saved maps can be scored without)"
+            )
+        if bare := self._split(name).unmarked():
+            log.info(
+                "%s: %s of %s images have no box, such as %s; they are classified, and no box of theirs is judged",
+                name,
+                f"{bare['images']:,}",
+                f"{len(self._split(name)):,}",
+                bare["first"][0],
             )
         report = Report(name)
         self._look(self._split(name), self._listing(name), False, report, skip_unreadable)

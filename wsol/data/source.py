@@ -13,7 +13,7 @@ import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 
@@ -107,6 +107,17 @@ class Split(ABC):
         if self.boxes is None or not len(self.boxes[i]):
             return None
         return GroundTruth(self.boxes[i], self.boxes.inclusive)
+
+    def unmarked(self) -> dict[str, Any]:
+        """Count and name (the first five) images without a box in a split with boxes: no box of theirs is judged.
+
+        Returns:
+            ``images`` and ``first``; empty if there are none, or no boxes at all.
+        """
+        if self.boxes is None:
+            return {}
+        bare = [i for i in range(len(self)) if not len(self.boxes[i])]
+        return {"images": len(bare), "first": [self.ids[i] for i in bare[:5]]} if bare else {}
 
     def mask(self, i: int) -> np.ndarray | None:
         """The object's pixels in image ``i``: uint8 (H, W), 0 background, 1 object, 255 ignored; None if not marked."""

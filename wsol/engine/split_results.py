@@ -225,4 +225,5 @@ def describe_split(split: Split) -> dict[str, Any]:
         "boxes": split.has_boxes,
         "masks": split.has_masks,
         "fingerprint": split.fingerprint(),
+        **({"unmarked": unmarked} if (unmarked := split.unmarked()) else {}),
     }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import warnings
 from collections.abc import Mapping
 from difflib import get_close_matches
@@ -17,6 +18,10 @@ from wsol.backbones.weights import INTERPOLATIONS, choose_preprocessing, find_we
 from wsol.errors import InputError, near_matches, unknown
 from wsol.models.classifier import Classifier
 from wsol.types import Output, Preprocessing
+
+log = logging.getLogger(__name__)
+
+_NORMALISED = "weights %s: a file does not say how its images were normalised; mean %s and std %s are used"
 
 
 def torchvision_classifier(name: str | None, weights: str | None = None) -> Classifier:
@@ -43,6 +48,7 @@ def torchvision_classifier(name: str | None, weights: str | None = None) -> Clas
     if entry is None:
         if weights is not None:
             load_strictly(network, (found := find_weights(weights, name)).state, found.source)
+            log.info(_NORMALISED, weights, list(Preprocessing().mean), list(Preprocessing().std))
         return Classifier(network, _outputs(network), Preprocessing())
     expected = entry.transforms()
     wishes = {
@@ -108,6 +114,8 @@ def timm_classifier(
         "interpolation": expected["interpolation"] if known else "bicubic",
     }
     chosen = choose_preprocessing(choose_preprocessing(Preprocessing(), wishes), preprocessing)
+    if weights not in (None, "pretrained"):
+        log.info(_NORMALISED, weights, list(chosen.mean), list(chosen.std))
     made = TimmClassifier(network, _outputs(network) if network.num_classes else 0, chosen)
     made.input_size = size
     return made

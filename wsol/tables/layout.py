@@ -220,7 +220,8 @@ def _cells(row: Mapping[str, Any], columns: Mapping[str, Column]) -> list[Cell]:
             column = replace(column, **judged)
             if experiment is not None and None in judged.values():
                 raise InputError(
-                    f"column {name!r}, {where}: a localization needs protocol and threshold (fixed, pseudo, fullsup or oracle)"
+                    f"column {name!r}, {where}: a localization needs protocol and threshold (fixed, pseudo, fullsup, "
+                    "or oracle)"
                 )
         made.append(Cell(str(row["label"]), name, column, experiment, words, *rest))
     return made

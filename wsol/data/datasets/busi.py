@@ -1,15 +1,16 @@
-"""BUSI: 780 breast ultrasound images, benign, malignant or normal, with masks of the lesions.
+"""BUSI: 780 ultrasound images of breasts, 437 with a benign and 210 with a malignant lesion, 133 normal, with masks.
 
-Al-Dhabyani et al. 2020, "Dataset of breast ultrasound images", Data in Brief 28, 104863. Free for research with that
-citation. Read in its published layout, or re-encoded with the masks in a folder of their own::
+Al-Dhabyani et al. 2020, "Dataset of breast ultrasound images", https://doi.org/10.1016/j.dib.2019.104863
 
-    <class>/<class> (1).png                images/<class>/<class>_1.jpg
-    <class>/<class> (1)_mask.png           masks/<class>/<class>_1.png
-    <class>/<class> (1)_mask_1.png         one for each further lesion
+Read in its published layout, or with images and masks in folders of their own::
 
-There are no published splits. Here the image numbers decide: of each class, numbers that end in 0, 1 or 2 are for test,
-in 3 for validation, all others for training. Images of ``normal`` have no lesion: they are classified, and left out
-where boxes or masks are evaluated. The box is that of all lesions together.
+    benign/benign (1).png              images/benign/benign_1.jpg
+    benign/benign (1)_mask.png         masks/benign/benign_1.png
+    benign/benign (1)_mask_1.png
+
+No split is published. The one used here goes by the number N in a file's name: ten neighbouring numbers, which may
+be of one patient, stay together. Of the blocks (N - 1) // 10, those with last digit 0 to 5 train, 6 is ``val`` and
+7 to 9 are ``test``.
 """
 
 from __future__ import annotations
@@ -17,68 +18,96 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from wsol.data.annotations.masks import MaskFiles
+from wsol.data.annotations.mask_files import Decode, GreyMask, MaskedSource
 from wsol.data.annotations.text_tables import STOP, Sink
+from wsol.data.class_names import ClassChoice
 from wsol.data.file_source import Listing, need_folder
-from wsol.data.image_files import is_image
-from wsol.data.masked_source import MaskedSource
+from wsol.data.image_files import class_folders, image_files
+from wsol.data.prepare.archives import Archive
 from wsol.errors import InputError
 
-CLASSES = ("benign", "malignant", "normal")
-SPLIT_OF_LAST_DIGIT = {0: "test", 1: "test", 2: "test", 3: "val"}
-_NAME = re.compile(r"(?P<class>\w+?)(?: \(|_)(?P<number>\d+)\)?(?P<mask>_mask(_\d+)?)?\.\w+")
+LAYOUT = "benign/, malignant/ and normal/ of BUSI, or images/ and masks/ with these"
+MASK = re.compile(r"(.+)_mask(_\d+)?")
+NUMBER = re.compile(r"(\d{1,6})\)?$")
 
 
 class BUSI(MaskedSource):
-    """BUSI with its masks, and the splits ``train``, ``val`` and ``test`` by the rule above.
+    """BUSI with splits ``train``, ``val`` and ``test`` by the rule above.
+
+    Classes are the folders in sorted order. An image's box is the one around all of its masks; images whose masks are
+    empty (``normal``) have none.
 
     Args:
-        root: the folder with ``benign``, ``malignant`` and ``normal`` (or with ``images`` and ``masks``).
+        root: the folder with the class folders, or with ``images`` and ``masks``.
+        classes: names of the classes to keep, or a text file of them; None for all.
         sink: told of faults; the default raises at the first.
 
     Raises:
-        InputError: if the layout is another one, or a mask does not fit its image.
+        InputError: another layout, an image without mask or number, a mask without image, or of another size.
     """
 
-    classes = CLASSES
-    splits = ("train", "val", "test")
+    archives = (Archive("Dataset_BUSI.zip", md5=None, prefix="Dataset_BUSI_with_GT"),)
 
-    def __init__(self, root: str | Path, sink: Sink = STOP) -> None:
-        folder = need_folder(Path(root), "Dataset_BUSI_with_GT with the folders benign, malignant and normal")
-        is_published = not (folder / "images").is_dir()
-        super().__init__(folder if is_published else folder / "images", sink)
-        self._mask_root = folder if is_published else folder / "masks"
-        self._images: dict[tuple[str, int], str] = {}
-        self._mask_files: dict[tuple[str, int], list[str]] = {}
-        for name in CLASSES:
-            self._find(need_folder(self._root / name, "images of this class"), is_mask=False)
-            self._find(need_folder(self._mask_root / name, "masks of this class"), is_mask=not is_published)
+    def __init__(self, root: str | Path, classes: ClassChoice = None, sink: Sink = STOP) -> None:
+        folder = need_folder(Path(root), LAYOUT)
+        apart = (folder / "images").is_dir()
+        super().__init__(need_folder(folder / "images", LAYOUT) if apart else folder, sink, classes)
+        self._mask_root = need_folder(folder / "masks", "a mask for each image") if apart else folder
+        self._apart = apart
+        folders = class_folders(self._root)
+        if not folders:
+            raise InputError(f"{folder}: no class folders; expected {LAYOUT}")
+        self.classes = self._choose([path.name for path in folders])
+        self._images: dict[str, list[tuple[str, int]]] = {"train": [], "val": [], "test": []}
+        self._files: dict[str, list[Path]] = {}
+        for label, path in enumerate(folders):
+            self._read_folder(label, path)
+        self.splits = tuple(name for name, images in self._images.items() if images)
+        if not self.splits:
+            raise InputError(f"{folder}: no images; expected {LAYOUT}")
         self._ready()
 
-    def _find(self, folder: Path, is_mask: bool) -> None:
-        """Note the images and masks of a class by number."""
-        for path in sorted(folder.iterdir()):
-            if not is_image(path.name):
+    def _read_folder(self, label: int, folder: Path) -> None:
+        there = image_files(folder)
+        own = (
+            image_files(self._mask_root / folder.name)
+            if self._apart and (self._mask_root / folder.name).is_dir()
+            else []
+        )
+        images = [p for p in there if self._apart or not MASK.fullmatch(p.stem)]
+        by_stem: dict[str, list[Path]] = {}
+        for mask in own if self._apart else [p for p in there if MASK.fullmatch(p.stem)]:
+            match = MASK.fullmatch(mask.stem)
+            by_stem.setdefault(match[1] if match and not self._apart else mask.stem, []).append(mask)
+        for image in images:
+            number = NUMBER.search(image.stem)
+            if number is None:
+                self._sink.add(image, None, "expected a name that ends in a number, such as 'benign (12).png'")
                 continue
-            match = _NAME.fullmatch(path.name)
-            if match is None or match["class"] != folder.name:
-                raise InputError(f"{path}: expected a name such as '{folder.name} (1).png', as BUSI is published")
-            key = folder.name, int(match["number"])
-            name = f"{folder.name}/{path.name}"
-            if is_mask or match["mask"]:
-                files = self._mask_files.setdefault(key, [])
-                files += [name] if name not in files else []
-            else:
-                self._images[key] = name
+            masks = by_stem.pop(image.stem, [])
+            if not masks:
+                self._sink.add(
+                    image, None, f"no mask; expected {'masks/' if self._apart else image.stem + '_mask.png'}"
+                )
+            path = image.relative_to(self._root).as_posix()
+            self._images[_side(int(number[1]))].append((path, label))
+            self._files[path] = masks
+        for masks in by_stem.values():
+            self._sink.add(masks[0], None, "a mask without its image")
 
-    def _list(self, name: str) -> Listing:
-        listing, files = Listing(), []
-        for (kind, number), image in sorted(self._images.items()):
-            if SPLIT_OF_LAST_DIGIT.get(number % 10, "train") == name:
-                listing.add(f"{kind}/{number}", image, CLASSES.index(kind))
-                files.append(tuple(self._mask_files.get((kind, number), ())))
-                if not files[-1]:
-                    self._sink.add(self._root / image, None, "has no mask; every image of BUSI has one")
-        paths = [[self._mask_root / file for file in of_image] for of_image in files]
-        self._mark(name, listing, MaskFiles(self._mask_root, files), paths)
-        return listing
+    def _list_masks(self, name: str) -> tuple[Listing, list[list[Path]], Decode]:
+        listing = Listing()
+        for path, label in self._images[name]:
+            listing.add(path, path, label)
+        return listing, [self._files[path] for path in listing.paths], GreyMask()
+
+
+def _side(number: int) -> str:
+    """The split of an image by the number in its name.
+
+    Example:
+        >>> _side(1), _side(61), _side(71), _side(101)
+        ('train', 'val', 'test', 'train')
+    """
+    digit = (number - 1) // 10 % 10
+    return "train" if digit < 6 else "val" if digit == 6 else "test"

@@ -1,131 +1,212 @@
-"""Caltech-101 with its outlines: images in class folders, and a contour and a box for each.
+"""Caltech-101 with its contours: photographs of 101 classes of objects, an outline of each object.
 
-Li, Andreeto, Ranzato and Perona 2004, https://data.caltech.edu/records/mzrjq-6wc02 (CC BY 4.0)::
+Li, Fergus and Perona 2004, "Learning Generative Visual Models from Few Training Examples",
+https://data.caltech.edu/records/mzrjq-6wc02
+
+Read in its published layout, whole or with only some of the classes; the folders may have other names (``images``,
+``annotations``)::
 
     101_ObjectCategories/<class>/image_0001.jpg
-    Annotations/<class>/annotation_0001.mat    box_coord (y0, y1, x0, x1), 1-based; obj_contour (2, n) from there
+    Annotations/<class>/annotation_0001.mat      box_coord (y0, y1, x0, x1) and obj_contour (2, n), from 1
 
-Training and test images are drawn as `wsol.data.datasets.random_splits` does. The objects are large and mostly in the
-middle of the image: a box of the middle is right for most of them, so masks (PxAP) tell methods apart and boxes do not.
+The annotations of ``Faces``, ``Faces_easy``, ``Motorbikes`` and ``airplanes`` lie in ``Faces_2``, ``Faces_3``,
+``Motorbikes_16`` and ``Airplanes_Side_2``. No split is published: it is drawn as
+`wsol.data.datasets.random_splits` does, or read from a list.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+import csv
+import io
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import cv2
 import numpy as np
+from scipy.io import loadmat
 
-from wsol.data.annotations.masks import OBJECT
-from wsol.data.annotations.text_tables import STOP, Sink
-from wsol.data.datasets.random_splits import DrawnFolders
+from wsol.data.annotations.mask_files import Decode, MaskedSource
+from wsol.data.annotations.text_tables import LARGEST_SIDE, STOP, Sink, read_text
+from wsol.data.class_names import ClassChoice
 from wsol.data.file_source import AnnotatedBox, Listing, need_folder
-from wsol.data.images import image_size
-from wsol.data.regular_files import read_regular
+from wsol.data.image_files import class_folders, is_image
+from wsol.data.prepare.archives import Archive
+from wsol.data.regular_files import name_fault, read_regular
+from wsol.data.source import SPLITS
 from wsol.errors import InputError
 
-RENAMED = {
+FOLDERS = {
     "Faces": "Faces_2",
     "Faces_easy": "Faces_3",
     "Motorbikes": "Motorbikes_16",
     "airplanes": "Airplanes_Side_2",
 }
-"""Folders of annotations that are published under another name than that of their images."""
+"""Folder of the annotations of those classes that have another one than their images."""
 
 
-@dataclass(frozen=True)
-class ContourMasks:
-    """Makes the mask of an image by filling its contour."""
+def read_annotation(file: Path) -> tuple[tuple[float, float, float, float], np.ndarray]:
+    """Read ``annotation_*.mat``; no code in it is run.
 
-    image_root: Path
-    images: Sequence[str]
-    files: Sequence[Path]
+    Returns:
+        The published box, half-open x0, y0, x1, y1, and the corners of the outline, float64 (n, 2) of x and y, both in
+        pixels of the image counted from 0.
 
-    def __call__(self, row: int) -> np.ndarray | None:
-        """Return the mask of an image: uint8 (H, W)."""
-        width, height = image_size(self.image_root / self.images[row])
-        _, contour = read_annotation(self.files[row])
-        mask = np.zeros((height, width), np.uint8)
-        cv2.fillPoly(mask, [np.round(contour).astype(np.int32)], OBJECT)
-        return mask if mask.any() else None
+    Raises:
+        InputError: not such a file.
+    """
+    try:
+        found = loadmat(io.BytesIO(read_regular(file)), variable_names=("box_coord", "obj_contour"))
+        box, contour = (np.asarray(found[key], np.float64) for key in ("box_coord", "obj_contour"))
+        if box.size != 4 or contour.ndim != 2 or contour.shape[0] != 2 or not contour.shape[1]:
+            raise ValueError(f"box_coord of shape {box.shape} and obj_contour of shape {contour.shape}")
+        if not (np.isfinite(box).all() and np.isfinite(contour).all() and np.abs(contour).max() < LARGEST_SIDE):
+            raise ValueError("numbers that cannot be pixels")
+    except Exception as error:  # scipy promises no common class for damaged files
+        raise InputError(
+            f"{file}: not an annotation of Caltech-101 ({error}); expected box_coord (1, 4) and obj_contour (2, n)"
+        ) from error
+    y0, y1, x0, x1 = box.ravel().tolist()
+    return (x0 - 1, y0 - 1, x1, y1), contour.T + np.array([x0 - 1, y0 - 1])
 
 
-class Caltech101(DrawnFolders):
-    """Caltech-101 with boxes and masks.
+def read_contour(file: Path, size: tuple[int, int]) -> np.ndarray:
+    """Fill an object's outline.
 
     Args:
-        root: ``101_ObjectCategories``.
-        annotations: ``Annotations``.
-        train_per_class: see `wsol.data.datasets.random_splits.DrawnFolders`; so are the further ones.
-        test_per_class: None for all others.
-        leave_out: names of folders that are no classes.
+        file: ``annotation_*.mat``.
+        size: width and height of the image, pixels.
+
+    Returns:
+        uint8 (H, W), 1 on the outline and inside it.
+
+    Raises:
+        InputError: see `read_annotation`.
+    """
+    points = np.round(read_annotation(file)[1]).astype(np.int32)
+    mask = np.zeros(size[::-1], np.uint8)
+    cv2.fillPoly(mask, [points[:, None]], 1)
+    return mask
+
+
+class Caltech101(MaskedSource):
+    """Caltech-101 with masks and boxes from its contours.
+
+    Classes are the folders' names in sorted order. A box is the published ``box_coord``, which lies
+    a few pixels outside the outline.
+
+    Args:
+        root: the folder with images and annotations.
+        images: folder of the images, relative to ``root``.
+        annotations: folder of the annotations, relative to ``root``.
+        split_list: CSV with the columns ``image`` (``<class>/image_0001.jpg``) and ``split``, relative to ``root``;
+            None to draw splits.
+        train_per_class: how many images of each class train, where splits are drawn.
+        test_per_class: how many of the others test, at most; None for all.
+        leave_out: names of folders that are no classes; they need not be there.
         seed: of the draw.
+        classes: names of the classes to keep, or a text file of them; None for all.
         sink: told of faults; the default raises at the first.
 
     Raises:
-        InputError: as `DrawnFolders`, or an annotation that is missing or cannot be read.
+        InputError: no class folders, too few images of a class, or a list or annotation with a fault.
     """
+
+    archives = (
+        Archive("101_ObjectCategories.tar.gz", md5="b224c7392d521a49829488ab0f1120d9"),
+        Archive("Annotations.tar", md5="6f83eeb1f24d99cab4eb377263132c91"),
+    )
 
     def __init__(
         self,
         root: str | Path,
-        annotations: str | Path,
-        train_per_class: int,
-        test_per_class: int | None = None,
-        leave_out: Sequence[str] = (),
+        images: str = "101_ObjectCategories",
+        annotations: str = "Annotations",
+        split_list: str | None = None,
+        train_per_class: int = 30,
+        test_per_class: int | None = 50,
+        leave_out: Sequence[str] = ("BACKGROUND_Google",),
         seed: int = 0,
+        classes: ClassChoice = None,
         sink: Sink = STOP,
     ) -> None:
-        self._annotations = need_folder(Path(annotations), "a folder of annotation_*.mat for each class")
-        self._readers: dict[str, ContourMasks] = {}
-        super().__init__(root, train_per_class, test_per_class, leave_out, seed, sink)
+        folder = need_folder(Path(root), f"{images} and {annotations}")
+        super().__init__(need_folder(folder / images, "a folder of images for each class"), sink, classes)
+        self._annotations = need_folder(folder / annotations, "a folder of annotation_*.mat for each class")
+        for name, value in (("train_per_class", train_per_class), ("test_per_class", test_per_class)):
+            if value is not None and value < 1:
+                raise InputError(f"{name}: expected at least 1, got {value}")
+        if seed < 0:
+            raise InputError(f"seed of the draw: expected at least 0, got {seed}")
+        self._counts, self._seed = (train_per_class, test_per_class), seed
+        found = class_folders(self._root)
+        for path in [path for path in found if name_fault(path.name)]:
+            sink.add(ascii(str(path)), None, str(name_fault(path.name)))
+            found.remove(path)
+        self._folders = [path.name for path in found if path.name not in leave_out]
+        if not self._folders:
+            raise InputError(f"{self._root}: no class folders; expected <class>/image_0001.jpg in it")
+        self.classes = self._choose(self._folders)
+        self._sides = self._listed(folder / split_list) if split_list else self._drawn()
+        self.splits = tuple(name for name in SPLITS if name in self._sides.values())
+        if not self.splits:
+            raise InputError(f"{folder}: no image is in a split; expected image,split with train, val or test")
+        self._ready()
 
-    def _list(self, name: str) -> Listing:
-        listing, files = super()._list(name), []
-        listing.drop_bad_names(self._sink)
-        for row, path in enumerate(listing.paths):
-            file = self._annotation(path)
+    def _files(self, folder: str) -> list[str]:
+        return sorted(f"{folder}/{path.name}" for path in (self._root / folder).iterdir() if is_image(path.name))
+
+    def _drawn(self) -> dict[str, str]:
+        """The split of each image, drawn."""
+        sides: dict[str, str] = {}
+        train, test = self._counts
+        for folder in self._folders:
+            files = self._files(folder)
+            if len(files) <= train:
+                text = f"{len(files)} images, expected at least {train + 1}: {train} to train and 1 to test"
+                self._sink.add(self._root / folder, None, f"{text}; lower data.train_per_class")
+                continue
+            order = np.random.default_rng([self._seed, *folder.encode()]).permutation(len(files))
+            sides |= {files[i]: "train" for i in order[:train]}
+            sides |= {files[i]: "test" for i in order[train : None if test is None else train + test]}
+        return sides
+
+    def _listed(self, file: Path) -> dict[str, str]:
+        """The split of each image, from a list."""
+        reader = csv.DictReader(io.StringIO(read_text(file, self._sink), newline=""))
+        if not {"image", "split"} <= set(reader.fieldnames or ()):
+            raise InputError(f"{file}:1: expected a header with image and split, got {reader.fieldnames}")
+        there = {path for folder in self._folders for path in self._files(folder)}
+        sides: dict[str, str] = {}
+        for row in reader:
+            image, side = row["image"], row["split"]
+            if side not in SPLITS:
+                self._sink.add(file, reader.line_num, f"expected train, val or test, got {side!r}")
+            elif image in sides:
+                self._sink.add(file, reader.line_num, f"{image!r} was listed already")
+            elif image not in there:
+                self._sink.add(file, reader.line_num, f"{image!r} is not among the images of {self._root}")
+            else:
+                sides[image] = side
+        return sides
+
+    def _list_masks(self, name: str) -> tuple[Listing, list[list[Path]], Decode]:
+        listing = Listing()
+        files = []
+        labels = {folder: label for label, folder in enumerate(self._folders)}
+        for path in sorted(path for path, side in self._sides.items() if side == name):
+            folder, image = path.split("/", 1)
+            file = self._contour(folder, Path(image).stem)
+            boxes = []
             try:
-                (x0, y0, x1, y1), _ = read_annotation(file)
-                listing.boxes[row] = [AnnotatedBox((x0, y0, x1, y1), file)]
+                boxes.append(AnnotatedBox(read_annotation(file)[0], file))
+                files.append([file])
             except InputError as error:
                 self._sink.add(file, None, str(error).removeprefix(f"{file}: "))
-            files.append(file)
-        self._readers[name] = ContourMasks(self._root, listing.paths, files)
-        return listing
+                files.append([])
+            listing.add(path, path, labels[folder], boxes)
+        return listing, files, read_contour
 
-    def _annotation(self, path: str) -> Path:
-        kind, _, image = path.partition("/")
-        folder = self._annotations / kind
-        if not folder.is_dir():
-            folder = self._annotations / RENAMED.get(kind, kind)
-        return folder / f"{Path(image).stem.replace('image', 'annotation')}.mat"
-
-    def _masks(self, name: str) -> Callable[[int], np.ndarray | None] | None:
-        return self._readers.get(name)
-
-
-def read_annotation(file: Path) -> tuple[tuple[float, float, float, float], np.ndarray]:
-    """Read the box x0, y0, x1, y1, half-open in pixels, and the contour, float (n, 2) x, y, of an image.
-
-    Raises:
-        InputError: the file is missing, or is no such annotation.
-    """
-    import io
-
-    from scipy.io import loadmat
-    from scipy.io.matlab import MatReadError
-
-    try:
-        content: dict[str, Any] = loadmat(io.BytesIO(read_regular(file)))
-        y0, y1, x0, x1 = map(float, np.asarray(content["box_coord"], np.float64).reshape(4))
-        contour = np.asarray(content["obj_contour"], np.float64).reshape(2, -1).T
-    except FileNotFoundError:
-        raise InputError(f"{file}: no such file; expected the outline of an image") from None
-    except (MatReadError, OSError, KeyError, ValueError, TypeError, NotImplementedError, IndexError) as error:
-        raise InputError(f"{file}: expected a MATLAB file with box_coord and obj_contour ({error})") from error
-    corner = (x0 - 1, y0 - 1)
-    return (*corner, x1, y1), contour + corner
+    def _contour(self, folder: str, image: str) -> Path:
+        file = f"annotation_{image.removeprefix('image_')}.mat"
+        own = self._annotations / folder / file
+        return own if own.parent.is_dir() else self._annotations / FOLDERS.get(folder, folder) / file

@@ -11,21 +11,27 @@ Splits go by their usual names in any letter case: ``train``, ``training``; ``va
 orientation says, and boxes are of the upright image.
 
 Boxes come as CSV or COCO JSON (`wsol.data.annotations.box_files`), naming images by their path relative to ``root``
-or, where only one image is called so, by file name. Where a file has boxes of several categories, those of an image's
-own class count (`wsol.data.annotations.box_categories`). Without boxes a dataset serves for training alone.
+or, where only one image is called so, by file name. Where a file has boxes of several categories, those of an
+image's own class count (`wsol.data.annotations.box_categories`). Masks are files of the images' names in a folder of their own::
+
+    masks/train/<class>/<name>.png
+
+Where an image has a mask but no box, its box is the one around all object pixels of the mask. An image whose mask shows
+no object takes part in training and classification alone. Without boxes and masks a dataset serves for training alone.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from wsol.data.annotations.box_categories import own_boxes
 from wsol.data.annotations.box_files import Annotations, by_path, look_like_fractions, read_boxes
+from wsol.data.annotations.mask_files import Decode, GreyMask, MaskedSource
 from wsol.data.annotations.text_tables import STOP, Sink
 from wsol.data.class_names import ClassChoice
-from wsol.data.file_source import AnnotatedBox, ListedSource, Listing, need_folder
+from wsol.data.file_source import AnnotatedBox, Listing, need_folder
 from wsol.data.image_files import class_folders, files_under, image_files, is_image
 from wsol.data.images import image_size
 from wsol.data.regular_files import name_fault
@@ -38,7 +44,7 @@ NAMES = {"train": "train|training", "val": "val|valid|validation|dev", "test": "
 ENDING = r"([ _-]?(set|split|data|images|\d{4}))?"
 
 
-class Folder(ListedSource):
+class Folder(MaskedSource):
     """Images in class folders.
 
     Classes are the folders' names in sorted order: those of ``train`` where there is one.
@@ -47,6 +53,9 @@ class Folder(ListedSource):
         root: the dataset's folder.
         boxes: CSV or COCO JSON file, absolute or relative to ``root``; None if there are no boxes.
         inclusive: whether x1, y1 of a CSV name the last pixel inside rather than the edge.
+        masks: folder of masks, absolute or relative to ``root``, with the images' names relative to ``root`` but the
+            suffix ``.png`` (or the images' own); None if there are none.
+        mask_value: the value of object pixels in masks, 1 to 255; None for any but 0.
         flat_split: what a flat folder is: ``train``, ``val`` or ``test``.
         box_units: ``pixels``, or ``fractions`` of the image's width and height.
         categories: names of the categories whose boxes mark the objects; None to match them with the class names.
@@ -55,7 +64,8 @@ class Folder(ListedSource):
 
     Raises:
         InputError: if there are no images, two folders are the same split, ``val`` or ``test`` has a class that
-            ``train`` lacks, or boxes are faulty.
+            ``train`` lacks, boxes are faulty, a mask is unreadable or of another size than its image, or some images of
+            a split have masks and others none.
     """
 
     upright = True
@@ -65,6 +75,8 @@ class Folder(ListedSource):
         root: str | Path,
         boxes: str | Path | None = None,
         inclusive: bool = False,
+        masks: str | Path | None = None,
+        mask_value: int | None = None,
         flat_split: str = "train",
         box_units: str = "pixels",
         categories: Sequence[str] | None = None,
@@ -80,6 +92,8 @@ class Folder(ListedSource):
         if inclusive and box_units == "fractions":
             raise InputError("data.inclusive=true: fractions have no last pixel; set it to false")
         self._boxes_inclusive, self._units, self._categories = inclusive, box_units, categories
+        self._mask_root = need_folder(self._root / masks, "masks with the images' names") if masks else None
+        self._decode = GreyMask(mask_value)
         self._folders = split_folders(self._root) or {flat_split: self._root}
         self.splits = tuple(self._folders)
         self._files = {name: self._by_class(name) for name in self.splits}
@@ -87,12 +101,14 @@ class Folder(ListedSource):
         self.classes = self._choose(self._names)
         self._other_boxes = 0
         self._boxes = self._read_boxes(self._root / boxes) if boxes else Annotations({}, {}, False, {})
+        self._mask_files = self._find_masks(self._mask_root) if self._mask_root else {}
         self._ready()
 
     def _by_class(self, split: str) -> dict[str, list[str]]:
         """Paths under root of a split's images, by class."""
         folder = self._folders[split]
-        classes = class_folders(folder)
+        masks = self._mask_root.resolve() if self._mask_root else None
+        classes = [path for path in class_folders(folder) if path.resolve() != masks]
         for path in [path for path in classes if name_fault(path.name)]:
             self._sink.add(ascii(str(path)), None, str(name_fault(path.name)))
             classes.remove(path)
@@ -137,7 +153,34 @@ class Folder(ListedSource):
         x0, y0, x1, y1 = marked.box
         return marked._replace(box=(x0 * width, y0 * height, x1 * width, y1 * height))
 
-    def _list(self, name: str) -> Listing:
+    def _find_masks(self, folder: Path) -> dict[str, Path]:
+        """Mask file by path of its image under root."""
+        there = {path.relative_to(folder).as_posix(): path for path in image_files(folder)}
+        found: dict[str, Path] = {}
+        for name, files in self._files.items():
+            images = [path for of_class in files.values() for path in of_class]
+            named = {path: [str(PurePosixPath(path).with_suffix(".png")), path] for path in images}
+            own = {path: there[file] for path, files in named.items() for file in files[::-1] if file in there}
+            bare = [path for path in images if path not in own]
+            if own and bare:
+                self._sink.add(
+                    folder,
+                    None,
+                    f"{len(bare):,} of the {len(images):,} images of {name!r} have no mask, such as {bare[0]}; give "
+                    "every image of a split a mask, one without object pixels where there is no object",
+                )
+            found |= own
+        used = set(found.values())
+        lost = [path for path in there.values() if path not in used]
+        if lost:
+            self._sink.add(
+                lost[0],
+                None,
+                f"names no image under {self._root}, nor do {len(lost) - 1:,} other masks; expected their names",
+            )
+        return found
+
+    def _list_masks(self, name: str) -> tuple[Listing, list[list[Path]], Decode]:
         listing = Listing(inclusive=self._boxes.inclusive)
         labels = {folder: label for label, folder in enumerate(self._names)}
         for folder, paths in self._files[name].items():
@@ -147,9 +190,11 @@ class Folder(ListedSource):
             for path in paths:
                 size = self._boxes.sizes.get(path)
                 listing.add(path, path, labels[folder], self._boxes.boxes.get(path, ()), size)
-        return listing
+        files = [[self._mask_files[path]] if path in self._mask_files else [] for path in listing.paths]
+        return listing, files, self._decode
 
     def _notes(self) -> Iterable[str]:
+        yield from super()._notes()
         for name in self.splits:
             if not self._build(name).has_boxes and name != "train":
                 yield f"{name}: no boxes, so localization cannot be judged on it"

@@ -8,19 +8,71 @@ of ``localization.txt`` is ``<image path>,<mask path>,<ignore path or nothing>``
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from PIL import Image
 
-from wsol.data.annotations.masks import MaskReader
 from wsol.data.annotations.text_tables import STOP, Row, Sink, grouped, read_rows
 from wsol.data.class_names import ClassChoice
 from wsol.data.datasets.metadata_source import MetadataSource
 from wsol.data.file_source import Listing
-from wsol.data.images import image_size
+from wsol.data.images import image_size, read_grey
 from wsol.data.inspection import Report
 from wsol.data.packed import StringLists, Strings
 from wsol.errors import InputError
+
+
+@dataclass(frozen=True)
+class MaskReader:
+    """Makes the mask of an image from the PNGs of its objects.
+
+    A pixel is 1 where any object's mask is on, else 255 where any ignore mask is on, else 0. Masks of another size than
+    their image are brought to the image's size by nearest neighbour. Without images, and where no list tells the size,
+    an image's first mask gives it.
+    """
+
+    image_root: Path | None
+    mask_root: Path
+    images: Sequence[str]
+    sizes: np.ndarray
+    """int (N, 2) listed width and height of each image; 0 where they are not listed."""
+    objects: Sequence[Sequence[str]]
+    """Mask files of each image."""
+    ignored: Sequence[Sequence[str]]
+    """Ignore files of each image."""
+
+    def __call__(self, row: int) -> np.ndarray | None:
+        """Return the mask of an image: uint8 (H, W), or None if it has none."""
+        if not self.objects[row]:
+            return None
+        size = self.size(row)
+        mask = np.zeros((size[1], size[0]), dtype=np.uint8)
+        for file in self.ignored[row]:
+            mask[self._on(file, size)] = 255
+        for file in self.objects[row]:
+            mask[self._on(file, size)] = 1
+        return mask
+
+    def size(self, row: int) -> tuple[int, int]:
+        """Width and height of an image that has masks."""
+        if self.sizes[row].all():
+            width, height = self.sizes[row].tolist()
+            return width, height
+        if self.image_root is not None:
+            return image_size(self.image_root / self.images[row])
+        return image_size(self.mask_root / self.objects[row][0])
+
+    def files(self, row: int) -> list[Path]:
+        """All files that the mask of an image is made of."""
+        return [self.mask_root / file for file in (*self.objects[row], *self.ignored[row])]
+
+    def _on(self, file: str, size: tuple[int, int]) -> np.ndarray:
+        grey = read_grey(self.mask_root / file)
+        if grey.shape != size[::-1]:
+            grey = np.asarray(Image.fromarray(grey).resize(size, Image.Resampling.NEAREST))
+        return grey > 0
 
 
 class OpenImages(MetadataSource):

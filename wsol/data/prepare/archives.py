@@ -48,8 +48,8 @@ class Archive:
 
     name: str
     """File name it is published under."""
-    md5: str
-    """Published checksum."""
+    md5: str | None
+    """Published checksum; None where the publisher gives none."""
     url: str | None = None
     """Public address, None where one must register."""
     into: str = "."
