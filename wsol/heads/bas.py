@@ -30,7 +30,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from wsol.errors import InputError, unknown
-from wsol.heads.base import Head, soft_cross_entropy
+from wsol.heads.base import Head
 from wsol.heads.branch import Branch
 from wsol.types import FeatureInfo, Output
 
@@ -143,8 +143,8 @@ class BasHead(Head):
             score = output.logits.detach().gather(1, state["labels"][:, None])[:, 0]
             ratio = suppression(state["background"], score, self.relu)
             return {
-                "classification": soft_cross_entropy(output.logits, targets, label_smoothing),
-                "masked": self.alpha * soft_cross_entropy(state["masked"], targets, label_smoothing),
+                "classification": self.cross_entropy(output.logits, targets, label_smoothing),
+                "masked": self.alpha * self.cross_entropy(state["masked"], targets, label_smoothing),
                 "background": ratio.mean(),
                 "area": self.beta * state["map"].mean(),
             }

@@ -30,7 +30,7 @@ from torch import Tensor, nn
 
 from wsol.errors import InputError
 from wsol.functional.clusters import k_means
-from wsol.heads.base import Head, soft_cross_entropy
+from wsol.heads.base import Head
 from wsol.heads.branch import initialise
 from wsol.types import FeatureInfo, Output
 
@@ -113,7 +113,7 @@ class DawsolHead(Head):
             total = (cells.mean(2) * outside).sum()
             distance, counted = self._discrepancy(cells, clusters)
         return {
-            "classification": soft_cross_entropy(output.logits, targets, label_smoothing),
+            "classification": self.cross_entropy(output.logits, targets, label_smoothing),
             "mmd": self.mmd_weight * (distance * counted).sum() / counted.sum().clamp(min=1),
             "universum": self.universum_weight * total / outside.sum().clamp(min=1),
         }

@@ -23,7 +23,6 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from wsol.errors import InputError
-from wsol.heads.base import soft_cross_entropy
 from wsol.heads.tscam import TscamHead
 from wsol.types import FeatureInfo, Output
 
@@ -89,7 +88,7 @@ class SatHead(TscamHead):
             undecided = (smooth * (1 - smooth)).mean()
             area = (_over_processes(gate.mean()) - self.area).abs()
         return {
-            "classification": soft_cross_entropy(output.logits, targets, label_smoothing),
+            "classification": self.cross_entropy(output.logits, targets, label_smoothing),
             "area": self.area_weight * area,
             "norm": self.norm_weight * undecided,
         }

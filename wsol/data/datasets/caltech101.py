@@ -112,8 +112,8 @@ class Caltech101(MaskedSource):
     """
 
     archives = (
-        Archive("101_ObjectCategories.tar.gz", md5="b224c7392d521a49829488ab0f1120d9"),
-        Archive("Annotations.tar", md5="6f83eeb1f24d99cab4eb377263132c91"),
+        Archive("101_ObjectCategories.tar.gz", md5=None),
+        Archive("Annotations.tar", md5=None),
     )
 
     def __init__(

@@ -12,7 +12,8 @@ orientation says, and boxes are of the upright image.
 
 Boxes come as CSV or COCO JSON (`wsol.data.annotations.box_files`), naming images by their path relative to ``root``
 or, where only one image is called so, by file name. Where a file has boxes of several categories, those of an
-image's own class count (`wsol.data.annotations.box_categories`). Masks are files of the images' names in a folder of their own::
+image's own class count (`wsol.data.annotations.box_categories`). Masks are files of the images' names in a folder of
+their own::
 
     masks/train/<class>/<name>.png
 

@@ -54,12 +54,12 @@ class OxfordPet(MaskedSource):
         Archive(
             "images.tar.gz",
             md5="5c4f3ee8e5d25df40f4fd59a7f44e54c",
-            url="https://thor.robots.ox.ac.uk/pets/images.tar.gz",
+            url="https://www.robots.ox.ac.uk/~vgg/data/pets/data/images.tar.gz",
         ),
         Archive(
             "annotations.tar.gz",
             md5="95a8c909bbe2e81eed6a22bccdf3f68f",
-            url="https://thor.robots.ox.ac.uk/pets/annotations.tar.gz",
+            url="https://www.robots.ox.ac.uk/~vgg/data/pets/data/annotations.tar.gz",
         ),
     )
 
