@@ -89,7 +89,7 @@ class Words:
         return ["sweep", *SMALL_RUN, self.data, "sweep.trials=1", f"sweep.folder={self.out / 'sweep'}"]
 
     def table(self) -> list[str]:
-        return ["table", "creatures", "--runs-dir", str(self.root.parent), "--out", str(self.out / "table.md")]
+        return ["table", "creatures", f"runs_dir={self.root.parent}", "--out", str(self.out / "table.md")]
 
     def report(self) -> list[str]:
         return ["report", str(self.root), f"out={self.out / 'report'}", self.data]
@@ -116,7 +116,7 @@ class Words:
     def data_prepare(self) -> list[str]:
         source = layouts.make_cub(self.folder / "made")
         archive = layouts.pack_tar(source, self.folder / "CUB_200_2011.tgz", "CUB_200_2011/")
-        return ["data", "prepare", "cub", "--archive", str(archive), "--root", str(self.out / "cub")]
+        return ["data", "prepare", "data=cub", f"archive={archive}", f"data.root={self.out / 'cub'}"]
 
     def creatures(self) -> list[str]:
         return ["train", *SMALL_RUN, f"data_dir={self.out}", f"runs_dir={self.folder / 'runs'}"]

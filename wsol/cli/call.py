@@ -88,7 +88,7 @@ def is_override(word: str, keys: Any) -> bool:
         keys: of the verb; a word that sets one of them is never taken for a file.
 
     Example:
-        >>> is_override("split=val", ["split"]), is_override("runs/a", []), is_override("~logger", [])
+        >>> is_override("split=val", ["split"]), is_override("runs/lr=0.1", []), is_override("~logger", [])
         (True, False, True)
     """
     key, equals, _ = word.partition("=")
@@ -96,6 +96,8 @@ def is_override(word: str, keys: Any) -> bool:
         return True
     if not equals or not KEY.fullmatch(key):
         return bool(equals) and not os.path.lexists(word)
+    if "/" in key and not key.lstrip("+").startswith("hydra/"):
+        return False
     return key.lstrip("+").partition(".")[0] in keys or not os.path.lexists(word)
 
 
