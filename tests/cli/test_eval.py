@@ -71,7 +71,7 @@ def test_the_data_may_lie_elsewhere_or_be_chosen_anew(finished_run: Path, tmp_pa
         (["run={run}", "split=tset"], "did you mean 'test'"),
         (["run={run}", "out={run}"], "is not an empty folder, and not an earlier output of `wsol eval`"),
         (["run={run}", "data=cub", "data.root=/nowhere"], "/nowhere: no such folder"),
-        (["run={run}", "topk=[1,9]"], "top-9 of 8 classes"),
+        (["run={run}", "topk=[9]"], "top-9 of 8 classes"),
         (["run={run}", "protocol=cam2106"], "did you mean 'cam2016'"),
         (["run={run}", "data=creatures", "data.num_classes=3", "topk=[1]", "data_dir={tmp}"], "trained on 8 classes"),
     ],
