@@ -48,7 +48,7 @@ def holes(binary: np.ndarray) -> Iterator[Region]:
             yield region
 
 
-def all_contours(binary: np.ndarray, levels: np.ndarray) -> list[tuple[int, int, int, int]]:
+def all_contours(binary: np.ndarray, levels: np.ndarray | None = None) -> list[tuple[int, int, int, int]]:
     return [box(r) for r in regions(binary, EIGHT)] + [box(r, grow=1) for r in holes(binary)]
 
 

@@ -204,7 +204,7 @@ def test_rectified_planes_are_the_maps_and_their_means_the_scores(features):
 @given(st.floats(0, 0.95), st.booleans())
 @settings(max_examples=10)
 def test_tap_averages_active_cells_and_maps_may_leave_out_negative_weights(threshold, positive):
-    model = head(pool="tap", tap_threshold=threshold, positive_weights=positive)
+    model = head(pool="thresholded", tap_threshold=threshold, positive_weights=positive)
     x = torch.randn(2, 12, 4, 5, generator=torch.Generator().manual_seed(round(threshold * 1000)))
     x[0, 3], x[0, 4] = -1.0, 0.0  # no active cell at all
     pooled = torch.zeros(2, 12)
@@ -223,7 +223,7 @@ def test_tap_averages_active_cells_and_maps_may_leave_out_negative_weights(thres
 
 def test_tap_options_are_checked():
     for options, match in (
-        ({"pool": "tap", "pool_at": "scores"}, "set pool_at=features"),
+        ({"pool": "thresholded", "pool_at": "scores"}, "set pool_at=features"),
         ({"tap_threshold": 1.0}, r"tap_threshold: expected a number in \[0, 1\)"),
         ({"positive_weights": True, "rectify": True, "pool_at": "scores"}, "choose one"),
     ):

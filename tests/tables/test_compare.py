@@ -170,7 +170,7 @@ def test_papers_print_a_line_a_row_and_notes_below(runs) -> None:
     assert "[1] not comparable: other data" in markdown
     assert "[2] measured over seeds 0, 1" in markdown
     assert r"100 \% HaS & 10.25 / missing\tnote{?} & " in latex
-    assert r"CAM & 57.2 / 60.0$\pm$5.5 & - / 40.0$\pm$5.5 \\" in latex
+    assert r"CAM & 57.2 / 60.0$\pm$5.5 & - / 60.0$\pm$5.5 \\" in latex
     used = {mark for group in re.findall(r"\\tnote\{(.*?)\}", latex) for mark in group.split(",")}
     assert used == set(re.findall(r"\\item\[(.*?)\]", latex)) == {"?", "*", "1", "2"}
     for word in ("threeparttable", "booktabs", r"\toprule", r"\begin{tablenotes}"):

@@ -32,7 +32,7 @@ from wsol.errors import InputError, unknown
 from wsol.heads.base import Head
 from wsol.types import FeatureInfo, Output
 
-POOLS = ("avg", "max", "lse", "tap")
+POOLS = ("avg", "max", "lse", "thresholded")
 PLACES = ("features", "scores")
 
 
@@ -49,13 +49,13 @@ class GapHead(Head):
         conv_groups: its groups (2 in the released code, which the paper does not mention).
         conv_bias: initial value of its biases (1 in the released GoogLeNet-GAP).
         dropout: probability of dropping a unit before the classifier, after any pooling of features.
-        pool: ``avg``, ``max``, ``lse`` or ``tap``.
+        pool: ``avg``, ``max``, ``lse`` or ``thresholded`` (TAP).
         pool_at: ``features``: pool, then classify (CAM; GMP of Zhou et al.); ``scores``: classify each cell, then pool
             the planes of scores (Pinheiro and Collobert). The mean is the same at both.
         rectify: ReLU on each cell's scores, bias included, before the pooling: the planes are the maps, and their means
             the scores (NIN, SqueezeNet). Needs ``pool_at: scores``.
         lse_sharpness: r > 0 of log-sum-exp; towards 0 it is the mean, towards infinity the maximum.
-        tap_threshold: t in [0, 1) of ``tap``, a part of a unit's maximum over the cells of an image.
+        tap_threshold: t in [0, 1) of ``thresholded``, a part of a unit's maximum over the cells of an image.
         positive_weights: whether negative weights count as 0 in maps; scores stay as they are.
 
     Raises:
@@ -95,8 +95,8 @@ class GapHead(Head):
             raise unknown("pool_at", pool_at, PLACES)
         if rectify and pool_at != "scores":
             raise InputError("rectify=true rectifies the scores of each cell before the pooling; set pool_at=scores")
-        if pool == "tap" and pool_at != "features":
-            raise InputError("pool=tap averages features over their active cells; set pool_at=features")
+        if pool == "thresholded" and pool_at != "features":
+            raise InputError("pool=thresholded averages features over their active cells; set pool_at=features")
         if not 0 <= tap_threshold < 1:
             raise InputError(f"tap_threshold: expected a number in [0, 1), got {tap_threshold}")
         if positive_weights and rectify:
@@ -170,7 +170,7 @@ class GapHead(Head):
             return x.mean((2, 3))
         if self.pool == "max":
             return x.amax((2, 3))
-        if self.pool == "tap":
+        if self.pool == "thresholded":
             active = x > (self.tap_threshold * x.amax((2, 3), keepdim=True)).clamp(min=0)
             return (x * active).sum((2, 3)) / active.sum((2, 3)).clamp(min=1)
         r = self.lse_sharpness
