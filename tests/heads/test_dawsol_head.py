@@ -32,8 +32,10 @@ def features(count: int = 3) -> Tensor:
     """Cells around three means, one of them near 0."""
     torch.manual_seed(1)
     means = torch.tensor([[0.0] * 6, [3.0, 0, 0, 1, 0, 0], [0, 2.0, 3, 0, 0, 1]])
-    return (means.repeat_interleave(8, 0).expand(count, -1, -1) + 0.3 * torch.rand(count, 24, 6)).transpose(1, 2).reshape(
-        count, 6, 4, 6
+    return (
+        (means.repeat_interleave(8, 0).expand(count, -1, -1) + 0.3 * torch.rand(count, 24, 6))
+        .transpose(1, 2)
+        .reshape(count, 6, 4, 6)
     )
 
 
@@ -61,7 +63,9 @@ def test_the_discrepancy_is_that_of_neighbouring_pairs() -> None:
 
 def test_terms_and_centres_are_those_of_the_authors(monkeypatch: pytest.MonkeyPatch) -> None:
     made, x = head(mmd_weight=0.5, universum_weight=2.0).train(), features()
-    monkeypatch.setattr(torch, "rand", lambda shape, device=None: torch.arange(shape[1], 0, -1) / 100 + torch.zeros(shape))
+    monkeypatch.setattr(
+        torch, "rand", lambda shape, device=None: torch.arange(shape[1], 0, -1) / 100 + torch.zeros(shape)
+    )
     output = made({"last": x}, LABELS)
     terms = made.loss(output, TARGETS)
     cells, means = x.flatten(2).transpose(1, 2), x.mean((2, 3))
