@@ -10,8 +10,8 @@ cell z, two 1x1 convolutions give the cell's probability and the class's there::
 
 The scores are log p(y). The map is p(y, z) (``joint``), p(z | y) (``posterior``) or p(z) (``prior``, the same for all
 classes). They are probabilities: the authors do not scale them, and take thresholds that are evenly spaced in their
-logarithm. As in the released code, the gradient of p(z) does not pass through its denominator. Where a is 0 in all cells of an image,
-which is NaN there, p(z) is uniform here.
+logarithm. As in the released code, the gradient of p(z) does not pass through its denominator. Where a is 0 in all
+cells of an image, which is NaN there, p(z) is uniform here.
 """
 
 from __future__ import annotations
