@@ -46,8 +46,9 @@ def test_every_backbone_is_traced(backbone: str) -> None:
     assert compare(original, asking(trace(original, side).module()), side) < 1e-5
 
 
-def test_attention_is_traced() -> None:
-    original = graph("tscam", "deit_t")
+@pytest.mark.parametrize(("method", "backbone"), [("tscam", "deit_t"), ("scm", "deit_t"), ("sat", "deit_s_gated")])
+def test_attention_is_traced(method: str, backbone: str) -> None:
+    original = graph(method, backbone)
     assert compare(original, asking(trace(original, 64).module()), 64) < 1e-5
 
 

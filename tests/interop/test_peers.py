@@ -105,6 +105,25 @@ class Spg(nn.Module):
         return plain(x).mean((2, 3)), torch.stack(maps)
 
 
+class Calm(nn.Module):
+    """The class of each cell and a distribution over cells; scores are log p(y), maps p(y, z)."""
+
+    def __init__(self, channels: int, convs: list[tuple[str, nn.Module]]) -> None:
+        super().__init__()
+        for name, module in convs:
+            self.add_module(name, module)
+        self.order = [name for name, _ in convs]
+        self.conv_last = nn.Conv2d(channels, K, 1)
+        self.attention = nn.Sequential(nn.Conv2d(channels, 1, 1), nn.ReLU())
+
+    def forward(self, x: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+        for name in self.order:
+            x = self.get_submodule(name)(x)
+        attention = self.attention(x) + 1e-12
+        joint = self.conv_last(x).softmax(1) * attention / attention.sum((2, 3), keepdim=True)
+        return joint.sum((2, 3)).log(), joint[range(len(labels)), labels]
+
+
 def scaled(plane: Tensor) -> Tensor:
     return (plane - plane.min()) / (plane.max() - plane.min())
 
@@ -191,6 +210,7 @@ def cases() -> Iterable[Case]:
         yield Case(f"SPG{of}ResNet-50", stride, partial(spg_resnet, stride))
         yield Case(f"ADL{of}ResNet-50", stride, lambda s=stride: Cam(2048, resnet(s, adl=True)))
         yield Case(f"CAM{of}ResNet-50", stride, lambda s=stride: Cam(2048, resnet(s)))
+        yield Case("CALM of its authors, ResNet-50", stride, lambda s=stride: Calm(2048, resnet(s)))
         conv6 = partial(nn.Conv2d, 512, 1024, 3, padding=1)
         yield Case(
             f"CAM{of}VGG-16, {cells}",

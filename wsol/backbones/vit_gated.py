@@ -92,7 +92,7 @@ class GatedViT(ViT):
 
     def _embed(self, images: Tensor) -> tuple[Tensor, tuple[int, int]]:
         tokens, size = super()._embed(images)
-        own = (self.loc_token + self.loc_embed).expand(len(tokens), -1, -1)
+        own = (self.loc_token + self.loc_embed).expand(tokens.shape[0], -1, -1)
         return torch.cat([tokens, own.to(tokens.dtype)], 1), size
 
 

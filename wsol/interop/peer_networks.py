@@ -1,4 +1,4 @@
-"""Networks of ACoL's authors and of wsolevaluation; see `wsol.interop.peers`."""
+"""Networks of ACoL's authors, of wsolevaluation, and of CALM's authors; see `wsol.interop.peers`."""
 
 from __future__ import annotations
 
@@ -130,6 +130,14 @@ CONVOLUTIONAL = (
         strides=(16, 8),
         words=("backbone=resnet50", "method=cam"),
         modules={"fc": "head.classifier"},
+    ),
+    Peer(
+        "CALM of its authors, ResNet-50",
+        marks=("layer4.2.conv3.weight", "conv_last.weight", "attention.0.weight"),
+        absent=(),
+        strides=(16, 8),
+        words=("backbone=resnet50", "method=calm"),
+        modules={"conv_last": "head.classifier", "attention.0": "head.attention"},
     ),
 )
 """In the order of the methods."""
