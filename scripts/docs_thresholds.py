@@ -2,8 +2,8 @@
 
     python scripts/docs_thresholds.py
 
-The images are those of the embedded dataset. The maps are made for illustration, with a blob at the object and one beside
-it, and so are the pseudo boxes: the true ones, moved and scaled at random.
+The images are those of the embedded dataset. The maps are made for illustration, with a blob at the object and one
+beside it, and so are the pseudo boxes: the true ones, moved and scaled at random.
 """
 
 from __future__ import annotations
