@@ -12,6 +12,10 @@ SMALL_VIT = {"width": 24, "depth": 3, "heads": 2}
 """What makes a vision transformer small; its file leaves these options to the model's name."""
 
 
+OF_TRANSFORMERS = {"dino_attention", "lost", "patch_pca", "tokencut"}
+"""Explainers that read the patches of a vision transformer."""
+
+
 def choices(group: str) -> list[str]:
     """Names of all choices, those in folders of the group too."""
     files = (CONFIGS / group).rglob("*.yaml")

@@ -12,12 +12,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tests.choices import OF_TRANSFORMERS, choices
 from tests.engine.ddp_worker import eval_words, free_port, run_commands, together
 from wsol.cli import main
 from wsol.interop.map_store import MapStore
 
 WORLD = 2
-EXPLAINERS = sorted(file.stem for file in (Path(__file__).parents[2] / "configs" / "explainer").glob("*.yaml"))
+EXPLAINERS = sorted({*choices("explainer")} - OF_TRANSFORMERS)
 WAYS = ("crop", "weighted")
 NAMES = ("none", *EXPLAINERS)
 

@@ -80,6 +80,19 @@ def test_another_protocol_or_threshold_is_marked_and_not_compared(runs, argument
     assert value.marks == [mark]
 
 
+def test_class_agnostic_maps_are_marked(runs, tmp_path: Path) -> None:
+    found = runs(a={})
+    file = tmp_path / "a" / "results.json"
+    content = json.loads(file.read_text())
+    for row in content["localization"]:
+        row["class_agnostic"] = row["maps"] == "localizer"
+    file.write_text(json.dumps(content))
+    value = compare(CELL, {run.seed: run for run in collect(tmp_path)}, {})
+    assert value.measured == compare(CELL, found, {}).measured
+    assert value.marks == ["class-agnostic maps"]
+    assert "[1] class-agnostic maps" in render.markdown(Layout("t", "s", {"top-1": COLUMN}, (CELL,)), [value])
+
+
 def test_what_the_table_calls_different_is_marked_and_not_compared(runs) -> None:
     value = compare(replace(CELL, differs="50 classes"), runs(a={}), {})
     assert value.difference is None

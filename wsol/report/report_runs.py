@@ -206,11 +206,12 @@ def _shown(name: str, one: ReportRun, protocol: LocalizationProtocol, config: Di
     if not any(row["protocol"] == protocol.name for row in metrics["localization"]):
         metrics["localization"] += _scored(one, protocol, maps, ranks)
     results = _results(one.folder)
+    agnostic = ", class-agnostic" if any(row.get("class_agnostic") for row in metrics["localization"]) else ""
     facts = {
         "seed": results.get("seed", one.settings.get("seed")),
         "method": one.settings.choices.get("method"),
         "backbone": one.settings.choices.get("backbone"),
-        "maps": _results(one.evaluated).get("choices", {}).get("explainer") or "the network's own",
+        "maps": (_results(one.evaluated).get("choices", {}).get("explainer") or "the network's own") + agnostic,
         "images without a map": len(absent),
     }
     kept = {word: value for word, value in facts.items() if value not in (None, 0) or word == "seed"}

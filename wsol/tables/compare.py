@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -50,6 +50,8 @@ class Value:
     """That the value was measured under."""
     threshold: str | None = None
     """Its threshold's origin."""
+    class_agnostic: bool = False
+    """Whether the maps of an image are the same for all classes."""
     runs: tuple[Run, ...] = ()
     """One for each of ``seeds``."""
     parts: tuple[float, ...] = ()
@@ -74,6 +76,8 @@ class Value:
                 found.append(f"measured under {self.protocol}, published under {self.cell.column.protocol}")
             elif self.threshold != self.cell.column.threshold:
                 found.append(f"threshold {self.threshold}, published {self.cell.column.threshold}")
+            if self.class_agnostic:
+                found.append("class-agnostic maps")
         return found
 
     @property
@@ -115,6 +119,7 @@ def compare(cell: Cell, runs: Mapping[int, Run], commands: Mapping[int, str], ne
         seeds=tuple(found),
         protocol=parts[0].protocol,
         threshold=parts[0].threshold,
+        class_agnostic=parts[0].class_agnostic,
         runs=tuple(runs[seed] for seed in found),
         parts=tuple(values),
         missing=missing,
@@ -136,6 +141,7 @@ class _Part:
     interval: tuple[float, float] | None
     protocol: str | None
     threshold: str | None
+    class_agnostic: bool = False
 
 
 def _part(results: Mapping[str, Any], column: Column) -> _Part | None:
@@ -158,7 +164,9 @@ def _part(results: Mapping[str, Any], column: Column) -> _Part | None:
         return None
     bounds = asked[0].get("intervals", {}).get(column.metric)
     pair = (float(bounds[0]), float(bounds[1])) if bounds else None
-    return _turned(float(asked[0][column.metric]), pair, column, asked[0]["protocol"], asked[0]["threshold_origin"])
+    row = asked[0]
+    part = _turned(float(row[column.metric]), pair, column, row["protocol"], row["threshold_origin"])
+    return replace(part, class_agnostic=row.get("class_agnostic") is True)
 
 
 def _turned(
