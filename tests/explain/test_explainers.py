@@ -422,7 +422,7 @@ def test_other_heads_are_explained_at_what_their_scores_are_made_of(kind: type, 
     state = model(images).state
     features, branch = state.get("hidden", state.get("a")), getattr(model.head, "branch", None)
     branch = branch or model.head.branches["a"]
-    planes = branch.planes(features, CLASSES) / (features.shape[2] * features.shape[3])
+    planes = branch.class_maps(features, CLASSES) / (features.shape[2] * features.shape[3])
     torch.testing.assert_close(GradCAM(relu=False)(model, images, CLASSES), planes.detach(), rtol=1e-4, atol=1e-6)
 
 

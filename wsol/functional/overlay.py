@@ -1,4 +1,4 @@
-"""An image under its heat map, with true and predicted boxes, at full size."""
+"""An image with its heat map, its ground-truth boxes and the predicted box, at full size."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ WHITE, GREEN, RED = (255, 255, 255), (60, 230, 60), (255, 60, 60)
 def overlay(
     image: np.ndarray, score_map: np.ndarray, box: np.ndarray, true_boxes: np.ndarray, overlap: float | None = None
 ) -> np.ndarray:
-    """Draw what was found.
+    """Draw a localization.
 
     Args:
         image: uint8 (H, W, 3) RGB.
         score_map: real (H, W) in [0, 1].
-        box: real (4,) predicted, half-open; green, or red if it overlaps the true ones by less than half.
-        true_boxes: real (M, 4), half-open; white.
-        overlap: of the two; None if there is no true box.
+        box: real (4,) predicted, half-open; green, or red if its IoU with the ground truth is below one half.
+        true_boxes: real (M, 4) ground truth, half-open; white.
+        overlap: IoU of the two; None if there is no ground-truth box.
 
     Returns:
         uint8 (H, W, 3) RGB.
@@ -37,7 +37,7 @@ def overlay(
 
 
 def _draw(image: np.ndarray, box: np.ndarray, colour: tuple[int, int, int], width: int) -> None:
-    """Draw a half-open box in place; one without area is no box."""
+    """Draw a half-open box in place; a box without area is not drawn."""
     x0, y0, x1, y1 = (int(value) for value in np.rint(box))
     if x1 > x0 and y1 > y0:
         cv2.rectangle(image, (x0, y0), (x1 - 1, y1 - 1), colour, width)

@@ -1,4 +1,4 @@
-"""From curves to the rows of a table: errors at a threshold whose origin is named, with intervals."""
+"""Table rows from curves: errors with intervals, at a threshold with its origin."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from wsol.metrics._curves import Curves, choose_thresholds
 from wsol.protocols import LocalizationProtocol
 
 DRAWS = 2_000
-"""Number of draws for a bootstrap interval; more draws would not change the printed digits."""
+"""Number of bootstrap resamples; more would not change the printed digits."""
 
 
 def localization_rows(
@@ -26,17 +26,17 @@ def localization_rows(
     """Read errors from curves, one row for each origin of the threshold.
 
     Args:
-        protocol: whose thresholds the curves have.
-        judged: of the split that is reported.
-        fullsup: of the train-fullsup split; without it there is no row of that origin.
-        origins: in place of the protocol's own.
-        intervals: whether each error comes with its 95 % bootstrap interval over images, the threshold held where it is
-            (see `wsol.functional.bootstrap`).
+        protocol: the protocol of the curves.
+        judged: curves of the reported split.
+        fullsup: curves of the train-fullsup split; without them there is no row of that origin.
+        origins: origins that replace the protocol's own.
+        intervals: whether each error has its 95 % bootstrap interval over images, at a constant threshold (see
+            `wsol.functional.bootstrap`).
 
     Returns:
         Rows ``{protocol, threshold_origin, threshold, gt_known_error, top1_error, ..., images}``, errors in percent.
         With several overlaps the errors are means, ``threshold`` is None and ``by_iou`` lists threshold and errors of
-        each; with intervals, ``intervals`` gives ``[low, high]`` by error.
+        each; with intervals, ``intervals`` contains ``[low, high]`` by error.
 
     Raises:
         InputError: the two curves have different thresholds.
@@ -65,13 +65,13 @@ def _threshold(curves: Curves, position: int) -> float | None:
 
 
 def _at(curves: Curves, i: int, position: int) -> dict[str, Any]:
-    """Threshold and errors of one overlap."""
+    """Return threshold and errors of one overlap."""
     errors = {f"{name}_error": 100.0 - float(curves.accuracy(name)[i, position]) for name in curves.names()}
     return {"iou": curves.ious[i], "threshold": _threshold(curves, position), **(errors if curves.images else {})}
 
 
 def _intervals(curves: Curves, positions: np.ndarray) -> dict[str, list[float]]:
-    """``[low, high]`` of each error; the same draws serve all."""
+    """Return ``[low, high]`` of each error; all use the same resamples."""
     wrong = np.stack([100.0 * (1.0 - curves.correct(name, positions)) for name in curves.names()], axis=1)
     low, high = interval(wrong, curves.labels, draws=DRAWS)
     bounds = zip(low.tolist(), high.tolist(), strict=True)

@@ -1,4 +1,4 @@
-"""The boxes of a thresholded map as OpenCV finds them: what `wsol.functional.boxes` means, and its slow engine."""
+"""The boxes of a thresholded map from OpenCV: the reference for `wsol.functional.boxes`, and its slow engine."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 
 
 def largest_pixels(binary: np.ndarray) -> np.ndarray:
-    """The 8-connected component of most pixels, of equal ones the first in reading order: int64 (0 or 1, 4)."""
+    """Return the 8-connected component of most pixels, the first in reading order if equal: int64 (0 or 1, 4)."""
     _, labels, stats, _ = cv2.connectedComponentsWithStats(binary, connectivity=8)
     sizes = stats[1:, cv2.CC_STAT_AREA]
     if not len(sizes):
@@ -21,13 +21,13 @@ def largest_pixels(binary: np.ndarray) -> np.ndarray:
 
 
 def largest_contour(binary: np.ndarray) -> np.ndarray:
-    """The contour of greatest ``contourArea``, of equal ones OpenCV's first: int64 (0 or 1, 4)."""
+    """Return the contour of greatest ``contourArea``, OpenCV's first if equal: int64 (0 or 1, 4)."""
     contours = _contours(binary)
     return _rectangles([max(contours, key=cv2.contourArea)] if contours else [])
 
 
 def all_contours(binary: np.ndarray) -> np.ndarray:
-    """Every contour: int64 (B, 4)."""
+    """Return every contour: int64 (B, 4)."""
     return _rectangles(_contours(binary))
 
 
