@@ -143,7 +143,7 @@ def test_tensors_that_do_not_fit(weights: Path, tmp_path: Path, capsys) -> None:
 def test_pickled_objects_are_not_loaded(tmp_path: Path, capsys) -> None:
     torch.save({"state_dict": {"fc.weight": torch.zeros(2, 2)}, "hook": Path}, tmp_path / "objects.pth")
     message = refused(capsys, f"weights={tmp_path / 'objects.pth'}", f"out={tmp_path / 'out'}")
-    assert "carries pickled objects of" in message
+    assert "contains pickled objects of" in message
 
 
 def classifier(kind: str, tmp_path: Path) -> tuple[nn.Module, list[str]]:
@@ -221,8 +221,8 @@ def test_from_and_to_one_file(weights: Path, finished_run: Path, tmp_path: Path,
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["method=acol"], "method=...: the tensors tell it"),
-        (["backbone=resnet50", "delta=0.6"], "goes with weights of ACoL"),
+        (["method=acol"], "method=...: the tensors determine it"),
+        (["backbone=resnet50", "delta=0.6"], "is for weights of ACoL"),
         (["backbone=vgg16"], "weights"),
         (["backbone=resnte50"], "did you mean 'resnet50'"),
     ],

@@ -95,7 +95,7 @@ def test_a_checkpoint_of_another_architecture_is_refused(finished_run: Path, tmp
         checkpoint["wsol"]["config"]["backbone"]["widths"] = [4, 4, 4, 4]
 
     assert main(["eval", f"run={altered(finished_run, tmp_path, change)}", *QUICK]) == 2
-    assert "of another architecture (of another shape: " in capsys.readouterr().err
+    assert "belong to another architecture (of another shape: " in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("part", ["data", "transform.eval", "loader", "protocol.cam2016", "method.head"])

@@ -29,7 +29,7 @@ BAD = [
     (["backbone=resnet18", "backbone.output_stride=5"], "output_stride"),
     (["backbone=resnet18", "backbone.weights=/nowhere/weights.pth"], "/nowhere/weights.pth"),
     (["backbone=timm", "backbone.name=no_such_net"], "no_such_net"),
-    (["seed=[1"], "does not parse"),
+    (["seed=[1"], "cannot be parsed"),
     (["seed=abc"], "seed"),
     (["optim.optimizer.lrr=1"], "did you mean 'optim.optimizer.lr'"),
     (["label_smoothing=1.5"], r"label_smoothing must lie in \[0, 1\)"),

@@ -158,7 +158,7 @@ BAD = [
     (["classes={tmp}/none.csv"], "none.csv: empty file"),
     (["classes=[{tmp}/few.csv,{tmp}/few.ckpt]"], "few.ckpt: no such file"),
     (["classes=[{tmp}/few.csv,{run}]"], "expected CSV files, or one run folder or checkpoint"),
-    (["classes={tmp}"], "no run there"),
+    (["classes={tmp}"], "not a run"),
     (["classes={tmp}/broken.ckpt"], "broken.ckpt: not a PyTorch checkpoint"),
     (["classes={run}", "data=creatures", "data.num_classes=3", "topk=[1]"], "trained on 8 classes"),
     (["classes={run}", "recognize=crop"], "leave classes=... out"),

@@ -268,7 +268,7 @@ def test_factors_of_the_groups_arrive_in_the_optimizer() -> None:
 
 
 def test_a_module_for_evaluation_does_not_train() -> None:
-    with pytest.raises(InputError, match="give it an optimizer"):
+    with pytest.raises(InputError, match="pass an optimizer"):
         LocalizerModule(localizer()).configure_optimizers()
     with pytest.raises(InputError, match=r"set optim\.optimizer\.lr"):
         LocalizerModule(localizer(), optimizer=partial(torch.optim.AdamW)).configure_optimizers()

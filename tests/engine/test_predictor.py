@@ -125,7 +125,7 @@ def test_protocol_threshold_and_explainer_are_chosen(finished_run: Path, predict
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"protocol": "choe2020"}, "no fixed threshold: give threshold="),
+        ({"protocol": "choe2020"}, "no fixed threshold: set threshold="),
         ({"protocol": "cam2061"}, "unknown protocol 'cam2061'"),
         ({"threshold": 1.5}, "threshold: expected a number"),
         ({"device": "abacus"}, "device: expected auto, cpu, cuda"),

@@ -398,7 +398,7 @@ def test_nothing_comes_from_the_network_and_pictures_as_they_come_into_view(spli
 def test_a_missing_picture_or_map_is_said(folder, opened) -> None:
     page = opened(folder, "gallery")
     press(page, *"j" * (UNREADABLE + 1))
-    assert "no picture" in page.find_element("css selector", ".card.chosen").text
+    assert "no image" in page.find_element("css selector", ".card.chosen").text
     press(page, *"k" * (UNREADABLE - NO_MAP))
     assert "not judged" in page.find_element("css selector", ".card.chosen").text
 

@@ -1,4 +1,4 @@
-"""The rows of results.json about localization: every protocol, threshold origin and kind of maps of a split."""
+"""The localization rows of results.json: every protocol, threshold origin and kind of maps of a split."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from wsol.metrics._table_rows import localization_rows
 def localization_table(
     measured: Mapping[str, SplitResult], evaluations: Mapping[str, SplitEvaluation], judged: str
 ) -> list[dict[str, Any]]:
-    """The rows of a split's localization table: protocol by protocol, the localizer first, then the baselines.
+    """Return the rows of a split's localization table: by protocol, the localizer first, then the baselines.
 
     Args:
-        measured: what each split gave; thresholds of origin ``fullsup`` are chosen on ``val`` where that is among them.
-        evaluations: that measured it.
-        judged: the split to report.
+        measured: results by split; thresholds of origin ``fullsup`` are chosen on ``val`` if it is present.
+        evaluations: evaluations by split.
+        judged: name of the split to report.
 
     Returns:
         Rows ``{split, maps, protocol, threshold_origin, threshold, gt_known_error, top1_error, ..., images}``; the
-        baselines have no class scores and so no top-k errors.
+        baselines have no class scores, so they have no top-k errors.
     """
     fullsup = measured.get("val") if judged != "val" else None
     rows: list[dict[str, Any]] = []

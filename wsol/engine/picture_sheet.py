@@ -1,4 +1,4 @@
-"""pictures.png of a run folder: judged images under their heat maps, with true and predicted boxes."""
+"""pictures.png of a run folder: evaluated images with heat maps, ground-truth boxes and predicted boxes."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ WHITE, GREEN, RED = (255, 255, 255), (60, 230, 60), (255, 60, 60)
 def write(file: Path, pictures: Sequence[Picture]) -> None:
     """Write a sheet of image and heat map pairs as PNG.
 
-    True boxes are white, predicted ones green if right (IoU >= 0.5), else red.
+    Ground-truth boxes are white, predicted boxes green if correct (IoU >= 0.5), otherwise red.
 
     Args:
-        file: where to.
-        pictures: what to show, row by row.
+        file: file to write.
+        pictures: images to show, row by row.
     """
     pairs = [_pair(picture) for picture in pictures]
     blank = np.zeros_like(pairs[0])
@@ -33,7 +33,7 @@ def write(file: Path, pictures: Sequence[Picture]) -> None:
 
 
 def _pair(picture: Picture) -> np.ndarray:
-    """The image and the image under its heat map, side by side: uint8 (TILE, 2 TILE, 3) with a margin."""
+    """Return the image and its heat map overlay, side by side: uint8 (TILE, 2 TILE, 3) with a margin."""
     scale = (TILE - 4) / max(picture.image.shape[:2])
     interpolation = cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC
     image = cv2.resize(picture.image, None, fx=scale, fy=scale, interpolation=interpolation)

@@ -1,4 +1,4 @@
-"""Judging a localizer on the splits of a dataset; shared by `wsol train` and `wsol eval`."""
+"""Evaluation of a localizer on the splits of a dataset; shared by `wsol train` and `wsol eval`."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ from wsol.metrics._curves import choose_thresholds
 from wsol.types import Picture
 
 PICTURES = 16
-"""How many judged images pictures.png shows."""
+"""Number of evaluated images in pictures.png."""
 
 
 def evaluations(
     config: DictConfig, data: LocalizationData, splits: Sequence[str], *, baselines: bool, keep: int = 0
 ) -> dict[str, SplitEvaluation]:
-    """What is measured on each of ``splits`` that the data has; faults of their boxes stop the program here."""
+    """Return the evaluation of each of ``splits`` that the data has; errors in their boxes stop the program here."""
     protocols = build.build_protocols(config)
     for name in set(splits) & set(data.source.splits):
         data.source.check(name, skip_unreadable=data.on_bad_image == "skip")
@@ -56,9 +56,9 @@ def judge(
     wanted: Mapping[str, SplitEvaluation],
     again: Sequence[Recognition] = (),
 ) -> dict[str, Any]:
-    """Run the network once over each split and return the measured values.
+    """Run the network once over each split and return the results.
 
-    Thresholds of origin ``fullsup`` come from the val split where it is among ``wanted``.
+    Thresholds of origin ``fullsup`` come from the val split if it is in ``wanted``.
     """
     module.judge(wanted.values(), again)
     if not wanted:
@@ -86,7 +86,7 @@ def write(
     results: Mapping[str, Any],
     **extra: Any,
 ) -> Path:
-    """Write results.json, the values and all that they depend on, and pictures.png."""
+    """Write results.json, with the results and everything they depend on, and pictures.png."""
     if found := shown(module):
         picture_sheet.write(folder / "pictures.png", found)
     preprocessing = module.localizer.preprocessing
@@ -119,7 +119,7 @@ def write(
 def keep_verdicts(
     folder: Path, measured: Mapping[str, SplitResult], evaluations: Mapping[str, SplitEvaluation]
 ) -> None:
-    """Write what was found of each image, for comparisons paired by image; see `wsol.engine.image_results`."""
+    """Write the results of each image, for paired comparisons; see `wsol.engine.image_results`."""
     arrays: dict[str, np.ndarray] = {}
     for split, found in measured.items():
         evaluation = evaluations[split]
@@ -143,7 +143,7 @@ def keep_verdicts(
 def _thresholds(
     evaluation: SplitEvaluation, measured: SplitResult, val: SplitResult | None
 ) -> dict[str, dict[str, np.ndarray]]:
-    """Positions of the reported thresholds by protocol and origin, those of `localization_table`."""
+    """Return positions of the reported thresholds by protocol and origin, as in `localization_table`."""
     found = {}
     for name, protocol in evaluation.protocols.items():
         fullsup = val.curves.get(name, {}).get(LOCALIZER) if val else None
@@ -153,7 +153,7 @@ def _thresholds(
 
 
 def shown(module: LocalizerModule) -> list[Picture]:
-    """The kept pictures of the last split judged (test where it is among them); none if nothing was judged."""
+    """Return the kept images of the last evaluated split (test if present); empty if nothing was evaluated."""
     for name, evaluation in reversed(list(module.evaluations.items())):
         assert isinstance(evaluation, SplitEvaluation)
         return evaluation.pictures(module.measured[name])
@@ -161,7 +161,7 @@ def shown(module: LocalizerModule) -> list[Picture]:
 
 
 def describe_split(data: LocalizationData, name: str) -> dict[str, Any]:
-    """Size and fingerprint of a split."""
+    """Return size and fingerprint of a split."""
     split = data.split(name)
     return {
         "images": len(split),

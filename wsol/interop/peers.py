@@ -1,10 +1,11 @@
-"""Weights that the authors' programs saved, under the names of this project's networks.
+"""Weights saved by the authors' programs, under the names of this project's networks.
 
-Known are github.com/xiaomengyc/ACoL (Zhang et al. 2018; models/vgg/vgg_v1.py) and, of github.com/clovaai/wsolevaluation
-(Choe et al. 2020), CAM, ACoL, SPG and ADL on VGG-16 and ResNet-50; networks trained with HaS or CutMix there are CAM's.
-A file is recognised by the names of its tensors. A `Peer` says which config makes the same network here, in the words
-of `wsol train`, and which module each of theirs is. What the tensors do not tell (the stride of a pool or a stage, and
-thresholds) is not guessed where it changes the maps, see `Peer.strides`.
+Known networks are those of github.com/xiaomengyc/ACoL (Zhang et al. 2018; models/vgg/vgg_v1.py) and, from
+github.com/clovaai/wsolevaluation (Choe et al. 2020), CAM, ACoL, SPG and ADL on VGG-16 and ResNet-50; networks trained
+with HaS or CutMix there are CAM's. A file is recognised by the names of its tensors. A `Peer` defines the config of the
+same network here, as overrides of `wsol train`, and the module here for each of theirs. Properties that the tensors do
+not determine (the stride of a pool or a stage, and thresholds) are not guessed if they change the maps, see
+`Peer.strides`.
 """
 
 from __future__ import annotations
@@ -17,9 +18,9 @@ from torch import Tensor
 from wsol.errors import InputError
 
 PARALLEL = "module."
-"""What torch.nn.DataParallel puts before every name."""
+"""Prefix that torch.nn.DataParallel adds to every name."""
 OURS = "localizer."
-"""What stands before the names in this project's checkpoints."""
+"""Prefix of the names in this project's checkpoints."""
 
 
 @dataclass(frozen=True)
@@ -28,18 +29,18 @@ class Peer:
 
     name: str
     marks: tuple[str, ...]
-    """Names of tensors that together only this network has."""
+    """Names of tensors that, in combination, only this network has."""
     absent: tuple[str, ...]
-    """Names that it does not have, but other networks with the same marks."""
+    """Names that it lacks but other networks with the same marks have."""
     strides: tuple[int, ...]
-    """The output strides it may have; several where the tensors are the same at all of them."""
+    """Possible output strides; several if the tensors are the same for all of them."""
     words: tuple[str, ...]
-    """The config of the same network, but for the output stride and the number of classes."""
+    """The config of the same network, except for the output stride and the number of classes."""
     modules: Mapping[str, str]
-    """Their modules by name, and what they are called here; others belong to the backbone and have the same names."""
+    """Their module names and the names here; other modules belong to the backbone and have the same names."""
 
     def fits(self, names: Iterable[str]) -> bool:
-        """Whether a state dict with these names is of this network."""
+        """Return whether a state dict with these names belongs to this network."""
         there = set(names)
         return there.issuperset(self.marks) and there.isdisjoint(self.absent)
 
@@ -69,25 +70,25 @@ class Peer:
 
 
 CLASSIFIER = "classifier.weight"
-"""End of the name of the tensor that has a row for each class."""
+"""Suffix of the name of the tensor that has a row for each class."""
 
 
 def recognise(state: Mapping[str, Tensor], source: str) -> tuple[Peer, dict[str, Tensor]]:
-    """Find the network that a state dict is of.
+    """Find the network that a state dict belongs to.
 
     Args:
-        state: names to tensors, as the other program saved them; a DataParallel prefix is taken off.
-        source: where it is from, for messages.
+        state: names to tensors, as the other program saved them; a DataParallel prefix is removed.
+        source: its origin, for messages.
 
     Returns:
         The peer, and the tensors under the names of this project.
 
     Raises:
-        InputError: this project's own weights, or of no known network; the message says what was looked for.
+        InputError: this project's own weights, or weights of an unknown network; the message lists the known ones.
     """
     if any(name.startswith(OURS) for name in state):
         raise InputError(
-            f"{source}: a checkpoint of `wsol train` already; judge it with wsol eval run={source}, or make it "
+            f"{source}: already a checkpoint of `wsol train`; evaluate it with wsol eval run={source}, or make it "
             "one file with out=<file>.safetensors"
         )
     if state and all(name.startswith(PARALLEL) for name in state):
@@ -98,21 +99,21 @@ def recognise(state: Mapping[str, Tensor], source: str) -> tuple[Peer, dict[str,
     known = "; ".join(f"{peer.name} ({', '.join(peer.marks)})" for peer in PEERS)
     there = ", ".join(list(state)[:5]) or "nothing"
     raise InputError(
-        f"{source}: weights of no known network (it has {there}, ...). Looked for: {known}. For a classifier "
-        "of torchvision or timm say which it is: backbone=resnet50, or backbone=timm backbone.name=resnet18"
+        f"{source}: weights of an unknown network (it has {there}, ...). Known: {known}. For a classifier "
+        "of torchvision or timm, name it: backbone=resnet50, or backbone=timm backbone.name=resnet18"
     )
 
 
 def num_classes(translated: Mapping[str, Tensor], source: str) -> int:
-    """Return the number of classes K of translated weights: the rows of the classifier.
+    """Return the number of classes K of translated weights: the number of rows of the classifier.
 
     Raises:
-        InputError: there is no classifier among them.
+        InputError: they have no classifier.
     """
     for name, value in translated.items():
         if name.endswith(CLASSIFIER) and value.ndim == 2:
             return len(value)
-    raise InputError(f"{source}: has no classifier (a tensor of K rows); the file is not whole, copy it again")
+    raise InputError(f"{source}: has no classifier (a tensor of K rows); the file is incomplete; copy it again")
 
 
 def output_stride(peer: Peer, asked: int | None, source: str) -> int:
@@ -120,32 +121,32 @@ def output_stride(peer: Peer, asked: int | None, source: str) -> int:
 
     Args:
         peer: the network.
-        asked: what the user says; None: nothing.
-        source: where the weights are from, for messages.
+        asked: the user's value, or None.
+        source: origin of the weights, for messages.
 
     Raises:
-        InputError: the network has another one, or it may have several and none was asked for.
+        InputError: the network has another one, or it may have several and the user set none.
     """
     possible = " or ".join(map(str, peer.strides))
     if asked is None and len(peer.strides) > 1:
         raise InputError(
-            f"{source}: {peer.name}, whose tensors are the same at output strides {possible}; which was it trained "
-            "with? output_stride=16 (maps of 14x14 at 224), or 8 (28x28; large_feature_map)"
+            f"{source}: {peer.name}, whose tensors are the same at output strides {possible}; set its own: "
+            "output_stride=16 (maps of 14x14 at 224), or 8 (28x28; large_feature_map)"
         )
     if asked is not None and asked not in peer.strides:
-        raise InputError(f"{source}: {peer.name} has the output stride {possible}, got output_stride={asked}")
+        raise InputError(f"{source}: {peer.name} has output stride {possible}, got output_stride={asked}")
     return peer.strides[0] if asked is None else asked
 
 
 def _vgg(theirs: Iterable[int | str]) -> dict[str, str]:
-    """The convolutions of VGG-16 (by their numbers in ``features``, or by name), and what they are called here."""
+    """Return the convolutions of VGG-16 (by their numbers in ``features``, or by name), and their names here."""
     ours = (0, 2, 5, 7, 10, 12, 14, 17, 19, 21, 24, 26, 28)
     names = [name if isinstance(name, str) else f"features.{name}" for name in theirs]
     return {name: f"backbone.features.{number}" for name, number in zip(names, ours, strict=True)}
 
 
 def _branch(theirs: str, ours: str) -> dict[str, str]:
-    """A classifier of two convolutions and one of 1x1, with a ReLU behind the first two."""
+    """Return the modules of a classifier with two convolutions, each followed by ReLU, and a 1x1 convolution."""
     return {f"{theirs}.0": f"{ours}.trunk.1", f"{theirs}.2": f"{ours}.trunk.4", f"{theirs}.4": f"{ours}.classifier"}
 
 
@@ -262,4 +263,4 @@ PEERS = (
         modules={"fc": "head.classifier"},
     ),
 )
-"""The networks known; each is the only one that fits its own tensors."""
+"""The known networks; each is the only one that matches its own tensors."""

@@ -26,11 +26,11 @@ HOST = "api.wandb.ai"
 
 
 class PictureLogger(WandbLogger, RunLogger):
-    """Lightning's wandb logger that also takes pictures, curves and results.json, and ends the wandb run with ours.
+    """Lightning's wandb logger that also logs images, curves and results.json, and ends the wandb run with the run.
 
     Args:
-        images: how many judged images to show with their true and predicted boxes.
-        arguments: those of Lightning's `WandbLogger`.
+        images: number of evaluated images to log with ground-truth and predicted boxes.
+        arguments: arguments of Lightning's `WandbLogger`.
     """
 
     def __init__(self, images: int, **arguments: Any) -> None:
@@ -41,10 +41,10 @@ class PictureLogger(WandbLogger, RunLogger):
     def log_judged(
         self, split: str, pictures: Sequence[Picture], charts: Mapping[str, Chart], classes: Sequence[str]
     ) -> None:
-        """Show judged images with boxes, and charts as tables, plotted where they are lines."""
+        """Log evaluated images with boxes, and charts as tables, plotted if they are tables of lines."""
         shown: dict[str, Any] = {}
         if pictures and self.images:
-            step = max(len(pictures) / self.images, 1)  # spread over the split, as the pictures are
+            step = max(len(pictures) / self.images, 1)  # spread over the split, like the kept images
             chosen = [pictures[int(i * step)] for i in range(min(self.images, len(pictures)))]
             shown[f"{split}/localization"] = [_image(picture, classes) for picture in chosen]
         for name, chart in charts.items():
@@ -67,16 +67,16 @@ class PictureLogger(WandbLogger, RunLogger):
 def logger(
     folder: Path, config: DictConfig, project: str, entity: str | None, offline: bool, tags: Sequence[str], images: int
 ) -> PictureLogger:
-    """Return the logger of one run; a resumed run goes on under the same id.
+    """Return the logger of one run; a resumed run continues under the same id.
 
     Args:
-        folder: the run folder, where wandb keeps its files too.
+        folder: the run folder, where wandb also keeps its files.
         config: uploaded as the run's config.
         project: wandb project.
-        entity: wandb user or team; None takes the default one.
+        entity: wandb user or team; None for the default one.
         offline: keep everything in the run folder; needs no account (``wandb sync`` uploads it later).
-        tags: of the run.
-        images: how many judged images to show with predicted and true boxes.
+        tags: tags of the run.
+        images: number of evaluated images to log with predicted and ground-truth boxes.
 
     Raises:
         InputError: no account is set up and ``offline`` is false.
@@ -87,9 +87,9 @@ def logger(
             "logger=wandb: no account is set up; run `wandb login`, or keep it local with logger.offline=true"
         )
     if wandb.run is not None:
-        wandb.finish(exit_code=1)  # of an earlier job of this process, which failed; it would be gone on with
+        wandb.finish(exit_code=1)  # end a failed earlier job of this process, or wandb would continue it
     file = folder / ID_FILE
-    if not file.exists() and is_first_process():  # the one that talks to wandb
+    if not file.exists() and is_first_process():  # the process that connects to wandb
         file.write_text(secrets.token_hex(4), encoding="utf-8")
     return PictureLogger(
         images,
@@ -105,7 +105,7 @@ def logger(
 
 
 def has_account() -> bool:
-    """Whether wandb will find a key: WANDB_API_KEY, or an entry of .netrc as ``wandb login`` writes it."""
+    """Return whether wandb will find a key: WANDB_API_KEY, or the entry in .netrc that ``wandb login`` writes."""
     if os.environ.get("WANDB_API_KEY"):
         return True
     try:

@@ -1,4 +1,4 @@
-"""Contact sheets: rows of small pictures with captions."""
+"""Contact sheets: rows of small images with captions."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 
 TILE = 128
-"""Side of a picture, pixels."""
+"""Side of an image, pixels."""
 GAP = 6
 CAPTION = 20
 """Height of a row's caption, pixels."""
@@ -16,15 +16,15 @@ WHITE, GREY = (255, 255, 255), (60, 60, 60)
 
 
 def sheet(title: str, rows: Sequence[tuple[Sequence[str], Sequence[np.ndarray]]]) -> np.ndarray:
-    """Lay out rows of pictures under their captions.
+    """Lay out rows of images under their captions.
 
     Args:
-        title: of the sheet.
-        rows: captions, the first above the first picture and so on, and pictures uint8 (H, W, 3) RGB, of any sizes;
+        title: title of the sheet.
+        rows: captions, the first above the first image and so on, and images uint8 (H, W, 3) RGB, of any sizes;
             each is fitted into a tile.
 
     Returns:
-        uint8 (H, W, 3) RGB, white where nothing is.
+        uint8 (H, W, 3) RGB, white where empty.
 
     Example:
         >>> sheet("dog", [(["unit 3"], [np.zeros((4, 8, 3), np.uint8)] * 3), (["unit 9"], [])]).shape
@@ -47,7 +47,7 @@ def sheet(title: str, rows: Sequence[tuple[Sequence[str], Sequence[np.ndarray]]]
 
 
 def _fitted(picture: np.ndarray) -> np.ndarray:
-    """Resize to fit a tile, the shape kept."""
+    """Resize to fit a tile, keeping the aspect ratio."""
     scale = TILE / max(picture.shape[:2])
     size = tuple(max(round(side * scale), 1) for side in picture.shape[1::-1])
     return cv2.resize(picture, size, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC)

@@ -1,4 +1,4 @@
-"""Small pictures and small maps for the page."""
+"""Small images and small maps for the page."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from wsol.functional.maps import place, to_levels
 from wsol.protocols import LocalizationProtocol
 
 MAP_SIDE = 40
-"""Longer side of the maps that the browser draws over the pictures; it smooths them as it enlarges."""
+"""Longer side of the maps that the browser draws over the images; it smooths them when enlarging."""
 
 QUALITY = 82
 
@@ -30,19 +30,19 @@ def write_picture(file: Path, image: np.ndarray, side: int) -> None:
     done, data = cv2.imencode(".jpg", cv2.cvtColor(image, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, QUALITY])
     try:
         if not done:
-            raise OSError(0, "OpenCV writes no JPEG of it")
+            raise OSError(0, "OpenCV cannot encode it as JPEG")
         file.write_bytes(data.tobytes())
     except OSError as error:
         raise InputError(f"{file}: cannot be written ({error.strerror}); choose another folder with out=...") from error
 
 
 def small_map(score_map: np.ndarray, view: Geometry, protocol: LocalizationProtocol) -> np.ndarray:
-    """The map over the whole image as the protocol scales it: uint8 grey levels, longer side `MAP_SIDE`.
+    """Return the map over the whole image, scaled by the protocol: uint8 grey levels, longer side `MAP_SIDE`.
 
     Args:
         score_map: real (h, w), not scaled.
-        view: what part of the image it is of.
-        protocol: whose scaling and interpolation are taken.
+        view: the part of the image that it shows.
+        protocol: defines scaling and interpolation.
 
     Example:
         >>> from wsol.protocols import protocol
@@ -50,7 +50,7 @@ def small_map(score_map: np.ndarray, view: Geometry, protocol: LocalizationProto
         (20, 40)
     """
     size = view.image_size
-    fine = _within(*size, 4 * MAP_SIDE)  # finer first, so that no peak of a map of many pixels is stepped over
+    fine = _within(*size, 4 * MAP_SIDE)  # finer first, so that no peak of a large map is skipped
     frame = Geometry(size, fine, (0, 0), fine)
     placed = place(
         score_map,
@@ -64,6 +64,6 @@ def small_map(score_map: np.ndarray, view: Geometry, protocol: LocalizationProto
 
 
 def _within(width: int, height: int, side: int) -> tuple[int, int]:
-    """The size (width, height) brought down to ``side`` pixels at most, shape kept."""
+    """Return the size (width, height) reduced to at most ``side`` pixels, keeping the aspect ratio."""
     scale = min(side / max(width, height), 1.0)
     return max(round(width * scale), 1), max(round(height * scale), 1)
