@@ -126,7 +126,7 @@ def test_an_unreadable_last_checkpoint_is_said_and_the_previous_one_taken(
     lines = [line for line in said.splitlines() if "continuing from the previous checkpoint" in line]
     assert len(lines) == (what != "missing")
     for line in lines:
-        assert "run/checkpoints/last.ckpt: damaged: the archive is cut short; take another checkpoint" in line
+        assert "run/checkpoints/last.ckpt: damaged: the archive is cut short; use another checkpoint" in line
         assert line.endswith("run/checkpoints/previous.ckpt, after step 3")
     assert_same_end(tmp_path / "run", whole)
 

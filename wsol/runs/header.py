@@ -170,7 +170,7 @@ class _Bound(TorchDispatchMode):
         if max(asked, self.made) > self.limit:
             raise InputError(
                 f"{self.file}: config.backbone and config.method define a network of more than {self.limit:,} "
-                f"values; the file's tensors have {self.held:,}; {REMEDY}"
+                f"numbers; the file's tensors have {self.held:,}; {REMEDY}"
             )
         return func(*args, **(kwargs or {}))
 
