@@ -76,7 +76,7 @@ def check_batch(
 
 
 def correct_boxes(judged_by: LocalizationProtocol, batch: LocalizationBatch, *, inclusive: bool) -> np.ndarray:
-    """Return whether boxes are correct, bool (N, I, G) by overlap, threshold; see `LocalizationProtocol.judge`."""
+    """Return whether boxes are correct, bool (N, I, G) (overlap, threshold); see `LocalizationProtocol.judge`."""
     shapes = [(score_map.shape[1], score_map.shape[0]) for score_map in batch.maps]
     views = [Geometry(size, shape, (0, 0), shape) for size, shape in zip(batch.sizes, shapes, strict=True)]
     truths = [GroundTruth(boxes, inclusive) for boxes in batch.boxes]
