@@ -21,7 +21,7 @@ def is_image(name: str) -> bool:
 
 
 def image_files(folder: Path) -> list[Path]:
-    """Return everything named like an image under a folder, at any depth, sorted; hidden names are passed over.
+    """Return everything named like an image under a folder, at any depth, sorted; hidden names are skipped.
 
     Links are followed. What is named like an image but is none (a folder, a named pipe, a link to nothing) is in the
     list: reading it says so at once, so nothing is left out silently.

@@ -98,7 +98,7 @@ def _columns(header: list[str], where: str) -> tuple[str, ...]:
 def read_coco(path: Path, sink: Sink = STOP) -> Annotations:
     """Read COCO JSON: ``images`` (id, file_name, width, height) and ``annotations`` (image_id, bbox).
 
-    ``bbox`` is x, y, width, height. Categories are not read, the folder says the class; crowds are passed over.
+    ``bbox`` is x, y, width, height. Categories are not read, the folder says the class; crowds are skipped.
     """
     try:
         content = strict_json(read_text(path, sink))
