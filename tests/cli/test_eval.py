@@ -66,7 +66,7 @@ def test_the_data_may_lie_elsewhere_or_be_chosen_anew(finished_run: Path, tmp_pa
     ("words", "message"),
     [
         ([], "which run?"),
-        (["run=/nowhere"], "/nowhere: no run there"),
+        (["run=/nowhere"], "/nowhere: not a run"),
         (["run={run}", "checkpoint=bset"], "did you mean 'best'"),
         (["run={run}", "split=tset"], "did you mean 'test'"),
         (["run={run}", "out={run}"], "is not an empty folder, and not an earlier output of `wsol eval`"),

@@ -33,7 +33,7 @@ BOMB = "a: &a [x,x,x,x,x,x,x,x,x]\n" + "".join(
         (b"a: [1\nb: 2\n", r"mine\.yaml:\d: not valid YAML: expected ',' or ']'"),
         (b"a: !!python/object/apply:os.system [ls]\n", r"mine\.yaml:1: not valid YAML: could not determine a constr"),
         (b"a: \x00\n", r"mine\.yaml: not valid YAML: unacceptable character"),
-        (b"a: &a [*a]\n", r"mine\.yaml: nested too deeply, or an alias stands inside its own anchor"),
+        (b"a: &a [*a]\n", r"mine\.yaml: nested too deeply, or an alias is inside its own anchor"),
         (b"a: " + b"[" * 5000, r"mine\.yaml"),
         (BOMB.encode(), r"mine\.yaml: expands to more than 100,000 values with its aliases"),
         (b"_target_: ${nope\n", r"does not compose: no viable alternative at input '\$\{nope'"),

@@ -153,8 +153,8 @@ def test_what_was_found_of_each_image_makes_the_errors(finished_run: Path, tmp_p
 BAD = [
     (["classes=/nowhere.csv"], "/nowhere.csv: no such file or folder"),
     (["classes={tmp}/odd.csv"], "odd.csv:2: unknown class 'griffin'"),
-    (["classes={tmp}/few.csv"], "few.csv: 2 classes of each image at most, too few for top-5"),
-    (["classes={tmp}/val.csv"], "is no image of the test split"),
+    (["classes={tmp}/few.csv"], "few.csv: 2 classes per image at most, too few for top-5"),
+    (["classes={tmp}/val.csv"], "is not an image of the test split"),
     (["classes={tmp}/none.csv"], "none.csv: empty file"),
     (["classes=[{tmp}/few.csv,{tmp}/few.ckpt]"], "few.ckpt: no such file"),
     (["classes=[{tmp}/few.csv,{run}]"], "expected CSV files, or one run folder or checkpoint"),

@@ -106,7 +106,7 @@ def test_a_moved_folder_goes_on(tmp_path: Path, storage: str) -> None:
 
 def test_a_folder_whose_study_is_not_in_the_storage_is_refused(tmp_path: Path) -> None:
     study(tmp_path / "s", storage=f"sqlite:///{tmp_path / 'one.db'}")
-    with pytest.raises(InputError, match=r"holds no study 's-.*use the storage that the search began with"):
+    with pytest.raises(InputError, match=r"contains no study 's-.*use the storage that the search began with"):
         study(tmp_path / "s", storage=f"sqlite:///{tmp_path / 'other.db'}")
     (tmp_path / "s" / "study.json").write_text("{")
     with pytest.raises(InputError, match=r"study\.json: unreadable"):

@@ -298,7 +298,7 @@ def _index_fault(index: dict[str, Any]) -> str | None:
 def _check_size(folder: Path, image_id: str, stored: tuple[int, int], asked: tuple[int, int] | None) -> None:
     if asked is not None and tuple(asked) != tuple(stored):
         raise InputError(
-            f"{folder}: the map of {image_id!r} is of an image of {stored[0]} x {stored[1]}, but the dataset's has "
+            f"{folder}: the map of {image_id!r} is of an image of {stored[0]} x {stored[1]}, but the dataset's is of "
             f"{asked[0]} x {asked[1]}; are they maps of another dataset?"
         )
 
