@@ -92,11 +92,11 @@ def test_a_bare_backbone_and_globs(examples: Path, tmp_path: Path) -> None:
     ("given", "message"),
     [
         (["negatives={root}/without"], "which images? positives="),
-        (["positives={root}/with"], "which images? negatives="),
+        (["positives={root}/with"], "no images: set negatives="),
         (["positives={root}/none", "negatives={root}/without"], "positives: {root}/none: no such file or folder"),
         (
             ["positives={root}", "negatives={root}/without"],
-            "among both the positives and the negatives, with 11 others",
+            "among both the positives and the negatives, with 11",
         ),
         (["positives={root}/with/1.png", "negatives={root}/without"], "positives: 1 images, 1 of them held out"),
         (["positives={root}/with", "negatives={root}/without", "held_out=1"], "held_out: expected a share"),
