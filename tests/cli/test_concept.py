@@ -91,7 +91,7 @@ def test_a_bare_backbone_and_globs(examples: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        (["negatives={root}/without"], "which images? positives="),
+        (["negatives={root}/without"], "no images: set positives="),
         (["positives={root}/with"], "no images: set negatives="),
         (["positives={root}/none", "negatives={root}/without"], "positives: {root}/none: no such file or folder"),
         (
