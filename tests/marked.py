@@ -1,4 +1,4 @@
-"""Splits that are nothing but their annotation, and what a network made of their images: shared by tests of judging."""
+"""Splits that consist of annotation only, and a network's results for them: shared by tests of judging."""
 
 from __future__ import annotations
 

@@ -175,7 +175,7 @@ def test_a_network_in_memory_is_evaluated(wsol_runs, tmp_path: Path, data_dir: P
         ),
         (lambda: wsol.evaluate("nowhere"), "nowhere"),
         (lambda: wsol.evaluate("nowhere", explainer="gradcamm"), "unknown explainer 'gradcamm': did you mean"),
-        (lambda: wsol.evaluate("nowhere", root="somewhere"), "goes with data"),
+        (lambda: wsol.evaluate("nowhere", root="somewhere"), "requires data"),
     ],
 )
 def test_bad_input_is_one_clear_error(call, message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -120,7 +120,7 @@ def test_hydras_search_path_is_known(entry: str, place: Path, capsys) -> None:
         ("hydra.searchpath=[file:///nowhere]", "/nowhere: no such folder"),
         ("hydra.searchpath=[pkg://no.such]", "pkg://no.such: no such package"),
         ("hydra.searchpath=[s3://bucket]", "s3://bucket: expected file://<folder>"),
-        ("hydra.searchpath=[", "does not parse"),
+        ("hydra.searchpath=[", "cannot be parsed"),
     ],
 )
 def test_a_wrong_search_path_is_one_clear_error(word: str, message: str, place: Path, capsys) -> None:
@@ -140,10 +140,10 @@ def test_several_jobs_take_the_own_config_too(place: Path, data_dir: Path) -> No
 @pytest.mark.parametrize(
     ("file", "text", "words", "message"),
     [
-        ("backbone/mine.yaml", "width: 3\n", ["backbone=mine"], "no _target_; it names a class"),
+        ("backbone/mine.yaml", "width: 3\n", ["backbone=mine"], "no _target_; set it to a class"),
         ("backbone/mine.yaml", "_target_: nowhere.Net\n", ["backbone=mine"], "_target_=nowhere.Net: no such package"),
         ("data/mine.yaml", "_target_: wsol.data.datasets.cub.Cub\n", ["data=mine"], "has no 'Cub'"),
-        ("method/mine.yaml", "head: {cells: 3}\n", ["method=mine"], "no head._target_; it names a class"),
+        ("method/mine.yaml", "head: {cells: 3}\n", ["method=mine"], "no head._target_; set it to a class"),
         ("explainer/mine.yaml", "_target_: 3\n", ["explainer=mine"], "_target_=3: expected a dotted Python name"),
         (
             "protocol/mine.yaml",

@@ -119,7 +119,7 @@ def test_what_is_wrong_with_a_map_names_the_image():
     unscaled = dataclasses.replace(PROTOCOLS["choe2020"], scaling="none")
     view, truth = Geometry.square((9, 9), 9), GroundTruth(np.array([[0.0, 0.0, 5.0, 5.0]]), inclusive=False)
     given = [np.ones((3, 3)), np.full((3, 3), 2.0)]
-    with pytest.raises(InputError, match=r"b\.jpg, protocol 'choe2020': scaling 'none' takes maps in \[0, 1\]"):
+    with pytest.raises(InputError, match=r"b\.jpg, protocol 'choe2020': scaling 'none' expects maps in \[0, 1\]"):
         judging.judge({"choe2020": unscaled}, given, [view] * 2, [truth] * 2, ["a.jpg", "b.jpg"])
 
 

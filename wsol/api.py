@@ -1,4 +1,4 @@
-"""The public door: list what there is, make a network, train it, evaluate it, and ask it about images.
+"""The public API: list the available parts, make a network, train it, evaluate it, and predict images.
 
 ::
 
@@ -10,7 +10,7 @@
     found = wsol.load(run).predict("photo.jpg")
 
 Names are those of the config groups (``configs/backbone``, ``configs/method``, ...), which the command line uses too.
-`fit` does what `wsol train` does and `evaluate` what `wsol eval` does; they leave the same folders.
+`fit` does the same as `wsol train` and `evaluate` the same as `wsol eval`; they write the same folders.
 """
 
 from __future__ import annotations
@@ -48,14 +48,14 @@ __all__ = [
 ]
 
 Overrides = Mapping[str, Any]
-"""Further keys of a verb's config by their dotted names, such as ``{"optim.optimizer.lr": 0.01}``."""
+"""More keys of a verb's config by their dotted names, such as ``{"optim.optimizer.lr": 0.01}``."""
 
 
 def list_backbones(pattern: str = "*", *, config_dirs: Sequence[str] = ()) -> list[str]:
-    """Return the names of the backbones, those of the user's own configs among them.
+    """Return the names of the backbones, including those of the user's own configs.
 
     Args:
-        pattern: as of a shell, such as ``"resnet*"``.
+        pattern: a shell pattern, such as ``"resnet*"``.
         config_dirs: folders of the user's own configs.
 
     Example:
@@ -119,7 +119,7 @@ def create_localizer(
     overrides: Overrides | None = None,
     config_dirs: Sequence[str] = (),
 ) -> Localizer:
-    """Make a network of a backbone and a method.
+    """Make a network from a backbone and a method.
 
     Args:
         backbone: see `list_backbones`; or the name of any timm model with feature maps.
@@ -140,8 +140,8 @@ def create_localizer(
         The network. Its ``recipe`` is the config of backbone and method that `fit` and checkpoints record.
 
     Raises:
-        InputError: an unknown name (with near matches), an option that does not fit, weights that cannot be had, or a
-            number of classes that contradicts the class names; weights without a classifier on the mean of the last
+        InputError: an unknown name (with near matches), an option that does not fit, weights that cannot be loaded, or
+            a number of classes that contradicts the class names; weights without a classifier on the mean of the last
             features, with the reason.
 
     Example:
@@ -159,19 +159,16 @@ def create_localizer(
         )
     if pretrained_classifier and not pretrained and weights is None:
         raise InputError("pretrained_classifier=True needs weights: pretrained=True, or weights=<file>")
-    if classes is not None and num_classes not in (None, len(classes)):
-        raise InputError(f"num_classes={num_classes}, but classes has {len(classes)} names: give one of them")
     if pretrained and weights is not None:
-        raise InputError("pretrained=True or weights=<file>, not both")
-    words = [*_backbone(backbone, config_dirs), f"method={_known('method', method, config_dirs)}"]
-    if output_stride is not None:
-        words.append(override("backbone.output_stride", output_stride))
-    if weights is not None:
-        words.append(override("backbone.weights", str(weights)))
-    if pretrained_classifier:
-        words.append(override("method.pretrained_classifier", True))
-    words += [override(key, value) for key, value in (overrides or {}).items()]
-    config = compose("train", words, config_dirs)
+        raise InputError("set pretrained=True or weights=<file>, not both")
+    keys = {"backbone.output_stride": output_stride, "backbone.weights": None if weights is None else str(weights)}
+    keys["method.pretrained_classifier"] = pretrained_classifier or None
+    parts = [*_backbone(backbone, config_dirs), f"method={_known('method', method, config_dirs)}"]
+    config = compose(
+        "train",
+        [*parts, *_key_overrides(keys), *(override(key, value) for key, value in (overrides or {}).items())],
+        config_dirs,
+    )
     if pretrained:
         config.backbone.weights = build.pretrained_name(config.backbone)
     names = tuple(classes) if classes is not None else None
@@ -212,27 +209,27 @@ def fit(
     """Train a network as `wsol train` does, and evaluate its best checkpoint.
 
     Args:
-        localizer: of `create_localizer`; it is trained in place and has the weights of the last epoch afterwards.
+        localizer: made by `create_localizer`; it is trained in place and has the weights of the last epoch afterwards.
         data: name of a dataset, see `list_datasets`; or a folder with a folder of images for each class.
-        root: where the dataset lies; None for its place below ``data_dir``.
+        root: folder of the dataset; None for its default below ``data_dir``.
         data_dir: folder of all datasets.
         protocol: names of the localization protocols.
         max_epochs: number of epochs.
-        batch_size: images a step.
-        seed: of everything drawn; None for the one of `create_localizer`.
-        name: of the run.
+        batch_size: number of images per step.
+        seed: seed of all randomness; None for the one of `create_localizer`.
+        name: name of the run.
         run_dir: folder of the run; None for a new one below ``runs``.
-        resume: go on with a run of the same config.
-        overrides: further keys of ``wsol train``, such as ``{"optim.optimizer.lr": 0.01}``.
-        callbacks: Lightning callbacks beside those of every run.
+        resume: continue a run of the same config.
+        overrides: more keys of ``wsol train``, such as ``{"optim.optimizer.lr": 0.01}``.
+        callbacks: Lightning callbacks in addition to those of every run.
         config_dirs: folders of the user's own configs.
 
     Returns:
         The finished run: its folder, results and checkpoints.
 
     Raises:
-        InputError: a name, key or value that is not known, data that cannot be read, or a network of another number
-            of classes.
+        InputError: an unknown name, key or value, data that cannot be read, or a network with another number of
+            classes.
 
     Example:
         >>> from tempfile import TemporaryDirectory
@@ -244,18 +241,11 @@ def fit(
         ['top1_error', 'top5_error']
     """
     recipe = _recipe(localizer)
-    keys = {
-        "data_dir": data_dir,
-        "trainer.max_epochs": max_epochs,
-        "loader.batch_size": batch_size,
-        "seed": recipe["seed"] if seed is None else seed,
-        "name": name,
-        "run_dir": run_dir,
-        "resume": resume or None,
-        **(overrides or {}),
-    }
-    words = [*_data(data, root, config_dirs), *_protocols(protocol, config_dirs), *_words(keys)]
-    config = _with_recipe(compose("train", words, config_dirs), recipe)
+    keys = {"data_dir": data_dir, "trainer.max_epochs": max_epochs, "loader.batch_size": batch_size, "name": name}
+    keys |= {"seed": recipe["seed"] if seed is None else seed, "run_dir": run_dir, "resume": resume or None}
+    keys |= overrides or {}
+    given = [*_data(data, root, config_dirs), *_protocols(protocol, config_dirs), *_key_overrides(keys)]
+    config = _with_recipe(compose("train", given, config_dirs), recipe)
     return Run(training.run(config, callbacks=callbacks, localizer=localizer))
 
 
@@ -281,26 +271,26 @@ def evaluate(
         protocol: names of the localization protocols; None for those of the run.
         split: ``test`` or ``val``.
         data: another dataset than the run's, see `fit`.
-        root: where that dataset lies.
+        root: folder of that dataset.
         data_dir: folder of all datasets.
         explainer: attribution method that makes the maps, see `list_explainers`; None for the network's own.
-        checkpoint: of a run folder: ``best``, ``last``, or a file's name.
-        save_maps: keep the maps beside the results.
+        checkpoint: checkpoint of a run folder: ``best``, ``last``, or a file's name.
+        save_maps: save the maps beside the results.
         out: folder of the results; None for a new one below the run's.
-        overrides: further keys of ``wsol eval``, such as ``{"topk": [1]}``.
+        overrides: more keys of ``wsol eval``, such as ``{"topk": [1]}``.
         config_dirs: folders of the user's own configs.
 
     Returns:
-        What results.json holds: ``localization`` (a list of rows), ``classification``, and what the numbers depend on.
+        The content of results.json: ``localization`` (a list of rows), ``classification``, and the settings used.
 
     Raises:
-        InputError: see `fit`; or no such run.
+        InputError: see `fit`, or no such run.
     """
     if data is None and root is not None:
-        raise InputError("root=... goes with data=...; a dataset that has moved: data_dir=...")
-    words = [] if data is None else _data(data, root, config_dirs)
+        raise InputError("root=... requires data=...; for a dataset that has moved, set data_dir=...")
+    given = [] if data is None else _data(data, root, config_dirs)
     if explainer is not None:
-        words.append(f"explainer={_known('explainer', explainer, config_dirs)}")
+        given.append(f"explainer={_known('explainer', explainer, config_dirs)}")
     keys = {
         "run": None if isinstance(run, Localizer) else run.folder if isinstance(run, Run) else run,
         "split": split,
@@ -310,7 +300,7 @@ def evaluate(
         "out": out,
         **(overrides or {}),
     }
-    config = compose("eval", [*words, *_protocols(protocol, config_dirs), *_words(keys)], config_dirs)
+    config = compose("eval", [*given, *_protocols(protocol, config_dirs), *_key_overrides(keys)], config_dirs)
     network = _in_memory(run) if isinstance(run, Localizer) else None
     return Run(run_evaluation.run(config, network)).results
 
@@ -318,15 +308,23 @@ def evaluate(
 PARTS = ("backbone", "method")
 
 
+def _check_classes(num_classes: int | None, classes: Sequence[str] | None, pretrained_classifier: bool) -> None:
+    """Require the number of classes or their names, and that they agree."""
+    if num_classes is None and classes is None and not pretrained_classifier:
+        raise InputError("create_localizer needs num_classes=..., or classes=... with their names")
+    if classes is not None and num_classes not in (None, len(classes)):
+        raise InputError(f"num_classes={num_classes}, but classes has {len(classes)} names: give only one of them")
+
+
 def _choices(group: str, pattern: str, config_dirs: Sequence[str]) -> list[str]:
     return sorted(name for name in groups(config_dirs).get(group, {}) if fnmatchcase(name, pattern))
 
 
 def _known(group: str, name: str, config_dirs: Sequence[str]) -> str:
-    """A choice of a group.
+    """Check and return a choice of a group.
 
     Raises:
-        InputError: there is none of that name.
+        InputError: no choice of that name.
     """
     if name not in (known := groups(config_dirs).get(group, {})):
         raise unknown(group, name, known)
@@ -334,7 +332,7 @@ def _known(group: str, name: str, config_dirs: Sequence[str]) -> str:
 
 
 def _backbone(name: str, config_dirs: Sequence[str]) -> list[str]:
-    """The overrides of a backbone: one of the configs, or a timm model."""
+    """Return the overrides for a backbone: one of the configs, or a timm model."""
     known = groups(config_dirs)["backbone"]
     if name in known:
         return [f"backbone={name}"]
@@ -344,13 +342,13 @@ def _backbone(name: str, config_dirs: Sequence[str]) -> list[str]:
 
 
 def _data(data: str, root: str | Path | None, config_dirs: Sequence[str]) -> list[str]:
-    """The overrides of a dataset: one of the configs, or a folder of class folders."""
+    """Return the overrides for a dataset: one of the configs, or a folder of class folders."""
     known = groups(config_dirs)["data"]
     if data not in known and Path(data).is_dir() and root is None:
         data, root = "folder", data
     if data not in known:
         raise InputError(f"unknown dataset {data!r}: {near_matches(data, known)}; or a folder of class folders")
-    return [f"data={data}", *_words({"data.root": root})]
+    return [f"data={data}", *_key_overrides({"data.root": root})]
 
 
 def _protocols(protocol: str | Sequence[str] | None, config_dirs: Sequence[str]) -> list[str]:
@@ -360,8 +358,8 @@ def _protocols(protocol: str | Sequence[str] | None, config_dirs: Sequence[str])
     return [f"protocol=[{','.join(_known('protocol', name, config_dirs) for name in names)}]"]
 
 
-def _words(keys: Mapping[str, Any]) -> list[str]:
-    """The overrides of keys, those that are None left out; paths as text."""
+def _key_overrides(keys: Mapping[str, Any]) -> list[str]:
+    """Return the overrides for keys that are not None; paths as text."""
     return [
         override(key, str(value) if isinstance(value, Path) else value)
         for key, value in keys.items()
@@ -379,7 +377,7 @@ def _recipe(localizer: Localizer) -> dict[str, Any]:
 
 
 def _with_recipe(config: DictConfig, recipe: Mapping[str, Any]) -> DictConfig:
-    """The config with backbone and method of a network."""
+    """Return the config with backbone and method of a network."""
     OmegaConf.set_struct(config, False)
     for key in PARTS:
         config[key] = recipe[key]
@@ -389,7 +387,7 @@ def _with_recipe(config: DictConfig, recipe: Mapping[str, Any]) -> DictConfig:
 
 
 def _in_memory(localizer: Localizer) -> Network:
-    """A network that no checkpoint holds, as `wsol eval` knows one."""
+    """Return a network without a checkpoint, as `wsol eval` needs it."""
     recipe = _recipe(localizer)
     trained = _with_recipe(compose("train", []), recipe)
     OmegaConf.set_struct(trained, False)

@@ -1,4 +1,4 @@
-"""Errors that the user can fix, and the wording they share."""
+"""Errors that the user can fix, and their common wording."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from collections.abc import Iterable, Iterator
 class InputError(ValueError):
     """Bad input: a file, a config or an argument that the user can fix.
 
-    The message says what is wrong, where (file and line, or config key), what was expected and what to do.
+    The message says what is wrong and where (file and line, or config key), what was expected and what to do.
     The command line prints it without a stack trace and exits with code 2.
     """
 
 
 class Diverged(RuntimeError):
-    """A training whose loss or weights are no longer finite numbers. The command line exits with code 1."""
+    """Training diverged: the loss or weights are no longer finite. The command line exits with code 1."""
 
 
 class Terminated(KeyboardInterrupt):
@@ -24,9 +24,10 @@ class Terminated(KeyboardInterrupt):
 
 
 def interruption(error: BaseException) -> KeyboardInterrupt | None:
-    """Return the Ctrl-C or SIGTERM that an error stands for, None if it is something else.
+    """Return the Ctrl-C or SIGTERM that caused an error; None if it has another cause.
 
-    Lightning ends its loops after Ctrl-C by `SystemExit`, and after SIGTERM by one of its own without an exit code.
+    Lightning ends its loops with `SystemExit` after Ctrl-C, and with an exception of its own without an exit code after
+    SIGTERM.
 
     Example:
         >>> interruption(Terminated()), interruption(SystemExit(2))
@@ -44,7 +45,7 @@ def interruption(error: BaseException) -> KeyboardInterrupt | None:
 
 @contextlib.contextmanager
 def plain_interruptions() -> Iterator[None]:
-    """Let Ctrl-C and SIGTERM come out of Lightning's loops as themselves and not as an exit of Lightning's."""
+    """Make Lightning's loops raise Ctrl-C and SIGTERM themselves instead of an exit of Lightning's."""
     try:
         yield
     except SystemExit as error:
@@ -58,13 +59,13 @@ SHOWN = 64
 
 
 def near_matches(name: str, choices: Iterable[str]) -> str:
-    """Return the end of an error message that offers the near matches of a misspelt name.
+    """Return the end of an error message that suggests near matches for a misspelt name.
 
     All choices are named where there are at most `SHOWN`.
 
     Args:
-        name: what was asked for.
-        choices: what there is.
+        name: the given name.
+        choices: the known names.
 
     Example:
         >>> near_matches("resnet5", ["vgg16", "resnet50", "resnet18"])
@@ -91,7 +92,7 @@ def unknown(kind: str, name: str, choices: Iterable[str]) -> InputError:
 
 
 def first_line(error: BaseException) -> str:
-    """Return the first line of what an error says, or its kind where it says nothing.
+    """Return the first line of an error's message, or its type if the message is empty.
 
     Example:
         >>> first_line(ValueError("no such file\\nat all")), first_line(EOFError())

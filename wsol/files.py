@@ -1,9 +1,9 @@
-"""Files and folders that are written whole or not at all.
+"""Files and folders that are written completely or not at all.
 
-What is written lies under a hidden name beside its target until it is complete and flushed to the disk; then it is
-renamed, which no reader and no power loss ever sees half done. Hidden names carry the machine and the process, so that
-what a killed process left behind is recognised and removed by the next one that writes the same target. They keep the
-ending of the target, by which many libraries choose a format.
+A file is written under a hidden name beside its target until it is complete and flushed to disk; then it is renamed, so
+no reader or power loss ever leaves it half done. Hidden names contain the machine and the process, so the leftovers of
+a killed process are recognised and removed by the next process that writes the same target. They keep the suffix of the
+target, because many libraries choose the format by it.
 """
 
 from __future__ import annotations
@@ -21,24 +21,24 @@ from pathlib import Path
 UNWRITABLE = frozenset(
     getattr(errno, name) for name in ("ENOSPC", "EDQUOT", "EROFS", "EFBIG", "EIO") if hasattr(errno, name)
 )
-"""Numbers of the errors of a disk that takes no more: full, over quota, read-only, too large a file, broken."""
+"""Error numbers of a disk that cannot be written: full, over quota, read-only, file too large, broken."""
 _HOST = re.sub(r"[^A-Za-z0-9]", "_", socket.gethostname())
 _START = secrets.token_hex(4)
-"""Tells this process from an earlier one of the same number, as in a container that is started again."""
+"""Distinguishes this process from an earlier one with the same number, as in a restarted container."""
 
 MANY = 200
-"""From so many files on, one flush of all file systems is faster than a flush of each file."""
+"""From this number of files on, one flush of all file systems is faster than a flush of each file."""
 
 
 @contextlib.contextmanager
 def atomic_file(target: Path) -> Iterator[Path]:
-    """Yield a path beside ``target`` to write to; when the block ends well, it replaces ``target``.
+    """Yield a path beside ``target`` to write to; it replaces ``target`` when the block succeeds.
 
     Args:
         target: file to create or replace; its folder must exist.
 
     Raises:
-        OSError: the file cannot be written; ``target`` is as it was.
+        OSError: the file cannot be written; ``target`` is unchanged.
 
     Example:
         >>> from tempfile import TemporaryDirectory
@@ -63,13 +63,13 @@ def atomic_file(target: Path) -> Iterator[Path]:
 
 @contextlib.contextmanager
 def atomic_folder(target: Path) -> Iterator[Path]:
-    """Yield an empty folder beside ``target`` to fill; when the block ends well, it is renamed to ``target``.
+    """Yield an empty folder beside ``target`` to fill; it is renamed to ``target`` when the block succeeds.
 
     Args:
-        target: folder to create; it must not exist, or be empty. Missing parents are made.
+        target: folder to create; it must not exist, or be empty. Missing parents are created.
 
     Raises:
-        OSError: it cannot be written, or ``target`` has come to hold files meanwhile.
+        OSError: it cannot be written, or files have appeared in ``target`` meanwhile.
     """
     target.parent.mkdir(parents=True, exist_ok=True)
     remove_leftovers(target)
@@ -86,7 +86,7 @@ def atomic_folder(target: Path) -> Iterator[Path]:
 
 
 def flush(file: Path) -> None:
-    """Have the content of a file on the disk before anything else happens."""
+    """Flush the content of a file to disk."""
     descriptor = os.open(file, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -95,7 +95,7 @@ def flush(file: Path) -> None:
 
 
 def flush_all(folder: Path) -> None:
-    """Have the content of every file below a folder on the disk before anything else happens."""
+    """Flush the content of every file below a folder to disk."""
     files = [file for file in folder.rglob("*") if file.is_file()]
     if len(files) >= MANY and hasattr(os, "sync"):
         os.sync()
@@ -105,18 +105,18 @@ def flush_all(folder: Path) -> None:
 
 
 def flush_folder(folder: Path) -> None:
-    """Have the names of a folder on the disk, as far as the file system can do that."""
+    """Flush the names in a folder to disk, if the file system supports it."""
     with contextlib.suppress(OSError):
         flush(folder)
 
 
 def hidden(target: Path) -> Path:
-    """The path beside ``target`` where this process prepares it."""
+    """Return the path beside ``target`` under which this process prepares it."""
     return target.with_name(f".{target.name}.partial-{_HOST}-{os.getpid()}-{_START}{target.suffix}")
 
 
 def is_hidden(path: Path) -> bool:
-    """Whether a path lies in a folder, or is a file, that is not finished.
+    """Return whether a path is, or is inside, an unfinished file or folder.
 
     Example:
         >>> is_hidden(hidden(Path("eval/now")) / "maps"), is_hidden(Path("eval/.now/maps"))
@@ -126,7 +126,7 @@ def is_hidden(path: Path) -> bool:
 
 
 def remove_leftovers(target: Path) -> None:
-    """Remove the hidden files and folders that processes of this machine, now gone, left beside ``target``."""
+    """Remove hidden files and folders beside ``target`` that ended processes of this machine left."""
     name, end = re.escape(f".{target.name}.partial-{_HOST}-"), re.escape(target.suffix)
     pattern = re.compile(rf"{name}(\d+)-([0-9a-f]+){end}")
     with contextlib.suppress(OSError):
@@ -137,11 +137,11 @@ def remove_leftovers(target: Path) -> None:
 
 @contextlib.contextmanager
 def errors_naming(target: Path, temporary: Path | None = None) -> Iterator[None]:
-    """Let the error of a disk that takes no more name the file: that of a failed write names none.
+    """Make the error of a disk that cannot be written name the file; that of a failed write names none.
 
     Args:
-        target: what is written.
-        temporary: what is written in its place; errors that name this name ``target`` instead.
+        target: the file to write.
+        temporary: the path written in its place; errors that name it will name ``target`` instead.
     """
     try:
         yield
@@ -161,7 +161,7 @@ def _is_gone(process: int, start: str) -> bool:
 
 
 def is_alive(process: int) -> bool:
-    """Whether a process of this machine is there."""
+    """Return whether a process of this machine exists."""
     try:
         os.kill(process, 0)
     except ProcessLookupError:

@@ -1,8 +1,8 @@
-"""Files of tensors, read without running code: archives of `torch.save` and .safetensors, whole or refused.
+"""Files of tensors, read without running code: `torch.save` archives and .safetensors, fully checked or refused.
 
-PyTorch's own reader holds no checksums and believes the sizes that a file declares. Here an archive is checked first:
-every record against its CRC-32, and every storage against the record that fills it. A .safetensors file of this program
-carries a SHA-256 of its content.
+PyTorch's own reader has no checksums and trusts the sizes that a file declares. Here an archive is checked first: every
+record against its CRC-32, and every storage against the size of its record. A .safetensors file of this program
+contains a SHA-256 of its content.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from torch import Tensor
 from wsol.errors import InputError, first_line
 
 CHECKSUM = "sha256"
-"""The entry of a .safetensors file's metadata that holds the checksum."""
+"""The entry of a .safetensors file's metadata with the checksum."""
 
 _BYTES = {
     "DoubleStorage": 8,
@@ -44,43 +44,43 @@ _BYTES = {
     "QUInt8Storage": 1,
     "QInt32Storage": 4,
 }
-"""Bytes of one element, by the name that `torch.save` gives a storage."""
+"""Bytes per element, by `torch.save`'s name of the storage."""
 
 
 def read_archive(path: Path, remedy: str) -> Any:
-    """Read what `torch.save` wrote (.ckpt, .pth, .pt) onto the CPU; pickled objects are refused, never loaded.
+    """Read a file of `torch.save` (.ckpt, .pth, .pt) onto the CPU; pickled objects are refused, never loaded.
 
     Args:
         path: the file.
         remedy: what to do about a damaged file, for messages.
 
     Raises:
-        InputError: the file is damaged, holds pickled objects, or is something else.
+        InputError: the file is damaged, contains pickled objects, or is something else.
     """
     start = b""
     try:
         with open(path, "rb") as file:
             start = file.read(512)
             if start[257:262] == b"ustar":
-                raise InputError(f"{path}: not a PyTorch file of today (a tar archive); save its tensors again")
+                raise InputError(f"{path}: an obsolete PyTorch format (a tar archive); save its tensors again")
             if zipfile.is_zipfile(file):
                 _check_archive(path, file, remedy)
             elif start[:2] == b"PK":
                 raise InputError(f"{path}: damaged: the archive is cut short; {remedy}")
             file.seek(0)
-            # PyTorch takes an old file for a tar archive first, and makes a temporary folder for it, if it is on disk.
+            # PyTorch first tries to open an old file on disk as a tar archive, and creates a temporary folder for it.
             source = file if start[:2] == b"PK" else io.BytesIO(file.read())
             return torch.load(source, map_location="cpu", weights_only=True)
     except InputError:
         raise
     except zipfile.BadZipFile as error:
         raise InputError(f"{path}: damaged: {first_line(error)}; {remedy}") from error
-    except Exception as error:  # whatever a malformed pickle can raise
+    except Exception as error:  # a malformed pickle can raise anything
         raise InputError(f"{path}: {_explain(start, error, remedy)}") from error
 
 
 def _explain(start: bytes, error: Exception, remedy: str) -> str:
-    """What a file is that `torch.load` refused, by its first bytes and the error."""
+    """Explain why `torch.load` refused a file, from its first bytes and the error."""
     if isinstance(error, OSError) and error.strerror:
         return f"cannot be read ({error.strerror}); {remedy}"
     if not start:
@@ -96,19 +96,19 @@ def _explain(start: bytes, error: Exception, remedy: str) -> str:
     if all(sign.isprintable() or sign.isspace() for sign in text):
         return f"not a PyTorch checkpoint (plain text); {remedy}"
     if isinstance(error, pickle.UnpicklingError) and "Unsupported" in str(error):
-        return f"holds pickled objects, which are never loaded, or is corrupt; {remedy}"
+        return f"contains pickled objects, which are never loaded, or is corrupt; {remedy}"
     return f"not a PyTorch checkpoint, or damaged; {remedy}"
 
 
 def _refusal(names: list[str]) -> str:
     return (
-        f"carries pickled objects of {', '.join(names[:3])}, which are never loaded because such files can run code. "
+        f"contains pickled objects of {', '.join(names[:3])}, which are never loaded because such files can run code. "
         "Save plain tensors instead: torch.save(model.state_dict(), path), or use .safetensors"
     )
 
 
 def _check_archive(path: Path, file: BinaryIO, remedy: str) -> None:
-    """Hold every record to its checksum, and every storage to the size of its record."""
+    """Check every record against its checksum, and every storage against the size of its record."""
     with zipfile.ZipFile(file) as archive:
         records = archive.infolist()
         names = [record.filename.casefold() for record in records]
@@ -120,9 +120,9 @@ def _check_archive(path: Path, file: BinaryIO, remedy: str) -> None:
             raise InputError(f"{path}: a TorchScript program, which is never run; save its state dict instead")
         is_packed = any(record.compress_type != zipfile.ZIP_STORED or record.flag_bits & 1 for record in records)
         if is_packed or len(set(names)) < len(names):
-            raise InputError(f"{path}: not written by torch.save (packed, or two records of one name); {remedy}")
+            raise InputError(f"{path}: not written by torch.save (compressed, or duplicate records); {remedy}")
         if (bad := archive.testzip()) is not None:
-            raise InputError(f"{path}: damaged: {bad} does not fit its checksum; {remedy}")
+            raise InputError(f"{path}: damaged: {bad} does not match its checksum; {remedy}")
         scan = _Scan(archive.read(parts["data.pkl"]))
     scan.run()
     for key, kind, count in scan.storages:
@@ -131,13 +131,13 @@ def _check_archive(path: Path, file: BinaryIO, remedy: str) -> None:
             raise InputError(f"{path}: damaged: storage {key} is missing or of an unknown kind ({kind}); {remedy}")
         if count * _BYTES[kind] > record.file_size:
             raise InputError(
-                f"{path}: damaged: storage {key} declares {count * _BYTES[kind]:,} bytes, its record holds "
+                f"{path}: damaged: storage {key} declares {count * _BYTES[kind]:,} bytes, but its record has "
                 f"{record.file_size:,}; {remedy}"
             )
 
 
 class _Inert:
-    """Stands for any object of a pickle: takes every call, does nothing."""
+    """Replaces any object of a pickle: accepts every call and does nothing."""
 
     def __new__(cls, *_args: Any, **_named: Any) -> _Inert:
         return object.__new__(cls)
@@ -158,8 +158,8 @@ class _Inert:
     def add(self, _value: Any) -> None: ...
 
 
-class _Scan(pickle._Unpickler):  # the one in C sizes its memo as the file says
-    """Reads the storages that a pickle names; every class and function in it is an `_Inert`."""
+class _Scan(pickle._Unpickler):  # the C version sizes its memo as the file declares
+    """Collects the storages that a pickle names; every class and function in it is an `_Inert`."""
 
     def __init__(self, content: bytes) -> None:
         super().__init__(io.BytesIO(content), encoding="utf-8")
@@ -180,10 +180,10 @@ class _Scan(pickle._Unpickler):  # the one in C sizes its memo as the file says
 
 
 def check_tensors(state: Any, where: str, remedy: str) -> None:
-    """Expect a state dict of dense tensors on the CPU, whose numbers are all in the file.
+    """Require a state dict of dense tensors on the CPU whose values are all in the file.
 
     Args:
-        state: what a file holds.
+        state: content of a file.
         where: the file, and the key in it, for messages.
         remedy: what to do, for messages.
 
@@ -199,27 +199,25 @@ def check_tensors(state: Any, where: str, remedy: str) -> None:
             kind = f"{value.layout} {value.dtype} on {value.device}".replace("torch.", "")
             raise InputError(f"{where}.{name}: expected a dense tensor on the CPU, got {kind}; {remedy}")
         if value.numel() * value.element_size() > value.untyped_storage().nbytes():
-            raise InputError(
-                f"{where}.{name}: the file holds fewer numbers than its shape {tuple(value.shape)}; {remedy}"
-            )
+            raise InputError(f"{where}.{name}: the file has fewer values than its shape {tuple(value.shape)}; {remedy}")
 
 
 def to_safetensors(state: Mapping[str, Tensor], metadata: Mapping[str, str]) -> bytes:
-    """Return the content of a .safetensors file with a checksum.
+    """Return the content of a .safetensors file, including a checksum.
 
     Args:
         state: tensors by name.
-        metadata: strings beside them.
+        metadata: strings stored with them.
     """
     tensors = {name: value.detach().cpu().contiguous() for name, value in state.items()}
     return save(tensors, metadata={**metadata, CHECKSUM: checksum(tensors, metadata)})
 
 
 def read_safetensors(path: Path, remedy: str) -> tuple[dict[str, Tensor], dict[str, str]]:
-    """Read a .safetensors file onto the CPU: its tensors and its metadata, compared with the checksum if it has one.
+    """Read a .safetensors file onto the CPU: its tensors and its metadata; verifies the checksum if it has one.
 
     Raises:
-        InputError: the file is damaged, or none of that format.
+        InputError: the file is damaged, or not in that format.
     """
     try:
         with safe_open(path, framework="pt") as file:
@@ -229,12 +227,12 @@ def read_safetensors(path: Path, remedy: str) -> tuple[dict[str, Tensor], dict[s
         raise InputError(f"{path}: not a readable .safetensors file ({first_line(error)}); {remedy}") from error
     declared = metadata.pop(CHECKSUM, None)
     if declared is not None and declared != checksum(tensors, metadata):
-        raise InputError(f"{path}: damaged: its content does not fit its checksum; {remedy}")
+        raise InputError(f"{path}: damaged: its content does not match its checksum; {remedy}")
     return tensors, metadata
 
 
 def checksum(tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> str:
-    """SHA-256 of names, dtypes, shapes and values of tensors (contiguous, on the CPU), and of strings beside them.
+    """Return the SHA-256 of names, dtypes, shapes and values of tensors (contiguous, on the CPU), and of metadata.
 
     Example:
         >>> first, second = torch.zeros(2), torch.ones(2)

@@ -35,7 +35,7 @@ from wsol.types import Batch
 
 
 class Drawn:
-    """Judges batches as `wsol.judging.judge` does, or stops looking for boxes and draws whether they are right."""
+    """Judges batches as `wsol.judging.judge` does, or samples random results instead of finding boxes."""
 
     drawing = False
 

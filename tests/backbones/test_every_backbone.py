@@ -72,7 +72,7 @@ def test_unknown_names_are_refused_with_those_there_are(backbone, images):
     with pytest.raises(InputError, match="same point"):
         backbone(images, edits={"late": Scaled(), backbone.aliases["late"]: Scaled()})
     for name in backbone.read_only:
-        with pytest.raises(InputError, match=rf"edit cannot be placed at '{name}'.*only be read.*to edit: .*last"):
+        with pytest.raises(InputError, match=rf"edit cannot be placed at '{name}'.*read-only.*for edits: .*last"):
             backbone(images, edits={name: Scaled()})
 
 

@@ -20,7 +20,7 @@ QUICK = {
     "densenet121": "",
     "regnety_002": "",
     "convnext_atto": r"head.norm \(LayerNorm2d\) stands between the pooling and 'head.fc'",
-    "vit_tiny_patch16_224": "'head' does not read the mean of the last features but a class token",
+    "vit_tiny_patch16_224": "'head' reads a class token",
 }
 SLOW = {
     "resnetv2_18d": "",  # the classifier is a 1x1 convolution behind the pooling
@@ -39,7 +39,7 @@ SLOW = {
     "ghostnet_050": r"conv_head \(Conv2d\) stands between the pooling and 'classifier'",
     "poolformer_s12": r"head.norm \(LayerNorm2d\)",
     "edgenext_xx_small": r"head.norm \(LayerNorm2d\)",
-    "levit_128s": "forward_features gives no map",
+    "levit_128s": "forward_features does not return a map",
 }
 
 

@@ -135,7 +135,7 @@ def test_tokens_and_positions_are_not_decayed() -> None:
     ("arguments", "message"),
     [
         ({"name": "deit_tinny"}, "timm has no model 'deit_tinny': did you mean"),
-        ({"name": "eva02_tiny_patch14_224"}, "no plain ViT.*backbone=timm"),
+        ({"name": "eva02_tiny_patch14_224"}, "not a plain ViT.*backbone=timm"),
         ({"name": DEIT, "width": 25, "heads": 2}, "width, depth and heads.*divisible"),
         ({"name": DEIT, "drop_path": 1.0}, "drop_path: expected a probability"),
         ({"name": DEIT, **SMALL_VIT, "affinity_blocks": 4}, "affinity_blocks: expected 1 to 3 or null"),

@@ -91,7 +91,7 @@ def test_layout_stays() -> None:
 
 
 def test_a_batch_of_one_is_refused_with_what_to_do() -> None:
-    with pytest.raises(InputError, match=r"one image.*loader\.batch_size.*loader\.drop_last"):
+    with pytest.raises(InputError, match=r"batch of one.*loader\.batch_size.*loader\.drop_last"):
         CutMix()(torch.zeros(1, 3, 8, 8), torch.eye(1))
 
 

@@ -195,7 +195,7 @@ BAD = [
     (["rounds=0"], "rounds=0: expected at least 1"),
     (["threshold=0"], r"in \(0, 1\]"),
     (["threshold=1.2"], r"in \(0, 1\]"),
-    (["topk=[1,6]"], "knows the first 5 classes"),
+    (["topk=[1,6]"], "saves the top 5 classes"),
     (["monitor=test/top1_error"], "nothing is chosen on the test split"),
     (["treshold=0.5"], "did you mean 'threshold'"),
     (["backbone=resnet18", "backbone.output_stride=5"], "output_stride"),

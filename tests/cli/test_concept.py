@@ -91,10 +91,13 @@ def test_a_bare_backbone_and_globs(examples: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        (["negatives={root}/without"], "which images? positives="),
-        (["positives={root}/with"], "which images? negatives="),
+        (["negatives={root}/without"], "no images: set positives="),
+        (["positives={root}/with"], "no images: set negatives="),
         (["positives={root}/none", "negatives={root}/without"], "positives: {root}/none: no such file or folder"),
-        (["positives={root}", "negatives={root}/without"], "among the positives and the negatives, with 11 others"),
+        (
+            ["positives={root}", "negatives={root}/without"],
+            "among both the positives and the negatives, with 11",
+        ),
         (["positives={root}/with/1.png", "negatives={root}/without"], "positives: 1 images, 1 of them held out"),
         (["positives={root}/with", "negatives={root}/without", "held_out=1"], "held_out: expected a share"),
         (["positives={root}/with", "negatives={root}/without", "C=0"], "C: expected a number above 0"),

@@ -86,7 +86,7 @@ def test_classes_are_numbers_without_a_dataset(weights: Path, tmp_path: Path, ca
     localizer, _ = checkpoints.load_localizer(checkpoints.read(file), file)
     assert localizer.classes == tuple("01234567")
     assert "replace it with force=true" in refused(capsys, f"weights={weights}", f"out={out}")
-    assert "of `wsol train` already" in refused(capsys, f"weights={file}")
+    assert "already a checkpoint of `wsol train`" in refused(capsys, f"weights={file}")
 
 
 def test_edits_thresholds_and_strides_of_the_command_line(tmp_path: Path) -> None:
@@ -108,7 +108,7 @@ def test_edits_thresholds_and_strides_of_the_command_line(tmp_path: Path) -> Non
     [
         ([], "which weights?"),
         (["weights=nowhere.pth"], "nowhere.pth: cannot be read"),
-        (["weights={weights}", "output_stride=8"], "has the output stride 16, got output_stride=8"),
+        (["weights={weights}", "output_stride=8"], "has output stride 16, got output_stride=8"),
         (["weights={weights}", "delta=0.6"], "erases nothing by a threshold"),
         (["weights={weights}", "dleta=0.6"], "did you mean 'delta'"),
         (["weights={weights}", "data_dir={data_dir}", *DATA, "data.num_classes=6"], "8 classes, data=creatures has 6"),
@@ -125,8 +125,8 @@ def test_bad_input(words: list[str], message: str, weights: Path, data_dir: Path
 def test_unknown_networks(names: list[str], tmp_path: Path, capsys) -> None:
     torch.save({name: torch.zeros(2, 2) for name in names}, tmp_path / "other.pth")
     message = refused(capsys, f"weights={tmp_path / 'other.pth'}", f"out={tmp_path / 'out'}")
-    assert "of no known network" in message
-    assert "Looked for: ACoL of its authors, VGG-16 (features.28.weight, cls.4.weight, cls_erase.4.weight)" in message
+    assert "of an unknown network" in message
+    assert "Known: ACoL of its authors, VGG-16 (features.28.weight, cls.4.weight, cls_erase.4.weight)" in message
 
 
 def test_tensors_that_do_not_fit(weights: Path, tmp_path: Path, capsys) -> None:
@@ -143,7 +143,7 @@ def test_tensors_that_do_not_fit(weights: Path, tmp_path: Path, capsys) -> None:
 def test_pickled_objects_are_not_loaded(tmp_path: Path, capsys) -> None:
     torch.save({"state_dict": {"fc.weight": torch.zeros(2, 2)}, "hook": Path}, tmp_path / "objects.pth")
     message = refused(capsys, f"weights={tmp_path / 'objects.pth'}", f"out={tmp_path / 'out'}")
-    assert "carries pickled objects of" in message
+    assert "contains pickled objects of" in message
 
 
 def classifier(kind: str, tmp_path: Path) -> tuple[nn.Module, list[str]]:
@@ -211,18 +211,18 @@ def test_from_and_to_one_file(weights: Path, finished_run: Path, tmp_path: Path,
     assert all(torch.equal(value, given[name]) for name, value in wanted.items())
     assert (again / "config.yaml").read_text() == (finished_run / "config.yaml").read_text()
     capsys.readouterr()
-    assert "is there already" in refused(capsys, f"weights={ckpt}", f"out={two}")
+    assert "exists already" in refused(capsys, f"weights={ckpt}", f"out={two}")
     assert main(["convert", f"weights={ckpt}", f"out={one}", "force=true"]) == 0
     assert safetensors_file.read_header(one) == ours["wsol"]
     capsys.readouterr()
-    assert "brings its own; leave data out" in refused(capsys, f"weights={two}", f"out={tmp_path / 'x'}", "data=cub")
+    assert "has its own; leave data out" in refused(capsys, f"weights={two}", f"out={tmp_path / 'x'}", "data=cub")
 
 
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["method=acol"], "method=...: the tensors tell it"),
-        (["backbone=resnet50", "delta=0.6"], "goes with weights of ACoL"),
+        (["method=acol"], "method=...: the tensors determine it"),
+        (["backbone=resnet50", "delta=0.6"], "is for weights of ACoL"),
         (["backbone=vgg16"], "weights"),
         (["backbone=resnte50"], "did you mean 'resnet50'"),
     ],

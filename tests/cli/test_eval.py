@@ -66,7 +66,7 @@ def test_the_data_may_lie_elsewhere_or_be_chosen_anew(finished_run: Path, tmp_pa
     ("words", "message"),
     [
         ([], "which run?"),
-        (["run=/nowhere"], "/nowhere: no run there"),
+        (["run=/nowhere"], "/nowhere: not a run"),
         (["run={run}", "checkpoint=bset"], "did you mean 'best'"),
         (["run={run}", "split=tset"], "did you mean 'test'"),
         (["run={run}", "out={run}"], "is not an empty folder, and not an earlier output of `wsol eval`"),
@@ -95,7 +95,7 @@ def test_a_checkpoint_of_another_architecture_is_refused(finished_run: Path, tmp
         checkpoint["wsol"]["config"]["backbone"]["widths"] = [4, 4, 4, 4]
 
     assert main(["eval", f"run={altered(finished_run, tmp_path, change)}", *QUICK]) == 2
-    assert "of another architecture (of another shape: " in capsys.readouterr().err
+    assert "belong to another architecture (of another shape: " in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("part", ["data", "transform.eval", "loader", "protocol.cam2016", "method.head"])

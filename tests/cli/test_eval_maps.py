@@ -92,7 +92,7 @@ def test_a_plain_classifier_is_judged(tmp_path: Path, data_dir: Path) -> None:
         (["run={run}", "explainer=gradcam", "explainer.layer=conv5"], "unknown layer 'conv5': did you mean 'conv4'"),
         (["run={run}", "explainer=gradcam", "explainer.leyer=conv4"], "leyer"),
         (["run={run}", "recognize=corp"], "did you mean 'crop'"),
-        (["run={run}", "name=resnet18"], "name=resnet18: goes with model="),
+        (["run={run}", "name=resnet18"], "name=resnet18: requires model="),
         (["run={run}", "model=torchvision", "name=resnet18"], "run=... or model=..., not both"),
         (["model=torchvision", "name=resnet18", *DATA], "has no maps of its own"),
         (["model=torchvision", "name=resnet18", "explainer=gradcam"], "no dataset"),

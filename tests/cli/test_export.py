@@ -156,7 +156,7 @@ def test_a_graph_that_differs_is_not_kept(run: Path, tmp_path: Path, capsys, mon
 def test_nothing_is_overwritten_without_force(run: Path, tmp_path: Path, capsys) -> None:
     (file := tmp_path / "a.safetensors").write_text("mine")
     words = [f"run={run}", "format=safetensors", f"out={file}"]
-    assert "a.safetensors is there already: replace it with force=true" in refused(capsys, *words)
+    assert "a.safetensors exists already: replace it with force=true" in refused(capsys, *words)
     assert file.read_text() == "mine"
     assert main(["export", *words, "force=true"]) == 0
     assert safetensors_file.read_header(file)
@@ -171,8 +171,8 @@ def test_nothing_is_overwritten_without_force(run: Path, tmp_path: Path, capsys)
         (["checkpoint=wrost"], "unknown checkpoint of"),
         (["top=9"], "top: expected 1 to 8, the number of classes, got 9"),
         (["out={tmp}/model.bin"], "ends in .onnx"),
-        (["format=safetensors", "top=3"], "top=3: means nothing for format=safetensors"),
-        (["format=torch_export", "opset=18"], "opset=18: means nothing for format=torch_export"),
+        (["format=safetensors", "top=3"], "top=3: has no effect with format=safetensors"),
+        (["format=torch_export", "opset=18"], "opset=18: has no effect with format=torch_export"),
         (["image_size=0"], "size must be a whole number of pixels above 0, got 0"),
         (["fromat=onnx"], "did you mean 'format'"),
     ],
@@ -190,7 +190,7 @@ def test_bad_input_is_one_clear_message(run: Path, tmp_path: Path, capsys, words
     [
         (None, "its metadata has no entry 'wsol'"),
         ({"wsol": "{"}, "not a readable .safetensors file"),
-        ({"wsol": "[]"}, "is no JSON object"),
+        ({"wsol": "[]"}, "is not a JSON object"),
         ({"wsol": '{"format": 99}'}, "checkpoint format 99, this version reads 1"),
     ],
 )

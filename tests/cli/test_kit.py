@@ -84,7 +84,7 @@ def test_predictions_are_written_for_the_server_and_score_alike(ilsvrc, tmp_path
     assert main(["ilsvrc-kit", f"predictions={tmp_path / 'guesses.txt'}", *ilsvrc]) == 0
     assert "top1_error: 20.00 %" in capsys.readouterr().out  # image 1 of five; image 2 is blacklisted
     assert main(words) == 2
-    assert "is there already" in capsys.readouterr().err
+    assert "exists already" in capsys.readouterr().err
 
 
 HEAD = "image,class,index,score,x0,y0,x1,y1,iou,width,height\n"

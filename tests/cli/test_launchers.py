@@ -6,23 +6,19 @@ import json
 import os
 import re
 import shlex
-import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 import torch
-import yaml
 from omegaconf import OmegaConf
 from pytorch_lightning.plugins.environments import SLURMEnvironment, TorchElasticEnvironment
-from pytorch_lightning.utilities.rank_zero import rank_zero_only
-from wandb.sdk.launch.sweeps.utils import create_sweep_command_args
 
 from tests.cli import fake_slurm
+from tests.cli.launchers import DOCS, SLURM, TORCHRUN, started, weights
 from tests.conftest import SMALL_RUN
-from tests.engine.ddp_worker import LIMIT, free_port
+from tests.engine.ddp_worker import free_port
 from wsol import extras, runs
-from wsol.cli import main
 from wsol.cli.app import parse
 from wsol.cli.call import composed
 from wsol.cli.multirun import single_calls
@@ -30,73 +26,6 @@ from wsol.config import build
 from wsol.config.compose import check_resolves, compose
 from wsol.errors import InputError
 from wsol.interop.map_folder import open_maps
-
-DOCS = (Path(__file__).parents[2] / "docs" / "scale-out.md").read_text(encoding="utf-8")
-GPUS = "CUDA_VISIBLE_DEVICES"
-SLURM = {
-    "SLURM_JOB_ID": "4242",
-    "SLURM_STEP_ID": "0",
-    "SLURM_STEP_NUM_TASKS": "8",
-    "SLURM_JOB_NUM_NODES": "2",
-    "SLURM_NNODES": "2",
-    "SLURM_NTASKS": "8",
-    "SLURM_NTASKS_PER_NODE": "4",
-    "SLURM_NODELIST": "gpu[07-08]",
-    "SLURM_PROCID": "5",
-    "SLURM_LOCALID": "1",
-    "SLURM_NODEID": "1",
-    "SLURM_JOB_NAME": "wsol",
-}
-"""What the sixth of eight tasks on two nodes sees."""
-TORCHRUN = {
-    "TORCHELASTIC_RUN_ID": "none",
-    "RANK": "5",
-    "LOCAL_RANK": "1",
-    "GROUP_RANK": "1",
-    "WORLD_SIZE": "8",
-    "LOCAL_WORLD_SIZE": "4",
-    "GROUP_WORLD_SIZE": "2",
-    "MASTER_ADDR": "gpu07",
-    "MASTER_PORT": "29400",
-}
-
-
-@pytest.fixture
-def placed(monkeypatch: pytest.MonkeyPatch):
-    """Set variables of a launcher; all that Lightning sets in answer is taken back."""
-    before = dict(os.environ)
-    monkeypatch.setattr(rank_zero_only, "rank", 0)
-
-    def place(variables: dict[str, str]) -> None:
-        os.environ.update(variables)
-
-    yield place
-    os.environ.clear()
-    os.environ.update(before)
-
-
-@pytest.fixture
-def environment(tmp_path: Path) -> dict[str, str]:
-    """Of a started program: nothing left of another run, wandb offline."""
-    mine = {name: value for name, value in os.environ.items() if not name.startswith(("SLURM", "WANDB"))}
-    here = str(Path(__file__).parents[2])
-    return {**mine, "OMP_NUM_THREADS": "1", "WANDB_MODE": "offline", "PYTHONPATH": here, "HOME": str(tmp_path)}
-
-
-def started(words: list[str], folder: Path, environment: dict[str, str]) -> str:
-    """Run a command to its end; returns what it said."""
-    done = subprocess.run(
-        words, cwd=folder, env=environment, capture_output=True, text=True, timeout=LIMIT, check=False
-    )
-    assert done.returncode == 0, (done.stdout + done.stderr)[-5000:]
-    return done.stdout + done.stderr
-
-
-def weights(run: Path) -> dict[str, torch.Tensor]:
-    return torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)["state_dict"]
-
-
-# -- who is who --------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -127,12 +56,9 @@ def test_outside_of_its_launcher_such_a_trainer_is_refused(wsol, capsys, choice:
 
 def test_other_numbers_than_slurms_are_refused(placed) -> None:
     placed(SLURM)
-    config = compose("train", ["trainer=slurm", "trainer.devices=2", "trainer.accelerator=cpu"])
+    config = compose("train", ["trainer=ddp", "trainer.devices=2", "trainer.num_nodes=2", "trainer.accelerator=cpu"])
     with pytest.raises(InputError, match="ntasks-per-node"):
         build.build_trainer(config.trainer, logger=False)
-
-
-# -- one folder for all ------------------------------------------------------------------------------------------------
 
 
 def train_config(folder: Path, *words: str):
@@ -205,9 +131,6 @@ def test_two_processes_of_torchrun_are_one_run(tmp_path: Path, data_dir: Path, e
     }
     assert len(open_maps(folder).ids) == 24
     assert sorted(file.name for file in tmp_path.iterdir() if "judged" in file.name) == ["judged"]
-
-
-# -- multirun ----------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("variables", [SLURM, TORCHRUN])
@@ -319,119 +242,6 @@ def test_jobs_of_several_processes_run_one_after_the_other(
     for first, second in seeds.values():
         expected = weights(first)
         assert all(torch.equal(value, expected[key]) for key, value in weights(second).items())
-
-
-# -- searches ----------------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("words", [["trainer=ddp"], ["trainer.devices=2"], ["trainer.num_nodes=2"]])
-def test_trials_of_several_devices_are_refused(wsol, capsys, words: list[str]) -> None:
-    assert wsol("sweep", *words, small=False) == 2
-    assert "one device" in capsys.readouterr().err
-    assert not Path("runs").exists()
-
-
-@pytest.mark.parametrize(
-    ("there", "seen", "given"), [(0, None, {None}), (1, None, {None}), (2, None, {"0", "1"}), (2, "3,5", {"3", "5"})]
-)
-def test_workers_are_dealt_out_to_gpus(monkeypatch, there: int, seen: str | None, given: set) -> None:
-    from wsol.sweeps import processes
-
-    monkeypatch.setattr(torch.cuda, "device_count", lambda: there)
-    monkeypatch.delenv(GPUS, raising=False)
-    if seen is not None:
-        monkeypatch.setenv(GPUS, seen)
-    started = []
-    for worker in range(4):
-        with processes._one_gpu(worker):
-            started.append(os.environ.get(GPUS))
-    assert set(started) == given
-    assert started[:2] == started[2:]
-    assert os.environ.get(GPUS) == seen
-
-
-def test_the_test_split_is_judged_by_one_of_several_machines(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from types import SimpleNamespace
-
-    from wsol.engine import run_evaluation
-    from wsol.sweeps import hyperparameter_search
-    from wsol.sweeps.attempts import Attempts
-
-    study = SimpleNamespace(folder=tmp_path, attempts=Attempts(tmp_path))
-    judged = []
-
-    def judge(config) -> None:
-        assert Attempts(tmp_path).take("test") is None, "another machine would wait"
-        judged.append(config.run)
-        (tmp_path / "test").mkdir()
-        (tmp_path / "test" / "results.json").write_text("{}")
-
-    monkeypatch.setattr(run_evaluation, "run", judge)
-    for _ in range(2):
-        hyperparameter_search._evaluate_test(study, tmp_path / "trials" / "0003")
-    assert judged == [str(tmp_path / "trials" / "0003")]
-
-
-@pytest.mark.slow
-def test_an_array_of_machines_shares_a_study(tmp_path: Path, data_dir: Path, environment: dict[str, str]) -> None:
-    (documented,) = (line.split() for line in DOCS.splitlines() if line.startswith("wsol sweep") and "folder=" in line)
-    kept = [word for word in documented[1:] if not re.match(r"experiment=|sweep=", word)]
-    own = [*SMALL_RUN, f"data_dir={data_dir}", "trainer.max_epochs=1", "sweep.trials=4", "sweep.test=true"]
-    words = [re.sub(r"folder=.*", f"folder={tmp_path / 'found'}", word) for word in kept]
-    command = [sys.executable, "-m", "wsol.cli", *words, *own]
-    tasks = []
-    for number in range(2):
-        place = {"SLURM_JOB_ID": str(71 + number), "SLURM_ARRAY_TASK_ID": str(number), "SLURM_NTASKS": "1"}
-        task = {**environment, **place, "SLURM_PROCID": "0", "SLURM_LOCALID": "0", "SLURM_NODEID": "0"}
-        log = (tmp_path / f"task{number}.log").open("w")
-        tasks.append(subprocess.Popen(command, cwd=tmp_path, env=task, stdout=log, stderr=log))
-    codes = [task.wait(LIMIT) for task in tasks]
-    said = [(tmp_path / f"task{number}.log").read_text() for number in range(2)]
-    assert codes == [0, 0], said
-    assert json.loads((tmp_path / "found" / "sweep.json").read_text())["trials"] == {"complete": 4}
-    ran = [re.findall(r"^trial (\d+): ", text, flags=re.MULTILINE) for text in said]
-    assert sorted(ran[0] + ran[1]) == ["0", "1", "2", "3"], "no trial is run by both"
-    assert sum("written to " + str(tmp_path / "found" / "test" / "results.json") in text for text in said) == 1
-
-
-def wandb_command(sweep: dict, drawn: dict) -> list[str]:
-    """The command that an agent of wandb runs for some drawn values."""
-    assert sweep["program"] == "wsol"
-    arguments = create_sweep_command_args({"args": {key: {"value": value} for key, value in drawn.items()}})
-    parts = [arguments.get(word.removeprefix("${").removesuffix("}"), [word]) for word in sweep["command"]]
-    return [word for part in parts for word in part]
-
-
-def drawn(parameters: dict) -> list[dict]:
-    """Two draws: the first and the last of everything."""
-    ends = (("min", 0), ("max", -1))
-    return [
-        {key: node["values"][at] if "values" in node else node[name] for key, node in parameters.items()}
-        for name, at in ends
-    ]
-
-
-def sweeps_of_wandb(capsys) -> list[dict]:
-    """The documented one, and one made by `wsol sweep wandb=true`."""
-    (block,) = re.findall(r"```yaml\n# sweep.yaml\n(.*?)```", DOCS, flags=re.DOTALL)
-    assert main(["sweep", "sweep=tpe", "method=gmp", "trainer=ddp", "wandb=true"]) == 0
-    return [yaml.safe_load(block), yaml.safe_load(capsys.readouterr().out)]
-
-
-def test_commands_of_wandbs_agents_compose_and_choose_on_val(capsys) -> None:
-    for sweep in sweeps_of_wandb(capsys):
-        for values in drawn(sweep["parameters"]):
-            words = wandb_command(sweep, values)
-            assert words[:2] == ["wsol", "train"]
-            config = compose("train", words[2:])
-            assert config.monitor == sweep["metric"]["name"]
-            assert config.monitor.startswith("val/")
-            assert config.choices.logger == "wandb"
-            for key, value in values.items():
-                assert OmegaConf.select(config, key) == value, key
-
-
-# -- the page ----------------------------------------------------------------------------------------------------------
 
 
 def commands() -> list[list[str]]:

@@ -136,7 +136,7 @@ def test_runs_of_different_data_are_refused(run: Path, tmp_path: Path, data_dir:
     [
         ([], "which runs?"),
         (["/nowhere"], "/nowhere: no such folder"),
-        (["{tmp}"], "no run there"),
+        (["{tmp}"], "not a run"),
         (["{run}", "{run}"], "named twice"),
         (["{run}", "split=tset"], "expected test or val"),
         (["{run}", "limit=0"], "limit: expected a number from 1"),
@@ -146,7 +146,7 @@ def test_runs_of_different_data_are_refused(run: Path, tmp_path: Path, data_dir:
         (["{run}", "limti=3"], "no config key 'limti'"),
         (["{run}", "--fource"], "unknown option '--fource'"),
         (["{run}", "out={run}"], "not an earlier output of `wsol report`"),
-        (["{run}", "out={run}/config.yaml"], "that is no folder"),
+        (["{run}", "out={run}/config.yaml"], "not a folder"),
     ],
 )
 def test_bad_input_is_one_clear_message(run: Path, tmp_path: Path, capsys, words, message) -> None:

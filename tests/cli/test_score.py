@@ -229,4 +229,4 @@ def test_maps_can_be_judged_as_they_are(evaluated: Path, npy: Path, tmp_path: Pa
     assert score(*words, "protocol.cam2016.scaling=none", f"out={tmp_path / 'outside'}") == 2
     said = capsys.readouterr().err
     assert first.stem in said
-    assert "takes maps in [0, 1]" in " ".join(said.split())
+    assert "expects maps in [0, 1]" in " ".join(said.split())

@@ -1,4 +1,4 @@
-"""The data module: reproducible for any number of workers and processes, every judged image once, bad images named."""
+"""The data module: independent of workers and processes, every judged image once, bad images named."""
 
 from itertools import chain
 

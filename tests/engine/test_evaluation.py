@@ -302,10 +302,10 @@ def test_fullsup_thresholds_are_chosen_on_val_and_read_on_test() -> None:
     for name in CHOE:
         for maps in (LOCALIZER, "centre box", "centre gaussian"):
             row = next(r for r in rows if (r["protocol"], r["maps"], r["threshold_origin"]) == (name, maps, "fullsup"))
-            chosen, judged = (e.compute().curves[name][maps] for e in (val, test))
+            chosen, reported = (e.compute().curves[name][maps] for e in (val, test))
             best = int(np.argmax(chosen.gt_known))
             assert row["threshold"] == pytest.approx(chosen.thresholds[best])
-            assert row["gt_known_error"] == pytest.approx(100 - judged.gt_known[0, best])
+            assert row["gt_known_error"] == pytest.approx(100 - reported.gt_known[0, best])
     for row in rows:
         assert ("top1_error" in row) == (row["maps"] == LOCALIZER)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
@@ -14,88 +13,11 @@ import torch
 from torchvision.transforms.v2 import CutMix, MixUp
 from torchvision.transforms.v2.functional import normalize, to_dtype
 
-from tests.conftest import SMALL_RUN
-from tests.marked import PROTOCOLS
-from wsol.backbones.tiny import Tiny
-from wsol.config.compose import compose
+from tests.engine.modules import CLASSES, batch, data, equal, fit, images, localizer, make, weights
 from wsol.data.datasets.creatures import Creatures
-from wsol.data.module import LocalizationData
-from wsol.data.transforms import ResizeSquare, SmallCrop, TenCrop
-from wsol.engine.evaluation import SplitEvaluation
 from wsol.engine.module import LocalizerModule
 from wsol.engine.optim import constant, step
 from wsol.errors import InputError
-from wsol.heads.gap import GapHead
-from wsol.models.localizer import Localizer
-from wsol.runs import checkpoints
-from wsol.types import Batch
-
-CLASSES, SIDE = 8, 32
-SGD = partial(torch.optim.SGD, lr=0.05, momentum=0.9, weight_decay=1e-3)
-CAM = {"cam2016": PROTOCOLS["cam2016"]}
-
-
-def localizer(**head) -> Localizer:
-    torch.manual_seed(0)
-    return Localizer(Tiny([4, 6, 6, 8]), partial(GapHead, **head), CLASSES)
-
-
-def make(seed: int = 0, head: Mapping | None = None, **options) -> LocalizerModule:
-    return LocalizerModule(localizer(**head or {}), optimizer=SGD, seed=seed, **options)
-
-
-def images(count: int, *shape: int) -> torch.Tensor:
-    return torch.randint(
-        256, (count, *shape, 3, SIDE, SIDE), dtype=torch.uint8, generator=torch.Generator().manual_seed(1)
-    )
-
-
-def batch(count: int = 6) -> Batch:
-    labels = torch.randint(CLASSES, (count,), generator=torch.Generator().manual_seed(2))
-    sizes = torch.full((count, 2), SIDE)
-    return Batch(images(count), labels, torch.arange(count), sizes, torch.empty(0, dtype=torch.int64))
-
-
-@pytest.fixture(scope="module")
-def source(tmp_path_factory: pytest.TempPathFactory) -> Creatures:
-    return Creatures(tmp_path_factory.mktemp("creatures"), 24, 6, 6, size=SIDE)
-
-
-def data(source: Creatures, eval_transform=None, **options) -> LocalizationData:
-    settings = {"batch_size": 8, "num_workers": 0} | options
-    return LocalizationData(source, SmallCrop(SIDE), eval_transform or ResizeSquare(SIDE), **settings)
-
-
-def fit(module: LocalizerModule, data: LocalizationData, folder: Path, **options) -> pl.Trainer:
-    settings = {
-        "max_epochs": 2,
-        "accelerator": "cpu",
-        "logger": False,
-        "enable_progress_bar": False,
-        "enable_model_summary": False,
-        "enable_checkpointing": False,
-        "use_distributed_sampler": False,
-        "num_sanity_val_steps": 0,
-        "default_root_dir": folder,
-        "limit_val_batches": 1.0 if len(module.evaluations) else 0,
-    }
-    trainer = pl.Trainer(**{**settings, **options})
-    trainer.fit(module, datamodule=data)
-    return trainer
-
-
-def weights(module: LocalizerModule) -> dict[str, torch.Tensor]:
-    return {key: value.clone() for key, value in module.localizer.state_dict().items()}
-
-
-def equal(a: Mapping[str, torch.Tensor], b: Mapping[str, torch.Tensor]) -> bool:
-    return a.keys() == b.keys() and all(torch.equal(a[key], b[key]) for key in a)
-
-
-pytestmark = pytest.mark.filterwarnings("ignore:.*self.trainer.*", "ignore:.*log.*:UserWarning", "ignore:.*workers.*")
-
-
-# -- one step ----------------------------------------------------------------------------------------------------------
 
 
 def test_normalise_is_torchvision_s() -> None:
@@ -167,9 +89,6 @@ def test_metrics_of_a_step_are_its_means_and_count_images(monkeypatch: pytest.Mo
         assert (how["batch_size"], how["on_step"], how["on_epoch"], how["sync_dist"]) == (6, False, True, True)
 
 
-# -- scores and maps ---------------------------------------------------------------------------------------------------
-
-
 @torch.no_grad()
 def test_maps_come_with_the_scores_of_one_pass() -> None:
     module = make().eval()
@@ -214,9 +133,6 @@ def test_the_layout_in_memory_changes_no_score() -> None:
         torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-5)
 
 
-# -- draws -------------------------------------------------------------------------------------------------------------
-
-
 def draw(seed: int, epoch: int, rank: int, step: int = 0) -> list[float]:
     module = make(seed)
     trainer = SimpleNamespace(current_epoch=epoch, global_rank=rank)
@@ -248,9 +164,6 @@ def test_what_was_drawn_before_training_does_not_matter(source: Creatures, tmp_p
     assert not equal(found[0], weights(other))
 
 
-# -- optimisation ------------------------------------------------------------------------------------------------------
-
-
 def test_factors_of_the_groups_arrive_in_the_optimizer() -> None:
     factors = {"head": {"lr": 10.0, "bias_lr": 20.0, "bias_weight_decay": 0.0}}
     module = make(factors=factors)
@@ -268,7 +181,7 @@ def test_factors_of_the_groups_arrive_in_the_optimizer() -> None:
 
 
 def test_a_module_for_evaluation_does_not_train() -> None:
-    with pytest.raises(InputError, match="give it an optimizer"):
+    with pytest.raises(InputError, match="pass an optimizer"):
         LocalizerModule(localizer()).configure_optimizers()
     with pytest.raises(InputError, match=r"set optim\.optimizer\.lr"):
         LocalizerModule(localizer(), optimizer=partial(torch.optim.AdamW)).configure_optimizers()
@@ -322,83 +235,3 @@ def test_accumulated_batches_are_one_large_batch(source: Creatures, tmp_path: Pa
         found.append(weights(module))
     for key, value in found[0].items():
         torch.testing.assert_close(value, found[1][key], rtol=1e-4, atol=1e-5, msg=key)
-
-
-# -- a run -------------------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("transform", [ResizeSquare(SIDE), TenCrop(24, SIDE)], ids=["whole", "ten crops"])
-def test_validation_logs_the_names_it_says(source: Creatures, tmp_path: Path, transform) -> None:
-    module, batches = make(), data(source, transform, eval_batch_size=4)
-    evaluation = SplitEvaluation(batches.split("val"), transform.views, CAM, topk=(1, 5))
-    module.judge([evaluation])
-    trainer = fit(module, batches, tmp_path)
-    logged = {name: float(value) for name, value in trainer.callback_metrics.items()}
-    assert set(evaluation.names()) | {"train/loss", "train/loss_step", "train/top1_error", "train/lr"} == set(logged)
-    assert all(0 <= value <= 100 for value in logged.values())
-    # The last epoch's values are of the weights the run ended with.
-    module.eval()
-    with torch.no_grad():
-        for one in batches.eval_dataloader("val"):
-            module._judge(one, 0)
-    assert evaluation.scalars() == pytest.approx({name: logged[name] for name in evaluation.names()})
-
-
-def test_testing_keeps_what_was_measured_by_split(source: Creatures, tmp_path: Path) -> None:
-    module, batches = make(), data(source)
-    evaluations = {
-        name: SplitEvaluation(batches.split(name), batches.eval_transform.views, CAM) for name in ("val", "test")
-    }
-    module.judge(evaluations.values())
-    batches.judged = ("val", "test")
-    trainer = pl.Trainer(
-        accelerator="cpu",
-        logger=False,
-        enable_progress_bar=False,
-        use_distributed_sampler=False,
-        default_root_dir=tmp_path,
-    )
-    trainer.test(module, datamodule=batches, verbose=False)
-    assert list(module.measured) == ["val", "test"]
-    for name, measured in module.measured.items():
-        assert measured.curves["cam2016"]["localizer"].images == 6
-        assert evaluations[name].classes.rows()["index"].tolist() == list(range(6))
-
-
-def test_a_loader_that_nobody_judges_is_refused(source: Creatures, tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="call judge"):
-        fit(make(), data(source), tmp_path, limit_val_batches=1.0)
-
-
-def test_unreadable_images_reach_the_evaluation(source: Creatures) -> None:
-    module = make()
-    evaluation = SplitEvaluation(source.split("test"), ResizeSquare(SIDE).views, CAM)
-    module.judge([evaluation])
-    empty = Batch(
-        images=torch.empty(0, 3, SIDE, SIDE, dtype=torch.uint8),
-        labels=torch.empty(0, dtype=torch.int64),
-        positions=torch.empty(0, dtype=torch.int64),
-        sizes=torch.empty(0, 2, dtype=torch.int64),
-        skipped=torch.tensor([2, 4]),
-    )
-    module.test_step(empty, 0)
-    assert evaluation.skipped_ids() == ["test-000002", "test-000004"]
-
-
-def test_a_checkpoint_alone_rebuilds_the_network(source: Creatures, tmp_path: Path) -> None:
-    config = compose("train", [*SMALL_RUN, "backbone.widths=[4,6,6,8]", "name=rebuilt"])
-    network = localizer()
-    module = LocalizerModule(
-        network, optimizer=SGD, header=checkpoints.header(config, source.classes, network.preprocessing)
-    )
-    fit(module, data(source), tmp_path, max_epochs=1).save_checkpoint(tmp_path / "one.ckpt")
-    content = torch.load(tmp_path / "one.ckpt", weights_only=True)
-    assert content["wsol"]["classes"] == list(source.classes)
-    assert {key.partition(".")[0] for key in content["state_dict"]} == {"localizer"}
-    rebuilt, trained = checkpoints.load_localizer(checkpoints.read(tmp_path / "one.ckpt"), tmp_path / "one.ckpt")
-    assert trained.backbone.widths == [4, 6, 6, 8]
-    assert rebuilt.preprocessing == network.preprocessing
-    with torch.no_grad():
-        expected, _ = module.eval().maps(images(2), torch.zeros(2, 1, dtype=torch.int64))
-        found, _ = LocalizerModule(rebuilt).eval().maps(images(2), torch.zeros(2, 1, dtype=torch.int64))
-    assert torch.equal(expected, found)

@@ -94,7 +94,7 @@ def test_a_class_can_be_asked_for(predictor: Predictor, photo: Path) -> None:
     assert not np.array_equal(asked.map, best.map)
     for label, message in [
         ("dargon", "unknown class 'dargon'"),
-        (99, "class 99: the network has the classes 0..7"),
+        (99, "class 99: the network has classes 0..7"),
         (1.5, "class 1.5"),
     ]:
         with pytest.raises(InputError, match=message):
@@ -125,7 +125,7 @@ def test_protocol_threshold_and_explainer_are_chosen(finished_run: Path, predict
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"protocol": "choe2020"}, "no fixed threshold: give threshold="),
+        ({"protocol": "choe2020"}, "no fixed threshold: set threshold="),
         ({"protocol": "cam2061"}, "unknown protocol 'cam2061'"),
         ({"threshold": 1.5}, "threshold: expected a number"),
         ({"device": "abacus"}, "device: expected auto, cpu, cuda"),

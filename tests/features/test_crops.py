@@ -50,5 +50,5 @@ def test_several_true_boxes_count_as_one_around_them() -> None:
 
 @pytest.mark.parametrize("boxes", [None, [[(1, 2, 4, 5)], []]])
 def test_images_without_a_true_box_are_named(boxes) -> None:
-    with pytest.raises(InputError, match=r"crops=box: image 'image[01]' of split 'test' has no true box"):
+    with pytest.raises(InputError, match=r"crops=box: image 'image[01]' of split 'test' has no ground-truth box"):
         true_corners(Numbered(boxes))

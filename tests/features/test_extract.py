@@ -135,7 +135,7 @@ def test_the_network_is_left_as_it_was() -> None:
     ("point", "message"),
     [
         ("conv9", "unknown layer 'conv9': did you mean"),
-        ("head.classifier", r"expected a map .* got the shape \(7, 3\)"),
+        ("head.classifier", r"expected a map .* got shape \(7, 3\)"),
     ],
 )
 def test_points_that_cannot_be(point: str, message: str) -> None:

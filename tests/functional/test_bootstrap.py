@@ -138,7 +138,7 @@ def test_fifty_thousand_images_take_well_under_a_second():
 @pytest.mark.parametrize(
     ("arguments", "options", "message"),
     [
-        (([1.0, 0.0], [0]), {}, "a label of each of 2 images"),
+        (([1.0, 0.0], [0]), {}, "one label for each of 2 images"),
         (([1.0],), {"level": 95}, "such as 0.95, got 95"),
         (([1.0],), {"draws": 0}, "at least 1, got 0"),
     ],
@@ -146,5 +146,5 @@ def test_fifty_thousand_images_take_well_under_a_second():
 def test_says_what_is_wrong(arguments, options, message):
     with pytest.raises(InputError, match=message):
         interval(*arguments, **options)
-    with pytest.raises(InputError, match="two values of each image"):
+    with pytest.raises(InputError, match="two values per image"):
         paired_difference([1.0, 2.0], [1.0])

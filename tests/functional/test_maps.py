@@ -57,7 +57,7 @@ def test_maps_that_are_not_scaled_must_lie_in_the_unit_interval():
     assert np.array_equal(out, given)
     assert out is not given
     for outside in (given - 0.1, given * 2):
-        with pytest.raises(InputError, match=r"takes maps in \[0, 1\]"):
+        with pytest.raises(InputError, match=r"expects maps in \[0, 1\]"):
             maps.normalize(outside, "none")
 
 

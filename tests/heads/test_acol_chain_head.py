@@ -261,7 +261,7 @@ def test_ablations_differ_and_say_what_they_do():
 def test_maps_over_their_maximum_have_no_negative_values():
     model, x, classes = head(map_scaling="max", maps_from="a"), images(), torch.tensor([[1], [0], [3]])
     output = model(x)
-    planes = model.branches["a"].planes(output.state["a"], classes)
+    planes = model.branches["a"].class_maps(output.state["a"], classes)
     assert (planes < 0).any()
     assert torch.allclose(model.maps(output, classes), planes.clamp(min=0) / planes.amax((2, 3), keepdim=True))
 
@@ -309,12 +309,12 @@ def test_adversarial_classifier_learns_to_avoid_the_label():
     [
         ({"recipe": "px"}, "recipe: expected a letter.*'px'"),
         ({"recipe": ""}, "recipe"),
-        ({"recipe": "np"}, "the first p"),
+        ({"recipe": "np"}, "starting with p"),
         ({"recipe": "p" * 27}, "at most 26"),
         ({"deltas": []}, r"recipe 'pp' has 1 erasing steps.*got 0: \[\]"),
         ({"recipe": "p", "deltas": [0.5]}, "has 0 erasing steps.*got 1"),
-        ({"deltas": [0.0]}, "deltas: .*both excluded, got 0.0"),
-        ({"deltas": [1.0]}, "deltas: .*both excluded, got 1.0"),
+        ({"deltas": [0.0]}, "deltas: .*strictly between 0 and 1, got 0.0"),
+        ({"deltas": [1.0]}, "deltas: .*strictly between 0 and 1, got 1.0"),
         ({"deltas": [float("nan")]}, "deltas: .*got nan"),
         ({"recipe": "ppp", "deltas": [0.5, -1]}, "got -1"),
         ({"point": "layer9"}, "unknown point 'layer9'.*last, mid"),

@@ -44,7 +44,7 @@ def test_it_is_the_chain_of_two_ordinary_classifiers(options: dict, erase_at_tes
 @torch.no_grad()
 def test_without_delta_nothing_is_erased() -> None:
     model, x = head(delta=None, maps_from="b").eval(), images()
-    planes = model.classifier("b").planes(model.classifier("b")(x["last"]), CLASSES)
+    planes = model.classifier("b").class_maps(model.classifier("b")(x["last"]), CLASSES)
     assert torch.allclose(model.maps(model(x), CLASSES), min_max_normalize(planes), atol=1e-6)
     assert not torch.allclose(head(maps_from="b").eval().maps(model(x), CLASSES), min_max_normalize(planes), atol=1e-3)
 
@@ -59,7 +59,7 @@ def test_maps_of_a_alone_do_not_run_b() -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"delta": 0.0}, "delta: .*both excluded.*got 0.0"),
+        ({"delta": 0.0}, "delta: .*strictly between.*got 0.0"),
         ({"delta": float("nan")}, "delta: .*got nan"),
         ({"maps_from": "ba"}, "unknown maps_from 'ba'.*Choices: a, ab, b"),
         ({"map_scaling": "min-max"}, "did you mean 'minmax'"),

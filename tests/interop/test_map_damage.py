@@ -48,7 +48,7 @@ def test_damage_is_refused_by_name(tmp_path: Path) -> None:
         open_maps(folder)
     folder = damaged("no records")
     (folder / "maps-0.bin").unlink()
-    with pytest.raises(InputError, match=r"maps-0\.bin: no such file, but maps-0\.json tells of it"):
+    with pytest.raises(InputError, match=r"maps-0\.bin: no such file, but maps-0\.json refers to it"):
         open_maps(folder)
     folder = damaged("cut off")
     (folder / "maps-0.bin").write_bytes((whole / "maps-0.bin").read_bytes()[:-1])
@@ -66,7 +66,7 @@ def test_damage_is_refused_by_name(tmp_path: Path) -> None:
     write(folder, some_maps(1), shard="1", split="val")
     with pytest.raises(InputError, match=r"maps-1\.bin: header differs from .*maps-0\.bin's"):
         open_maps(folder)
-    with pytest.raises(InputError, match="no store of maps"):
+    with pytest.raises(InputError, match="not a store of maps"):
         MapStore(tmp_path)
 
 
@@ -167,7 +167,7 @@ def test_damage_to_a_size_is_told_as_damage(tmp_path: Path) -> None:
 def test_a_store_that_is_longer_than_written(tmp_path: Path) -> None:
     file = write(tmp_path, some_maps(1)) / "maps-0.bin"
     file.write_bytes(file.read_bytes() + b"x")
-    with pytest.raises(InputError, match=r"maps-0\.bin: has \d+ bytes, expected \d+: longer than it was written"):
+    with pytest.raises(InputError, match=r"maps-0\.bin: has \d+ bytes, expected \d+: longer than written"):
         MapStore(tmp_path)
 
 

@@ -172,7 +172,7 @@ def test_garbage_is_told_and_nothing_else_raised(scratch: Path, data: bytes, at:
 
 
 def test_folders_that_hold_none(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="no such folder; expected one of maps"):
+    with pytest.raises(InputError, match="no such folder; expected a folder of maps"):
         open_maps(tmp_path / "nowhere")
     with pytest.raises(InputError, match=r"no maps; expected maps-\*\.bin of `wsol eval`, or <id>\.npy or <id>\.png"):
         open_maps(tmp_path)
@@ -181,7 +181,7 @@ def test_folders_that_hold_none(tmp_path: Path) -> None:
         open_maps(tmp_path, view="crops")
     with pytest.raises(InputError, match=r"no map of image 'b\.jpg'"):
         open_maps(tmp_path).read("b.jpg", (4, 4))
-    with pytest.raises(InputError, match=r"a\.jpg\.npy: a map file does not tell its image's size"):
+    with pytest.raises(InputError, match=r"a\.jpg\.npy: a map file does not contain its image's size"):
         open_maps(tmp_path).read("a.jpg")
     Image.new("L", (3, 2)).save(tmp_path / "a.jpg.png")
     with pytest.raises(InputError, match=r"a\.jpg\.png: a\.jpg\.npy is a map of the same image"):

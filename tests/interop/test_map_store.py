@@ -161,7 +161,7 @@ def test_the_same_map_twice_is_one_and_two_maps_of_an_image_are_refused(tmp_path
     assert len(MapStore(tmp_path / "a")) == 4
     shutil.copytree(tmp_path / "a", tmp_path / "b")
     write(tmp_path / "b", {name: values + 1 for name, values in first.items()}, shard="2")
-    with pytest.raises(InputError, match=r"maps-2\.bin: maps of '0/0\.jpg' are there twice and differ"):
+    with pytest.raises(InputError, match=r"maps-2\.bin: maps of '0/0\.jpg' occur twice and differ"):
         MapStore(tmp_path / "b")
 
 
@@ -193,7 +193,7 @@ def test_an_interrupted_write_is_told_and_never_half_read(tmp_path: Path) -> Non
 
     with pytest.raises(KeyboardInterrupt):
         fail()
-    with pytest.raises(InputError, match=r"maps-0\.bin\.part: writing was interrupted, or goes on"):
+    with pytest.raises(InputError, match=r"maps-0\.bin\.part: writing was interrupted or goes on"):
         open_maps(tmp_path)
     write(tmp_path, some_maps(2), shard="1")
     with pytest.raises(InputError, match="interrupted"):
@@ -213,7 +213,7 @@ def test_nothing_is_overwritten(tmp_path: Path) -> None:
     for left in ((), ("maps-0.json",)):
         for name in left:
             (tmp_path / name).unlink()
-        with pytest.raises(InputError, match="shard '0' of maps is there already"):
+        with pytest.raises(InputError, match="shard '0' of maps exists already"):
             MapWriter(tmp_path, header=HEADER)
     assert (tmp_path / "maps-0.bin").read_bytes() == before
     (tmp_path / "file").touch()

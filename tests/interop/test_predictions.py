@@ -83,8 +83,8 @@ def test_an_index_is_an_index_and_a_name_a_name(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("row", "message"),
     [
-        ("c,0,1", r"'c' is no image of the test split"),
-        ("A,0,1", r"'A' is no image of the test split"),
+        ("c,0,1", r"'c' is not an image of the test split"),
+        ("A,0,1", r"'A' is not an image of the test split"),
         ("a,7,1", r"unknown class '7'; expected an index 0\.\.6 or a name such as 'ant'"),
         ("a,-1,1", r"unknown class '-1'"),
         ("a,1.0,1", r"unknown class '1\.0'"),
@@ -97,7 +97,7 @@ def test_an_index_is_an_index_and_a_name_a_name(tmp_path: Path) -> None:
         ("a,0", r"expected image_id,class,score, got 'a,0'"),
         ("a,0,1,2", r"expected image_id,class,score, got 'a,0,1,2'"),
         ("b,ant,2", r"another score of class 'ant' of 'b'"),
-        (",0,1", r"'' is no image of the test split"),
+        (",0,1", r"'' is not an image of the test split"),
     ],
 )
 def test_faulty_rows_are_named_by_line(tmp_path: Path, row: str, message: str) -> None:

@@ -1,4 +1,4 @@
-"""What can't be judged is refused with one clear error, and changes nothing."""
+"""Invalid input raises one clear error and changes nothing."""
 
 from __future__ import annotations
 
@@ -55,13 +55,13 @@ BAD_MAPS = {
     "complex tensor": (torch.zeros(2, 5, 6, dtype=torch.complex64), r"score_maps\[0\].*complex"),
     "objects": (np.full((2, 5, 6), None), r"score_maps\[0\].*object"),
     "ragged": ([[[1.0, 2.0], [3.0]], MAPS[1]], r"score_maps\[0\]"),
-    "meta": (torch.zeros(2, 5, 6, device="meta"), "dense tensor that has values"),
-    "sparse": (torch.zeros(2, 5, 6).to_sparse(), "dense tensor that has values"),
+    "meta": (torch.zeros(2, 5, 6, device="meta"), "dense tensor with values"),
+    "sparse": (torch.zeros(2, 5, 6).to_sparse(), "dense tensor with values"),
     "one too few": (MAPS[:1], "sizes: expected one entry for each of 1"),
 }
 BAD_BOXES = {
-    "no rows": ([BOX, np.zeros((0, 4))], r"boxes\[1\]: no true box"),
-    "an empty list": ([BOX, []], r"boxes\[1\]: no true box"),
+    "no rows": ([BOX, np.zeros((0, 4))], r"boxes\[1\]: no ground-truth box"),
+    "an empty list": ([BOX, []], r"boxes\[1\]: no ground-truth box"),
     "NaN": (boxes([1.0, NAN, 4.0, 4.0]), r"boxes\[1\].*finite"),
     "infinity": (boxes([1.0, 1.0, INF, 4.0]), r"boxes\[1\].*finite"),
     "x1 < x0": (boxes([4.0, 1.0, 1.0, 4.0]), r"boxes\[1\].*x1 > x0"),
@@ -113,7 +113,7 @@ BAD_LABELS = {
     "one for two images": (torch.tensor([0]), r"labels.*\(2,\), got \(1,\)"),
     "a number": (0, r"labels.*got \(\)"),
     "one-hot": (torch.tensor([[1, 0, 0], [0, 1, 0]]), r"labels.*got \(2, 3\)"),
-    "meta": (torch.zeros(2, dtype=torch.int64, device="meta"), "labels.*has values"),
+    "meta": (torch.zeros(2, dtype=torch.int64, device="meta"), "labels.*with values"),
 }
 BAD_LOGITS = {
     "1-D": (torch.zeros(2), "logits: expected real numbers"),
@@ -122,12 +122,12 @@ BAD_LOGITS = {
     "complex": (torch.zeros(2, 3, dtype=torch.complex64), "logits: expected real numbers"),
     "bool": (torch.zeros(2, 3, dtype=torch.bool), "logits: expected real numbers"),
     "strings": (np.full((2, 3), "a"), "logits: expected a tensor"),
-    "meta": (torch.zeros(2, 3, device="meta"), "logits.*has values"),
+    "meta": (torch.zeros(2, 3, device="meta"), "logits.*with values"),
 }
 BAD_MASKS = {
-    "strings": (np.full(MASKS.shape, "a"), "a mask: expected uint8"),
+    "strings": (np.full(MASKS.shape, "a"), "mask: expected uint8"),
     "floats": (MASKS.astype(float), "uint8"),
-    "another value": (np.full_like(MASKS, 2), "a mask: expected uint8 of 0 background"),
+    "another value": (np.full_like(MASKS, 2), "mask: expected uint8 of 0 background"),
     "another shape": (MASKS[:, :, :1], "mask of the map's shape"),
     "one too few": (MASKS[:1], "masks: expected one entry for each of 2"),
     "a single mask": (MASKS[0], "masks: expected N masks"),
@@ -140,7 +140,7 @@ BAD_SCORES = {
     "complex": (SCORES.astype(complex), "complex"),
     "strings": (np.full(SCORES.shape, "a"), "real numbers"),
     "1-D maps": ([SCORES[0, 0], SCORES[1, 0]], r"score_maps\[0\]"),
-    "meta": (torch.zeros(2, 1, 2, device="meta"), "has values"),
+    "meta": (torch.zeros(2, 1, 2, device="meta"), "with values"),
 }
 
 
@@ -267,7 +267,7 @@ def test_ranks_are_checked_for_everybody() -> None:
 def test_scaling_none_takes_maps_as_they_are() -> None:
     own = protocol("choe2020", scaling="none", origins=["fixed"], fixed_threshold=0.5)
     metric = LocalizationError(own, topk=[])
-    with pytest.raises(InputError, match=r"scaling 'none' takes maps in \[0, 1\], got 0 to 5"):
+    with pytest.raises(InputError, match=r"scaling 'none' expects maps in \[0, 1\], got 0 to 5"):
         metric.update(np.eye(6)[None] * 5, [BOX])
     grey = np.full((1, 224, 224), 0.4)
     grey[0, 50:100, 50:100] = 0.6
@@ -288,5 +288,5 @@ def test_a_number_of_thresholds_is_a_whole_number(number: Any) -> None:
 @pytest.mark.parametrize("topk", [None, 5, 1.5, "a", [0], [1, 1]])
 def test_topk_is_a_list_of_whole_numbers(topk: Any) -> None:
     for make in (lambda: TopKError(topk), lambda: topk_error(LOGITS, [0, 1], topk)):
-        with pytest.raises(InputError, match="topk: expected different whole numbers"):
+        with pytest.raises(InputError, match="topk: expected distinct whole numbers"):
             make()

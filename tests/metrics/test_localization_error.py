@@ -15,7 +15,7 @@ SIZES = [(60, 40), (33, 57), (224, 224), (50, 50), (41, 29)]
 
 @pytest.fixture(scope="module")
 def images():
-    """Maps of several kinds and true boxes, one or two for each."""
+    """Maps of several kinds, each with one or two ground-truth boxes."""
     rng = np.random.default_rng(0)
     maps, boxes = [], []
     for width, height in SIZES:

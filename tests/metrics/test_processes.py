@@ -108,4 +108,4 @@ def test_no_process_waits_when_nobody_has_images(processes: list[dict]) -> None:
 
 
 def test_pixels_measured_by_several_processes_are_refused_by_all(processes: list[dict]) -> None:
-    assert all("1 of the images were measured by several" in results["measured by all"] for results in processes)
+    assert all("1 of the images were counted by several" in results["measured by all"] for results in processes)

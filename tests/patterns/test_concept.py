@@ -68,8 +68,8 @@ def test_the_same_share_of_both_is_held_out(positives: int, negatives: int, shar
     [
         ([1, 0, 0], 0.2, "positives: 1 images, 1 of them held out, leave none to learn from"),
         ([1, 1, 1, 0, 0], 0.8, "positives: 3 images, 2 of them|negatives: 2 images, 2 of them held out"),
-        ([1, 1, 0, 0], 0.0, "held_out: expected a share between 0 and 1"),
-        ([1, 1, 0, 0], 1.0, "held_out: expected a share between 0 and 1"),
+        ([1, 1, 0, 0], 0.0, "held_out: expected a share strictly between 0 and 1"),
+        ([1, 1, 0, 0], 1.0, "held_out: expected a share strictly between 0 and 1"),
     ],
 )
 def test_what_cannot_be_held_out(labels: list[int], share: float, message: str) -> None:

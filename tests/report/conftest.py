@@ -8,6 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from tests.report.made_up import CLASSES, MadeUp, made_up_run
+from tests.report.pages import mine
+from wsol.report.site import ReportColumn, write
+
 
 @pytest.fixture(scope="session")
 def browser() -> Iterator:
@@ -48,3 +52,22 @@ def opened(browser) -> Iterator[Callable]:
         browser.get_log(log)
     yield opening
     assert [line["message"] for line in browser.get_log("browser") if line["level"] == "SEVERE"] == []
+
+
+@pytest.fixture(scope="module")
+def split() -> MadeUp:
+    return MadeUp()
+
+
+@pytest.fixture(scope="module")
+def runs(split: MadeUp, tmp_path_factory: pytest.TempPathFactory) -> list[ReportColumn]:
+    folder = tmp_path_factory.mktemp("maps")
+    return [made_up_run(folder, split, "cam", 1), made_up_run(folder, split, "acol & <i>kin</i>", 2)]
+
+
+@pytest.fixture(scope="module")
+def folder(split: MadeUp, runs: list[ReportColumn], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A report of two runs, judged with a fixed threshold of 0.3."""
+    out = tmp_path_factory.mktemp("report")
+    write(out, "two <b>runs</b>", split, CLASSES, mine("cam2016", fixed_threshold=0.3), runs)
+    return out

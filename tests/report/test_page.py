@@ -2,182 +2,29 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
-from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
 
 from tests.report.made_up import BLACKLISTED, CLASSES, IMAGES, NO_MAP, NO_TRUTH, UNREADABLE, MadeUp, made_up_run
-from wsol.config.compose import groups
-from wsol.functional.error_kinds import KINDS, error_kind
-from wsol.functional.iou import iou
+from tests.report.pages import (
+    FIRST_RUN,
+    FOUND_BOX,
+    LAST_IS_DRAWN,
+    LEFT_EDGES,
+    choose,
+    in_view,
+    judged_in_page,
+    mine,
+    order,
+    press,
+    texts,
+)
 from wsol.functional.maps import merge
-from wsol.protocols import LocalizationProtocol, protocol
 from wsol.report.judging import at_all_thresholds
-from wsol.report.site import ReportColumn, write
-from wsol.report.steps import steps
-
-PLACES = (0, 3, 57, 200, 201, 333, 498, 650, 777, 998, 999)
-OVERLAPS = (0.3, 0.5, 0.7)
-
-FIRST_RUN = "return [[...WSOL.state.kinds[0]], [...WSOL.state.iou[0]]]"
-LEFT_EDGES = "return new Set([...document.querySelectorAll('.card')].map((c) => c.getBoundingClientRect().left)).size"
-LAST_IS_DRAWN = """
-return [...document.querySelectorAll(".card")].some((card) => card.dataset.image === "399" &&
-  !card.querySelector(".picture").hidden && card.querySelector(".map").width > 1);
-"""
-FOUND_BOX = """
-const box = document.querySelector(".card .found:not([hidden])").getBoundingClientRect();
-return [box.left, box.top, box.right, box.bottom];
-"""
-
-
-@pytest.fixture(scope="module")
-def split() -> MadeUp:
-    return MadeUp()
-
-
-@pytest.fixture(scope="module")
-def runs(split: MadeUp, tmp_path_factory: pytest.TempPathFactory) -> list[ReportColumn]:
-    folder = tmp_path_factory.mktemp("maps")
-    return [made_up_run(folder, split, "cam", 1), made_up_run(folder, split, "acol & <i>kin</i>", 2)]
-
-
-def mine(name: str, **changes) -> LocalizationProtocol:
-    return dataclasses.replace(protocol(name), name="mine", **changes)
-
-
-@pytest.fixture(scope="module")
-def folder(split: MadeUp, runs: list[ReportColumn], tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A report of two runs, judged with a fixed threshold of 0.3."""
-    out = tmp_path_factory.mktemp("report")
-    write(out, "two <b>runs</b>", split, CLASSES, mine("cam2016", fixed_threshold=0.3), runs)
-    return out
-
-
-def judged_in_page(page, at: int, overlap: float) -> list[list]:
-    """By run: kinds, overlaps, boxes of all images and the accuracy, after the slider and the overlap were moved."""
-    return page.execute_script(
-        """
-        const [at, overlap] = arguments, S = WSOL.state, N = S.steps[0].length;
-        document.getElementById("overlap").value = overlap;
-        document.getElementById("overlap").dispatchEvent(new Event("change"));
-        const slider = document.getElementById("slider");
-        slider.value = at;
-        slider.dispatchEvent(new Event("input"));
-        const box = (r, i, at) => at < 0 ? null : [...WSOL.data.part(r, i).boxes.slice(4 * at, 4 * at + 4)];
-        return S.kinds.map((kinds, r) => [[...kinds], [...S.iou[r]],
-          [...Array(N).keys()].map((i) => box(r, i, S.steps[r][i])), S.accuracies(r, [overlap])[0]]);
-        """,
-        at,
-        overlap,
-    )
-
-
-@pytest.mark.parametrize("name", groups()["protocol"])
-def test_verdicts_are_pythons_for_every_image_threshold_and_overlap(
-    name: str, split: MadeUp, runs: list[ReportColumn], tmp_path: Path, opened
-) -> None:
-    own = protocol(name)
-    wide = dataclasses.replace(at_all_thresholds(own), iou_thresholds=OVERLAPS)
-    write(tmp_path, name, split, CLASSES, own, runs)
-    page = opened(tmp_path)
-    places = sorted({min(at, wide.num_columns - 1) for at in PLACES} if len(wide.thresholds) else {0})
-    left_out = {NO_TRUTH, NO_MAP, *([BLACKLISTED] if own.blacklist else [])}
-    hits: dict[tuple[int, int], np.ndarray] = {}
-    found = {}
-    for r, run in enumerate(runs):
-        for i in sorted(set(range(IMAGES)) - left_out):
-            score_map, view = merge(*run.maps.read(split.ids[i], split.size(i)))
-            hits[r, i] = wide.judge(score_map, view, split.truth(i))
-            found[r, i] = steps(wide, wide.find(score_map, view), view, split.truth(i))
-    for at in places:
-        for k, overlap in enumerate(OVERLAPS):
-            answers = judged_in_page(page, at, overlap)
-            for r, (kinds, overlaps, boxes, accuracy) in enumerate(answers):
-                right = [bool(hits[r, i][k, at]) for i in sorted(set(range(IMAGES)) - left_out)]
-                labels = split.labels[sorted(set(range(IMAGES)) - left_out)]
-                by_class = [np.mean(np.array(right)[labels == label]) for label in np.unique(labels)]
-                assert accuracy == pytest.approx(100 * np.mean(by_class if own.average == "class" else right), abs=1e-9)
-                for i in range(IMAGES):
-                    if i in left_out:
-                        assert kinds[i] == 255
-                        continue
-                    step = np.searchsorted(found[r, i].first, at, side="right") - 1
-                    assert (boxes[i] is None) == (step < 0)
-                    box = np.zeros(4) if step < 0 else found[r, i].boxes[step]
-                    if step >= 0:
-                        assert boxes[i] == box.tolist()
-                        corners = wide.predicted_ends(box[None].astype(float), found[r, i].frame.input_size)
-                        expected = iou(corners, found[r, i].true_corners, plus_one=wide.plus_one).max()
-                        assert overlaps[i] == expected, "the same double, to the last bit"
-                    in_image = found[r, i].frame.to_image(box[None]).clip(0, np.tile(split.size(i), 2))[0]
-                    truth = split.truth(i)
-                    assert truth is not None
-                    kind = error_kind(
-                        in_image if step >= 0 else np.zeros(4),
-                        truth.half_open,
-                        box_right=bool(hits[r, i][k, at]),
-                        class_right=bool(runs[r].ranks[i] == 0),
-                    )
-                    assert KINDS[kinds[i]] == kind, f"image {i} of run {r} at position {at}"
-
-
-@pytest.mark.parametrize("boundary", [">=", ">"])
-def test_an_overlap_of_exactly_the_one_asked_for(boundary: str, split: MadeUp, runs, tmp_path: Path, opened) -> None:
-    own = mine("cam2016", boundary=boundary)
-    write(tmp_path, "ties", split, CLASSES, own, runs[:1])
-    page = opened(tmp_path)
-    ((_, overlaps, _, _),) = judged_in_page(page, 200, 0.5)
-    i = int(np.argmax(overlaps))
-    exact = overlaps[i]
-    assert 0 < exact < 1
-    ((kinds, _, _, _),) = judged_in_page(page, 200, exact)
-    score_map, view = merge(*runs[0].maps.read(split.ids[i]))
-    asked = dataclasses.replace(at_all_thresholds(own), iou_thresholds=(exact,))
-    assert (kinds[i] < 2) == asked.judge(score_map, view, split.truth(i))[0, 200] == (boundary == ">=")
-
-
-def texts(page, selector: str) -> list[str]:
-    return page.execute_script("return [...document.querySelectorAll(arguments[0])].map((e) => e.innerText)", selector)
-
-
-def order(page) -> list[int]:
-    return page.execute_script("return WSOL.state.order")
-
-
-def choose(page, element: str, value: str) -> None:
-    page.execute_script(
-        "const e = document.getElementById(arguments[0]); e.value = arguments[1];"
-        "e.dispatchEvent(new Event('input')); e.dispatchEvent(new Event('change'));",
-        element,
-        value,
-    )
-
-
-def press(page, *keys: str) -> None:
-    from selenium.webdriver.common.action_chains import ActionChains
-
-    ActionChains(page).send_keys(*keys).perform()
-
-
-def in_view(page) -> dict[int, dict]:
-    """What each card shows of the first run: verdict, text of the overlap, box in percent of the picture."""
-    found = page.execute_script(
-        """
-        return [...document.querySelectorAll(".card")].map((card) => {
-          const figure = card.querySelector("figure"), found = figure.querySelector(".found");
-          return [card.dataset.image, {
-            verdict: figure.querySelector(".verdict").textContent, iou: figure.querySelector(".iou").textContent,
-            box: ["left", "top", "width", "height"].map((side) => parseFloat(found.style[side])),
-            true: figure.querySelectorAll(".true").length, hidden: found.hidden}];
-        });
-        """
-    )
-    return {int(image): shown for image, shown in found}
+from wsol.report.site import write
 
 
 def test_the_slider_moves_box_overlap_and_verdict_of_every_visible_picture(folder, split, runs, opened) -> None:
@@ -398,7 +245,7 @@ def test_nothing_comes_from_the_network_and_pictures_as_they_come_into_view(spli
 def test_a_missing_picture_or_map_is_said(folder, opened) -> None:
     page = opened(folder, "gallery")
     press(page, *"j" * (UNREADABLE + 1))
-    assert "no picture" in page.find_element("css selector", ".card.chosen").text
+    assert "no image" in page.find_element("css selector", ".card.chosen").text
     press(page, *"k" * (UNREADABLE - NO_MAP))
     assert "not judged" in page.find_element("css selector", ".card.chosen").text
 

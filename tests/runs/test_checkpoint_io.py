@@ -123,10 +123,10 @@ def test_an_unreadable_last_checkpoint_is_said_and_the_previous_one_taken(
     assert wsol("train", *WORDS) == 0
     said = capsys.readouterr().err
     assert "resuming run after step 3" in said
-    lines = [line for line in said.splitlines() if "going on from the checkpoint before it" in line]
+    lines = [line for line in said.splitlines() if "continuing from the previous checkpoint" in line]
     assert len(lines) == (what != "missing")
     for line in lines:
-        assert "run/checkpoints/last.ckpt: damaged: the archive is cut short; take another checkpoint" in line
+        assert "run/checkpoints/last.ckpt: damaged: the archive is cut short; use another checkpoint" in line
         assert line.endswith("run/checkpoints/previous.ckpt, after step 3")
     assert_same_end(tmp_path / "run", whole)
 
@@ -137,7 +137,7 @@ def test_without_a_readable_checkpoint_it_says_so(tmp_path: Path) -> None:
     folder.mkdir()
     for name in ("last.ckpt", "previous.ckpt"):
         (folder / name).write_bytes(b"")
-    with pytest.raises(InputError, match=r"last\.ckpt: .*previous\.ckpt: .*no checkpoint is left to go on from"):
+    with pytest.raises(InputError, match=r"last\.ckpt: .*previous\.ckpt: .*no checkpoint is left to continue from"):
         resume_point(tmp_path)
 
 

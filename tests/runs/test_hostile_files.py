@@ -212,7 +212,7 @@ def test_a_hostile_checkpoint_is_not_resumed(finished_run: Path, room: Path, pos
     torch.save({"wsol": Reduced(os.system, "touch ran"), "state_dict": {}}, post / "run" / "checkpoints" / "last.ckpt")
     before = snapshot(room)
     assert main(["train", *SMALL_RUN, f"data_dir={data_dir}", f"run_dir={post / 'run'}", "resume=true"]) == 2
-    assert "last.ckpt: carries pickled objects of posix.system" in capsys.readouterr().err
+    assert "last.ckpt: contains pickled objects of posix.system" in capsys.readouterr().err
     assert snapshot(room) == before
 
 

@@ -98,7 +98,7 @@ def test_what_is_no_folder_is_refused(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("mine")
     (tmp_path / "link").symlink_to(tmp_path / "nowhere")
     for name in ("file", "link"):
-        with pytest.raises(InputError, match="that is no folder"):
+        with pytest.raises(InputError, match="not a folder"):
             OutputFolder("predict", tmp_path / name, force=True)
 
 

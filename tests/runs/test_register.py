@@ -87,7 +87,7 @@ def test_without_a_run_of_this_config_the_nearest_and_its_values_are_named(tmp_p
     folder, resuming = runs.open_folder(config(tmp_path, loader={"batch_size": 32, "num_workers": 0}))
     assert not resuming
     assert folder.parent.name == "n"
-    assert f"no run of this config in {tmp_path}; starting anew" in said()
+    assert f"no run with this config in {tmp_path}; starting a new one" in said()
     assert f"the nearest, {tmp_path / 'near'}, differs: loader.batch_size: 64 -> 32" in said()
 
 
@@ -136,7 +136,7 @@ def test_a_run_is_not_made_shorter_nor_longer_where_it_is_not_named(tmp_path: Pa
     run = begun(tmp_path / "a", config(tmp_path))
     with pytest.raises(InputError, match="longer, not shorter"):
         runs.open_folder(config(tmp_path, trainer={"max_epochs": 3}, run_dir=str(run)))
-    with pytest.raises(InputError, match="rounds have been trained"):
+    with pytest.raises(InputError, match="rounds are already trained"):
         runs.open_folder(config(tmp_path, trainer={"max_epochs": 8}, run_dir=str(run)), may_grow=False)
     assert runs.open_folder(config(tmp_path, trainer={"max_epochs": 8}))[1] is False
     assert f"resume={run}" in said(), "how to go on with it is said"
@@ -186,7 +186,7 @@ def test_moved_data_is_the_same_run_and_other_data_another(tmp_path: Path, monke
         runs.open_folder(config(tmp_path, run_dir=str(run), **other))
     assert runs.open_folder(config(tmp_path, **other))[1] is False
     assert "differs: data.root: data/b -> data/c" in said()
-    with pytest.raises(InputError, match=r"begun on other data.*train"):
+    with pytest.raises(InputError, match=r"began with other data.*train"):
         record_data(run, {"train": "2", "test": "1"})
 
 

@@ -22,7 +22,7 @@ from wsol.sweeps import hyperparameter_search, search
 BAD = [
     (["sweep=lrr"], "did you mean 'lr'"),
     (["sweep.metric=test/top1_error"], "nothing is chosen on the test split"),
-    (["sweep.metric=train/loss"], "nothing is chosen on the test split, nor on training images"),
+    (["sweep.metric=train/loss"], "nothing is chosen on the test split or on training images"),
     (["sweep.trials=0"], "expected a positive number"),
     (["sweep.trials=-1"], "sweep.trials=-1: expected a positive number"),
     (["sweep.workers=0"], "sweep.workers=0: expected a positive number"),
@@ -30,7 +30,7 @@ BAD = [
     (["++optim.optimizer.lr=1"], "that key is searched over"),
     (["+sweep.space={optim.optimizr.lr: {log: [0.1, 1.0]}}"], "optim"),
     (["optim.optimizer.lr=1"], "that key is searched over"),
-    (["run_dir=x"], "each trial has its own"),
+    (["run_dir=x"], "each trial sets this key itself"),
     (["bakbone=vgg16"], "did you mean 'backbone'"),
     (["--workers", "3"], "unknown option '--workers'"),
     (["data=cub", "data.root=/nowhere", "sweep.folder=f"], "/nowhere: no such folder"),
@@ -85,9 +85,9 @@ def test_a_search_ranks_on_val_judges_test_once_and_says_what_it_spent(tmp_path,
     assert main(["sweep", *words, *own, "sweep.trials=3"]) == 0
     assert (folder / "test" / "results.json").stat().st_mtime_ns == when
     assert main(["sweep", *words, *own, "sweep.trials=4"]) == 2
-    assert "judged on the test split already" in capsys.readouterr().err
+    assert "already evaluated on the test split" in capsys.readouterr().err
     assert main(["sweep", *words, "sweep.trials=3"]) == 2
-    assert "begun otherwise (metric differ)" in capsys.readouterr().err
+    assert "with other settings (metric differ)" in capsys.readouterr().err
 
 
 def own_sweep(folder: Path, text: str) -> list[str]:
@@ -103,7 +103,7 @@ def own_sweep(folder: Path, text: str) -> list[str]:
         ("{seed: {choice: [0, one]}}", "seed"),
         ("{method: {choice: [cam, gmpp]}}", "sweep.space.method: no choice 'gmpp'; did you mean 'gmp'"),
         ("{3: {choice: [0, 1]}}", "sweep.space"),
-        ("{run_dir: {choice: [a, b]}}", "sweep.space.run_dir: each trial has its own"),
+        ("{run_dir: {choice: [a, b]}}", "sweep.space.run_dir: each trial sets this key itself"),
         ("{seed: {choice: [0, 1]}, seed: {choice: [2]}}", "seed"),
     ],
 )

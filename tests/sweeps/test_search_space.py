@@ -98,10 +98,10 @@ def test_any_path_arrives_as_it_is(text: str) -> None:
         ({"a": {"choice": [{"b": 1}]}}, "sweep.space.a: expected names, numbers"),
         ({"a": {"choice": [[{"b": 1}]]}}, "sweep.space.a: expected names, numbers"),
         ({"a": {"choice": [float("nan")]}}, "sweep.space.a: expected names, numbers"),
-        ({"a": {"choice": [1, 2, 1]}}, "sweep.space.a: 1 is there twice"),
-        ({"a": {"choice": [1], "as": "x"}}, "must hold {}"),
+        ({"a": {"choice": [1, 2, 1]}}, "sweep.space.a: 1 occurs twice"),
+        ({"a": {"choice": [1], "as": "x"}}, "must contain {}"),
         ({1: {"choice": [1]}}, "sweep.space.1: expected the name of a key"),
-        ({"a": {"choice": [1]}, "+a": {"choice": [1]}}, "sweep.space.+a: the key is there twice"),
+        ({"a": {"choice": [1]}, "+a": {"choice": [1]}}, "sweep.space.+a: the key occurs twice"),
     ],
 )
 def test_a_faulty_space_is_refused(space: dict, message: str) -> None:

@@ -106,7 +106,7 @@ def test_a_moved_folder_goes_on(tmp_path: Path, storage: str) -> None:
 
 def test_a_folder_whose_study_is_not_in_the_storage_is_refused(tmp_path: Path) -> None:
     study(tmp_path / "s", storage=f"sqlite:///{tmp_path / 'one.db'}")
-    with pytest.raises(InputError, match=r"holds no study 's-.*give the storage that the search was begun with"):
+    with pytest.raises(InputError, match=r"contains no study 's-.*use the storage that the search began with"):
         study(tmp_path / "s", storage=f"sqlite:///{tmp_path / 'other.db'}")
     (tmp_path / "s" / "study.json").write_text("{")
     with pytest.raises(InputError, match=r"study\.json: unreadable"):
@@ -117,7 +117,7 @@ def test_a_study_whose_space_changed_is_refused_and_left_alone(tmp_path: Path) -
     for _ in range(2):
         study(tmp_path / "s", identity={"space": {"a": (1,)}, "seed": 0})
     before = (tmp_path / "s" / "study.json").read_bytes()
-    with pytest.raises(InputError, match=r"begun otherwise \(space differ\)"):
+    with pytest.raises(InputError, match=r"with other settings \(space differ\)"):
         study(tmp_path / "s", identity={"space": {"a": (2,)}, "seed": 0})
     assert (tmp_path / "s" / "study.json").read_bytes() == before
 
@@ -202,7 +202,7 @@ def test_a_reused_process_number_is_not_taken_for_the_worker(tmp_path: Path, mon
     ("changes", "message"),
     [
         ({"storage": "sqlite:///{tmp}/no/such/folder/study.db"}, "cannot be used"),
-        ({"storage": "postgresql://nobody@127.0.0.1:1/none"}, "Nothing is lost: the same command goes on"),
+        ({"storage": "postgresql://nobody@127.0.0.1:1/none"}, "Nothing is lost: repeat the command"),
         ({"storage": "memory"}, "expected sqlite, journal, or the URL"),
         ({"sampler": "grid"}, "unknown sweep.sampler 'grid'"),
         ({"pruner": "median_"}, "did you mean 'median'"),

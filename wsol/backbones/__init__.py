@@ -1,4 +1,4 @@
-"""Backbones, one file a family: networks whose features are read, and edited, at named points."""
+"""Backbones, one file per family: networks whose features can be read and edited at named points."""
 
 from wsol.backbones.alexnet import AlexNet, AlexNetStar
 from wsol.backbones.base import Backbone

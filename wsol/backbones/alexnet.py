@@ -1,7 +1,7 @@
 """AlexNet (Krizhevsky et al. 2012) as a feature network, in two versions that differ in every layer.
 
 `AlexNet` has torchvision's layers (one column, 64-192-384-256-256 channels, padded first convolution, no response
-normalisation), so torchvision's weights fit; cut after conv5 it is the trunk of AlexNet-GAP.
+normalisation), so torchvision's weights fit. Without the layers after conv5 it is the trunk of AlexNet-GAP.
 
 `AlexNetStar` is the trunk of AlexNet*-GAP as released with CAM: Caffe's layers (96-256-384-384 channels, two groups,
 local response normalisation), conv5 widened to 384, a pool of stride 1 and two further convolutions of 512 channels.
@@ -24,13 +24,13 @@ class AlexNet(Backbone):
     Points: ``conv1`` ... ``conv5`` (after ReLU), ``pool1``, ``pool2``, and ``pool5`` under output stride 32.
 
     Args:
-        output_stride: 4, 8, 16 (as CAM 2016: nothing after conv5) or 32 (with pool5). Lower ones set pool2 and pool1 to
-            stride 1 (3x3, padding 1).
+        output_stride: 4, 8, 16 (as CAM 2016: nothing after conv5) or 32 (with pool5). Lower strides set pool2 and pool1
+            to stride 1 (3x3, padding 1).
         weights: torchvision name, path, or None.
         preprocessing: entries that replace those of the weights.
 
     Raises:
-        InputError: an impossible output stride or weights that do not fit.
+        InputError: an impossible output stride, or weights that do not fit.
 
     Example:
         >>> AlexNet().points["last"]
@@ -78,11 +78,11 @@ class AlexNetStar(Backbone):
     Args:
         groups: groups of conv2, conv4, conv5, conv6 and conv7: 2 as in Caffe's AlexNet, 1 for none.
         output_stride: 16 as published; 4 and 8 set pool2 and pool1 to stride 1 (3x3, padding 1).
-        weights: path to a file of this very network (torchvision has none), or None.
+        weights: path to a file of this same network (torchvision has none), or None.
         preprocessing: entries that replace the default (ImageNet's mean, 227 pixels).
 
     Raises:
-        InputError: an impossible output stride or weights that do not fit.
+        InputError: an impossible output stride, or weights that do not fit.
 
     Example:
         >>> AlexNetStar().points["last"]

@@ -1,7 +1,7 @@
-"""What every backbone shares: named steps, taps, edits, strides, weights.
+"""The base of all backbones: named steps, taps, edits, strides, weights.
 
-A backbone is an ordered list of steps. A step runs some of the network's own submodules, named by their paths, so that
-parameters keep torchvision's names; its result can be read (a tap) or replaced (an edit) under the step's name.
+A backbone is an ordered list of steps. A step runs some of the network's own submodules, named by their paths, so
+parameters keep torchvision's names. Under the step's name, its output can be read (a tap) or replaced (an edit).
 """
 
 from __future__ import annotations
@@ -30,17 +30,17 @@ class Stage(NamedTuple):
     """One named part of the forward pass."""
 
     name: str
-    """Name of the point behind it."""
+    """Name of the point after it."""
     modules: tuple[str, ...]
     """Paths of the submodules it runs, in order."""
     channels: int
-    """Channels of its result."""
+    """Number of channels of its output."""
     stride: int
-    """Input pixels per cell of its result."""
+    """Input pixels per cell of its output."""
 
 
 class Backbone(nn.Module):
-    """Base of all backbones. A subclass makes its submodules, then calls `declare` and `load`.
+    """Base of all backbones. A subclass creates its submodules, then calls `declare` and `load`.
 
     Example:
         >>> import torch
@@ -52,22 +52,22 @@ class Backbone(nn.Module):
     """
 
     min_size: int = 1
-    """Smallest side of an input, pixels."""
+    """Smallest allowed side of an input, pixels."""
     multiple: int = 1
-    """What the sides of an input must be multiples of, pixels."""
+    """The sides of an input must be multiples of this, pixels."""
     read_only: tuple[str, ...] = ()
     """Points that can be tapped but not edited."""
     dropped: tuple[str, ...] = ()
-    """Name prefixes of the weights that the surgery cuts off."""
+    """Name prefixes of the weights that the surgery removes."""
     added: tuple[str, ...] = ()
-    """Name prefixes of the layers that the surgery adds: not pretrained, so they learn at the head's rate."""
+    """Name prefixes of the layers that the surgery adds: they are not pretrained and learn at the head's rate."""
     optional: tuple[str, ...] = ()
-    """Names of buffers that torchvision's weights lack and this project's have."""
+    """Names of buffers that this project's weights have and torchvision's lack."""
     reads: tuple[str, ...] = ()
-    """Arguments beside ``weights`` that have files read or downloaded, nested ones with dots. The config of a file from
-    elsewhere must leave them null."""
+    """Arguments besides ``weights`` that read or download files, nested ones with dots. They must be null in the config
+    of a file from elsewhere."""
     pretrained: str | None = None
-    """What ``weights`` must be to get the library's ImageNet weights; None where there are none."""
+    """Value of ``weights`` that loads the library's ImageNet weights; None if there are none."""
     classifier: str | None = None
     """Name of the layer in the weights that classifies the last features: linear on their spatial mean, or a 1x1
     convolution before the pooling; None if there is none."""
@@ -80,25 +80,25 @@ class Backbone(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.points: dict[str, FeatureInfo] = {}
-        """Points by name in order of the forward pass; ``last`` names the final features."""
+        """Points by name, in the order of the forward pass; ``last`` names the final features."""
         self.aliases: dict[str, str] = {}
-        """``early``, ``mid`` and ``late``: names that exist on every backbone, and the points they stand for."""
+        """``early``, ``mid`` and ``late``: names that every backbone has, and the points they refer to."""
         self.preprocessing = Preprocessing()
-        """What the network expects of its input."""
+        """The input that the network expects."""
         self.classifier_state: dict[str, Tensor] = {}
         """``weight`` (K, C) and ``bias`` (K,) of the pretrained classifier, where the weights have one."""
-        self.no_classifier = "its weights are random, or the surgery cut it off"
+        self.no_classifier = "its weights are random, or the surgery removed it"
         """Why there is no `classifier_state`, for messages."""
         self._steps: list[Stage] = []
         self._same: dict[str, str] = {}
 
     def declare(self, steps: Sequence[Stage], aliases: Sequence[str], also: Mapping[str, str] | None = None) -> None:
-        """State the forward pass.
+        """Declare the forward pass.
 
         Args:
             steps: the steps, in order.
-            aliases: the points that ``early``, ``mid`` and ``late`` stand for.
-            also: further names of a step's point (``layer3`` for ``layer3.5``).
+            aliases: the points that ``early``, ``mid`` and ``late`` refer to.
+            also: additional names of a step's point (``layer3`` for ``layer3.5``).
         """
         self._steps = list(steps)
         self._same = {**(also or {}), "last": steps[-1].name}
@@ -108,11 +108,11 @@ class Backbone(nn.Module):
         self.aliases = dict(zip(self.ALIASES, aliases, strict=True))
 
     def load(self, weights: str | None, architecture: str | None, preprocessing: Mapping[str, Any] | None) -> bool:
-        """Initialise the network: fresh (`initialise`) or with pretrained weights; set `preprocessing`.
+        """Initialise the network randomly (`initialise`) or with pretrained weights, and set `preprocessing`.
 
         Args:
             weights: see `wsol.backbones.weights.find_weights`; None for random weights.
-            architecture: torchvision's name of the network, None where it has none.
+            architecture: torchvision's name of the network; None if it has none.
             preprocessing: entries that replace those of the weights; None entries are ignored.
 
         Returns:
@@ -133,7 +133,7 @@ class Backbone(nn.Module):
         return found.preprocessing is not None
 
     def initialise(self) -> None:
-        """Fill convolutions as He et al. 2015 (fan out, as torchvision's ResNet and VGG) and norms with 1 and 0."""
+        """Initialise convolutions as He et al. 2015 (fan out, as torchvision's ResNet and VGG) and norms with 1, 0."""
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
@@ -142,11 +142,11 @@ class Backbone(nn.Module):
 
     @property
     def named_points(self) -> dict[str, FeatureInfo]:
-        """Every name a point can be asked for by: `points` and `aliases`."""
+        """All points by all their names: `points` and `aliases`."""
         return self.points | {alias: self.points[name] for alias, name in self.aliases.items()}
 
     def no_weight_decay(self) -> set[str]:
-        """Return the names of parameters that parts of the network list as not to be decayed, as timm's models do."""
+        """Return the names of parameters without weight decay, as parts of the network list them (timm's models do)."""
         names: set[str] = set()
         for path, module in self.named_modules():
             if module is not self and callable(listed := getattr(module, "no_weight_decay", None)):
@@ -154,10 +154,10 @@ class Backbone(nn.Module):
         return names
 
     def resolve(self, name: str) -> str:
-        """Return the step behind a point's name or alias.
+        """Return the step for a point's name or alias.
 
         Raises:
-            InputError: no such point; the message lists those there are.
+            InputError: no such point; the message lists the points.
         """
         target = self.aliases.get(name, name)
         if target not in self.points:
@@ -165,24 +165,24 @@ class Backbone(nn.Module):
         return self._same.get(target, target)
 
     def prepare(self, images: Tensor) -> Tensor:
-        """Return the images as the first layer wants them; float (N, 3, H, W) to the same."""
+        """Convert the images to the input of the first layer; float (N, 3, H, W) to the same shape."""
         return images
 
     def forward(
         self, images: Tensor, taps: Sequence[str] = (), edits: Mapping[str, nn.Module] | None = None
     ) -> dict[str, Tensor]:
-        """Run the network as far as it is needed: up to the last point that is tapped or edited.
+        """Run the network as far as necessary: up to the last point that is tapped or edited.
 
         Args:
-            images: float (N, 3, H, W), normalised as `preprocessing` says.
-            taps: names of the points to return; none for ``last``.
-            edits: modules (N, C, h, w) to the same, by point; each replaces the features of its point.
+            images: float (N, 3, H, W), normalised according to `preprocessing`.
+            taps: names of the points to return; if empty, ``last``.
+            edits: modules by point, from (N, C, h, w) to the same shape; each replaces the features at its point.
 
         Returns:
-            The features (N, C, H/s, W/s) of each tap under the name asked for, after the edit there.
+            The features (N, C, H/s, W/s) of each tap under the requested name, after the edit there.
 
         Raises:
-            InputError: unknown points, two edits at one point, images of the wrong shape or too small.
+            InputError: unknown points, two edits at one point, or images of the wrong shape or too small.
         """
         self._check(images)
         wanted = {name: self.resolve(name) for name in taps or ("last",)}
@@ -250,7 +250,7 @@ class Backbone(nn.Module):
         return self._steps[names.index(self.resolve(point)) + 1 :]
 
     def unused_parameters(self, taps: Sequence[str] = (), edits: Iterable[str] = ()) -> dict[str, nn.Parameter]:
-        """Return the parameters, by name, on which features at ``taps`` do not depend, so that they get no gradient.
+        """Return the parameters, by name, that do not affect the features at ``taps`` and so get no gradient.
 
         Args:
             taps: see `forward`.
@@ -261,7 +261,7 @@ class Backbone(nn.Module):
         return {name: p for name, p in self.named_parameters() if name.startswith(tuple(paths))}
 
     def _needed(self, taps: Iterable[str], edits: Iterable[str]) -> int:
-        """How many steps run for the given steps' names."""
+        """Return how many steps must run for steps of these names."""
         order = [step.name for step in self._steps]
         return 1 + max(order.index(name) for name in (*taps, *edits))
 
@@ -269,14 +269,14 @@ class Backbone(nn.Module):
         """Return the edits by step.
 
         Raises:
-            InputError: an unknown point, one that can only be read, or two edits at one.
+            InputError: an unknown point, a read-only point, or two edits at one point.
         """
         steps = {name: self.resolve(name) for name in edits}
         for name, step in steps.items():
             if step in self.read_only:
                 raise InputError(
-                    f"an edit cannot be placed at {name!r} of {type(self).__name__}, which can only be read. Points to "
-                    f"edit: {', '.join(point for point in self.named_points if point not in self.read_only)}"
+                    f"an edit cannot be placed at {name!r} of {type(self).__name__}, which is read-only. Points for "
+                    f"edits: {', '.join(point for point in self.named_points if point not in self.read_only)}"
                 )
             if same := [other for other in steps if other != name and steps[other] == step]:
                 raise InputError(f"edits {name!r} and {same[0]!r} are at the same point {step!r}: keep one of them")
@@ -288,10 +288,10 @@ class Backbone(nn.Module):
         self.check_size(images.shape[3], images.shape[2])
 
     def check_size(self, width: int, height: int) -> None:
-        """Refuse images of a size that the network cannot take.
+        """Check that the network accepts images of a size.
 
         Raises:
-            InputError: a side too small, or no multiple of `multiple`.
+            InputError: a side is too small, or not a multiple of `multiple`.
         """
         if min(width, height) < self.min_size:
             raise InputError(
@@ -310,10 +310,10 @@ def lower_strides(strides: Sequence[int], output_stride: int | None, fixed: int,
     """Set the last strides to 1 so that their product is the output stride.
 
     Args:
-        strides: of the places that shrink the map, in order.
+        strides: strides of the layers that shrink the map, in order.
         output_stride: input pixels per cell of the final map; None leaves the network as it is.
-        fixed: how many of the first places stay as they are.
-        network: name for the message.
+        fixed: how many of the first strides stay unchanged.
+        network: name for messages.
 
     Example:
         >>> lower_strides([4, 2, 2, 2], 8, fixed=1, network="ResNet")
@@ -361,5 +361,5 @@ def delay_stride(strides: Sequence[int], as_it_is: bool, dilate: bool, network: 
 
 
 def dense_pool() -> nn.MaxPool2d:
-    """Return the max-pool that stands where a strided one was: 3x3, stride 1, padding 1, as ACoL's VGG has it."""
+    """Return the max-pool that replaces a strided one: 3x3, stride 1, padding 1, as in ACoL's VGG."""
     return nn.MaxPool2d(kernel_size=3, stride=1, padding=1)

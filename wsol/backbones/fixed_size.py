@@ -1,4 +1,4 @@
-"""Models of timm that are built for one size of images, such as its ViTs and Swins."""
+"""Models of timm that are built for one image size, such as its ViTs and Swins."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from wsol.errors import InputError, first_line
 
 
 class FixedSize:
-    """The size that a model of timm was built for, and others that it has been seen to take.
+    """The size that a timm model was built for, and other sizes that it is known to accept.
 
     Args:
         name: timm's name of the model, for messages.
         network: the model.
-        options: arguments it was made with; ``img_size`` replaces the size of its pretrained config.
+        options: arguments of the model; ``img_size`` replaces the size of its pretrained config.
         key: config key of the options, for messages.
     """
 
@@ -25,7 +25,7 @@ class FixedSize:
         self.name, self.key = name, key
         config = getattr(network, "pretrained_cfg", None) or {}
         self.fixed = bool(config.get("fixed_input_size"))
-        """Whether the model's config says that it is built for one size; some take others all the same."""
+        """Whether the model's config says that it is built for one size; some such models accept others anyway."""
         size = options.get("img_size") or config.get("input_size", (3, 0, 0))[1:]
         height, width = (size, size) if isinstance(size, int) else size
         self.built = (int(width), int(height))
@@ -34,10 +34,10 @@ class FixedSize:
 
     @torch.no_grad()
     def check(self, network: nn.Module, width: int, height: int) -> None:
-        """Try the model on an empty image where its config leaves it open whether it takes one of this size.
+        """Run the model on an empty image if its config does not tell whether it accepts this size.
 
         Raises:
-            InputError: it does not.
+            InputError: it does not accept it.
         """
         if not self.fixed or (width, height) in self._taken:
             return

@@ -1,6 +1,6 @@
 """GoogLeNet (Szegedy et al. 2015) as a feature network, with torchvision's layers.
 
-Surgery of CAM (Zhou et al. 2016, section 3): everything after inception 4e is dropped, which leaves a 14x14 map at 224.
+Surgery of CAM (Zhou et al. 2016, section 3): everything after inception 4e is removed, which leaves a 14x14 map at 224.
 torchvision's layers differ from the paper's: batch normalisation, and 3x3 kernels where the paper has 5x5.
 """
 
@@ -26,22 +26,22 @@ SHRINKING = ("conv1", "maxpool1", "maxpool2", "maxpool3", "maxpool4")
 
 
 class GoogLeNet(RescaledBackbone):
-    """GoogLeNet up to inception 4e, or all of it; without its classifiers.
+    """GoogLeNet up to inception 4e or in full, without its classifiers.
 
     Points have torchvision's names: ``conv1``, ``maxpool1``, ... ``inception5b``.
 
     Args:
         cut: ``inception4e`` (832 channels) or ``whole`` (1024).
-        output_stride: 8, 16, and 32 if whole; None leaves the network as it is. Lower ones set the last pools
+        output_stride: 8, 16, and 32 if whole; None leaves the network unchanged. Lower strides set the last pools
             to stride 1 (3x3, padding 1).
         weights: torchvision name, path, or None.
-        transform_input: rescale the ImageNet-normalised input to mean 0.5 and deviation 0.5 per channel, which the
-            weights that torchvision took from TensorFlow expect. None does it for torchvision's own weights and for
-            files of this backbone that were trained so. It is part of the state dict, as ``scale`` and ``shift``.
+        transform_input: rescale the ImageNet-normalised input to mean 0.5 and deviation 0.5 per channel, as the weights
+            that torchvision took from TensorFlow expect. None does this for torchvision's own weights and for files of
+            this backbone that were trained with it. It is part of the state dict, as ``scale`` and ``shift``.
         preprocessing: entries that replace those of the weights.
 
     Raises:
-        InputError: an unknown option or weights that do not fit.
+        InputError: an unknown option, or weights that do not fit.
 
     Example:
         >>> GoogLeNet(cut="whole", output_stride=16).points["last"]

@@ -1,9 +1,9 @@
 """Inception-v3 (Szegedy et al. 2016) as a feature network, with torchvision's layers.
 
-Surgery of SPG (Zhang et al. 2018) and of Choe et al. 2020: everything from the third group of Inception blocks on
-(Mixed_7) is dropped, and two convolutions of 1024 channels are added. In the code of both, the first convolution and
-the pools are padded and Mixed_6a has stride 1, so that the cells lie evenly over the image: 28x28 at 224. Choe et al.
-put a pool of stride 2 before Mixed_6a: 14x14.
+Surgery of SPG (Zhang et al. 2018) and of Choe et al. 2020: everything from the third group of Inception blocks
+(Mixed_7) on is removed, and two convolutions of 1024 channels are added. In the code of both, the first convolution and
+the pools are padded and Mixed_6a has stride 1, so that the cells are spread evenly over the image: 28x28 at 224. Choe
+et al. put a pool of stride 2 before Mixed_6a: 14x14.
 """
 
 from __future__ import annotations
@@ -29,14 +29,14 @@ CHANNELS = {
     "Mixed_7a": 1280, "Mixed_7b": 2048, "Mixed_7c": 2048,
 }  # fmt: skip
 CUTS = {"Mixed_6e": ("Mixed_5d", "Mixed_6d"), "whole": ("Mixed_5d", "Mixed_6e")}
-"""What can be kept, and the points ``early`` and ``mid`` stand for."""
+"""The possible cuts, each with the points ``early`` and ``mid``."""
 
 
 class InceptionV3(RescaledBackbone):
-    """Inception-v3 up to Mixed_6e, or all of it; without its classifiers.
+    """Inception-v3 up to Mixed_6e or in full, without its classifiers.
 
-    Points have torchvision's names, ``Conv2d_1a_3x3``, ``maxpool1``, ... ``Mixed_7c``; besides ``maxpool3`` (before
-    Mixed_6a, where padded) and ``extra1``, ``extra2``, ... (after ReLU).
+    Points have torchvision's names, ``Conv2d_1a_3x3``, ``maxpool1``, ... ``Mixed_7c``; additional points are
+    ``maxpool3`` (before Mixed_6a, if padded) and ``extra1``, ``extra2``, ... (after ReLU).
 
     Args:
         cut: ``Mixed_6e`` (768 channels) or ``whole`` (2048).
@@ -50,13 +50,14 @@ class InceptionV3(RescaledBackbone):
         extra_channels: of each of them.
         extra_dropout: probability of dropping a unit before each of them (0.5 in SPG and in CAM of Choe et al.).
         weights: torchvision name, path, or None.
-        transform_input: rescale the ImageNet-normalised input to mean 0.5 and deviation 0.5 per channel, which
-            torchvision's weights, taken from TensorFlow, expect. None does it for these and for files of this backbone
-            that were trained so; Choe et al. do not. It is part of the state dict, as ``scale`` and ``shift``.
+        transform_input: rescale the ImageNet-normalised input to mean 0.5 and deviation 0.5 per channel, as
+            torchvision's weights, taken from TensorFlow, expect. None does this for those weights and for files of this
+            backbone that were trained with it; Choe et al. do not. It is part of the state dict, as ``scale`` and
+            ``shift``.
         preprocessing: entries that replace those of the weights (299 pixels).
 
     Raises:
-        InputError: an unknown option or weights that do not fit.
+        InputError: an unknown option, or weights that do not fit.
 
     Example:
         >>> InceptionV3(extra_convs=2).points["last"]
@@ -119,7 +120,7 @@ class InceptionV3(RescaledBackbone):
 
 
 class _Reduced6(InceptionB):
-    """Mixed_6a with its stride and padding chosen; torchvision's has 2 and 0."""
+    """Mixed_6a with a choice of stride and padding; torchvision's has 2 and 0."""
 
     def __init__(self, stride: int, padding: int) -> None:
         super().__init__(CHANNELS["Mixed_5d"])
@@ -133,7 +134,7 @@ class _Reduced6(InceptionB):
 
 
 class _Reduced7(InceptionD):
-    """Mixed_7a with its stride and padding chosen; torchvision's has 2 and 0."""
+    """Mixed_7a with a choice of stride and padding; torchvision's has 2 and 0."""
 
     def __init__(self, stride: int, padding: int) -> None:
         super().__init__(CHANNELS["Mixed_6e"])
@@ -148,7 +149,7 @@ class _Reduced7(InceptionD):
 
 
 def _layer(name: str, layers: Mapping[str, nn.Module], stride: int, padded: bool) -> nn.Module:
-    """Return torchvision's layer of this name, or what stands in its place where strides or paddings differ."""
+    """Return torchvision's layer of this name, or its replacement if strides or paddings differ."""
     padding = 1 if padded or stride == 1 else 0
     if name == "maxpool3":  # 28x28 to 14x14 needs no padding
         return nn.MaxPool2d(3, stride=2, ceil_mode=True)

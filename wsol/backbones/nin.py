@@ -1,8 +1,8 @@
 """Network in Network (Lin et al. 2014, https://arxiv.org/abs/1312.4400), the ImageNet model of Caffe's model zoo.
 
-The paper's section 3.2 introduced global average pooling: the last 1x1 convolution gives a plane of scores for each
-class, and the mean of a plane is the class's score. CAM 2016 takes these planes as maps; its Tables 1 and 2 have NIN as
-a row (``method=cam_1x1``).
+Section 3.2 of the paper introduced global average pooling: the last 1x1 convolution makes one score map per class, and
+its mean is the class score. CAM 2016 uses these maps as class activation maps; its Tables 1 and 2 have a row for NIN
+(``method=cam_1x1``).
 """
 
 from __future__ import annotations
@@ -16,21 +16,21 @@ from wsol.backbones.base import Backbone, Stage, dense_pool, lower_strides
 
 
 class NIN(Backbone):
-    """NIN up to its last layer but one (6x6 at 224): four convolutions, each with two 1x1 convolutions behind it.
+    """NIN without its last layer (6x6 at 224): four convolutions, each followed by two 1x1 convolutions.
 
     Points: ``conv1``, ``cccp1``, ``cccp2``, ``pool1``, ``conv2``, ``cccp3``, ``cccp4``, ``pool2``, ``conv3``,
-    ``cccp5``, ``cccp6``, ``pool3`` (dropout included), ``conv4``, ``cccp7``: Caffe's names, all behind their ReLU. The
-    classifier, Caffe's ``cccp8``, is the head's.
+    ``cccp5``, ``cccp6``, ``pool3`` (after dropout), ``conv4``, ``cccp7``: Caffe's names, all after their ReLU. The head
+    provides the classifier, Caffe's ``cccp8``.
 
     Args:
-        output_stride: 4, 8, 16 or 32 (as published). Lower ones set the last pools to stride 1 (3x3, padding 1).
-        dropout: probability of dropping a value behind pool3.
+        output_stride: 4, 8, 16 or 32 (as published). Lower strides set the last pools to stride 1 (3x3, padding 1).
+        dropout: dropout probability after pool3.
         weights: path to a state dict of this network, with ``classifier.weight`` and ``classifier.bias`` for
             ``pretrained_classifier`` (torchvision has none); or None.
         preprocessing: entries that replace the default (ImageNet's mean, 224 pixels).
 
     Raises:
-        InputError: an impossible output stride or weights that do not fit.
+        InputError: an impossible output stride, or weights that do not fit.
 
     Example:
         >>> NIN().points["last"]
@@ -65,7 +65,7 @@ class NIN(Backbone):
         self.load(weights, None, preprocessing)
 
     def _block(self, names: tuple[str, ...], conv: nn.Conv2d, stride: int) -> None:
-        """Add a convolution and the 1x1 convolutions behind it, each with ReLU."""
+        """Add a convolution and the 1x1 convolutions after it, each with ReLU."""
         channels = conv.out_channels
         for layer in (conv, *(nn.Conv2d(channels, channels, 1) for _ in names[1:])):
             self._add(names[0], nn.Sequential(layer, nn.ReLU(inplace=True)), channels, stride)

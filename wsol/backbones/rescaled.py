@@ -1,4 +1,4 @@
-"""Backbones whose weights expect another normalisation than ImageNet's: those that torchvision took from TensorFlow."""
+"""Backbones with weights that torchvision took from TensorFlow, which expect another normalisation than ImageNet's."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from wsol.types import Preprocessing
 
 
 class RescaledBackbone(Backbone):
-    """A backbone that can bring its ImageNet-normalised input to mean 0.5 and deviation 0.5 per channel.
+    """A backbone that can rescale its ImageNet-normalised input to mean 0.5 and deviation 0.5 per channel.
 
-    The factors are part of its state dict, as ``scale`` and ``shift``: a checkpoint knows how it was trained.
+    The factors are part of its state dict, as ``scale`` and ``shift``, so a checkpoint records how it was trained.
     """
 
     scale: Tensor
@@ -28,13 +28,13 @@ class RescaledBackbone(Backbone):
         transform_input: bool | None,
         preprocessing: Mapping[str, Any] | None,
     ) -> None:
-        """Load weights, and set the rescaling.
+        """Load weights and set the rescaling.
 
         Args:
             weights: see `Backbone.load`.
             name: see `Backbone.load`.
-            transform_input: rescale or not; None does it for torchvision's own weights, and for files of this backbone
-                that were trained so.
+            transform_input: whether to rescale; None does so for torchvision's own weights and for files of this
+                backbone that were trained with it.
             preprocessing: see `Backbone.load`.
         """
         self.optional = (*self.optional, "scale", "shift")
@@ -50,5 +50,5 @@ class RescaledBackbone(Backbone):
             self.shift.zero_()
 
     def prepare(self, images: Tensor) -> Tensor:
-        """Rescale images (N, 3, H, W), or leave them as they are."""
+        """Rescale images (N, 3, H, W), or return them unchanged."""
         return images * self.scale + self.shift

@@ -1,8 +1,8 @@
 """ResNet (He et al. 2016) as a feature network, with torchvision's blocks and parameter names.
 
-The map is made finer as wsolevaluation does it: the last stages get stride 1 (output stride 16: layer4; 8: layer3 too).
-With ``dilate`` their convolutions are dilated as well, so that every kernel keeps seeing what it saw (a trous: at every
-second position the features equal those of the original network).
+Output strides are lowered as in wsolevaluation: the last stages get stride 1 (output stride 16: layer4; 8: layer3 too).
+With ``dilate`` their convolutions are also dilated, so every kernel keeps its receptive field (à trous: the features at
+every second position equal those of the original network).
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ class ResNet(Backbone):
         stem: ``imagenet`` (7x7 with stride 2, then a pool with stride 2) or ``small`` (3x3 with stride 1, no pool; for
             images of 32 to 64 pixels, output stride 1 to 8).
         width: channels of the first stage; each further stage doubles them. Pretrained weights have 64.
-        output_stride: 4, 8, 16 or 32 (small stem: 1, 2, 4 or 8); None leaves the network as it is.
+        output_stride: 4, 8, 16 or 32 (small stem: 1, 2, 4 or 8); None leaves the network unchanged.
         dilate: dilate the stages that lost their stride.
         late_stride: layer3 keeps the size of its map, and a 2x2 max-pool in front of layer4, which has no stride,
             halves it, as BAS has it (28x28 and 14x14 at 224); goes with the output stride of layer4 without stride.
@@ -38,7 +38,7 @@ class ResNet(Backbone):
         preprocessing: entries that replace those of the weights.
 
     Raises:
-        InputError: an unknown option or weights that do not fit.
+        InputError: an unknown option, or weights that do not fit.
 
     Example:
         >>> ResNet(depth=18, stem="small", width=16).points["layer4"]
@@ -110,9 +110,9 @@ def _stage(
 
 
 def _dilate(stage: nn.Sequential, dilation: int, lost: int) -> int:
-    """Dilate the 3x3 convolutions of a stage that lost a stride; return the dilation behind it.
+    """Dilate the 3x3 convolutions of a stage that lost a stride; return the dilation after it.
 
-    The convolution that had the stride works on the finer grid before it, all that follow on the coarser one.
+    The convolution that had the stride runs on the finer grid before it, the following ones on the coarser grid.
     """
     convs = [module for module in stage.modules() if isinstance(module, nn.Conv2d) and module.kernel_size == (3, 3)]
     for number, conv in enumerate(convs):

@@ -1,7 +1,7 @@
 """SqueezeNet (Iandola et al. 2016, https://arxiv.org/abs/1602.07360) as a feature network.
 
-A 1x1 convolution behind the last features gives a plane of scores for each class, which ReLU and global average
-pooling follow: the planes are class activation maps as they are (``method=cam_1x1``).
+A 1x1 convolution after the last features makes one score map per class, followed by ReLU and global average pooling:
+these maps are class activation maps (``method=cam_1x1``).
 """
 
 from __future__ import annotations
@@ -21,23 +21,23 @@ LAYOUTS = {
     "1_0": ((96, 7), ("fire2", "fire3", "fire4", "pool", "fire5", "fire6", "fire7", "fire8", "pool", "fire9")),
     "1_1": ((64, 3), ("fire2", "fire3", "pool", "fire4", "fire5", "pool", "fire6", "fire7", "fire8", "fire9")),
 }
-"""Channels and kernel of the first convolution, and what follows the first pool."""
+"""Channels and kernel of the first convolution, and the modules after the first pool."""
 
 
 class SqueezeNet(Backbone):
     """torchvision's SqueezeNet up to fire9 (13x13 at 224).
 
-    Points: ``conv1`` (after ReLU), ``pool1``, ``fire2`` ... ``fire9``, and the pools between them by the fire module
+    Points: ``conv1`` (after ReLU), ``pool1``, ``fire2`` ... ``fire9``, and the pools, numbered by the fire module
     before them (``pool4`` and ``pool8`` in version 1.0).
 
     Args:
         version: ``1_0`` or ``1_1`` (2.4 times fewer operations).
-        output_stride: 4, 8 or 16 (as published). Lower ones set the last pools to stride 1 (3x3, padding 1).
+        output_stride: 4, 8 or 16 (as published). Lower strides set the last pools to stride 1 (3x3, padding 1).
         weights: torchvision name, path, or None.
         preprocessing: entries that replace those of the weights.
 
     Raises:
-        InputError: an unknown version, an impossible output stride or weights that do not fit.
+        InputError: an unknown version, an impossible output stride, or weights that do not fit.
 
     Example:
         >>> SqueezeNet().points["last"]

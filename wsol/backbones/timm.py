@@ -1,4 +1,4 @@
-"""Any model of the timm library that gives feature maps, as a backbone."""
+"""Any timm model that returns feature maps, as a backbone."""
 
 from __future__ import annotations
 
@@ -23,31 +23,32 @@ from wsol.types import Preprocessing
 
 BUILD_ERRORS = (RuntimeError, AssertionError, AttributeError, TypeError, ValueError, KeyError, IndexError)
 FINAL = "final"
-"""Name of the point behind the layers that follow the last feature module."""
+"""Name of the point after the layers that follow the last feature module."""
 
 
 class Timm(Backbone):
-    """A timm model up to what its classifier pools.
+    """A timm model up to the features that its classifier pools.
 
-    Points have the names timm gives its feature modules (``layer1`` ... ``layer4`` of a ResNet, ``stages.0`` ... of a
+    Points have timm's names of its feature modules (``layer1`` ... ``layer4`` of a ResNet, ``stages.0`` ... of a
     ConvNeXt, ``blocks.9`` ... of a ViT); ``early``, ``mid`` and ``late`` are the last three. ``last`` is the result of
-    timm's ``forward_features``, as a map: behind the final convolution of an EfficientNet or the final norm of a Swin.
-    Where layers follow the last feature module, the point is called ``final``, too.
+    timm's ``forward_features``, as a map: after the final convolution of an EfficientNet or the final norm of a Swin.
+    If layers follow the last feature module, this point is also called ``final``.
 
-    The model's classifier serves ``pretrained_classifier`` if it is linear on the mean of ``last``. That is tested on
+    ``pretrained_classifier`` can use the model's classifier if it is linear on the mean of ``last``. This is tested on
     a random image when the backbone is made (see `wsol.backbones.timm_structure`), not assumed: it holds for ResNets,
-    EfficientNets and Swins, and does not for ConvNeXts (a norm behind the pooling) or ViTs (a class token).
+    EfficientNets and Swins, but not for ConvNeXts (a norm after the pooling) or ViTs (a class token).
 
     Args:
         name: timm's name of the model, with or without a tag (``convnext_tiny``, ``resnet50.a1_in1k``).
-        output_stride: for models that can change it (ResNet, ConvNeXt, EfficientNet, RegNet ...); None leaves it.
+        output_stride: for models that can change it (ResNet, ConvNeXt, EfficientNet, RegNet ...); None keeps the
+            model's.
         weights: ``pretrained`` (timm's, downloaded and cached), path to a state dict of the whole model, or None.
-        options: further arguments of the model (``dynamic_img_size: true``).
+        options: more arguments of the model (``dynamic_img_size: true``).
         preprocessing: entries that replace those of the model's pretrained config.
 
     Raises:
-        InputError: an unknown name, a model without feature maps, an output stride or an option it does not know, or
-            weights that do not fit.
+        InputError: an unknown name, a model without feature maps, an output stride or an option that it does not
+            support, or weights that do not fit.
 
     Example:
         >>> list(Timm("resnet10t").points)
@@ -121,7 +122,7 @@ class Timm(Backbone):
         """Run the network; see `Backbone.forward`.
 
         Raises:
-            InputError: also if a point of the model is no feature map of the declared width, or cannot be edited.
+            InputError: also if a point of the model is not a feature map of the declared width, or cannot be edited.
         """
         self._check(images)
         wanted = {name: self.resolve(name) for name in taps or ("last",)}
@@ -133,12 +134,12 @@ class Timm(Backbone):
         return {name: features[step] for name, step in wanted.items()}
 
     def check_size(self, width: int, height: int) -> None:
-        """Refuse images of a size that the model was not built for; see `Backbone.check_size`."""
+        """Check that the model accepts images of a size; see `Backbone.check_size`."""
         super().check_size(width, height)
         self.input_size.check(self.network, width, height)
 
     def unused_parameters(self, taps: Sequence[str] = (), edits: Iterable[str] = ()) -> dict[str, nn.Parameter]:
-        """Return the parameters that get no gradient, found by one pass; see `Backbone.unused_parameters`."""
+        """Return the parameters without a gradient, found by one forward pass; see `Backbone.unused_parameters`."""
         named = {name: p for name, p in self.named_parameters() if p.requires_grad}
         mode, side = self.training, self.preprocessing.size
         device = next(self.parameters()).device
@@ -150,7 +151,7 @@ class Timm(Backbone):
         return {name: p for (name, p), gradient in zip(named.items(), found, strict=True) if gradient is None}
 
     def _feature_points(self, features: nn.Module) -> list[Stage]:
-        """The points of timm's feature network, and how they are read: by hooks or by ``forward_intermediates``."""
+        """Return the points of timm's feature network, and set whether hooks or ``forward_intermediates`` read them."""
         info: Any = features.feature_info
         found = zip(_unique(info.module_name()), info.channels(), info.reduction(), strict=True)
         points = [Stage(point, (), channels, stride) for point, channels, stride in found]
@@ -161,7 +162,7 @@ class Timm(Backbone):
         return points
 
     def _examine(self, points: list[Stage], side: int) -> Structure:
-        """Declare the points, ``last`` being what the classifier pools; returns what was found."""
+        """Declare the points, with the classifier's input as ``last``; returns the structure found."""
         aliases = [step.name for step in points[-3:]]
         aliases = [aliases[0]] * (3 - len(aliases)) + aliases
         self._ends_at_features = False
@@ -176,7 +177,7 @@ class Timm(Backbone):
         return found
 
     def _run(self, images: Tensor, wanted: set[str], edits: Mapping[str, nn.Module]) -> dict[str, Tensor]:
-        """Return the features of the wanted steps and of the last one, by name."""
+        """Return the features of the requested steps and of the last one, by name."""
         last = self._steps[-1]
         maps: dict[str, Tensor] = {}
         inside = wanted if not self._ends_at_features else wanted - {last.name}
@@ -195,7 +196,7 @@ class Timm(Backbone):
 
     @contextmanager
     def _hooked(self, wanted: Iterable[str], edits: Mapping[str, nn.Module]) -> Iterator[dict[str, Tensor]]:
-        """Have the edits applied inside the network for a while; yields the maps that it fills with those wanted."""
+        """Apply the edits inside the network for a while; yields the dict that is filled with the wanted maps."""
         maps: dict[str, Tensor] = {}
         handles = []
         try:
@@ -229,7 +230,7 @@ class Timm(Backbone):
         """Return features (N, C, h, w).
 
         Raises:
-            InputError: they are no map of the declared width.
+            InputError: they are not a map of the declared width.
         """
         if isinstance(x, Tensor) and x.ndim == 4 and x.shape[1] == step.channels:
             return x
@@ -241,17 +242,17 @@ class Timm(Backbone):
 
 
 def _make(name: str, arguments: dict[str, Any]) -> nn.Module:
-    """Make a model of timm.
+    """Make a timm model.
 
     Raises:
-        InputError: it cannot be made with these arguments, or its weights cannot be had.
+        InputError: it cannot be made with these arguments, or its weights cannot be loaded.
     """
     try:
         network: nn.Module = timm.create_model(name, **arguments)
         return network
     except OSError as error:
         raise InputError(
-            f"weights of timm's {name}: download failed ({error}). Fetch them by other means and give the path, or null"
+            f"weights of timm's {name}: download failed ({error}). Download them otherwise and set the path, or null"
         ) from error
     except InputError:
         raise
@@ -259,13 +260,13 @@ def _make(name: str, arguments: dict[str, Any]) -> nn.Module:
         own = {key: value for key, value in arguments.items() if key not in ("features_only", "pretrained")}
         raise InputError(
             f"timm cannot make a feature network of {name} with {own or 'its defaults'}: "
-            f"{error or 'not supported'}. Models without feature maps or without a choice of output_stride refuse so; "
+            f"{error or 'not supported'}. Models without feature maps or a choice of output_stride can't be used; "
             "try output_stride=null or another model"
         ) from error
 
 
 def _load(network: nn.Module, state: Mapping[str, Tensor], path: str) -> None:
-    """Load a state dict, every key of which must fit but the classifier's."""
+    """Load a state dict; every key except the classifier's must fit."""
     prefixes = tuple(f"{name}." for name in classifier_names(network))
     own = {key: value for key, value in network.state_dict().items() if key.startswith(prefixes)}
     trunk = {key: value for key, value in state.items() if not key.startswith(prefixes)}
@@ -273,7 +274,7 @@ def _load(network: nn.Module, state: Mapping[str, Tensor], path: str) -> None:
 
 
 def _classifier_state(network: nn.Module, name: str, given: Mapping[str, Tensor] | None) -> dict[str, Tensor]:
-    """``weight`` (K, C) and ``bias`` (K,) of the classifier; of a file its own, for its K may differ from timm's."""
+    """Return the classifier's ``weight`` (K, C) and ``bias`` (K,); a file's own, as its K may differ from timm's."""
     state = network.state_dict() if given is None else given
     weight = state.get(f"{name}.weight")
     if weight is None:
@@ -297,5 +298,5 @@ def _preprocessing(network: nn.Module, name: str, img_size: Any) -> Preprocessin
 
 
 def _unique(names: Sequence[str]) -> list[str]:
-    """Tell apart features that timm takes from one module (CoaT, CrossViT)."""
+    """Make names unique where timm takes several features from one module (CoaT, CrossViT)."""
     return [f"{name}:{index}" if names.count(name) > 1 else name for index, name in enumerate(names)]

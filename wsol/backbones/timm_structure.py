@@ -1,11 +1,11 @@
 """What a timm model's classifier reads, found by running the model once on a random image.
 
-Class activation maps of a pretrained classifier need no training where the classifier is linear on the mean of the
-last features. With f_k the k-th channel of ``forward_features`` and w, b the classifier's weights, then::
+Class activation maps of a pretrained classifier need no training if the classifier is linear on the mean of the last
+features. With f_k the k-th channel of ``forward_features`` and w, b the classifier's weights::
 
     logit_c = sum_k w_k^c mean(f_k) + b_c = mean(M_c) + b_c,    M_c(x, y) = sum_k w_k^c f_k(x, y)
 
-`examine` tests this, rather than assuming it by the model's name, and says what stands in the way otherwise.
+`examine` tests this instead of assuming it from the model's name, and returns the reason if it does not hold.
 """
 
 from __future__ import annotations
@@ -22,16 +22,16 @@ from wsol.errors import InputError
 
 
 class Structure(NamedTuple):
-    """What was found in a model."""
+    """The structure found in a model."""
 
     final: tuple[int, int] | None
-    """Channels and stride of what ``forward_features`` returns; None where that is no map."""
+    """Channels and stride of the result of ``forward_features``; None if that is not a map."""
     same: bool
-    """Whether it is the last feature point itself."""
+    """Whether that map is the last feature point itself."""
     classifier: str | None
     """Path of the classifier, if it is linear on the mean of that map."""
     refusal: str
-    """Why it is not; empty if it is."""
+    """Why it is not linear on that mean; empty if it is."""
     unused: list[str]
     """Children of the model that do not run in ``forward_features``."""
 
@@ -41,10 +41,10 @@ def examine(backbone: Backbone, network: nn.Module, point: Stage, side: int) -> 
     """Run a model in evaluation mode on one image.
 
     Args:
-        backbone: reads the feature point.
-        network: the whole model of timm.
+        backbone: the backbone that reads the feature point.
+        network: the whole timm model.
         point: the last feature point.
-        side: of the image, pixels.
+        side: side of the image, pixels.
     """
     images = torch.randn(1, 3, side, side, generator=torch.Generator().manual_seed(0))
     feature = backbone(images, taps=[point.name])[point.name]
@@ -53,7 +53,7 @@ def examine(backbone: Backbone, network: nn.Module, point: Stage, side: int) -> 
     try:
         last = as_map(final, network, images, point.stride)
     except InputError:
-        return Structure(None, False, None, "forward_features gives no map (N, C, h, w)", unused)
+        return Structure(None, False, None, "forward_features does not return a map (N, C, h, w)", unused)
     same = last.shape == feature.shape and torch.equal(last, feature)
     stride = point.stride * round(feature.shape[-1] / last.shape[-1])
     classifier, refusal = _classifier(network, final, last)
@@ -63,10 +63,10 @@ def examine(backbone: Backbone, network: nn.Module, point: Stage, side: int) -> 
 def as_map(final: Any, network: nn.Module, images: Tensor, stride: int) -> Tensor:
     """Return the result of ``forward_features`` as (N, C, h, w).
 
-    Tokens (N, L, C) of a regular grid are laid out as such; tokens before them, such as the class token, are left out.
+    Tokens (N, L, C) of a regular grid are reshaped to a map; tokens before them, such as the class token, are left out.
 
     Raises:
-        InputError: it is no map.
+        InputError: it is not a map.
     """
     if isinstance(final, Tensor) and final.ndim == 4:
         return final.permute(0, 3, 1, 2) if channels_at_end(network) else final
@@ -93,7 +93,7 @@ def classifier_names(network: nn.Module) -> list[str]:
 
 
 def _classifier(network: nn.Module, final: Any, last: Tensor) -> tuple[str | None, str]:
-    """The classifier's path, or None and the reason why it does not make class activation maps of ``last``."""
+    """Return the classifier's path, or None and why it does not make class activation maps of ``last``."""
     names = classifier_names(network)
     if len(names) != 1:
         return None, f"it has {len(names)} classifiers ({', '.join(names)})" if names else "it has no classifier"
@@ -101,10 +101,10 @@ def _classifier(network: nn.Module, final: Any, last: Tensor) -> tuple[str | Non
     layer = dict(network.named_modules()).get(name)
     one_by_one = isinstance(layer, nn.Conv2d) and layer.kernel_size == (1, 1)
     if not isinstance(layer, nn.Linear) and not one_by_one:
-        return None, f"its classifier {name!r} is no linear layer but {type(layer).__name__}"
+        return None, f"its classifier {name!r} is not a linear layer but {type(layer).__name__}"
     assert layer is not None
     if last.shape[-2] * last.shape[-1] < 2:
-        return None, f"its last features are one cell at {last.shape[1]} channels"
+        return None, f"its last features have one cell at {last.shape[1]} channels"
     seen: list[tuple[Tensor, Tensor]] = []
     handle = layer.register_forward_hook(lambda _module, inputs, out: seen.append((inputs[0], out)))
     try:
@@ -118,7 +118,7 @@ def _classifier(network: nn.Module, final: Any, last: Tensor) -> tuple[str | Non
     if len(seen) != 1 or not _close(seen[0][1].flatten(1), logits):
         return None, f"its scores are not those of {name!r} alone"
     if not _close(seen[0][0].flatten(1), last.mean((2, 3))):
-        return None, f"{name!r} does not read the mean of the last features but a class token or another pooling"
+        return None, f"{name!r} reads a class token or another pooling instead of the mean of the last features"
     return name, ""
 
 
@@ -128,13 +128,13 @@ def _close(found: Tensor, expected: Tensor) -> bool:
 
 
 def _leaves(network: nn.Module, ran: set[nn.Module]) -> list[tuple[str, nn.Module]]:
-    """The modules with parameters of their own that ran."""
+    """Return the modules that ran and have parameters of their own."""
     found = [(path, module) for path, module in network.named_modules() if module in ran]
     return [(path, module) for path, module in found if any(True for _ in module.parameters(recurse=False))]
 
 
 def _ran(network: nn.Module, run: Any, given: Any) -> tuple[Any, set[nn.Module]]:
-    """What a part of the model gives, and the modules that ran."""
+    """Return the output of a part of the model, and the modules that ran."""
     ran: set[nn.Module] = set()
     with ExitStack() as stack:
         for module in network.modules():

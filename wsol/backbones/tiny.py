@@ -20,8 +20,8 @@ class Tiny(Backbone):
 
     Args:
         widths: channels of the four convolutions.
-        output_stride: 1, 2 or 4; lower ones set the last pools to stride 1 (3x3, padding 1).
-        weights: path to a file of this very network, or None.
+        output_stride: 1, 2 or 4; lower strides set the last pools to stride 1 (3x3, padding 1).
+        weights: path to a file of this same network, or None.
         preprocessing: entries that replace the default (mean 0.5, deviation 0.25, 64 pixels).
 
     Raises:

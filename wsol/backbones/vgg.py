@@ -1,9 +1,10 @@
 """VGG (Simonyan and Zisserman 2015) as a feature network.
 
-Surgery of CAM (Zhou et al. 2016, section 3): everything from the fifth pool on is dropped, which leaves a 14x14 map
-at 224. Pooling of ACoL (Zhang et al. 2018; authors' code): 3x3 pools with padding 1, the last ones with stride 1 (pool4
+Surgery of CAM (Zhou et al. 2016, section 3): everything from the fifth pool on is removed, which leaves a 14x14 map at
+224. Pooling of ACoL (Zhang et al. 2018; authors' code): 3x3 pools with padding 1, the last ones with stride 1 (pool4
 and pool5: 28x28 at 224), then average pooling 3x3 with stride 1 and padding 1. Choe et al. 2020 (authors' code, see
-docs/peers.md) keep the 2x2 pools; for 28x28 the fourth is left out, and at 14x14 their SPG has it 3x3 with padding 1.
+docs/peers.md) keep the 2x2 pools; for 28x28 they leave out the fourth, and at 14x14 their SPG has a fourth pool of 3x3
+with padding 1.
 """
 
 from __future__ import annotations
@@ -21,16 +22,16 @@ DEPTHS = {11: (1, 1, 2, 2, 2), 13: (2, 2, 2, 2, 2), 16: (2, 2, 3, 3, 3), 19: (2,
 
 
 class Pooling(NamedTuple):
-    """What the pools are."""
+    """How the network pools."""
 
     sides: tuple[int, int, int, int, int] = (2, 2, 2, 2, 2)
-    """Of the five pools; one of 3 has a padding of 1."""
+    """Sides of the five pools; a pool of side 3 has a padding of 1."""
     dense: bool = True
     """Whether a pool that loses its stride becomes 3x3 with padding 1; otherwise it is left out."""
     closing: bool = False
-    """Whether the fifth pool and the average pool behind it are there."""
+    """Whether the network has the fifth pool and the average pool after it."""
     output_stride: int = 16
-    """Of the paper."""
+    """The paper's output stride."""
 
 
 POOLINGS = {
@@ -45,8 +46,8 @@ class VGG(Backbone):
     """VGG-11, -13, -16 or -19 without its classifier.
 
     Points: ``conv1_1`` ... ``conv5_3`` (after ReLU), ``pool1`` ... ``pool5`` where kept, ``avgpool`` (ACoL's pooling).
-    Lowering the stride sets the last pools to stride 1, 3x3 with padding 1, or leaves them out; the convolutions keep
-    torchvision's numbers. The fifth pool is there at stride 32, and always in ACoL's pooling.
+    Lower output strides set the last pools to stride 1, 3x3 with padding 1, or leave them out; the convolutions keep
+    torchvision's numbers. The fifth pool exists at stride 32, and always with ACoL's pooling.
 
     Args:
         depth: 11, 13, 16 or 19.
@@ -58,7 +59,7 @@ class VGG(Backbone):
         preprocessing: entries that replace those of the weights.
 
     Raises:
-        InputError: an unknown option or weights that do not fit.
+        InputError: an unknown option, or weights that do not fit.
 
     Example:
         >>> VGG(depth=11).points["last"]

@@ -1,4 +1,4 @@
-"""Vision transformers: DeiT, DINO, DINOv2 and other plain ViTs of timm, whose attention, keys and tokens are points.
+"""Vision transformers: DeiT, DINO, DINOv2 and other plain ViTs of timm, with attention, keys and tokens as points.
 
 Dosovitskiy et al. 2021, "An Image is Worth 16x16 Words"; Touvron et al. 2021 (DeiT); Caron et al. 2021 (DINO); Oquab et
 al. 2023 (DINOv2).
@@ -24,13 +24,13 @@ from wsol.errors import InputError, near_matches
 from wsol.types import FeatureInfo, Preprocessing
 
 ATTENTION = ("attention", "keys", "affinity")
-"""Points made of the queries and keys inside the blocks."""
+"""Points computed from the queries and keys inside the blocks."""
 TOKENS = ("cls_token", "dist_token", "reg_token")
-"""Learned tokens in front of the patches, in their order."""
+"""Learned tokens before the patches, in their order."""
 
 
 class Heads(NamedTuple):
-    """What a block's attention is made of, each (N, H, T, D) for H heads and T tokens."""
+    """Queries, keys and values of a block, each (N, H, T, D) for H heads and T tokens."""
 
     queries: Tensor
     keys: Tensor
@@ -40,33 +40,33 @@ class Heads(NamedTuple):
 class ViT(Backbone):
     """A ViT on timm's modules. Parameters keep timm's names, so files of its weights load strictly.
 
-    Points: ``blocks.0`` ... are the patch tokens (N, C, h, w) behind each block, ``norm`` or ``last`` those behind the
-    final norm. Class, distillation and register tokens are no part of a map. These can be read but not edited:
+    Points: ``blocks.0`` ... are the patch tokens (N, C, h, w) after each block, ``norm`` or ``last`` those after the
+    final norm. Class, distillation and register tokens are not part of a map. These points are read-only:
 
-    * ``attention`` (N, L H, h, w): softmax attention of the class token to the patches, in float32, of each of the H
+    * ``attention`` (N, L H, h, w): softmax attention of the class token to the patches, in float32, for each of the H
       heads of each of the L blocks, the first block's heads first; only this row of the attention is computed;
     * ``keys`` (N, C, h, w): keys of the last block, its heads one after the other;
-    * ``affinity`` (N, h w, h, w): softmax attention between patches, mean over heads and blocks, in float32; channel i
-      is what patch i (row by row) attends to;
-    * ``class`` (N, C, 1, 1): the class token behind the final norm.
+    * ``affinity`` (N, h w, h, w): softmax attention between patches, averaged over heads and blocks, in float32;
+      channel i is the attention of patch i (row by row);
+    * ``class`` (N, C, 1, 1): the class token after the final norm.
 
-    Images of any size are taken if their sides are multiples of the patch size: the position embedding is interpolated
-    as timm does for ``dynamic_img_size``.
+    Images may have any size whose sides are multiples of the patch size: the position embedding is interpolated as timm
+    does for ``dynamic_img_size``.
 
     Args:
         name: timm's name of the model (``deit_small_patch16_224``, ``vit_small_patch16_224.dino``).
-        width: channels C of the tokens; None as the name says.
-        depth: number of blocks L; None as the name says.
-        heads: number of heads H; None as the name says.
-        drop_path: probability of skipping the last block in training; it grows from 0 at the first one.
-        affinity_blocks: how many of the last blocks ``affinity`` is the mean of; None for all.
-        output_stride: side of the patches, pixels, or None: a ViT cannot change it.
-        weights: ``pretrained`` (timm's, downloaded and cached), path to a state dict, or None for random ones. A
-            classifier among them is left out.
+        width: number of channels C of the tokens; None for the name's.
+        depth: number of blocks L; None for the name's.
+        heads: number of heads H; None for the name's.
+        drop_path: probability of skipping the last block in training; it increases linearly from 0 at the first block.
+        affinity_blocks: number of last blocks that ``affinity`` averages; None for all.
+        output_stride: side of the patches in pixels, or None: a ViT cannot change it.
+        weights: ``pretrained`` (timm's, downloaded and cached), path to a state dict, or None for random weights. A
+            classifier in them is ignored.
         preprocessing: entries that replace those of the model's pretrained config.
 
     Raises:
-        InputError: an unknown name, a model that is no plain ViT, an option out of its range, or weights that do not
+        InputError: an unknown name, a model that is not a plain ViT, an option out of its range, or weights that do not
             fit.
 
     Example:
@@ -109,7 +109,7 @@ class ViT(Backbone):
         self.patch_embed, self.norm_pre = network.patch_embed, network.norm_pre
         self.blocks, self.norm = network.blocks, network.norm
         self.prefix: int = network.num_prefix_tokens
-        """How many tokens stand in front of the patches; the first is the class token."""
+        """Number of tokens before the patches; the first is the class token."""
         self.embeds_prefix = not network.no_embed_class
         """Whether the position embedding has entries for them."""
         blocks = len(self.blocks)
@@ -125,7 +125,7 @@ class ViT(Backbone):
             self.load(weights, None, preprocessing)
 
     def _declare(self, channels: int, blocks: int, rows: int) -> None:
-        """State the forward pass, and put the points that can only be read in front of ``last``."""
+        """Declare the forward pass, and put the read-only points before ``last``."""
         names = [f"blocks.{index}" for index in range(blocks)]
         aliases = [names[-(-blocks * third // 3) - 1] for third in (1, 2, 3)]
         self.declare([Stage(name, (name,), channels, self.patch) for name in (*names, "norm")], aliases)
@@ -137,7 +137,7 @@ class ViT(Backbone):
         self.points.update(last)
 
     def initialise(self) -> None:
-        """Leave the random weights as timm draws them."""
+        """Keep timm's random initialisation."""
 
     def no_weight_decay(self) -> set[str]:
         """Return the names of the tokens and of the position embedding."""
@@ -146,7 +146,7 @@ class ViT(Backbone):
     def forward(
         self, images: Tensor, taps: Sequence[str] = (), edits: Mapping[str, nn.Module] | None = None
     ) -> dict[str, Tensor]:
-        """Run the network as far as it is needed; see `Backbone.forward`."""
+        """Run the network as far as necessary; see `Backbone.forward`."""
         self._check(images)
         wanted = {name: self.resolve(name) for name in taps or ("last",)}
         replaced, asked = self.place(edits or {}), set(wanted.values())
@@ -176,7 +176,7 @@ class ViT(Backbone):
         return {name: seen[point] for name, point in wanted.items()}
 
     def unused_parameters(self, taps: Sequence[str] = (), edits: Iterable[str] = ()) -> dict[str, nn.Parameter]:
-        """Return the parameters without an effect on features at ``taps``; see `Backbone.unused_parameters`."""
+        """Return the parameters that do not affect the features at ``taps``; see `Backbone.unused_parameters`."""
         stop = self._stop([self.resolve(name) for name in taps or ("last",)], [self.resolve(name) for name in edits])
         order = self._order()
         paths = [f"{name}." for name in order[order.index(stop) + 1 :] if name != "queries"]
@@ -189,7 +189,7 @@ class ViT(Backbone):
         }
 
     def _order(self) -> list[str]:
-        """Where a forward pass can stop, in order; ``queries`` is inside the last block."""
+        """Return where a forward pass can stop, in order; ``queries`` is inside the last block."""
         *blocks, last = (f"blocks.{index}" for index in range(len(self.blocks)))
         return [*blocks, "queries", last, "norm"]
 
@@ -199,7 +199,7 @@ class ViT(Backbone):
         return max((inside.get(name, name) for name in (*taps, *edits)), key=self._order().index)
 
     def _first(self, point: str) -> int:
-        """Index of the first block that a point of `ATTENTION` is made of."""
+        """Return the index of the first block that a point of `ATTENTION` uses."""
         return {"attention": 0, "keys": len(self.blocks) - 1, "affinity": len(self.blocks) - self.affinity_blocks}[
             point
         ]
@@ -225,7 +225,7 @@ class ViT(Backbone):
         return torch.stack(parts).mean(0) if point == "affinity" else torch.cat(parts, 1)
 
     def _embed(self, images: Tensor) -> tuple[Tensor, tuple[int, int]]:
-        """The tokens (N, T, C) that the first block reads, and the patches' rows and columns."""
+        """Return the input tokens (N, T, C) of the first block, and the numbers of rows and columns of patches."""
         patches = self.patch_embed(images)
         count, height, width, _ = patches.shape
         embedding = resample_abs_pos_embed(
@@ -246,20 +246,20 @@ class ViT(Backbone):
         return found
 
     def _edited(self, tokens: Tensor, edit: nn.Module, height: int, width: int) -> Tensor:
-        """The tokens (N, T, C) with their patches replaced by what the edit makes of them."""
+        """Return the tokens (N, T, C) with their patches replaced by the edit's output."""
         patches: Tensor = edit(self._map(tokens, height, width)).flatten(2).transpose(1, 2)
         behind = tokens[:, tokens.shape[1] - self.suffix :]
         return torch.cat([tokens[:, : self.prefix], patches.to(tokens.dtype), behind], 1)
 
 
 def _project(block: Any, x: Tensor) -> Heads:
-    """Queries, keys and values of tokens (N, T, C)."""
+    """Return queries, keys and values of tokens (N, T, C)."""
     qkv = block.attn.qkv(block.norm1(x)).unflatten(2, (3, block.attn.num_heads, -1))
     return Heads(*qkv.permute(2, 0, 3, 1, 4).unbind(0))
 
 
 def _finish(block: Any, x: Tensor, heads: Heads) -> Tensor:
-    """What a block makes of its tokens (N, T, C), its queries, keys and values being there already."""
+    """Return a block's output for tokens (N, T, C), given its queries, keys and values."""
     attention = block.attn
     dropout = attention.attn_drop.p if block.training else 0.0
     mixed = F.scaled_dot_product_attention(*heads, dropout_p=dropout).transpose(1, 2).flatten(2)
@@ -269,7 +269,7 @@ def _finish(block: Any, x: Tensor, heads: Heads) -> Tensor:
 
 
 def _softmax(queries: Tensor, keys: Tensor) -> Tensor:
-    """Attention float32 (N, H, Q, T) of queries (N, H, Q, D) to keys (N, H, T, D), also under autocast."""
+    """Return attention float32 (N, H, Q, T) of queries (N, H, Q, D) to keys (N, H, T, D), also under autocast."""
     with torch.autocast(queries.device.type, enabled=False):
         scores = (queries.float() * queries.shape[-1] ** -0.5) @ keys.float().transpose(-2, -1)
         found: Tensor = scores.softmax(-1)
@@ -277,10 +277,10 @@ def _softmax(queries: Tensor, keys: Tensor) -> Tensor:
 
 
 def _build(name: str, pretrained: bool, sizes: Mapping[str, int | None], drop_path: float) -> Any:
-    """Make timm's model.
+    """Make the timm model.
 
     Raises:
-        InputError: there is none of that name, it is no plain ViT, its weights cannot be had, or sizes do not fit.
+        InputError: an unknown name, not a plain ViT, weights that cannot be loaded, or sizes that do not fit.
     """
     if not timm.is_model(name):
         close = get_close_matches(name, timm.list_models("*vit*") + timm.list_models("deit*"), n=5, cutoff=0.4)
@@ -291,20 +291,20 @@ def _build(name: str, pretrained: bool, sizes: Mapping[str, int | None], drop_pa
         network = timm.create_model(name, pretrained=pretrained, **arguments)
     except OSError as error:
         raise InputError(
-            f"weights of timm's {name}: download failed ({error}). Fetch them by other means and give the path, or null"
+            f"weights of timm's {name}: download failed ({error}). Download them otherwise and set the path, or null"
         ) from error
     except (RuntimeError, AssertionError, TypeError, ValueError, KeyError) as error:
         raise InputError(f"timm cannot make {name} with width, depth and heads {given}: {error}") from error
     if not _is_plain(network):
         raise InputError(
-            f"timm's {name} is no plain ViT with a class token, learned positions and a final norm: choose a model "
+            f"timm's {name} is not a plain ViT with a class token, learned positions and a final norm: choose a model "
             "such as deit_small_patch16_224, or backbone=timm"
         )
     return network
 
 
 def _is_plain(network: Any) -> bool:
-    """Whether the forward pass of `ViT` is that of timm's model."""
+    """Return whether the forward pass of `ViT` equals that of timm's model."""
     if not isinstance(network, VisionTransformer) or network.cls_token is None or network.pos_embed is None:
         return False
     attentions = [getattr(block, "attn", None) for block in network.blocks]

@@ -1,4 +1,4 @@
-"""Pretrained weights: found by torchvision's name or read from a file, checked key by key, with their preprocessing."""
+"""Pretrained weights: looked up by torchvision's name or read from a file, checked key by key, with preprocessing."""
 
 from __future__ import annotations
 
@@ -18,27 +18,27 @@ INTERPOLATIONS = ("bilinear", "bicubic")
 
 
 class Weights(NamedTuple):
-    """A state dict and where it is from."""
+    """A state dict and its origin."""
 
     state: dict[str, Tensor]
     """Parameters and buffers by name, on the CPU."""
     source: str
-    """What the user asked for, for messages."""
+    """The user's value, for messages."""
     preprocessing: Preprocessing | None
-    """What these weights expect; None for a file, which does not say."""
+    """The preprocessing that these weights expect; None for a file, which does not specify it."""
 
 
 def find_weights(weights: str, architecture: str | None) -> Weights:
-    """Return the weights a config names.
+    """Return the weights that a config names.
 
     Args:
-        weights: a torchvision name (``DEFAULT``, ``IMAGENET1K_V1``, ``ResNet50_Weights.IMAGENET1K_V2``), downloaded
-            with its hash checked and cached, or a path to a state dict (.safetensors, or .pth without pickled objects);
-            of a checkpoint of `wsol train`, the backbone's part.
-        architecture: torchvision's name of the network (``vgg16_bn``), None where torchvision has none.
+        weights: a torchvision name (``DEFAULT``, ``IMAGENET1K_V1``, ``ResNet50_Weights.IMAGENET1K_V2``), downloaded and
+            cached with its hash checked, or a path to a state dict (.safetensors, or .pth without pickled objects).
+            From a checkpoint of `wsol train`, the backbone's part is taken.
+        architecture: torchvision's name of the network (``vgg16_bn``); None if torchvision has none.
 
     Raises:
-        InputError: there is neither such a name nor such a file, the download fails, or the file cannot be read.
+        InputError: no such name and no such file, a failed download, or a file that cannot be read.
     """
     published = get_model_weights(architecture).__members__ if architecture else {}
     name = weights.rpartition(".")[2] if "_Weights." in weights else weights
@@ -47,20 +47,20 @@ def find_weights(weights: str, architecture: str | None) -> Weights:
     if (path := Path(weights).expanduser()).is_file():
         return Weights(_of_backbone(read_state(path)), weights, None)
     names = f"torchvision has {', '.join(published)}" if published else "torchvision has none for this network"
-    raise InputError(f"weights {weights!r}: no such file and no such name; {names}. Give one of these, a path, or null")
+    raise InputError(f"weights {weights!r}: no such file and no such name; {names}. Set one of these, a path, or null")
 
 
 def _of_backbone(state: dict[str, Tensor]) -> dict[str, Tensor]:
-    """The backbone's part of a checkpoint of `wsol train`; any other state as it is."""
+    """Return the backbone's part of a checkpoint of `wsol train`; any other state unchanged."""
     part = "localizer.backbone."
     return {name.removeprefix(part): value for name, value in state.items() if name.startswith(part)} or state
 
 
 def read_state(path: Path) -> dict[str, Tensor]:
-    """Read a state dict without running any code it may carry. A wrapping ``state_dict`` or ``model`` entry is opened.
+    """Read a state dict without running any code in it. An enclosing ``state_dict`` or ``model`` entry is unwrapped.
 
     Raises:
-        InputError: the file is damaged, holds pickled objects, or is no mapping of names to tensors.
+        InputError: the file is damaged, contains pickled objects, or is not a mapping of names to tensors.
     """
     remedy = "copy or download the file again"
     try:
@@ -85,21 +85,21 @@ def load_strictly(
     dropped: Sequence[str] = (),
     optional: Sequence[str] = (),
 ) -> None:
-    """Load a state dict of which every key and shape must fit.
+    """Load a state dict whose keys and shapes must all fit.
 
     Args:
         module: network to fill, in place.
         state: names to tensors.
-        source: where the state is from, for messages.
-        dropped: name prefixes of layers that the surgery cuts off; such keys may be there and are ignored.
-        optional: names that need not be there.
+        source: where the state comes from, for messages.
+        dropped: name prefixes of layers that the surgery removes; such keys are allowed and ignored.
+        optional: names that may be missing.
 
     Raises:
         InputError: lists missing keys, unexpected keys and differing shapes.
     """
     given = {key: value for key, value in state.items() if not key.startswith(tuple(dropped))}
     wanted = module.state_dict()
-    # Files older than PyTorch 0.4.1 have no batch counters; BatchNorm fills them in itself.
+    # Files older than PyTorch 0.4.1 have no batch counters; BatchNorm fills them in.
     missing = [key for key in wanted if key not in given and not key.endswith(("num_batches_tracked", *optional))]
     unexpected = [key for key in given if key not in wanted]
     shapes = [
@@ -111,13 +111,13 @@ def load_strictly(
     if problems := [f"{len(keys)} {what} ({_some(keys)})" for what, keys in found.items() if keys]:
         raise InputError(
             f"weights {source} do not fit {type(module).__name__}: {'; '.join(problems)}. "
-            "Choose the backbone and options they were made for, or other weights"
+            "Choose the backbone and options that they were made for, or other weights"
         )
     module.load_state_dict(given, strict=False)
 
 
 def choose_preprocessing(base: Preprocessing, wishes: Mapping[str, Any] | None) -> Preprocessing:
-    """Return what the weights expect, with the entries of ``wishes`` that are not None in their place.
+    """Return the preprocessing that the weights expect, overridden by the entries of ``wishes`` that are not None.
 
     Example:
         >>> choose_preprocessing(Preprocessing(), {"size": 321, "mean": None}).size
@@ -149,7 +149,7 @@ def _download(entry: WeightsEnum) -> Weights:
         state = entry.get_state_dict(progress=True, check_hash=True)
     except (OSError, RuntimeError) as error:
         raise InputError(
-            f"weights {entry}: download failed ({error}). Fetch {entry.url} by other means and give its path, or null"
+            f"weights {entry}: download failed ({error}). Download {entry.url} by other means and set its path, or null"
         ) from error
     expected = entry.transforms()
     preprocessing = Preprocessing(

@@ -1,4 +1,4 @@
-"""Batch transforms, one file each: what changes the images and targets of a training batch."""
+"""Batch transforms, one file each: they change the images and targets of a training batch."""
 
 from wsol.batch_transforms.cutmix import CutMix
 from wsol.batch_transforms.has import HaS

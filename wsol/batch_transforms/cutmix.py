@@ -1,4 +1,4 @@
-r"""CutMix: a window of each training image is replaced by that of another one, and the target with it.
+r"""CutMix: replace a window of each training image by that of another image, and mix their targets.
 
 Yun et al. 2019, "CutMix: Regularization Strategy to Train Strong Classifiers with Localizable Features", section 3.1.
 With images x_A, x_B, targets y_A, y_B and the window's mask M (0 inside)::
@@ -6,10 +6,10 @@ With images x_A, x_B, targets y_A, y_B and the window's mask M (0 inside)::
     x = M * x_A + (1 - M) * x_B
     y = lambda y_A + (1 - lambda) y_B        lambda = 1 - (window's area) / (image's area)
 
-lambda is drawn from Beta(alpha, alpha) first, the window's sides are sqrt(1 - lambda) of the image's and its centre is
-drawn evenly; what sticks out is cut off, and lambda in the target is the exact share of what is left. One window serves
-the whole batch. All this is torchvision's; it pairs each image with the one before it in the (shuffled) batch, where
-the authors' code draws a permutation.
+lambda is sampled from Beta(alpha, alpha); the window's sides are sqrt(1 - lambda) of the image's, and its centre is
+uniform. The window is clipped to the image, and lambda in the target is the exact share that remains. One window is
+used for the whole batch. torchvision implements all this; it pairs each image with the one before it in the (shuffled)
+batch, while the authors' code samples a permutation.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ from wsol.errors import InputError
 
 
 class CutMix:
-    """Mixes the images of a batch by windows.
+    """Mixes windows of the images of a batch.
 
     Args:
-        alpha: of the Beta distribution, above 0; 1 (the paper's) is the uniform one.
-        probability: of a batch to be mixed, in [0, 1]: 1 in the paper for ImageNet, 0.5 for CIFAR.
+        alpha: parameter of the Beta distribution, above 0; 1 (the paper's) makes it uniform.
+        probability: probability that a batch is mixed, in [0, 1]: 1 in the paper for ImageNet, 0.5 for CIFAR.
 
     Raises:
-        InputError: alpha not above 0 or a probability outside [0, 1].
+        InputError: alpha is not above 0, or probability is outside [0, 1].
 
     Example:
         >>> import torch
@@ -47,15 +47,15 @@ class CutMix:
         self._mix = v2.RandomApply([v2.CutMix(alpha=alpha)], p=probability)
 
     def __call__(self, images: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
-        """Mix float images (N, 3, H, W) and targets (N, K), which may be soft; draws from torch's CPU generator.
+        """Mix float images (N, 3, H, W) and targets (N, K), which may be soft; uses torch's CPU generator.
 
         Raises:
-            InputError: a batch of one image, which has none to be mixed with.
+            InputError: the batch has a single image.
         """
         if len(images) < 2:
             raise InputError(
-                "CutMix got a batch of one image and mixes two: raise loader.batch_size, or leave the last, "
-                "incomplete batch out with loader.drop_last=true"
+                "CutMix mixes pairs of images and got a batch of one: raise loader.batch_size, or drop the last, "
+                "incomplete batch with loader.drop_last=true"
             )
         found: tuple[Tensor, Tensor] = self._mix(images, targets)
         return found

@@ -1,14 +1,14 @@
 r"""Hide-and-Seek: hide random patches of the training images, so that the network must look for other parts.
 
 Singh and Lee 2017, "Hide-and-Seek: Forcing a Network to be Meticulous for Weakly-supervised Object and Action
-Localization", section 3.1. A grid of S x S patches is laid over an image from its top left corner; each patch is hidden
-with probability p, independently: its pixels become the mean colour of the dataset, which is 0 after normalisation::
+Localization", section 3.1. A grid of S x S patches is laid over an image from its top left corner. Each patch is hidden
+independently with probability p: its pixels become the mean colour of the dataset, which is 0 after normalisation::
 
-    I'(x, y) = fill  if u(floor(x / S), floor(y / S)) < p,  else I(x, y)      u uniform in [0, 1), drawn for each patch
+    I'(x, y) = fill  if u(floor(x / S), floor(y / S)) < p,  else I(x, y)      u uniform in [0, 1), one sample per patch
 
-The authors' code draws S for each image of a batch from a list in which 0 means that nothing is hidden; patches at the
-right and the bottom edge are cut off by it. The reference code of Choe et al. 2020 takes rows for columns there, which
-is the same for square images only; here rectangular ones are right.
+The authors' code samples S for each image from a list in which 0 means that nothing is hidden, and clips patches at the
+right and bottom edges. The reference code of Choe et al. 2020 swaps rows and columns, which is equivalent only for
+square images; here rectangular images are handled correctly.
 """
 
 from __future__ import annotations
@@ -22,18 +22,18 @@ from wsol.errors import InputError
 
 
 class HaS:
-    """Hides patches of each image.
+    """Hides random patches of each image.
 
     Args:
-        sizes: sides S of a patch, pixels; one is drawn for each image. 0 hides nothing. The authors' networks for 224
-            pixels have 32 alone (GoogLeNet) or a draw from [0, 16, 32, 44, 56] (AlexNet-HaS-Mixed).
-        probability: p of a patch to be hidden, in [0, 1].
+        sizes: patch sides S in pixels; one is sampled per image. 0 hides nothing. The authors' networks for 224 pixels
+            use only 32 (GoogLeNet) or a sample from [0, 16, 32, 44, 56] (AlexNet-HaS-Mixed).
+        probability: probability p that a patch is hidden, in [0, 1].
         fill: value of hidden pixels after normalisation: one number, or three for red, green and blue. 0 is the
             ``preprocessing.mean`` of the backbone; any other mean m of a dataset, in [0, 1], is
             ``(m - preprocessing.mean) / preprocessing.std``.
 
     Raises:
-        InputError: no sizes, a negative one, a probability outside [0, 1], or a fill of two numbers.
+        InputError: no sizes, a negative size, a probability outside [0, 1], or a fill of two numbers.
 
     Example:
         >>> hide = HaS(sizes=[2], probability=0.5, fill=9.0)
@@ -57,21 +57,21 @@ class HaS:
         self.fill = torch.tensor(colour, dtype=torch.float32).view(1, 3, 1, 1)
 
     def __call__(self, images: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
-        """Hide patches; draws from torch's generator.
+        """Hide patches; uses torch's generator.
 
         Args:
             images: float (N, 3, H, W), normalised.
-            targets: float (N, K), returned as they are.
+            targets: float (N, K), returned unchanged.
 
         Raises:
-            InputError: a patch may be larger than the image.
+            InputError: a patch can be larger than the image.
         """
         hidden = self._hidden(len(images), images.shape[2], images.shape[3], images.device)
         fill = self.fill.to(images, non_blocking=True)
         return torch.where(hidden, fill, images), targets
 
     def _hidden(self, count: int, height: int, width: int, device: torch.device) -> Tensor:
-        """Draw which pixels are hidden: bool (N, 1, H, W)."""
+        """Sample which pixels are hidden: bool (N, 1, H, W)."""
         if max(self.sizes) > min(height, width):
             raise InputError(
                 f"HaS: patches of {max(self.sizes)} pixels are larger than the images of {width}x{height}; lower "
@@ -80,7 +80,7 @@ class HaS:
         choices = torch.tensor(self.sizes).to(device, non_blocking=True)
         size = choices[torch.randint(len(self.sizes), (count, 1), device=device)]
         smallest = min((size for size in self.sizes if size), default=height + width)
-        # One draw for each patch of the finest grid; a coarser grid uses the first of them.
+        # One sample for each patch of the finest grid; a coarser grid uses the first of them.
         draws = torch.rand(count, -(-height // smallest), -(-width // smallest), device=device)
         step = torch.where(size > 0, size, height + width)
         row = torch.arange(height, device=device) // step

@@ -1,1 +1,1 @@
-"""From YAML files and command lines to objects. Together with `wsol.cli` the only user of Hydra."""
+"""From YAML files and command lines to objects. Only this package and `wsol.cli` use Hydra."""

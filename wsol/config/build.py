@@ -1,6 +1,6 @@
-"""A resolved config becomes objects: the dataset, the data module, the network, the protocols, the trainer.
+"""From a resolved config to objects: the dataset, the data module, the network, the protocols, the trainer.
 
-Configs of the user build anything that can be imported. Configs that came with a file build what `wsol.config.foreign`
+The user's configs may build anything that can be imported. Configs from files may build what `wsol.config.foreign`
 allows.
 """
 
@@ -33,21 +33,21 @@ from wsol.protocols import LocalizationProtocol
 from wsol.types import Preprocessing
 
 PRECISIONS = ("auto", "32-true", "bf16-mixed", "16-mixed", "32")
-"""What ``trainer.precision`` and ``eval_precision`` take; weights are float32 in each."""
+"""Allowed values of ``trainer.precision`` and ``eval_precision``; weights are always float32."""
 
 
 def instantiate(node: DictConfig | Mapping, where: str, *, trust: bool = True, **extra: Any) -> Any:
-    """Build what ``node`` names, recursively.
+    """Build the object that ``node`` names, recursively.
 
     Args:
         node: config with ``_target_``.
         where: its key in the config, for messages.
-        trust: False allows what `wsol.config.foreign` does.
-        extra: keyword arguments beside those of the config.
+        trust: False allows only what `wsol.config.foreign` allows.
+        extra: keyword arguments in addition to those of the config.
 
     Raises:
-        InputError: untrusted or unknown target, unknown or missing argument, a missing mandatory value, or, without
-            trust, a target that fails.
+        InputError: an untrusted or unknown target, an unknown or missing argument, a missing mandatory value, or,
+            without trust, a target that fails.
     """
     planned = _planned(node, where, trust, extra)
     if extra:
@@ -60,34 +60,34 @@ def instantiate(node: DictConfig | Mapping, where: str, *, trust: bool = True, *
         if trust:
             raise
         raise InputError(
-            f"{where}: cannot be built of what the file says ({type(error).__name__}: {first_line(error)}); "
+            f"{where}: cannot be built from the file ({type(error).__name__}: {first_line(error)}); "
             "restore the config of the run"
         ) from error
 
 
 def maker(node: DictConfig | Mapping, where: str, *, trust: bool = True, given: Iterable[str] = ()) -> partial:
-    """Return what builds ``node`` when called, all checks made already.
+    """Return a callable that builds ``node``, with all checks made beforehand.
 
     Args:
         node: config with ``_target_``.
         where: its key in the config, for messages.
         trust: see `instantiate`.
-        given: names of arguments that the call will give.
+        given: names of the arguments that the call will pass.
     """
     return carry_out(_planned(node, where, trust, given)._replace(is_partial=True))
 
 
 def check(node: Any, where: str, *, trust: bool) -> None:
-    """Hold ``node``, with the targets in it, to the rules without building anything; see `instantiate`."""
+    """Check ``node`` and the targets in it against the rules without building anything; see `instantiate`."""
     plan(_plain(node, where, trust), where, anything if trust else foreign.rule)
 
 
 def check_parts(config: DictConfig, keys: Iterable[str], file: Path | str, *, trust: bool) -> None:
-    """Hold parts of a config that came with a file to the rules, without building anything.
+    """Check parts of a config from a file against the rules, without building anything.
 
     Args:
-        config: that the file records.
-        keys: of the parts.
+        config: config recorded in the file.
+        keys: keys of the parts.
         file: the file, for messages.
         trust: see `instantiate`.
 
@@ -111,8 +111,8 @@ def _planned(node: DictConfig | Mapping, where: str, trust: bool, given: Iterabl
 
 
 def _plain(node: Any, where: str, trust: bool) -> Any:
-    """The plain content of a config node: interpolations resolved, or refused where there is no trust."""
-    if isinstance(node, Mapping) and not isinstance(node, DictConfig):  # is plain already, but for nodes in it
+    """Return a config node as plain data: interpolations are resolved with trust, and refused without it."""
+    if isinstance(node, Mapping) and not isinstance(node, DictConfig):  # already plain, except for nodes in it
         plain: Any = {key: _plain(child, f"{where}.{key}", trust) for key, child in node.items()}
     elif isinstance(node, DictConfig | ListConfig):
         try:
@@ -129,12 +129,12 @@ def _plain(node: Any, where: str, trust: bool) -> Any:
 
 
 def build_source(config: DictConfig, *, trust: bool = True, data_dir: str | Path | None = None) -> Source:
-    """Return the dataset that ``config.data`` names.
+    """Return the dataset in ``config.data``.
 
     Args:
         config: resolved training config.
         trust: see `instantiate`.
-        data_dir: the folder below which a dataset may be drawn without trust; None for ``data``.
+        data_dir: folder below which a dataset may be generated without trust; None for ``data``.
     """
     if config.data is None:
         raise InputError("no dataset: choose one with data=..., see --help for the choices")
@@ -147,7 +147,7 @@ def build_source(config: DictConfig, *, trust: bool = True, data_dir: str | Path
 def build_data(
     config: DictConfig, source: Source, preprocessing: Preprocessing, *, trust: bool = True, **settings: Any
 ) -> LocalizationData:
-    """Return the data module: the source's images, resized as the weights expect unless the config says otherwise."""
+    """Return the data module: the source's images, resized as the weights expect unless the config differs."""
     transforms = {
         f"{use}_transform": build_transform(config, use, preprocessing, trust=trust) for use in ("train", "eval")
     }
@@ -157,7 +157,7 @@ def build_data(
 def build_transform(config: DictConfig, use: str, preprocessing: Preprocessing, *, trust: bool = True) -> Any:
     """Return the transform for ``train`` or ``eval``.
 
-    ``size`` and ``interpolation`` that it leaves null are those of ``preprocessing``.
+    If ``size`` and ``interpolation`` are null, those of ``preprocessing`` are used.
     """
     where = f"transform.{use}"
     if config.transform is None:
@@ -168,7 +168,7 @@ def build_transform(config: DictConfig, use: str, preprocessing: Preprocessing, 
 
 
 def _filled(node: DictConfig, where: str, trust: bool, **defaults: Any) -> dict[str, Any]:
-    """The plain content of ``node``, in which null values take the defaults of the same name."""
+    """Return the plain content of ``node``, with null values replaced by the defaults of the same name."""
     plain = _plain(node, where, trust)
     return {**plain, **{k: v for k, v in defaults.items() if k in plain and plain[k] is None}}
 
@@ -180,9 +180,9 @@ def build_localizer(
 
     Args:
         config: resolved training config.
-        classes: class names, in label order; None for as many as the pretrained classifier has, without names.
+        classes: class names, in label order; None for those of the pretrained classifier, without names.
         trust: see `instantiate`.
-        load_weights: False skips the backbone's pretrained weights (a checkpoint is loaded over them anyway).
+        load_weights: False skips the backbone's pretrained weights (because a checkpoint will replace them).
     """
     backbone_node = config.backbone
     if not load_weights and "weights" in backbone_node:
@@ -234,14 +234,14 @@ def _backbones_with(point: str) -> list[str]:
 
 
 def pretrained_name(node: DictConfig) -> str:
-    """Return what ``backbone.weights`` must say to get the library's ImageNet weights.
+    """Return the value of ``backbone.weights`` that loads the library's ImageNet weights.
 
     Raises:
-        InputError: there are none for this backbone.
+        InputError: this backbone has none.
     """
     target = locate(node._target_, "backbone")
     if target.pretrained is None:
-        raise InputError(f"{target.__name__} has no pretrained weights; give a file, weights=<path>, or none")
+        raise InputError(f"{target.__name__} has no pretrained weights; set weights=<path>, or none")
     return target.pretrained
 
 
@@ -252,12 +252,12 @@ def build_protocols(config: DictConfig, *, trust: bool = True) -> dict[str, Loca
 
 
 def resolve_precision(precision: str | int, accelerator: str) -> str:
-    """``auto``: bf16-mixed where the hardware multiplies bfloat16, else 32-true; anything else as given.
+    """Resolve ``auto``: bf16-mixed if the hardware multiplies bfloat16, else 32-true; other values are unchanged.
 
-    A CPU without AVX512-BF16 or AMX emulates bfloat16 and is many times slower with it than in float32.
+    A CPU without AVX512-BF16 or AMX emulates bfloat16, which is many times slower than float32.
 
     Raises:
-        InputError: it is none of `PRECISIONS`.
+        InputError: not one of `PRECISIONS`.
     """
     if str(precision) not in PRECISIONS:
         raise unknown("precision", str(precision), PRECISIONS)
@@ -269,7 +269,7 @@ def resolve_precision(precision: str | int, accelerator: str) -> str:
 
 
 def cpu_has_bf16() -> bool:
-    """Whether this CPU multiplies bfloat16 in hardware (AVX512-BF16, AMX or Arm's BF16)."""
+    """Return whether this CPU multiplies bfloat16 in hardware (AVX512-BF16, AMX or Arm's BF16)."""
     info = Path("/proc/cpuinfo")
     flags = info.read_text(encoding="utf-8", errors="replace") if info.exists() else ""
     return any(flag in flags for flag in ("avx512_bf16", "amx_bf16", " bf16 "))
@@ -279,7 +279,7 @@ def monitor_mode(monitor: str, names: list[str]) -> str:
     """Return ``min`` or ``max`` for the metric that chooses the best checkpoint.
 
     Raises:
-        InputError: the metric is of the test split, or there is none of that name.
+        InputError: the metric belongs to the test split, or does not exist.
     """
     if monitor.startswith("test"):
         raise InputError(
@@ -323,18 +323,18 @@ def build_callbacks(config: DictConfig, metrics: Iterable[str]) -> list[pl.Callb
 def resolve_layout(
     memory_format: str, precision: str | int = "auto", accelerator: str = "auto", train_size: int | None = None
 ) -> bool:
-    """Whether images and weights go channels-last: ``channels_last``, ``contiguous``, or ``auto``.
+    """Return whether images and weights are channels-last: ``channels_last``, ``contiguous``, or ``auto``.
 
     ``auto`` is channels-last, except for training in float32 on a CPU with images of more than 128 pixels. There the
     backward pass of 3x3 convolutions over large maps takes up to twice as long channels-last (VGG-16 trains at 0.75
-    times the speed, see ``docs/benchmarks.md``). Without backward pass, in bfloat16, on GPUs and on small images
-    channels-last is the faster one, or as fast.
+    times the speed, see ``docs/benchmarks.md``). Without a backward pass, in bfloat16, on GPUs and on small images
+    channels-last is faster, or equally fast.
 
     Args:
-        memory_format: the config's.
-        precision: of the trainer; ``auto`` as in `resolve_precision`.
-        accelerator: of the trainer.
-        train_size: side of the training images, pixels; None where nothing is trained.
+        memory_format: value from the config.
+        precision: precision of the trainer; ``auto`` as in `resolve_precision`.
+        accelerator: accelerator of the trainer.
+        train_size: side of the training images, pixels; None without training.
     """
     if memory_format != "auto":
         return memory_format == "channels_last"
@@ -378,7 +378,7 @@ def build_trainer(node: DictConfig, plugins: Iterable[Any] = (), **arguments: An
 
 
 def logger_arguments(config: DictConfig, folder: Path) -> dict[str, Any]:
-    """What a logger that asks for it is given beside its config: the run folder and the whole config."""
+    """Return the arguments that a logger may request besides its config: the run folder and the whole config."""
     parameters = inspect.signature(locate(config.logger._target_, "logger")).parameters
     offered = {"folder": folder, "config": config, "save_dir": str(folder)}
     return {name: value for name, value in offered.items() if name in parameters}

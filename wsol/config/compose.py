@@ -1,4 +1,4 @@
-"""From the words of a command line to one resolved config, or to one clear error."""
+"""From the overrides of a command line to one resolved config, or to one clear error."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ __all__ = [
 
 
 def config_root() -> Path:
-    """The folder of the shipped configs, wherever the package is installed."""
+    """Return the folder of the shipped configs, independent of where the package is installed."""
     spec = importlib.util.find_spec("wsol.configs")
     if spec is None or not spec.submodule_search_locations:
         raise InputError("the package wsol.configs is missing: install wsol again (pip install .)")
@@ -47,7 +47,7 @@ def config_root() -> Path:
 
 
 def compose(verb: str, overrides: Sequence[str], config_dirs: Sequence[str] = ()) -> DictConfig:
-    """Return the config of ``verb`` under Hydra ``overrides``; `choices` says what was chosen of each group.
+    """Return the config of ``verb`` under Hydra ``overrides``; `choices` contains the choice of each group.
 
     Args:
         verb: name of the primary config, such as ``train``.
@@ -57,7 +57,8 @@ def compose(verb: str, overrides: Sequence[str], config_dirs: Sequence[str] = ()
             one of the same name; those of ``hydra.searchpath=[...]`` follow, then those of plug-ins.
 
     Raises:
-        InputError: a misspelt group, choice or key (with near matches), a wrong type, an override that doesn't parse.
+        InputError: a misspelt group, choice or key (with near matches), a wrong type, or an override that can't be
+            parsed.
     """
     schema.register()
     overrides, named = take_search_path(overrides)
@@ -74,10 +75,10 @@ def compose(verb: str, overrides: Sequence[str], config_dirs: Sequence[str] = ()
         if _lacks_transform(composed, words):
             composed = _composed(verb, [*words, f"transform={DEFAULT_TRANSFORM}"], config_dirs)
     except yaml.YAMLError as error:
-        raise InputError(f"a config file is no valid YAML: {' '.join(str(error).split())}") from error
+        raise InputError(f"a config file is not valid YAML: {' '.join(str(error).split())}") from error
     except InputError:
         raise
-    except (RecursionError, ValueError, TypeError, AttributeError) as error:  # of files that no override chooses
+    except (RecursionError, ValueError, TypeError, AttributeError) as error:  # from files that no override chooses
         folders = ", ".join(map(str, own)) or config_root()
         raise InputError(f"a config file in {folders} cannot be composed: {_first_lines(str(error))}") from error
     except (HydraException, OmegaConfBaseException) as error:
@@ -97,20 +98,20 @@ def compose(verb: str, overrides: Sequence[str], config_dirs: Sequence[str] = ()
 
 
 DEFAULT_TRANSFORM = "square"
-"""Of a dataset whose YAML file names none; ``configs/train.yaml`` says the same."""
+"""Default for a dataset whose YAML file names none; the same as in ``configs/train.yaml``."""
 
 METHOD = {"edits": {}, "batch_transforms": [], "pretrained_classifier": False}
-"""What the YAML file of a method may leave out."""
+"""Keys that the YAML file of a method may leave out."""
 
 
 def _lacks_transform(composed: DictConfig, words: Sequence[str]) -> bool:
-    """Whether a verb that takes the run's data otherwise was given a dataset whose YAML file names no transform."""
+    """Return whether a dataset without a transform in its YAML file was chosen in a verb that uses the run's data."""
     chosen = any(word.lstrip("+").startswith("transform=") for word in words)
     return not chosen and composed.get("data") is not None and composed.get("transform", "") is None
 
 
 def _composed(verb: str, words: Sequence[str], config_dirs: Sequence[str]) -> DictConfig:
-    """What Hydra makes of the words, its own part included."""
+    """Return Hydra's config for the overrides, including Hydra's own part."""
     GlobalHydra.instance().clear()
     with searched(config_dirs), initialize_config_dir(str(config_root()), job_name="wsol", version_base="1.3"):
         return hydra_compose(verb, overrides=list(words), return_hydra_config=True)
@@ -127,14 +128,14 @@ def _freed(verb: str, words: Sequence[str], config_dirs: Sequence[str]) -> list[
 
 
 def check_resolves(config: DictConfig) -> None:
-    """Refuse a value that is to be taken from where it is not, such as a variable of SLURM's outside of it."""
+    """Refuse a value whose source does not exist here, such as an environment variable of SLURM."""
     try:
         OmegaConf.to_container(config, resolve=True)
     except InterpolationResolutionError as error:
         found = re.search(r"Environment variable '[^']+'", str(error))
         what = f"{found.group()} is not set here" if found else _first_lines(str(error))
         key = error.full_key
-        raise InputError(f"{key}: {what}; start the program where it is, or give {key}=...") from error
+        raise InputError(f"{key}: {what}; start the program where it is set, or set {key}=...") from error
 
 
 def groups(config_dirs: Sequence[str] = ()) -> dict[str, dict[str, str]]:
@@ -162,7 +163,7 @@ def target_of(group: str, choice: str) -> str | None:
 
 
 def _summary(file: Path) -> str:
-    """The first comment line that is no Hydra directive."""
+    """Return the first comment line that is not a Hydra directive."""
     try:
         text = read_regular(file).decode("utf-8", "replace")
     except OSError as error:
@@ -177,7 +178,7 @@ def _summary(file: Path) -> str:
 
 
 def check_choices(overrides: Sequence[str], known: Mapping[str, Mapping[str, str]]) -> list[tuple[str, str]]:
-    """Return group and choice of each; refuse a choice that its group does not have, before Hydra meets it."""
+    """Return group and choice of each override; refuse choices that a group does not have, before Hydra reads them."""
     chosen = []
     try:
         parsed = OverridesParser.create().parse_overrides(list(overrides))
@@ -196,13 +197,13 @@ def check_choices(overrides: Sequence[str], known: Mapping[str, Mapping[str, str
 
 
 def _every_protocol(overrides: Sequence[str], known: Mapping[str, Mapping[str, str]]) -> list[str]:
-    """``protocol=all`` as the list of all there are."""
+    """Replace ``protocol=all`` by the list of all protocols."""
     everyone = f"protocol=[{','.join(known.get('protocol', ()))}]"
     return [everyone if word == "protocol=all" else word for word in overrides]
 
 
 def _explain(verb: str, overrides: Sequence[str], config_dirs: Sequence[str], error: Exception) -> InputError:
-    """Turn Hydra's error into one that offers the near matches."""
+    """Convert Hydra's error to one with near matches."""
     known = groups(config_dirs)
     text = _said(error)
     if match := re.search(r"Could not override '([^']+)'|Could not find key '([^']+)'|Key '([^']+)' not in", text):
@@ -225,14 +226,14 @@ def _explain(verb: str, overrides: Sequence[str], config_dirs: Sequence[str], er
 
 
 def _said(error: BaseException) -> str:
-    """What an error says, or, if it says nothing, the error behind it."""
+    """Return the message of an error, or of its cause if it has no message."""
     text = str(error).strip()
     behind = error.__cause__ or error.__context__
     return text if text or behind is None else _said(behind)
 
 
 def _near_keys(key: str, keys: Sequence[str]) -> str:
-    """Near matches of a dotted key; the choices offered are those of its own level."""
+    """Return near matches of a dotted key; the choices listed are those of its own level."""
     parent, _, _ = key.rpartition(".")
     level = [k for k in keys if k.rpartition(".")[0] == parent] or [k for k in keys if "." not in k]
     close = near_matches(key, keys).partition("Choices:")[0]

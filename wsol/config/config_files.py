@@ -1,4 +1,4 @@
-"""Checks of the user's own config files, made before Hydra reads them: it would say less, or never end."""
+"""Checks of the user's config files before Hydra reads them: Hydra would report less, or never end."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from wsol.data.regular_files import read_regular
 from wsol.errors import InputError
 
 MOST_VALUES = 100_000
-"""A config file that stands for more values than this, aliases written out, is refused."""
+"""A config file that expands to more values than this, counting aliases, is refused."""
 
 
 OLD_TRANSFORM = "/transform@_global_.transform"
-"""A key that ``defaults`` of datasets had before `configs/train.yaml` chose a transform itself."""
+"""A key in ``defaults`` of datasets before `configs/train.yaml` itself chose a transform."""
 
 
 def check_files(chosen: Iterable[tuple[str, str]], folders: Sequence[Path]) -> None:
@@ -26,10 +26,10 @@ def check_files(chosen: Iterable[tuple[str, str]], folders: Sequence[Path]) -> N
 
     Args:
         chosen: group and choice of each.
-        folders: of configs that are not the shipped ones, which are not looked at; in the order of the search.
+        folders: config folders other than the shipped one, which is not checked; in search order.
 
     Raises:
-        InputError: naming the file, and the line where there is one.
+        InputError: names the file, and the line if there is one.
     """
     done: set[Path] = set()
     for group, choice in chosen:
@@ -37,7 +37,7 @@ def check_files(chosen: Iterable[tuple[str, str]], folders: Sequence[Path]) -> N
 
 
 def _follow(name: str, roots: Sequence[Path], above: tuple[Path, ...], done: set[Path]) -> None:
-    """Check the user's file of a name such as ``data/mine`` and what its ``defaults`` name."""
+    """Check the user's file with a name such as ``data/mine`` and the files that its ``defaults`` name."""
     file = next((root / f"{name}.yaml" for root in roots if (root / f"{name}.yaml").exists()), None)
     if file is None or file in done:
         return
@@ -50,10 +50,10 @@ def _follow(name: str, roots: Sequence[Path], above: tuple[Path, ...], done: set
 
 
 def read_config(file: Path) -> dict[str, Any]:
-    """Read a YAML file that holds a mapping, or nothing.
+    """Read a YAML file that contains a mapping, or nothing.
 
     Raises:
-        InputError: not UTF-8, no YAML, no mapping, or more than `MOST_VALUES` values.
+        InputError: not UTF-8, not YAML, not a mapping, or more than `MOST_VALUES` values.
     """
     try:
         text = read_regular(file).decode()
@@ -64,7 +64,7 @@ def read_config(file: Path) -> dict[str, Any]:
         if node is None:
             return {}
         if _values(node, {}) > MOST_VALUES:
-            raise InputError(f"{file}: stands for more than {MOST_VALUES:,} values with its aliases written out")
+            raise InputError(f"{file}: expands to more than {MOST_VALUES:,} values with its aliases")
         content: dict[str, Any] = yaml.safe_load(text)
     except OSError as error:
         raise InputError(f"{file}: cannot be read ({error.strerror})") from error
@@ -73,18 +73,18 @@ def read_config(file: Path) -> dict[str, Any]:
         raise InputError(f"{file}:{line}: not UTF-8 text; save it as UTF-8") from error
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
-        raise InputError(f"{file}:{mark.line + 1 if mark else 1}: no valid YAML: {error.problem}") from error
+        raise InputError(f"{file}:{mark.line + 1 if mark else 1}: not valid YAML: {error.problem}") from error
     except RecursionError:
         raise InputError(f"{file}: nested too deeply, or an alias is inside its own anchor; write it out") from None
     except (yaml.YAMLError, ValueError, TypeError) as error:
         if isinstance(error, InputError):
             raise
-        raise InputError(f"{file}: no valid YAML: {' '.join(str(error).split())}") from error
+        raise InputError(f"{file}: not valid YAML: {' '.join(str(error).split())}") from error
     return content
 
 
 def _values(node: yaml.Node, known: dict[int, int]) -> int:
-    """How many values a node stands for, those of an alias counted wherever it is written."""
+    """Return the number of values in a node; those of an alias count wherever it occurs."""
     if id(node) not in known:
         inner: list[yaml.Node] = []
         if isinstance(node, yaml.SequenceNode):
@@ -96,7 +96,7 @@ def _values(node: yaml.Node, known: dict[int, int]) -> int:
 
 
 def _defaults(content: Mapping[str, Any], file: Path, group: str) -> Iterator[str]:
-    """Names, such as ``data/mine``, of the files that a config's ``defaults`` name."""
+    """Yield names, such as ``data/mine``, of the files in a config's ``defaults``."""
     defaults = content.get("defaults", [])
     if not isinstance(defaults, list):
         raise InputError(f"{file}: defaults: expected a list such as [base, _self_], got {defaults!r:.80}")
@@ -115,7 +115,7 @@ def _defaults(content: Mapping[str, Any], file: Path, group: str) -> Iterator[st
 
 
 def _group(key: str, inside: str) -> str:
-    """The group that a key of ``defaults`` means, in a file of the group ``inside``."""
+    """Return the group that a key of ``defaults`` means, in a file of the group ``inside``."""
     name = key.split()[-1].partition("@")[0] if key.split() else ""
     return name.removeprefix("/") if name.startswith("/") else f"{inside}/{name}"
 
@@ -129,14 +129,14 @@ TARGETS = {
     "method": "method.head",
     "protocol": "protocol.{choice}",
 }
-"""Where the choice of a group says which class it is."""
+"""Keys that name the class of a group's choice."""
 
 
 def check_composed(config: DictConfig, chosen: Iterable[tuple[str, Any]], folders: Sequence[Path]) -> None:
-    """Refuse a config whose part from one of ``folders`` names no class, or one that cannot be imported.
+    """Refuse a config with a part from one of ``folders`` that names no class, or a class that cannot be imported.
 
     Args:
-        config: composed.
+        config: composed config.
         chosen: group and choice of each.
         folders: see `check_files`.
 
@@ -150,13 +150,13 @@ def check_composed(config: DictConfig, chosen: Iterable[tuple[str, Any]], folder
 
 
 def _check_target(config: DictConfig, where: str, file: Path) -> None:
-    """Hold the ``_target_`` at a key against what can be imported."""
+    """Check that the ``_target_`` at a key can be imported."""
     name = OmegaConf.select(config, f"{where}._target_")
     if name is None and where.startswith(("protocol.", "callbacks.")):
         raise InputError(f"{file}: no {where}._target_; the file's first line is `# @package {where}`")
     if name is None:
         key = "_target_" if "." not in where else f"{where.partition('.')[2]}._target_"
-        raise InputError(f"{file}: no {key}; it names a class, such as {key}: my_package.mine.Mine")
+        raise InputError(f"{file}: no {key}; set it to a class, such as {key}: my_package.mine.Mine")
     try:
         locate(name, where)
     except InputError as error:

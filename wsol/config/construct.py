@@ -1,8 +1,8 @@
-"""A resolved config becomes objects, in one walk.
+"""Building objects from a resolved config in one walk.
 
-The walk reads plain data: it locates what each ``_target_`` names, holds it to the rule of its place and the keys
-beside it to its signature, and makes a plan, in which nothing is a name any more. Carrying out the plan calls what was
-located. So nothing is resolved or looked up twice, and what was checked is what is called.
+The walk reads plain data: it locates each ``_target_``, checks it against the rule of its place and checks the
+arguments against its signature. The result is a plan that contains objects instead of names. Carrying out the plan
+calls the located targets. So nothing is resolved or located twice, and exactly the checked targets are called.
 """
 
 from __future__ import annotations
@@ -18,18 +18,18 @@ from wsol.errors import InputError, near_matches
 from wsol.extras import EXTRAS, need
 
 OWN_KEYS = ("_target_", "_partial_")
-"""Keys of a node that are no arguments."""
+"""Keys of a node that are not arguments."""
 
 Rule = Callable[[str, str, Mapping[str, Any]], Any]
-"""Takes the name, the place and the arguments of a target; returns the target, or raises InputError."""
+"""Function of the name, the place and the arguments of a target; returns the target, or raises InputError."""
 
 
 class Call(NamedTuple):
-    """A target that was located and checked, and what it is called with."""
+    """A located and checked target with its arguments."""
 
     target: Callable[..., Any]
     arguments: dict[str, Any]
-    """Values, and plans of values."""
+    """Values, or plans of values."""
     is_partial: bool
 
 
@@ -39,8 +39,8 @@ def plan(value: Any, where: str, rule: Rule, given: Iterable[str] = ()) -> Any:
     Args:
         value: plain data.
         where: its key in the config, for messages.
-        rule: locates the targets and says which may be built.
-        given: names of arguments that the outermost call will get later.
+        rule: locates the targets and decides which may be built.
+        given: names of arguments that the outermost call will receive later.
 
     Raises:
         InputError: a target that the rule refuses, or an unknown or missing argument.
@@ -64,7 +64,7 @@ def plan(value: Any, where: str, rule: Rule, given: Iterable[str] = ()) -> Any:
 
 
 def carry_out(planned: Any) -> Any:
-    """Make the calls of a plan, the innermost first."""
+    """Execute the calls of a plan, the innermost first."""
     if isinstance(planned, Call):
         arguments = {key: carry_out(value) for key, value in planned.arguments.items()}
         return partial(planned.target, **arguments) if planned.is_partial else planned.target(**arguments)
@@ -76,7 +76,7 @@ def carry_out(planned: Any) -> Any:
 
 
 def anything(name: Any, where: str, _arguments: Mapping[str, Any]) -> Any:
-    """The rule for the user's own configs: anything that can be imported and called."""
+    """Allow everything that can be imported and called: the rule for the user's own configs."""
     target = locate(name, where)
     if not callable(target):
         raise InputError(f"{where}._target_={name}: expected a class or a function, got {type(target).__name__}")
@@ -84,7 +84,7 @@ def anything(name: Any, where: str, _arguments: Mapping[str, Any]) -> Any:
 
 
 def locate(name: Any, where: str) -> Any:
-    """Import what a dotted name means; ``where`` is its key in the config.
+    """Import the object with a dotted name; ``where`` is its key in the config.
 
     Raises:
         InputError: no such package, or the package has no such name.
@@ -120,7 +120,7 @@ def _has(found: Any, attribute: str) -> str:
 
 
 def _check_arguments(target: Any, given: set[str], complete: set[str], where: str, *, is_partial: bool) -> None:
-    """Refuse arguments that the signature of ``target`` lacks, and missing ones unless it is partial."""
+    """Refuse arguments that are not in the signature of ``target``, and missing ones unless it is partial."""
     try:
         parameters = inspect.signature(target).parameters
     except (TypeError, ValueError):

@@ -1,9 +1,10 @@
-"""What a config that came with a file may build, if the reader does not say ``trust=true``.
+"""What a config from a file may build unless the reader sets ``trust=true``.
 
-Such a config is plain data (`wsol.config.plain`). What it builds depends on the place: a backbone under
-``backbone``, a head under ``method.head``, and so on, all of them classes of this package or of an installed plug-in
-(`wsol.config.plugins`). They write nothing and read no other file (a dataset reads its own). Inside them stand layers
-of a short list. The arguments fit the annotations of the class, and numbers are of a plausible size.
+Such a config is plain data (`wsol.config.plain`). What it may build depends on the place: a backbone under
+``backbone``, a head under ``method.head``, and so on; all are classes of this package or of an installed plug-in
+(`wsol.config.plugins`). They write nothing and read no other file (a dataset reads its own). Inside them, only layers
+from a short list are allowed. Arguments must match the annotations of the class, and numbers must be of a plausible
+size.
 """
 
 from __future__ import annotations
@@ -30,15 +31,15 @@ from wsol.protocols import LocalizationProtocol
 
 
 class Place(NamedTuple):
-    """What may be built below a key."""
+    """What may be built under a key."""
 
     keys: str
-    """Pattern of the keys themselves; what lies below them is nested."""
+    """Pattern of the keys; keys below them are nested."""
     prefix: str
-    """What a key begins with."""
+    """Prefix of the keys."""
     classes: tuple[type, ...]
     package: str
-    """Where the classes are from."""
+    """Packages of the classes."""
     words: str
 
 
@@ -72,19 +73,19 @@ LAYERS = {
     }.items()
     for name in names.split()
 }
-"""Layers that may stand inside what is built."""
+"""Layers that are allowed inside the objects."""
 
 GREATEST = 2**31 - 1
-"""Of the whole numbers in a config."""
+"""Limit of the whole numbers in a config."""
 LIMITS = {"num_workers": 256, "size": 8192, "resize": 16384, "image_size": 8192, "frame_size": 16384, "resized": 16384}
-"""Of the numbers that make processes and arrays, by the name of the argument."""
+"""Limits of the numbers that create processes and arrays, by the name of the argument."""
 
 
 def rule(name: Any, where: str, arguments: Mapping[str, Any]) -> Any:
     """Locate a target that may be built at its place; see `wsol.config.construct.plan`.
 
     Raises:
-        InputError: it may not, or its arguments are not of the types that it asks for.
+        InputError: the target is not allowed, or its arguments have the wrong types.
     """
     place = next((p for p in PLACES if where == p.prefix or where.startswith((f"{p.prefix}.", f"{p.prefix}["))), None)
     is_nested = place is not None and not re.fullmatch(place.keys, where)
@@ -112,7 +113,7 @@ def _is_of(target: type, packages: Sequence[str]) -> bool:
 
 
 def check_arguments(target: type, arguments: Mapping[str, Any], where: str) -> None:
-    """Refuse arguments that do not fit the annotations of ``target``, that name files, or that are implausibly large.
+    """Refuse arguments that do not match the annotations of ``target``, that name files, or that are implausibly large.
 
     Raises:
         InputError: names the key.
@@ -123,7 +124,7 @@ def check_arguments(target: type, arguments: Mapping[str, Any], where: str) -> N
             value = value.get(part) if isinstance(value, Mapping) else None
         if value not in (None, False):
             raise InputError(
-                f"{where}.{key}={value!r}: a checkpoint may not have other files read; "
+                f"{where}.{key}={value!r}: a checkpoint may not read other files; "
                 "pass trust=true if you trust where the checkpoint came from"
             )
     try:
@@ -132,18 +133,18 @@ def check_arguments(target: type, arguments: Mapping[str, Any], where: str) -> N
         hints = {}
     for name, value in arguments.items():
         if isinstance(value, Mapping) and "_target_" in value:
-            continue  # an object, which is held to a rule of its own
+            continue  # an object, checked by its own rule
         if value is None and where.startswith("transform."):
-            continue  # to be filled in
+            continue  # to be set later
         if name in hints and not fits(value, hints[name]):
             kind = getattr(hints[name], "__name__", None) if isinstance(hints[name], type) else hints[name]
             raise InputError(f"{where}.{name}: expected {kind}, got {str(value)[:60]!r}; restore the config of the run")
         if (greatest := _greatest(value)) > (limit := LIMITS.get(name, GREATEST)):
-            raise InputError(f"{where}.{name}={greatest}: expected {limit} at most; restore the config of the run")
+            raise InputError(f"{where}.{name}={greatest}: expected at most {limit}; restore the config of the run")
 
 
 def _greatest(value: Any) -> int:
-    """The greatest magnitude of the whole numbers in plain data."""
+    """Return the greatest magnitude of the whole numbers in plain data."""
     if isinstance(value, Mapping):
         value = list(value.values())
     if isinstance(value, list | tuple):
@@ -152,7 +153,7 @@ def _greatest(value: Any) -> int:
 
 
 def fits(value: Any, annotation: Any) -> bool:
-    """Whether plain data is what an annotation says; whole numbers are floats, strings are paths, too.
+    """Return whether plain data matches an annotation; whole numbers also match float, and strings match paths.
 
     Example:
         >>> fits([1, 2], Sequence[int]), fits("a", float | None), fits(True, int)

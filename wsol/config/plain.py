@@ -1,4 +1,4 @@
-"""A recorded config is plain data: nothing in it is resolved, so nothing in it can ask for the reader's environment."""
+"""Recorded configs are plain data: nothing in them is resolved, so nothing can access the reader's environment."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ from typing import Any
 from wsol.errors import InputError
 
 DEPTH, NODES = 32, 100_000
-"""How deep and how large a config is at most."""
+"""Maximum depth and size of a config."""
 
 
 def check_plain(value: Any, where: str, depth: int = 0) -> int:
-    """Refuse what is no plain data: interpolations (also escaped ones and in keys), missing values, other types.
+    """Refuse anything but plain data: interpolations (also escaped ones and in keys), missing values, other types.
 
     Args:
         value: a config, unresolved.
         where: the file and key, for messages.
-        depth: of ``value``.
+        depth: depth of ``value``.
 
     Returns:
         Number of nodes.
@@ -26,7 +26,7 @@ def check_plain(value: Any, where: str, depth: int = 0) -> int:
         InputError: names the key.
     """
     if depth > DEPTH:
-        raise InputError(f"{where[:200]}: nested too deep; restore the config of the run")
+        raise InputError(f"{where[:200]}: nested too deeply; restore the config of the run")
     if isinstance(value, Mapping):
         for key in value:
             if not isinstance(key, str | int | float | bool | None):
@@ -48,6 +48,6 @@ def check_plain(value: Any, where: str, depth: int = 0) -> int:
 def _check_text(text: Any, where: str) -> None:
     if isinstance(text, str) and ("${" in text or text == "???"):
         raise InputError(
-            f"{where}: {text[:80]!r} is no plain value: the config of a run is recorded without interpolations; "
-            "write the value itself, or take another file"
+            f"{where}: {text[:80]!r} is not a plain value: the config of a run is recorded without interpolations; "
+            "write the value itself, or use another file"
         )

@@ -1,12 +1,12 @@
-"""Plug-ins: installed packages that bring backbones, heads, datasets and the like, with configs of their own.
+"""Plug-ins: installed packages that provide backbones, heads, datasets and so on, with their own configs.
 
-A distribution becomes one by an entry point of the group ``wsol.plugins`` that names a package::
+A distribution becomes a plug-in by an entry point of the group ``wsol.plugins`` that names a package::
 
     [project.entry-points."wsol.plugins"]
     my_package = "my_package"
 
-Its classes count as this package's own where a checkpoint names them, and the folder ``configs`` inside the package is
-searched after the user's ``--config-dir`` and before the shipped configs.
+A checkpoint may name its classes like those of this package, and the folder ``configs`` inside the package is searched
+after the user's ``--config-dir`` and before the shipped configs.
 """
 
 from __future__ import annotations
@@ -34,9 +34,9 @@ class Plugin(NamedTuple):
 
 
 def plugins() -> tuple[Plugin, ...]:
-    """Return the installed plug-ins, sorted by name; their packages are found, not imported.
+    """Return the installed plug-ins, sorted by name; their packages are located, not imported.
 
-    Distributions that only lie in the working directory do not count, because nobody installed them.
+    Distributions in the working directory that are not installed do not count.
 
     Raises:
         InputError: a distribution names a package that does not exist.
@@ -70,10 +70,10 @@ def _plugin(package: str, distribution: str) -> Plugin:
 
 
 def trusted_packages() -> tuple[str, ...]:
-    """Return the packages whose classes a checkpoint may name beside this package's own."""
+    """Return the packages, besides this one, whose classes a checkpoint may name."""
     return tuple(plugin.package for plugin in plugins())
 
 
 def config_folders() -> tuple[Path, ...]:
-    """Return the config folders of the plug-ins, in the order in which they are searched."""
+    """Return the config folders of the plug-ins, in search order."""
     return tuple(plugin.configs for plugin in plugins() if plugin.configs is not None)

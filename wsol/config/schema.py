@@ -1,4 +1,4 @@
-"""The root of each verb's config: unknown keys and wrong types are refused by these classes."""
+"""The root of each verb's config: these classes refuse unknown keys and wrong types."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from hydra.core.config_store import ConfigStore
 
 
 def _key(default: Any, about: str) -> Any:
-    """A config key with its default and the sentence that `--help` prints."""
+    """Return a config key with its default and the sentence that `--help` prints."""
     if isinstance(default, list | dict):
         return field(default_factory=lambda: type(default)(default), metadata={"help": about})
     return field(default=default, metadata={"help": about})
@@ -30,9 +30,9 @@ class Train:
     """`wsol train`."""
 
     name: str | None = _key(None, "name of the run; default <data>-<method>-<backbone>")
-    seed: int = _key(0, "of the weights, the order of the images, and every draw")
-    data_dir: str = _key("data", "where datasets lie, and where the embedded one is generated")
-    runs_dir: str = _key("runs", "where run folders go")
+    seed: int = _key(0, "seed of the initial weights, the order of the images, and all other randomness")
+    data_dir: str = _key("data", "folder of the datasets, in which the embedded one is generated")
+    runs_dir: str = _key("runs", "folder for run folders")
     run_dir: str | None = _key(None, "this run's folder; default <runs_dir>/<name>/<date and time>")
     resume: Any = _key(
         False, "true: go on with the newest run of this very config, or start one; or RUN, the run to go on with"
@@ -40,7 +40,7 @@ class Train:
     image_size: int | None = _key(None, "side of the network's input, pixels; default what the weights expect")
     topk: list[int] = _key([1, 5], "which top-k errors to report")
     monitor: str | None = _key(
-        "val/top1_error", "metric on the val split that chooses the best checkpoint; null: the last"
+        "val/top1_error", "metric on the val split that chooses the best checkpoint; null: use the last"
     )
     pseudo_boxes: str | None = _key(
         None, "boxes of val images that nobody drew (list, CSV, COCO, or an evaluation's maps), for origin pseudo"
@@ -50,12 +50,12 @@ class Train:
         None, "of the loss: null, auto (by the inverse number of training images), or {name: number}"
     )
     memory_format: str = _key("auto", "channels_last, contiguous, or auto")
-    eval_precision: str = _key("32-true", "of what is reported: 32-true, bf16-mixed, 16-mixed or auto")
-    compile: bool = _key(False, "whether torch.compile makes the network faster; its first steps take minutes")
+    eval_precision: str = _key("32-true", "precision of reported results: 32-true, bf16-mixed, 16-mixed or auto")
+    compile: bool = _key(False, "speed the network up with torch.compile; the first steps take minutes")
     checkpoint_every_steps: int | None = _key(
-        None, "optimizer steps after which last.ckpt is written within an epoch; null: at epoch ends only"
+        None, "also write last.ckpt every so many optimizer steps; null: only at the end of epochs"
     )
-    on_nan: str = _key("stop", "what to do when the training loss is not a finite number: stop or continue")
+    on_nan: str = _key("stop", "what to do if the training loss is not finite: stop or continue")
     choices: dict[str, Any] = field(default_factory=dict)
     data: Any = _group()
     transform: Any = _group()
@@ -72,10 +72,10 @@ class Train:
 
 @dataclass
 class Ae(Train):
-    """`wsol ae`: an ordinary run, several times."""
+    """`wsol ae`: an ordinary run, repeated."""
 
-    rounds: int = _key(3, "how many networks are trained, one after the other")
-    threshold: float = _key(0.8, "share of a map's range from which a region is erased; 0.2: CAM's box region")
+    rounds: int = _key(3, "number of networks that are trained, one after the other")
+    threshold: float = _key(0.8, "fraction of a map's range above which the region is erased; 0.2: CAM's box region")
 
 
 @dataclass
@@ -87,8 +87,8 @@ class Eval:
     split: str = _key("test", "the split to judge: test or val")
     runs_dir: str = _key("runs", "where run folders lie, for runs given by name")
     out: str | None = _key(None, "folder of results.json; default <run folder>/eval/<date and time>")
-    force: bool = _key(False, "replace what an earlier run of this verb wrote there")
-    data_dir: str | None = _key(None, "where datasets lie; default as in the run")
+    force: bool = _key(False, "replace the output of an earlier run of this verb")
+    data_dir: str | None = _key(None, "folder of the datasets; default as in the run")
     batch_size: int | None = _key(None, "default as in the run")
     num_workers: int | None = _key(None, "default as in the run")
     image_size: int | None = _key(None, "default as in the run")
@@ -126,17 +126,21 @@ class Predict:
     runs_dir: str = _key("runs", "where run folders lie, for runs given by name")
     boxes: str | None = _key(None, "true boxes, CSV or COCO JSON, to draw and compare with")
     out: str | None = _key(None, "folder to write; default <run folder>/predict/<date and time>")
-    force: bool = _key(False, "replace what an earlier run of this verb wrote there")
+    force: bool = _key(False, "replace the output of an earlier run of this verb")
     top: int = _key(1, "number of best classes to report per image")
-    classes: list[Any] | None = _key(None, "these classes instead, by name or index")
-    threshold: float | None = _key(None, "of the box, part of the map's maximum; default the protocol's fixed one")
-    maps: str = _key("png", "how maps are kept, at the image's size: png (16 bits), npy (float32), none")
-    overlays: bool = _key(True, "write each image under its map, with boxes")
-    batch_size: int = _key(32, "images at once")
+    classes: list[Any] | None = _key(None, "predict these classes instead, by name or index")
+    threshold: float | None = _key(
+        None, "threshold of the box as a fraction of the map's maximum; default: the protocol's"
+    )
+    maps: str = _key("png", "format of saved maps, at the image's size: png (16 bits), npy (float32), none")
+    overlays: bool = _key(True, "write each image with its map and boxes")
+    batch_size: int = _key(32, "number of images at once")
     image_size: int | None = _key(None, "side of the network's input, pixels; default as in the run")
     device: str = _key("auto", "auto, cpu, cuda")
-    name: str | None = _key(None, "of the network of model=torchvision or model=timm")
-    weights: str | None = _key(None, "of that network: DEFAULT (torchvision), pretrained (timm), a path; null: random")
+    name: str | None = _key(None, "name of the network for model=torchvision or model=timm")
+    weights: str | None = _key(
+        None, "weights of that network: DEFAULT (torchvision), pretrained (timm), a path; null: random"
+    )
     trust: bool = _key(False, "build objects of any package that the checkpoint's config names")
     choices: dict[str, Any] = field(default_factory=dict)
     transform: Any = _group()
@@ -154,15 +158,15 @@ class Score:
     against: str | None = _key(None, "a second RUN: maps of the same images, to compare with, image by image")
     split: str = _key("test", "the split that the maps are of")
     view: str = _key("whole", "what map files show: the whole image, or its centre crop (256, 224)")
-    classes: str | None = _key(None, "CSV of classes (image_id,class,score) for top-k errors; a store has its own")
-    missing: str = _key("refuse", "what is done about images without a map: refuse or count_as_miss")
-    topk: list[int] = _key([1, 5], "which top-k errors to report where classes are known")
+    classes: str | None = _key(None, "CSV of classes (image_id,class,score) for top-k errors; a map store has its own")
+    missing: str = _key("refuse", "what to do about images without a map: refuse or count_as_miss")
+    topk: list[int] = _key([1, 5], "which top-k errors to report if classes are known")
     per_image: bool = _key(True, "write per_image.csv: every image's box, overlap and kind of error")
-    baselines: bool = _key(True, "judge the predictions that need no network, too")
-    data_dir: str | None = _key(None, "where datasets lie; default data, or as in the run")
-    runs_dir: str = _key("runs", "where run folders go")
+    baselines: bool = _key(True, "also evaluate the predictions that need no network")
+    data_dir: str | None = _key(None, "folder of the datasets; default data, or as in the run")
+    runs_dir: str = _key("runs", "folder for run folders")
     out: str | None = _key(None, "folder of results.json; default <runs_dir>/score-<name of the maps>/<date and time>")
-    force: bool = _key(False, "replace what an earlier run of this verb wrote there")
+    force: bool = _key(False, "replace the output of an earlier run of this verb")
     trust: bool = _key(False, "build a dataset of any package that the run's config names")
     choices: dict[str, Any] = field(default_factory=dict)
     data: Any = _group()
@@ -201,7 +205,7 @@ class Convert:
     data_dir: str = _key("data", "where datasets lie")
     runs_dir: str = _key("runs", "where run folders go")
     out: str | None = _key(None, "run folder, or .safetensors file; default <runs_dir>/convert-<name>/<date and time>")
-    force: bool = _key(False, "replace what an earlier run of this verb wrote there, or the file")
+    force: bool = _key(False, "replace the output of an earlier run of this verb, or the file")
     choices: dict[str, Any] = field(default_factory=dict)
     data: Any = _group()
     transform: Any = _group()
@@ -219,30 +223,30 @@ class Export:
     format: str = _key("onnx", "onnx, torch_export or safetensors (reloadable by this program)")
     out: str | None = _key(None, "file to write; default <run folder>/export/model.onnx, .pt2 or .safetensors")
     force: bool = _key(False, "replace the file, if it exists")
-    top: int | None = _key(None, "number of best classes whose maps come out; default 5, or all if there are fewer")
+    top: int | None = _key(None, "number of top classes with maps in the output; default 5, or all if there are fewer")
     normalise: bool | None = _key(None, "false: take images already normalised; default true: take RGB in [0, 1]")
     image_size: int | None = _key(None, "side of the network's input, pixels; default as in the run")
-    opset: int | None = _key(None, "of ONNX; default torch's choice")
-    check: bool | None = _key(None, "false: do not compare what was written with the network; default true")
+    opset: int | None = _key(None, "ONNX opset; default: torch's")
+    check: bool | None = _key(None, "false: do not compare the file with the network; default true")
     trust: bool = _key(False, "build objects of any package that the checkpoint's config names")
     choices: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass
 class Search:
-    """What `wsol sweep` does; ``configs/sweep`` has ready ones."""
+    """The settings of `wsol sweep`; ``configs/sweep`` has ready-made ones."""
 
-    metric: str = _key("val/top1_error", "of the val split, which ranks trials and chooses their checkpoints")
-    trials: int = _key(20, "how many in all; more of them later continue the study")
-    workers: int = _key(1, "processes on this machine; other machines may join in the same folder")
+    metric: str = _key("val/top1_error", "metric of the val split that ranks trials and chooses their checkpoints")
+    trials: int = _key(20, "total number of trials; a higher number later continues the study")
+    workers: int = _key(1, "number of processes on this machine; other machines may join in the same folder")
     sampler: str = _key("random", "random or tpe")
-    pruner: str = _key("none", "none, median or hyperband: ends trials that are not worth going on with")
+    pruner: str = _key("none", "none, median or hyperband: stops unpromising trials")
     warmup_epochs: int = _key(1, "epochs before the first pruning")
-    seed: int = _key(0, "of the draws")
+    seed: int = _key(0, "seed of the sampler")
     storage: str = _key("sqlite", "sqlite or journal, both in the folder, or the URL of a database server")
-    folder: str | None = _key(None, "of the study and its trials; default <runs_dir>/sweep-<choice>-<name>")
-    test: bool = _key(False, "judge the best trial on the test split, once, at the end")
-    overrides: list[str] = _key([], "words of `wsol train` for all trials")
+    folder: str | None = _key(None, "folder of the study and its trials; default <runs_dir>/sweep-<choice>-<name>")
+    test: bool = _key(False, "evaluate the best trial on the test split, once, at the end")
+    overrides: list[str] = _key([], "overrides of `wsol train` for all trials")
     space: dict[str, Any] = _key({}, "keys of `wsol train`: {choice: [...]}, {range: [a, b]} or {log: [a, b]}")
 
 
@@ -338,7 +342,7 @@ class DataPrepare:
 class DataVerify:
     """`wsol data verify`."""
 
-    data_dir: str = _key("data", "where datasets lie")
+    data_dir: str = _key("data", "folder of the datasets")
     deep: bool | None = _key(None, "decode every image, not only its header; null: up to 20,000 images")
     choices: dict[str, Any] = field(default_factory=dict)
     data: Any = _group()
@@ -347,15 +351,15 @@ class DataVerify:
 
 @dataclass
 class Features:
-    """What the verbs on features share."""
+    """Keys shared by the verbs on features."""
 
     run: str | None = _key(None, "RUN: a run's folder, its name, last, or a checkpoint file")
     checkpoint: str = _key("best", "best, last, or the name of a file in the run's checkpoints")
     runs_dir: str = _key("runs", "where run folders lie, and where the results of a bare backbone go")
     out: str | None = _key(None, "folder to write; default <run folder>/<verb>/<date and time>")
-    force: bool = _key(False, "replace what an earlier run of this verb wrote there")
-    batch_size: int = _key(32, "images at once")
-    num_workers: Any = _key("auto", "loading processes, or auto")
+    force: bool = _key(False, "replace the output of an earlier run of this verb")
+    batch_size: int = _key(32, "number of images at once")
+    num_workers: Any = _key("auto", "number of loading processes, or auto")
     image_size: int | None = _key(None, "side of the network's input, pixels; default as in the run")
     device: str = _key("auto", "auto, cpu, cuda")
     trust: bool = _key(False, "build objects of any package that the checkpoint's config names")
@@ -375,7 +379,7 @@ class Svm(Features):
     threshold: float | None = _key(None, "of the map's box, part of its maximum; default the protocol's fixed one")
     C: Any = _key(1.0, "cost of the SVM; a list: the best in cross-validation on the training images")
     l2: bool = _key(True, "scale the features of each image to length 1")
-    seed: int = _key(0, "of the SVM's solver and of cross-validation")
+    seed: int = _key(0, "seed of the SVM's solver and of cross-validation")
     data: Any = _group()
     backbone: Any = _group()
     protocol: Any = _group()
@@ -385,12 +389,12 @@ class Svm(Features):
 class Units(Features):
     """`wsol features units`."""
 
-    data_dir: str | None = _key(None, "where datasets lie; default data, or as in the run")
-    split: str = _key("test", "whose images are looked at")
-    classes: list[Any] | None = _key(None, "these classes, by name or index; default all")
+    data_dir: str | None = _key(None, "folder of the datasets; default data, or as in the run")
+    split: str = _key("test", "split of the images")
+    classes: list[Any] | None = _key(None, "classes to show, by name or index; default all")
     units: int = _key(5, "number of units with the greatest weights to show per class")
     images: int = _key(6, "number of images that activate a unit most to show per unit")
-    threshold: float = _key(0.5, "of the region shown, part of the unit's maximum in the image")
+    threshold: float = _key(0.5, "threshold of the region shown, as a fraction of the unit's maximum in the image")
     data: Any = _group()
 
 
@@ -405,7 +409,7 @@ class Concept(Features):
     held_out: float = _key(0.25, "share of the positives and of the negatives that the SVM does not learn from")
     C: Any = _key(1.0, "cost of the SVM; a list: the best in cross-validation on what it learns from")
     l2: bool = _key(True, "scale the features of each image to length 1")
-    seed: int = _key(0, "of what is held out and of the SVM")
+    seed: int = _key(0, "seed of the held-out selection and of the SVM")
     backbone: Any = _group()
 
 
@@ -448,7 +452,7 @@ def texts(verb: str) -> frozenset[str]:
 
 
 def register() -> None:
-    """Make the classes known to Hydra as ``schema/<verb>``."""
+    """Register the classes with Hydra as ``schema/<verb>``."""
     store = ConfigStore.instance()
     for name, node in VERBS.items():
         store.store(group="schema", name=name, node=node, package="_global_")

@@ -36,12 +36,12 @@ def own_folders(config_dirs: Iterable[str | Path]) -> list[Path]:
 
 
 def take_search_path(words: Sequence[str]) -> tuple[list[str], list[str]]:
-    """Divide words into those that are not ``hydra.searchpath=[...]`` and the folders that such a word names.
+    """Split overrides into those that are not ``hydra.searchpath=[...]`` and the folders named by such overrides.
 
-    The folders are then used as ``--config-dir`` is, so a file in them stands before a shipped one of the same name.
+    The folders are used like ``--config-dir``, so their files replace shipped files of the same name.
 
     Raises:
-        InputError: the word does not parse, or an entry is neither ``file://`` nor ``pkg://`` nor a folder.
+        InputError: an override can't be parsed, or an entry is neither ``file://`` nor ``pkg://`` nor a folder.
 
     Example:
         >>> take_search_path(["backbone=mine", "hydra.searchpath=[file:///home/me/configs]"])
@@ -56,7 +56,7 @@ def take_search_path(words: Sequence[str]) -> tuple[list[str], list[str]]:
         try:
             value = OverridesParser.create().parse_override(as_written(word)).value()
         except HydraException as error:
-            raise InputError(f"{word}: does not parse ({first_line(error)}); expected {KEY}=[file://...]") from error
+            raise InputError(f"{word}: cannot be parsed ({first_line(error)}); expected {KEY}=[file://...]") from error
         folders += [_folder(str(entry)) for entry in (value if isinstance(value, list) else [value])]
     return rest, folders
 
@@ -79,7 +79,7 @@ def _folder(entry: str) -> str:
 
 
 class OwnConfigsFirst(SearchPathPlugin):
-    """Puts folders before the shipped configs; Hydra's own ``hydra.searchpath`` would put them behind."""
+    """Searches folders before the shipped configs; Hydra's own ``hydra.searchpath`` would search them last."""
 
     folders: ClassVar[list[Path]] = []
 
@@ -108,7 +108,7 @@ def searched_folders(config_dirs: Sequence[str | Path], shipped: Path) -> list[P
 
 @contextlib.contextmanager
 def searched(config_dirs: Sequence[str | Path]) -> Iterator[None]:
-    """Let Hydra search `own_folders` first for as long as the block runs."""
+    """Make Hydra search `own_folders` first inside the block."""
     Plugins.instance().register(OwnConfigsFirst)
     before, OwnConfigsFirst.folders = OwnConfigsFirst.folders, own_folders(config_dirs)
     try:

@@ -127,7 +127,7 @@ class Split(ABC):
         """Some of the images, in the order asked, perhaps under another name.
 
         Raises:
-            InputError: if none is asked for or one is asked for twice.
+            InputError: if none is requested or one is requested twice.
         """
         at = np.asarray(positions, dtype=np.int64)
         part = copy.copy(self)

@@ -1,4 +1,4 @@
-"""Edits, one file each: what changes features at a point of a backbone while training."""
+"""Edits, one file each: they change the features at a point of a backbone during training."""
 
 from wsol.edits.adl import ADL
 

@@ -1,1 +1,1 @@
-"""Training and evaluation: the LightningModule, what is measured on a split, saved maps, and the predictor."""
+"""Training and evaluation: the LightningModule, the evaluation of a split, saved maps, and the predictor."""

@@ -1,8 +1,8 @@
-"""Adversarial erasing (`wsol ae`): train, erase what was found, train again, and evaluate the merged maps.
+"""Adversarial erasing (`wsol ae`): train, erase the regions found, train again, and evaluate the merged maps.
 
 Wei et al. 2017, "Object Region Mining with Adversarial Erasing: A Simple Classification to Semantic Segmentation
 Approach" (https://arxiv.org/abs/1703.08448), the baseline that ACoL replaces. Each round trains a network on images in
-which the regions found in all rounds before are the mean pixel::
+which the regions found in all earlier rounds are replaced by the mean pixel::
 
     <run>/round0/           a run of `wsol train`; round1, round2, ...: the same on images erased further
     <run>/round0/regions/   where its map of the label, scaled by its range, reaches the threshold (64 x 64 an image)
@@ -10,8 +10,8 @@ which the regions found in all rounds before are the mean pixel::
     <run>/maps/             the rounds' maps, scaled by their range, merged by the maximum: for `wsol score <run>`
     <run>/results.json      how these are judged; the class scores are those of round 0, which learned from whole images
 
-What lies there is not made again, so a stopped command goes on with resume=true, within a round as `wsol train` does.
-All rounds have the run's seed, for it decides which images are held out; their networks start alike.
+Existing results are not computed again, so a stopped command continues with resume=true, within a round as `wsol train`
+does. All rounds have the run's seed, because it determines which images are held out; their networks start alike.
 """
 
 from __future__ import annotations
@@ -52,30 +52,30 @@ from wsol.runs import checkpoints
 log = logging.getLogger("wsol")
 
 SIDE = 64
-"""Cells along a side of a region."""
+"""Number of cells along each side of a region."""
 KEPT_CLASSES = 5
-"""How many predicted classes are kept beside the maps."""
+"""Number of predicted classes saved with the maps."""
 
 
 def run(config: DictConfig, on_round: Callable[[Path], None] = lambda folder: None) -> Path:
-    """Train the rounds under a composed config of `wsol ae` and evaluate what they find together.
+    """Train the rounds under a composed config of `wsol ae` and evaluate their merged maps.
 
     Args:
-        config: of the verb.
-        on_round: is called with the folder of each round whose training has ended, which has results.json.
+        config: config of the verb.
+        on_round: called with the folder of each round after its training, when results.json exists.
 
     Returns:
-        The run folder, which then has results.json.
+        The run folder, with results.json.
 
     Raises:
-        InputError: a key out of its range, or processes that were started from outside.
+        InputError: a value out of its range, or processes that were started externally.
     """
     check(config)
     is_named = config.name is not None
     training.prepare(config)
     if not is_named:
         config.name = f"ae-{config.name}"
-    if given := os.environ.get(runs.RUN_DIR_VARIABLE):  # a process that the training of a round has started
+    if given := os.environ.get(runs.RUN_DIR_VARIABLE):  # a process started by the training of a round
         return training.run(settings(config, Path(given).parent, int(Path(given).name.removeprefix("round"))))
     folder, _ = runs.open_folder(config, may_grow=False)
     try:
@@ -90,19 +90,19 @@ def run(config: DictConfig, on_round: Callable[[Path], None] = lambda folder: No
 
 
 def check(config: DictConfig) -> None:
-    """Refuse settings that cannot work with any data."""
+    """Refuse settings that no dataset can work with."""
     if config.rounds < 1:
-        raise InputError(f"rounds={config.rounds}: expected at least 1; 1 is an ordinary run")
+        raise InputError(f"rounds={config.rounds}: expected at least 1 (1 is an ordinary run)")
     if not 0 < config.threshold <= 1:
         raise InputError(f"threshold={config.threshold}: expected a share of the map's range, in (0, 1]")
     if max(config.topk, default=1) > KEPT_CLASSES:
-        raise InputError(f"topk={list(config.topk)}: wsol ae knows the first {KEPT_CLASSES} classes of an image")
+        raise InputError(f"topk={list(config.topk)}: wsol ae saves the top {KEPT_CLASSES} classes of each image")
     if runs.started_from_outside():
-        raise InputError("wsol ae starts its processes itself: give trainer=ddp instead of using torchrun or srun")
+        raise InputError("wsol ae starts its own processes: set trainer=ddp instead of using torchrun or srun")
 
 
 def settings(config: DictConfig, folder: Path, number: int) -> DictConfig:
-    """The config of a round: an ordinary run on images without the regions of the rounds before."""
+    """Return the config of a round: an ordinary run on images without the regions of earlier rounds."""
     plain = OmegaConf.to_container(config, resolve=True)
     assert isinstance(plain, dict)
     own: dict[str, Any] = {str(k): v for k, v in plain.items() if k not in ("rounds", "threshold")}
@@ -115,7 +115,7 @@ def settings(config: DictConfig, folder: Path, number: int) -> DictConfig:
 
 
 def rounds(config: DictConfig, folder: Path, on_round: Callable[[Path], None]) -> None:
-    """Do what is left to do in a run folder."""
+    """Complete the remaining work in a run folder."""
     networks = []
     for number in range(config.rounds):
         place_of_round, of_round = folder / f"round{number}", settings(config, folder, number)
@@ -123,7 +123,7 @@ def rounds(config: DictConfig, folder: Path, on_round: Callable[[Path], None]) -
             log.info("round %d of %d", number + 1, config.rounds)
             on_round(training.run(of_round))
             if torch.distributed.is_available() and torch.distributed.is_initialized():
-                torch.distributed.destroy_process_group()  # the next round makes its own
+                torch.distributed.destroy_process_group()  # the next round creates its own
         networks.append(Round(of_round, place_of_round))
         if number + 1 < config.rounds:
             networks[-1].find_regions(config.threshold)
@@ -133,11 +133,11 @@ def rounds(config: DictConfig, folder: Path, on_round: Callable[[Path], None]) -
 
 
 class Round:
-    """What a finished round left behind; here it runs in one process, on one device.
+    """A finished round, run here in one process on one device.
 
     Args:
-        config: of the round.
-        folder: of the round.
+        config: config of the round.
+        folder: folder of the round.
     """
 
     def __init__(self, config: DictConfig, folder: Path) -> None:
@@ -147,7 +147,7 @@ class Round:
         content, settings = checkpoints.read(file), config.copy()
         OmegaConf.set_struct(settings, False)
         settings.preprocessing = content["wsol"]["preprocessing"]
-        # Built of the command line's config, not of what the file says.
+        # Built from the command line's config, not from the one in the file.
         localizer = build.build_localizer(settings, tuple(content["wsol"]["classes"]), load_weights=False)
         checkpoints.load_state(localizer, content["state_dict"], file)
         preprocessing = localizer.backbone.preprocessing
@@ -164,18 +164,18 @@ class Round:
 
     @property
     def evaluated(self) -> list[str]:
-        """The splits whose maps are kept."""
+        """Names of the splits whose maps are saved."""
         return [name for name in ("val", "test") if name in self.data.splits]
 
     def find_regions(self, threshold: float) -> None:
-        """Write what the network finds in its training images, unless that is there already."""
+        """Write the regions that the network finds in its training images, unless they exist."""
         if not (self.folder / "regions").exists():
             found = Regions(self.data.split("train"), threshold)
             self._look({"train": found})
             write_regions(self.folder / "regions", self.data.split("train"), found, SIDE)
 
     def keep_maps(self) -> None:
-        """Keep the maps of the judged splits, unless they are there already."""
+        """Save the maps of the evaluated splits, unless they exist."""
         if (self.folder / "maps").exists():
             return
         with atomic_folder(self.folder / "maps") as partial, ExitStack() as open_files:
@@ -187,17 +187,17 @@ class Round:
             self._look(writers)
 
     def _look(self, writers: Mapping[str, MapWriter]) -> None:
-        """Run the network once over each split; the maps of the labels go to its writer."""
+        """Run the network once over each split; the maps of the labels go to the split's writer."""
         wanted = {}
         for name, writer in writers.items():
             split = self.data.split(name)
-            if name == "train":  # a name that no module has
+            if name == "train":  # not a valid name of a module
                 split = split.subset(np.arange(len(split)), "found")
             wanted[name] = SplitEvaluation(split, self.data.eval_transform.views, {}, topk=(), writer=writer)
         split_results.judge(self.trainer, self.module, self.data, wanted)
 
     def evaluate(self, config: DictConfig, folder: Path) -> None:
-        """Evaluate the merged maps of a run folder by its config and write results.json and per_image.csv."""
+        """Evaluate the merged maps of a run folder under its config and write results.json and per_image.csv."""
         evaluations = split_results.evaluations(config, self.data, self.evaluated, baselines=True)
         measured: dict[str, SplitResult] = {}
         extra: dict[str, Any] = {"rounds": [_of_round(folder / f"round{i}") for i in range(config.rounds)]}
@@ -225,14 +225,14 @@ class Round:
 
 
 class Regions:
-    """Takes the maps of a split's images as they come, and keeps where they reach a threshold.
+    """Receives the maps of a split's images and stores where they reach a threshold.
 
-    Iterating gives bool (`SIDE`, `SIDE`) over the whole image for each image of the split, in its order: nothing where
-    there was no map, or a constant one, and nothing outside of what a crop shows.
+    Iterating yields bool (`SIDE`, `SIDE`) over the whole image for each image of the split, in order: all False without
+    a map or with a constant one, and False outside the part that a crop shows.
 
     Args:
-        split: the images.
-        threshold: of maps scaled by their range, in (0, 1].
+        split: split of the images.
+        threshold: threshold for min-max scaled maps, in (0, 1].
 
     Example:
         >>> from types import SimpleNamespace
@@ -258,11 +258,11 @@ class Regions:
 
 
 def merge_maps(folders: Sequence[Path], out: Path) -> None:
-    """Merge the rounds' maps of each split, unless that is done already: the maximum of the maps scaled by their range.
+    """Merge the rounds' maps of each split by the maximum of the min-max scaled maps, unless this is done already.
 
     Args:
-        folders: of the rounds' maps, with a store for each split.
-        out: folder of the merged stores; the predicted classes beside them are those of the first round.
+        folders: the rounds' map folders, with a store for each split.
+        out: folder of the merged stores; their predicted classes are those of the first round.
     """
     if out.exists():
         return
@@ -279,7 +279,7 @@ def merge_maps(folders: Sequence[Path], out: Path) -> None:
 
 
 def _of_round(folder: Path) -> dict[str, Any]:
-    """What results.json says of a round: its own errors, before any merging."""
+    """Return a round's entry in results.json: its own errors, before merging."""
     found = _results(folder)
     own = [row for row in found["localization"] if row["maps"] == LOCALIZER]
     return {"folder": folder.name, "classification": found["classification"], "localization": own}

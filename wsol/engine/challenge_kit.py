@@ -19,17 +19,17 @@ from wsol.interop.coco import PredictedBox, read_table
 from wsol.interop.ilsvrc_kit import GUESSES, kit_errors, read_kit, write_kit
 
 LAST_PIXEL = np.array([0.0, 0.0, 1.0, 1.0])
-"""From half-open corners to those whose x1, y1 name the last pixel inside."""
+"""Added to half-open corners so that x1, y1 are the last pixel inside."""
 
 
 class KitScores(NamedTuple):
-    """How the guesses of the validation images did."""
+    """Scores of the guesses for the validation images."""
 
     images: int
     blacklisted: int
-    """How many of the images count in classification alone."""
+    """Number of images that only count in classification."""
     errors: dict[str, float]
-    """By the challenge's names, percent."""
+    """Errors by the challenge's names, percent."""
 
 
 class KitFile(NamedTuple):
@@ -45,7 +45,7 @@ def run(config: DictConfig) -> KitScores | KitFile:
     """Score guesses under a composed config of `wsol ilsvrc-kit`; with ``out``, write predictions as guesses instead.
 
     Raises:
-        InputError: a file is not named, cannot be read or is there already, or does not fit the dataset.
+        InputError: a file is not named, cannot be read, exists already, or does not match the dataset.
     """
     for key in ("predictions", "devkit_synsets"):
         if config[key] is None:
@@ -56,7 +56,7 @@ def run(config: DictConfig) -> KitScores | KitFile:
 
 
 def score(config: DictConfig) -> KitScores:
-    """Score guesses of all validation images by the challenge's rule; see `run`."""
+    """Score guesses for all validation images by the challenge's rule; see `run`."""
     guesses = read_kit(config.predictions)
     source = build.build_source(config)
     split = source.split("test")
@@ -82,7 +82,7 @@ def _predicted(given: Path) -> Path:
 
 
 def write(predicted: Path, synsets: Path, out: Path, force: bool) -> KitFile:
-    """Write what `wsol predict` found of all validation or test images in the challenge's format; see `run`."""
+    """Write `wsol predict` results of all validation or test images in the challenge's format; see `run`."""
     runs.check_file(out, force)
     of_image: dict[str, list[tuple[str, PredictedBox]]] = defaultdict(list)
     for name, found in read_table(predicted / "predictions.csv" if predicted.is_dir() else predicted):
@@ -99,7 +99,7 @@ def write(predicted: Path, synsets: Path, out: Path, force: bool) -> KitFile:
 
 
 def _numbers(split: Split) -> list[int]:
-    """The number of each validation image."""
+    """Return the number of each validation image."""
     numbers = []
     for name in split.ids:
         number = image_number(PurePosixPath(name).stem)
@@ -112,7 +112,7 @@ def _numbers(split: Split) -> list[int]:
 
 
 def _kit_classes(classes: tuple[str, ...], file: Path) -> list[int]:
-    """ILSVRC2012_ID of each class, whose name begins with its synset."""
+    """Return the ILSVRC2012_ID of each class, whose name begins with its synset."""
     listed = {row.fields[0]: n for n, row in enumerate(read_rows(file, 1, "\n"), start=1)}
     lost = [name for name in classes if name.partition(" ")[0] not in listed]
     if lost:
@@ -123,6 +123,6 @@ def _kit_classes(classes: tuple[str, ...], file: Path) -> list[int]:
 
 
 def _last_pixels(split: Split, i: int) -> np.ndarray:
-    """True boxes (M, 4) whose x1, y1 name the last pixel inside."""
+    """Return ground-truth boxes (M, 4) whose x1, y1 are the last pixel inside."""
     truth = split.truth(i)
     return np.zeros((0, 4)) if truth is None else truth.half_open - LAST_PIXEL

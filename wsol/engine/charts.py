@@ -1,7 +1,7 @@
-"""What loggers are told of a judged split beside numbers: pictures, curves over threshold and overlap, classes.
+"""What loggers receive of an evaluated split besides numbers: images, curves over threshold and overlap, classes.
 
-The curve over overlaps asks each protocol at many more of them than it reports, and only where a logger listens: it
-keeps `OVERLAPS` x thresholds bits an image and protocol, some 2.4 kB at a thousand thresholds.
+The curve over overlaps evaluates each protocol at many more overlaps than it reports, and only if a logger shows it: it
+stores `OVERLAPS` x thresholds bits per image and protocol, about 2.4 kB at a thousand thresholds.
 """
 
 from __future__ import annotations
@@ -27,14 +27,14 @@ OVERLAPS = tuple(round(0.05 * step, 2) for step in range(1, 20))
 """IoU 0.05, 0.1, ..., 0.95."""
 
 POINTS = 101
-"""Largest number of points of a line."""
+"""Maximum number of points of a line."""
 
 
 class Overlaps:
-    """Sees the maps of a split while they are judged, and asks its protocols at every one of `OVERLAPS`.
+    """Receives the maps of a split during evaluation and evaluates its protocols at every one of `OVERLAPS`.
 
     Args:
-        evaluation: of the split. What writes its maps goes on doing so.
+        evaluation: evaluation of the split. Its own map writer stays active.
     """
 
     def __init__(self, evaluation: SplitEvaluation) -> None:
@@ -45,7 +45,7 @@ class Overlaps:
         evaluation.writer = self
 
     def add(self, image_id: str, maps: np.ndarray, geometries: Sequence[Geometry], logits: np.ndarray) -> None:
-        """Judge the maps float32 (V, h, w) of an image's views; a `wsol.engine.evaluation.MapWriter`."""
+        """Evaluate the maps float32 (V, h, w) of an image's views; a `wsol.engine.evaluation.MapWriter`."""
         if self._next is not None:
             self._next.add(image_id, maps, geometries, logits)
         position = self._position[image_id]
@@ -58,17 +58,17 @@ class Overlaps:
                 self.metrics[name].update(hits, [position], labels=self.split.labels[[position]])
 
     def compute(self, trainer: pl.Trainer) -> dict[str, Curves]:
-        """Curves by protocol, over all processes; each must call it."""
+        """Return curves by protocol, over all processes; each must call it."""
         device = trainer.strategy.root_device
         return {name: metric.to(device).compute() for name, metric in self.metrics.items()}
 
 
 def watch(trainer: pl.Trainer, evaluations: Mapping[str, SplitEvaluation]) -> Overlaps | None:
-    """What sees the maps of the last split, to be handed to `tell`; None where no logger listens, or nothing is judged.
+    """Return the receiver of the last split's maps, to be passed to `tell`; None without a logger or an evaluation.
 
     Args:
-        trainer: whose loggers are asked.
-        evaluations: by split. What writes their maps must be in place.
+        trainer: trainer with the loggers.
+        evaluations: evaluations by split. Their map writers must be set.
     """
     if not evaluations or not _listening(trainer):
         return None
@@ -79,14 +79,14 @@ def watch(trainer: pl.Trainer, evaluations: Mapping[str, SplitEvaluation]) -> Ov
 def tell(
     trainer: pl.Trainer, module: LocalizerModule, seen: Overlaps | None, classes: Sequence[str], folder: Path
 ) -> None:
-    """Hand what was judged to the loggers that want it, and end them. Every process must call it.
+    """Pass the evaluation to the loggers that want it, and finalize them. Every process must call it.
 
     Args:
-        trainer: that judged.
-        module: that was judged.
-        seen: from `watch`.
-        classes: names by label.
-        folder: of the results.
+        trainer: trainer that ran the evaluation.
+        module: module that was evaluated.
+        seen: the result of `watch`.
+        classes: class names by label.
+        folder: folder of the results.
     """
     if seen is not None:
         split = seen.split.name
@@ -110,12 +110,12 @@ def charts(
     """Make the charts of a split; accuracies in percent.
 
     Args:
-        measured: of the split.
-        protocols: by name.
-        over_iou: from `Overlaps.compute`.
-        labels: integer (N,) of the split.
-        classes: names by label.
-        val: of the val split, for thresholds of origin ``fullsup``.
+        measured: result of the split.
+        protocols: protocols by name.
+        over_iou: the result of `Overlaps.compute`.
+        labels: integer (N,) labels of the split.
+        classes: class names by label.
+        val: result of the val split, for thresholds of origin ``fullsup``.
     """
     thresholds: list[tuple] = []
     overlaps: list[tuple] = []
@@ -152,7 +152,7 @@ def charts(
 
 
 def _over_thresholds(name: str, curves: Curves) -> list[tuple]:
-    """Accuracy at up to `POINTS` thresholds, a line for each overlap and kind of accuracy."""
+    """Return accuracy at up to `POINTS` thresholds, a line for each overlap and kind of accuracy."""
     if curves.thresholds is None or len(curves.thresholds) < 2:
         return []
     at = np.unique(np.linspace(0, len(curves.thresholds) - 1, POINTS).round().astype(int))
@@ -166,7 +166,7 @@ def _over_thresholds(name: str, curves: Curves) -> list[tuple]:
 
 
 def _over_overlaps(line: str, asked: Curves, column: int) -> list[tuple]:
-    """Accuracy at each of `OVERLAPS`, at one threshold."""
+    """Return accuracy at each of `OVERLAPS`, at one threshold."""
     return [(line, overlap, float(share)) for overlap, share in zip(OVERLAPS, asked.gt_known[:, column], strict=True)]
 
 

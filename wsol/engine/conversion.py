@@ -1,7 +1,8 @@
-"""Conversion (`wsol convert`): weights of another program become a checkpoint; a checkpoint becomes one file.
+"""Conversion (`wsol convert`): from another program's weights to a checkpoint, and from a checkpoint to one file.
 
-Known are the networks of `wsol.interop.peers`, found by the names of their tensors; with ``backbone=...`` classifiers
-of torchvision and timm that read the mean of their last features: they have class activation maps without training.
+The networks of `wsol.interop.peers` are recognised by the names of their tensors. With ``backbone=...``, classifiers of
+torchvision and timm are converted that read the mean of their last features: they have class activation maps without
+training.
 """
 
 from __future__ import annotations
@@ -28,16 +29,16 @@ HEAD_OPTIONS = {
 
 
 class ConvertedNetwork(NamedTuple):
-    """A checkpoint and where it comes from."""
+    """A checkpoint and its origin."""
 
     checkpoint: dict[str, Any]
     settings: DictConfig
-    """The training config of its network."""
+    """Training config of its network."""
     title: str
 
 
 class Conversion(NamedTuple):
-    """What was written."""
+    """The result of a conversion."""
 
     network: ConvertedNetwork
     path: Path
@@ -48,7 +49,7 @@ def run(config: DictConfig) -> Conversion:
     """Convert under a composed config of `wsol convert`, and write the checkpoint.
 
     Raises:
-        InputError: no weights, weights of no known network, or a file that is there already.
+        InputError: no weights, weights of an unknown network, or a file that exists already.
     """
     if config.weights is None:
         raise InputError("which weights? wsol convert <file>")
@@ -75,7 +76,7 @@ def run(config: DictConfig) -> Conversion:
 
 
 def _own(config: DictConfig, file: Path) -> ConvertedNetwork | None:
-    """A file of this program, to be written as one of the other kind; None if it is of another program."""
+    """Return this program's own file, to be written in the other format; None if it is another program's file."""
     is_one_file = file.suffix == safetensors_file.SUFFIX
     to_one_file = Path(config.out or "").suffix == safetensors_file.SUFFIX
     is_own = file.is_file() and (
@@ -87,17 +88,17 @@ def _own(config: DictConfig, file: Path) -> ConvertedNetwork | None:
         return None
     for key in ("data", "transform", "backbone", "method", "output_stride", *HEAD_OPTIONS):
         if config[key] is not None:
-            raise InputError(f"{key}=...: {file} is of this program and brings its own; leave {key} out")
+            raise InputError(f"{key}=...: {file} was written by this program and has its own; leave {key} out")
     checkpoint = checkpoints.read(file)
     settings = OmegaConf.create(checkpoint["wsol"]["config"])
     return ConvertedNetwork(checkpoint, settings, f"{settings.name}, {len(checkpoint['wsol']['classes'])} classes")
 
 
 def _peer(config: DictConfig, file: Path) -> ConvertedNetwork:
-    """A network of `peers`."""
+    """Return a network of `peers`."""
     if config.method is not None:
         raise InputError(
-            "method=...: the tensors tell it; it goes with backbone=..., for a classifier of torchvision or timm"
+            "method=...: the tensors determine it; set it only with backbone=..., for a torchvision or timm classifier"
         )
     peer, state = peers.recognise(read_state(file), str(file))
     stride = peers.output_stride(peer, config.output_stride, str(file))
@@ -125,8 +126,8 @@ def _classifier(config: DictConfig, file: Path) -> ConvertedNetwork:
     if "weight" not in backbone.classifier_state:
         raise InputError(
             f"{file}: no linear classifier on the mean of the last features of backbone={config.choices.backbone} "
-            f"({backbone.no_classifier}), so no maps without training. Start from it: "
-            f"wsol train backbone=... backbone.weights={file}; or look at it as it is: "
+            f"({backbone.no_classifier}), so it has no maps without training. Start from it: "
+            f"wsol train backbone=... backbone.weights={file}; or explain it: "
             "wsol predict model=torchvision (or timm) explainer=gradcam"
         )
     classes = _classes(config, len(backbone.classifier_state["weight"]), str(file))
@@ -146,7 +147,7 @@ def _checkpoint(localizer: Any, settings: DictConfig, origin: str, file: Path) -
 
 
 def _settings(peer: peers.Peer, stride: int, config: DictConfig) -> DictConfig:
-    """The training config of the peer's network, with the dataset of this command line."""
+    """Return the training config of the peer's network, with the dataset of this command line."""
     settings = compose("train", [*peer.words, f"backbone.output_stride={stride}"])
     for key, lacking in HEAD_OPTIONS.items():
         if config[key] is not None:
@@ -160,7 +161,7 @@ def _settings(peer: peers.Peer, stride: int, config: DictConfig) -> DictConfig:
 
 
 def _take(settings: DictConfig, config: DictConfig, groups: tuple[str, ...]) -> None:
-    """Take over groups from the command line, and name the run."""
+    """Copy groups from the command line, and name the run."""
     given = OmegaConf.to_container(config, resolve=True)
     assert isinstance(given, dict)
     for group in groups:
@@ -171,7 +172,7 @@ def _take(settings: DictConfig, config: DictConfig, groups: tuple[str, ...]) -> 
 
 
 def _classes(config: DictConfig, count: int, source: str) -> tuple[str, ...]:
-    """Names of the classes: the dataset's, or numbers where none is named."""
+    """Return the names of the classes: the dataset's, or numbers without a dataset."""
     if config.data is None:
         return tuple(map(str, range(count)))
     names = tuple(build.build_source(config).classes)

@@ -1,4 +1,4 @@
-"""The sums behind the means of an epoch, carried over an interruption within it."""
+"""The sums of an epoch's running means, kept when the epoch is interrupted."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def read(trainer: pl.Trainer) -> dict[str, list[float]]:
 
 
 def add(trainer: pl.Trainer, sums: Mapping[str, list[float]]) -> None:
-    """Add what `read` gave to the sums of the first process."""
+    """Add the result of `read` to the sums of the first process."""
     if not trainer.is_global_zero:
         return
     for name, metric in _means(trainer):
@@ -33,7 +33,7 @@ def add(trainer: pl.Trainer, sums: Mapping[str, list[float]]) -> None:
 
 
 def _means(trainer: pl.Trainer) -> Iterator[tuple[str, Any]]:
-    """Lightning's accumulators by name, in a fixed order."""
+    """Yield Lightning's accumulators by name, in a fixed order."""
     results = trainer.fit_loop.epoch_loop._results
     return (
         (name, metric)

@@ -1,8 +1,8 @@
-"""What is measured on one split: the classes, the boxes under every protocol, the pixels, and the baselines.
+"""The evaluation of one split: classes, boxes under every protocol, pixels, and baselines.
 
-The network's class scores and the map of each image's true class are all that is needed: a top-1 or top-5 localization
-is right if the true class is among the first 1 or 5 *and* the box of the true class's map is right, and GT-known asks
-for the box alone.
+It only needs the network's class scores and the map of each image's ground-truth class: a top-1 or top-5 localization
+is correct if the ground-truth class is among the first 1 or 5 *and* the box of its map is correct; GT-known needs only
+the box.
 """
 
 from __future__ import annotations
@@ -40,11 +40,11 @@ from wsol.types import Batch, Picture
 T = TypeVar("T")
 
 PIXEL_THRESHOLD = 0.2
-"""Of min-max scaled maps, where precision and coverage of the true masks are given: they tell why boxes are wrong."""
+"""Threshold of min-max scaled maps for precision and coverage against masks, which show why boxes are wrong."""
 
 
 class _Kept(NamedTuple):
-    """What it takes to make a `Picture` later."""
+    """The data to make a `Picture` later."""
 
     score_map: np.ndarray
     geometry: Geometry
@@ -52,7 +52,7 @@ class _Kept(NamedTuple):
 
 
 class _Pending(NamedTuple):
-    """A batch whose maps are being judged by threads."""
+    """A batch whose maps threads are evaluating."""
 
     positions: list[int]
     ranks: np.ndarray | None
@@ -61,9 +61,9 @@ class _Pending(NamedTuple):
 
 
 class SplitEvaluation(nn.Module):
-    """Measures one split as batches come; on several processes each brings its share and all get the same digits.
+    """Evaluates one split from batches; each process evaluates a part, and all get the same digits.
 
-    Threads judge one batch while the caller goes on to the next; what is wrong with a map is said one batch later.
+    Threads evaluate one batch while the caller continues with the next; errors in a map are raised one batch later.
 
     Args:
         split: labels, boxes and masks.
@@ -99,7 +99,7 @@ class SplitEvaluation(nn.Module):
         self.protocols = dict(protocols) if split.has_boxes else {}
         self.baselines = {name: Baselines(protocol) for name, protocol in self.protocols.items()} if baselines else {}
         self.topk = check_topk(topk, num_classes)
-        # Left to `compute`: whether and when processes exchange what they have.
+        # `compute` decides whether and when processes exchange their states.
         self.classes = TopKError(self.topk)
         self.boxes = nn.ModuleDict(
             {name: BoxAccuracy.from_protocol(p, self.topk) for name, p in self.protocols.items()}
@@ -128,11 +128,11 @@ class SplitEvaluation(nn.Module):
             self._judge_pseudo = ChunkJudge(by_boxes(split, pseudo.boxes), self.pseudo_protocols, {})
         self._pending: deque[_Pending] = deque()
 
-    # -- taking batches ------------------------------------------------------------------------------------------------
+    # -- adding batches ------------------------------------------------------------------------------------------------
 
     @torch.no_grad()
     def update(self, batch: Batch, logits: Tensor, maps: np.ndarray) -> None:
-        """Take a batch.
+        """Add a batch.
 
         Args:
             batch: of N images.
@@ -165,12 +165,12 @@ class SplitEvaluation(nn.Module):
         return {way: merge(maps, views, merging=way) for way in ways}
 
     def judge(self, positions: Sequence[int], merged: Sequence[Merged | None], ranks: np.ndarray | None) -> None:
-        """Judge maps, wherever they come from.
+        """Evaluate maps from any source.
 
         Args:
-            positions: N of the images in the split.
-            merged: N maps with their geometry; None where there is none, which is a miss at every threshold.
-            ranks: integer (N,) rank of each true class; None if no classes are known and ``topk`` is empty.
+            positions: positions of N images in the split.
+            merged: N maps with their geometry; None without a map, which is a miss at every threshold.
+            ranks: integer (N,) rank of each ground-truth class; None without classes if ``topk`` is empty.
         """
         self._submit(list(positions), [partial(_itself, of) for of in merged], ranks, None)
 
@@ -181,14 +181,14 @@ class SplitEvaluation(nn.Module):
         ranks: np.ndarray | None,
         predicted: list[int] | None,
     ) -> None:
-        """Hand a batch to the threads, and take what they found of the one before."""
+        """Pass a batch to the threads, and collect the results of the previous one."""
         parts = chunks(len(positions), self._threads)
         futures = [self._pool.submit(self._judge_both, positions[part], maps[part]) for part in parts]
         self._pending.append(_Pending(positions, ranks, predicted, futures))
         self.collect(1)
 
     def collect(self, left: int = 0) -> None:
-        """Take what threads found, batch by batch in order, but for the last ``left`` batches."""
+        """Collect the threads' results, batch by batch in order, except for the last ``left`` batches."""
         while len(self._pending) > left:
             batch, start = self._pending.popleft(), 0
             for future in batch.chunks:
@@ -202,7 +202,7 @@ class SplitEvaluation(nn.Module):
                     self._keep(batch.positions[part], found.merged, batch.predicted[part])
 
     def _take(self, positions: list[int], found: JudgedChunk, ranks: np.ndarray | None) -> None:
-        """Give the metrics what was found of some images."""
+        """Update the metrics with the results of some images."""
         self._not_finite.update(positions[i] for i in found.not_finite)
         self._take_boxes(positions, found, ranks, self.protocols, self.boxes)
         at = np.array([positions[i] for i in found.marked], dtype=np.int64)
@@ -246,16 +246,16 @@ class SplitEvaluation(nn.Module):
         return self._judge_chunk(positions, merged), self._judge_pseudo(positions, merged)
 
     def classify(self, positions: Sequence[int], ranks: np.ndarray) -> None:
-        """Take the ranks of true classes, integer (N,), where there are no class scores."""
+        """Add the ranks of ground-truth classes, integer (N,), without class scores."""
         self.classes.append(positions, ranks=ranks)
 
     def skip(self, batch: Batch) -> None:
-        """Note the images of a batch that could not be read."""
+        """Record the images of a batch that could not be read."""
         if batch.skipped.numel():
             self._skipped.update(batch.skipped.tolist())
 
     def _counts(self, protocol: LocalizationProtocol, positions: np.ndarray) -> np.ndarray:
-        """Which of some images a protocol judges: bool (N,)."""
+        """Return which of some images a protocol evaluates: bool (N,)."""
         if not protocol.blacklist or self.split.blacklist is None:
             return np.ones(len(positions), dtype=bool)
         return ~self.split.blacklist[positions]
@@ -275,15 +275,15 @@ class SplitEvaluation(nn.Module):
     # -- reading -------------------------------------------------------------------------------------------------------
 
     def compute(self) -> SplitResult:
-        """All that was measured, over all processes.
+        """Return all results, over all processes.
 
         Raises:
-            InputError: not one image could be read, or several processes measured the pixels of one image.
+            InputError: no image could be read, or several processes counted the pixels of one image.
         """
         self.collect()
         if len(gathered(self._skipped)) == len(self.split):
             raise InputError(
-                f"{self.split.name}: none of its {len(self.split)} images could be read; on_bad_image=stop says why"
+                f"{self.split.name}: none of its {len(self.split)} images could be read; on_bad_image=stop shows why"
             )
         if self._wanted:
             self._kept = {k: v for part in _of_all_processes(self._kept) for k, v in part.items()}
@@ -299,7 +299,7 @@ class SplitEvaluation(nn.Module):
         return SplitResult(classification, curves, pixels, not_finite, (rows["index"], rows["ranks"]), pseudo)
 
     def scalars(self) -> dict[str, float]:
-        """The values to log while training, by the names of `names`; thresholds not fixed are chosen on this split."""
+        """Return the values to log during training, by `names`; unless fixed, thresholds are chosen on this split."""
         measured = self.compute()
         values = {**measured.classification, **measured.pixels}
         for protocol, curves in measured.curves.items():
@@ -316,7 +316,7 @@ class SplitEvaluation(nn.Module):
         return {f"{self.split.name}/{key}": value for key, value in values.items()}
 
     def names(self) -> list[str]:
-        """The names of `scalars`."""
+        """Return the names of `scalars`."""
         errors = ["gt_known_error", *(f"top{k}_error" for k in self.topk)]
         local = [f"{name}/{o}/{error}" for name in self.protocols for o in self._origins(name) for error in errors]
         local += [f"{name}/pseudo/{error}" for name in self.pseudo_protocols for error in errors]
@@ -325,7 +325,7 @@ class SplitEvaluation(nn.Module):
         return [f"{self.split.name}/{key}" for key in (*(f"top{k}_error" for k in self.topk), *pixels, *local)]
 
     def _origins(self, protocol: str) -> list[str]:
-        """Fixed where the protocol has a constant, oracle where it chooses at all: on its own split those are one."""
+        """Fixed if the protocol has a constant; otherwise oracle: on its own split both choices are the same."""
         origins = self.protocols[protocol].origins
         return [
             *(["fixed"] if "fixed" in origins else []),
@@ -333,7 +333,7 @@ class SplitEvaluation(nn.Module):
         ]
 
     def pictures(self, measured: SplitResult) -> list[Picture]:
-        """The images kept for people to look at, boxed under the first protocol at its first reported threshold."""
+        """Return the images kept for display, with boxes under the first protocol at its first reported threshold."""
         if not self.protocols:
             return []
         name, protocol = next(iter(self.protocols.items()))
@@ -371,7 +371,7 @@ class SplitEvaluation(nn.Module):
         self._not_finite.clear()
 
     def skipped_ids(self) -> list[str]:
-        """Ids of the images that could not be read, over all processes."""
+        """Return the ids of the images that could not be read, over all processes."""
         return sorted(self.split.ids[position] for position in gathered(self._skipped))
 
 
@@ -380,19 +380,19 @@ def _itself(merged: Merged | None) -> Merged | None:
 
 
 def _of_pixels(histograms: np.ndarray) -> dict[str, float]:
-    """PxAP, and at `PIXEL_THRESHOLD` of min-max scaled maps precision and coverage of the masks, percent."""
+    """Return PxAP, and precision and coverage of min-max scaled maps at `PIXEL_THRESHOLD`, percent."""
     precision, coverage = precision_and_coverage(histograms, PIXEL_THRESHOLD)
     at = f"{PIXEL_THRESHOLD:g}"
     return {"PxAP": average_precision(histograms), f"precision@{at}": precision, f"coverage@{at}": coverage}
 
 
 def gathered(positions: set[int]) -> set[int]:
-    """The union of a set over all processes."""
+    """Return the union of a set over all processes."""
     return set().union(*_of_all_processes(positions))
 
 
 def _of_all_processes(value: T) -> list[T]:
-    """What each process has."""
+    """Return the values of all processes."""
     if not (torch.distributed.is_available() and torch.distributed.is_initialized()):
         return [value]
     parts = [value] * torch.distributed.get_world_size()

@@ -1,7 +1,7 @@
-"""Classes from elsewhere: a CSV's, or those of a second network, take the place of the localizer's own.
+"""External classes: those of a CSV file or of a second network replace the localizer's own.
 
-Top-1 and top-5 localization then ask for the other's classes and this network's boxes, as in the rows of Zhang et al.
-2018 (ACoL) with the classes of DPN, and in Zhang et al. 2020 (PSOL).
+Top-1 and top-5 localization then use the external classes and this network's boxes, as in the rows of Zhang et al. 2018
+(ACoL) with the classes of DPN, and in Zhang et al. 2020 (PSOL).
 """
 
 from __future__ import annotations
@@ -30,17 +30,17 @@ from wsol.types import Batch
 
 
 class ExternalClassSource:
-    """What ``classes=...`` names. Everything cheap is checked when it is built.
+    """The source that ``classes=...`` names. All quick checks run in the constructor.
 
     Args:
-        config: of `wsol eval`; ``classes`` is a CSV or several (``image_id,class,score``), the folder of an evaluation
-            that kept its maps, a run folder, or a checkpoint.
-        settings: what is judged under.
-        data: that is judged.
+        config: config of `wsol eval`; ``classes`` is one or more CSV files (``image_id,class,score``), the folder of an
+            evaluation that saved its maps, a run folder, or a checkpoint.
+        settings: config of the evaluated network.
+        data: the evaluated data.
 
     Raises:
-        InputError: none of those; a CSV with faults (file and line) or too few classes of an image; a network of other
-            classes.
+        InputError: none of these; a CSV file with errors (file and line) or too few classes per image; a network with
+            other classes.
     """
 
     def __init__(self, config: DictConfig, settings: DictConfig, data: LocalizationData) -> None:
@@ -64,7 +64,7 @@ class ExternalClassSource:
         }
 
     def find(self, trainer: pl.Trainer, channels_last: bool) -> ExternalClasses:
-        """The classes of all images; runs the second network once over the split if it is one."""
+        """Return the classes of all images; a second network runs once over the split."""
         if self._found is None:
             self._found = self._network.look(trainer, channels_last)
         return self._found
@@ -75,7 +75,7 @@ def _listed(value: Any) -> Sequence[Any]:
 
 
 def _tables(path: Path, split: str) -> list[Path]:
-    """The CSV files that a path means: itself, or those that an evaluation kept; none of a network's."""
+    """Return the CSV files of a path: itself, or those saved by an evaluation; empty for a network."""
     if not path.exists():
         raise InputError(
             f"classes={path}: no such file or folder; expected a CSV (image_id,class,score), a run folder, a "
@@ -87,24 +87,24 @@ def _tables(path: Path, split: str) -> list[Path]:
 
 
 def _read(files: Sequence[Path], data: LocalizationData, name: str, most: int) -> ExternalClasses:
-    """The classes of CSV files."""
+    """Return the classes in CSV files."""
     split = data.split(name)
     ranked = read_predictions(files, split, data.source.classes)
     if most > ranked.shape[1]:
         raise InputError(
-            f"{files[0]}: {ranked.shape[1]} classes of each image at most, too few for top-{most}; "
-            f"add more, or judge with topk=[{', '.join(str(k) for k in range(1, max(1, ranked.shape[1]) + 1))}]"
+            f"{files[0]}: {ranked.shape[1]} classes per image at most, too few for top-{most}; "
+            f"add more, or evaluate with topk=[{', '.join(str(k) for k in range(1, max(1, ranked.shape[1]) + 1))}]"
         )
     first = ranked[:, 0] if ranked.shape[1] else np.full(len(split), -1)
     return ExternalClasses(ranks_of(split.labels, ranked), first)
 
 
 class _Network:
-    """A second network, which sees the split through its own transform.
+    """A second network, which reads the split through its own transform.
 
     Args:
         file: its checkpoint.
-        config: see `ExternalClassSource`, as are the others.
+        config: see `ExternalClassSource`, also for the other arguments.
     """
 
     def __init__(self, file: Path, config: DictConfig, settings: DictConfig, data: LocalizationData) -> None:
@@ -112,7 +112,7 @@ class _Network:
         if tuple(self.localizer.classes or ()) != tuple(data.source.classes):
             raise InputError(
                 f"{file}: has {self.localizer.num_classes} classes; the dataset has {len(data.source.classes)}, or "
-                "names them otherwise; expected a network of the same classes in the same order"
+                "has other names; expected a network of the same classes in the same order"
             )
         build.check_parts(trained, ["transform"], file, trust=config.trust)
         self._precision = build.resolve_precision(config.eval_precision, settings.trainer.accelerator)
@@ -122,7 +122,7 @@ class _Network:
         self.data.judged = (config.split,)
 
     def look(self, trainer: pl.Trainer, channels_last: bool) -> ExternalClasses:
-        """Run it once over the split; images that cannot be read have no class."""
+        """Run the network once over the split; images that cannot be read have no class."""
         module = _Looking(self.localizer, channels_last=channels_last, eval_precision=self._precision)
         with plain_interruptions():
             trainer.test(module, datamodule=self.data, verbose=False)
@@ -134,7 +134,7 @@ class _Network:
 
 
 class _Ranked(PerImage):
-    """Of each image the rank of its true class and the best class."""
+    """For each image, the rank of its ground-truth class and the best class."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -142,16 +142,16 @@ class _Ranked(PerImage):
         self.add_rows("first", None, torch.int32)
 
     def update(self, logits: torch.Tensor, labels: torch.Tensor, index: torch.Tensor) -> None:
-        """Take a batch: logits float (N, K), labels and positions int64 (N,)."""
+        """Add a batch: logits float (N, K), labels and positions int64 (N,)."""
         self.append(index, ranks=true_class_ranks(logits, labels), first=logits.argmax(1))
 
     def compute(self) -> dict[str, np.ndarray]:
-        """The rows by name, of all processes."""
+        """Return the rows by name, of all processes."""
         return self.rows()
 
 
 class _Looking(LocalizerModule):
-    """Classes alone: no maps are made."""
+    """Predicts classes only, without maps."""
 
     def __init__(self, localizer: Localizer, *, channels_last: bool, eval_precision: str) -> None:
         super().__init__(localizer, channels_last=channels_last, eval_precision=eval_precision)
@@ -165,5 +165,5 @@ class _Looking(LocalizerModule):
             self.ranked.update(self.scores(batch.images)[2], batch.labels, batch.positions)
 
     def on_test_epoch_end(self) -> None:
-        """Keep the rows of all processes."""
+        """Store the rows of all processes."""
         self.rows = self.ranked.compute()

@@ -1,14 +1,14 @@
-"""What was found of each image of a split, kept beside results.json: what a paired comparison of two runs needs.
+"""Per-image results of a split, saved beside results.json for paired comparisons of two runs.
 
-``verdicts.npz`` holds plain arrays, no pickles; ``<split>/`` is before each name:
+``verdicts.npz`` contains plain arrays, no pickles; each name has the prefix ``<split>/``:
 
 =============================  ====================================================================================
 ``ids``                        str (N,) the images of the split
-``labels``                     int32 (N,) true classes
-``ranks``                      uint16 (N,) rank of the true class, 0 the best; the greatest number where none is known
-``<protocol>/<origin>/<name>`` uint8 (N,) at how many of the protocol's overlaps the image is right, each at its
-                               threshold of that origin; the greatest number where it is not judged
-``<protocol>``                 uint8 (2,) how many overlaps there are; 1 where accuracy is the mean over classes
+``labels``                     int32 (N,) ground-truth classes
+``ranks``                      uint16 (N,) rank of the ground-truth class, 0 the best; the greatest number if unknown
+``<protocol>/<origin>/<name>`` uint8 (N,) number of the protocol's overlaps at which the image is correct, each at its
+                               threshold of that origin; the greatest number if the image is not evaluated
+``<protocol>``                 uint8 (2,) number of overlaps; 1 if accuracy is the mean over classes
 =============================  ====================================================================================
 """
 
@@ -28,39 +28,39 @@ from wsol.files import atomic_file
 
 FILE = "verdicts.npz"
 MAX_BYTES = 2**31
-"""Of an array that is read."""
+"""Maximum size of an array that is read."""
 
 
 class ImageErrors(NamedTuple):
-    """How wrong each image is, percent."""
+    """The error of each image, percent."""
 
     ids: np.ndarray
-    """str (N,) the judged images alone."""
+    """str (N,) ids of the evaluated images."""
     values: np.ndarray
     """float64 (N,) 0 to 100; their mean is the error."""
     labels: np.ndarray | None
-    """int (N,) where the error is the mean over classes."""
+    """int (N,) if the error is the mean over classes."""
 
 
 def not_judged(dtype: np.dtype | type) -> int:
-    """The greatest value of an integer type, which stands for an image that was not judged."""
+    """Return the greatest value of an integer type, which marks an image that was not evaluated."""
     return int(np.iinfo(dtype).max)
 
 
 def write(folder: Path, arrays: Mapping[str, np.ndarray]) -> None:
-    """Write the file whole or not at all."""
+    """Write the file completely or not at all."""
     with atomic_file(folder / FILE) as temporary:
         np.savez_compressed(temporary, **arrays)  # type: ignore[arg-type]
 
 
 def pack(values: np.ndarray, positions: np.ndarray, images: int, dtype: type[np.unsignedinteger]) -> np.ndarray:
-    """Spread the values of some images over all of them.
+    """Expand the values of some images to all images.
 
     Args:
-        values: whole numbers (n,); greater ones than the type holds become the greatest it does, less one.
-        positions: integer (n,) of the images in their split.
-        images: N.
-        dtype: of the result.
+        values: whole numbers (n,); values too large for the type become its greatest value less one.
+        positions: integer (n,) positions of these images in their split.
+        images: number of images N of the split.
+        dtype: type of the result.
 
     Example:
         >>> pack(np.array([3, 700]), np.array([0, 2]), 3, np.uint8).tolist()
@@ -74,17 +74,17 @@ def pack(values: np.ndarray, positions: np.ndarray, images: int, dtype: type[np.
 def read(
     folder: Path, split: str, name: str, protocol: str | None = None, origin: str | None = None
 ) -> ImageErrors | None:
-    """Read how wrong each image is.
+    """Read the error of each image.
 
     Args:
-        folder: with ``verdicts.npz``.
-        split: such as ``test``.
-        name: ``top5_error`` of the classes, or with a protocol ``gt_known_error``, ``top1_error``, ... of its boxes.
-        protocol: None for the classes.
-        origin: of the threshold.
+        folder: folder with ``verdicts.npz``.
+        split: split, such as ``test``.
+        name: ``top5_error`` for classes, or with a protocol ``gt_known_error``, ``top1_error``, ... for boxes.
+        protocol: protocol of the boxes; None for classes.
+        origin: origin of the threshold.
 
     Returns:
-        None where the file has no such thing, or there is no file.
+        None if there is no file, or it does not contain this error.
 
     Raises:
         InputError: the file is corrupt.
@@ -102,20 +102,20 @@ def read(
 
 @contextlib.contextmanager
 def _opened(path: Path) -> Iterator[Mapping[str, np.ndarray]]:
-    """The arrays of a file, each read when it is asked for; nothing in it is a pickle, nor larger than it may be."""
+    """Yield the arrays of a file, each read on access; pickles and oversized arrays are refused."""
     found = np.load(path, allow_pickle=False)
     if not isinstance(found, np.lib.npyio.NpzFile):
-        raise ValueError("no archive of arrays")
+        raise ValueError("not an archive of arrays")
     with found:
         assert found.zip is not None
         for each in found.zip.infolist():
             if each.file_size > MAX_BYTES:
-                raise ValueError(f"{each.filename} would fill {each.file_size:,} bytes")
+                raise ValueError(f"{each.filename} would take {each.file_size:,} bytes")
         yield found
 
 
 def _array(file: Mapping[str, np.ndarray], name: str, kinds: str, length: int | None) -> np.ndarray:
-    """An array of a file, checked."""
+    """Return a checked array of a file."""
     found = file[name]
     if found.ndim != 1 or found.dtype.kind not in kinds or length not in (None, len(found)):
         raise ValueError(f"{name} is {found.dtype} {found.shape}, not what `wsol train` writes")
@@ -143,11 +143,11 @@ def _of_boxes(
     overlaps, by_class = _array(file, f"{split}/{protocol}", "u", 2).tolist()
     seen = right != not_judged(right.dtype)
     if overlaps < 1 or np.any(right[seen] > overlaps):
-        raise ValueError(f"{key}: right at more overlaps than there are")
+        raise ValueError(f"{key}: correct at more overlaps than there are")
     labels = _array(file, f"{split}/labels", "iu", len(ids))[seen] if by_class else None
     return ImageErrors(ids[seen], 100.0 * (1.0 - right[seen] / overlaps), labels)
 
 
 def arrays_of(split: str, ids: list[str], labels: np.ndarray) -> dict[str, np.ndarray]:
-    """The arrays that every split has."""
+    """Return the arrays that every split has."""
     return {f"{split}/ids": np.array(ids, dtype=np.str_), f"{split}/labels": labels.astype(np.int32)}

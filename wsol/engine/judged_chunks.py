@@ -1,4 +1,4 @@
-"""A few images of a split judged by one thread: their boxes under every protocol, the baselines, and their masks."""
+"""A few images of a split evaluated by one thread: their boxes under every protocol, the baselines, and their masks."""
 
 from __future__ import annotations
 
@@ -17,37 +17,37 @@ from wsol.protocols import LocalizationProtocol
 from wsol.runs.results import LOCALIZER
 
 MASK_SIDE = 224
-"""Side of the square at which maps and masks are compared (Choe et al. 2020), pixels."""
+"""Side of the square in which maps and masks are compared (Choe et al. 2020), pixels."""
 
 Merged = Mapping[str, tuple[np.ndarray, Geometry]]
-"""An image's map, real (h, w), and what part of the image it shows, by how its views were merged: by `MEAN`, and by
-what else a protocol asks for (`wsol.protocols.LocalizationProtocol.view_merging`)."""
+"""An image's map, real (h, w), and its geometry, by the way its views were merged: `MEAN`, and any other that a
+protocol uses (`wsol.protocols.LocalizationProtocol.view_merging`)."""
 
 MEAN = "mean"
-"""How views are merged for pixels and pictures."""
+"""How views are merged for pixels and displayed images."""
 
 
 class JudgedChunk(NamedTuple):
-    """What was found of some images."""
+    """The results of some images."""
 
     merged: list[Merged | None]
     marked: list[int]
-    """Which of them have true boxes; the arrays of ``correct`` are of these."""
+    """Which images have ground-truth boxes; the arrays of ``correct`` contain only these."""
     correct: dict[str, dict[str, np.ndarray]]
-    """By protocol, then by whose maps: bool (n, I, G)."""
+    """By protocol, then by kind of maps: bool (n, I, G)."""
     not_finite: list[int]
-    """Which of them have a map with a value that is not finite."""
+    """Which images have a map with a value that is not finite."""
     masked: list[tuple[int, np.ndarray, np.ndarray]]
-    """Which of them have a mask, with map and mask as they are compared."""
+    """Which images have a mask, with map and mask as they are compared."""
 
 
 class ChunkJudge:
-    """Judges images of one split; may be called by several threads.
+    """Evaluates images of one split; several threads may call it.
 
     Args:
         split: labels, boxes and masks.
-        protocols: by name; none if there are no boxes.
-        baselines: by name of the protocol, where they are judged too.
+        protocols: protocols by name; empty without boxes.
+        baselines: baselines by name of the protocol, if they are evaluated too.
     """
 
     def __init__(
@@ -56,14 +56,15 @@ class ChunkJudge:
         self.split, self.protocols, self.baselines = split, protocols, baselines
 
     def __call__(self, positions: Sequence[int], maps: Sequence[Callable[[], Merged | None]]) -> JudgedChunk:
-        """Judge some images.
+        """Evaluate some images.
 
         Args:
-            positions: n of the images in the split.
-            maps: n, what makes the map of each; one that returns None has no map, a miss at every threshold.
+            positions: positions of n images in the split.
+            maps: n functions that make the map of each image; a function that returns None is a miss at every
+                threshold.
 
         Raises:
-            InputError: a map can't be judged; names the image.
+            InputError: a map can't be evaluated; names the image.
         """
         merged = [of_image() for of_image in maps]
         marked = [i for i, position in enumerate(positions) if self.split.truth(position) is not None]
@@ -97,7 +98,7 @@ class ChunkJudge:
         return out
 
     def _masked(self, position: int, merged: Merged | None) -> tuple[np.ndarray, np.ndarray] | None:
-        """Map and mask as Choe et al. 2020 compare them, at 224 x 224; None without a mask."""
+        """Return map and mask as Choe et al. 2020 compare them, at 224 x 224; None without a mask."""
         mask = self.split.mask(position) if self.split.has_masks else None
         if mask is None:
             return None
@@ -107,11 +108,11 @@ class ChunkJudge:
 
 
 def framed_mask(mask: np.ndarray, geometry: Geometry) -> np.ndarray:
-    """Bring a mask into a frame: nearest pixel, then the crop.
+    """Transform a mask to a frame: nearest-neighbour resizing, then the crop.
 
     Args:
         mask: uint8 (image height, image width).
-        geometry: of the frame, unmirrored.
+        geometry: geometry of the frame, not mirrored.
 
     Returns:
         uint8 (frame height, frame width).

@@ -1,4 +1,4 @@
-"""The rows of results.json about localization: every protocol, threshold origin and kind of maps of a split."""
+"""The localization rows of results.json: every protocol, threshold origin and kind of maps of a split."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def localization_table(
     judged: str,
     class_agnostic: bool | None = None,
 ) -> list[dict[str, Any]]:
-    """The rows of a split's localization table: protocol by protocol, the localizer first, then the baselines.
+    """Return the rows of a split's localization table: by protocol, the localizer first, then the baselines.
 
     Args:
         measured: what each split gave; thresholds of origin ``fullsup`` are chosen on ``val`` where that is among them.

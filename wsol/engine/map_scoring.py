@@ -1,4 +1,4 @@
-"""Scoring saved maps (`wsol score`): under any protocols, beside another set of maps, and image by image."""
+"""Scoring of saved maps (`wsol score`): under any protocols, against other maps, and image by image."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ from wsol.protocols import LocalizationProtocol
 from wsol.types import Progress, no_progress
 
 CONFIG_PARENTS = 3
-"""How many folders above the maps a run's config.yaml is looked for."""
+"""Number of folders above the maps in which a run's config.yaml is searched."""
 
 
 def run(config: DictConfig, progress: Progress = no_progress) -> Path:
-    """Score under a composed config of `wsol score`; returns the folder, which then has results.json.
+    """Score under a composed config of `wsol score`; returns the folder with results.json.
 
     Raises:
-        InputError: no maps, or maps that do not fit the split; a file that is there already.
+        InputError: no maps, maps that do not match the split, or a file that exists already.
     """
     if config.maps is None:
         raise InputError("which maps? wsol score <run or folder>")
@@ -57,14 +57,14 @@ def run(config: DictConfig, progress: Progress = no_progress) -> Path:
 
 
 class MapSet:
-    """One set of saved maps: everything cheap is checked when it is built.
+    """One set of saved maps; all quick checks run in the constructor.
 
     Args:
-        config: of the verb.
+        config: config of the verb.
         source: the dataset.
-        protocols: by name.
+        protocols: protocols by name.
         maps: the folder given.
-        classes: CSV of predicted classes; None for the set's own, if it has any.
+        classes: CSV of predicted classes; None for those saved with the maps, if any.
     """
 
     def __init__(
@@ -77,7 +77,7 @@ class MapSet:
     ) -> None:
         self.split = source.split(config.split)
         if not self.split.has_boxes and not self.split.has_masks:
-            raise InputError(f"the {config.split} split has neither boxes nor masks to judge maps by")
+            raise InputError(f"the {config.split} split has neither boxes nor masks to evaluate maps with")
         self.folder = _of_split(Path(maps), config.split)
         self.maps = open_maps(self.folder, view=config.view)
         self.absent = saved_maps.check(self.maps, self.split, config.missing, others=_others(source, config.split))
@@ -91,7 +91,7 @@ class MapSet:
         self.fullsup: SplitResult | None = None
 
     def _val(self, config: DictConfig, source: Source, given: Path) -> tuple[Split, Maps] | None:
-        """The val split and its maps: those named, those beside the judged ones, or in the same folder."""
+        """Return the val split and its maps: those named, those beside the evaluated maps, or in the same folder."""
         if "val" not in source.splits:
             return None
         split = source.split("val")
@@ -108,7 +108,7 @@ class MapSet:
             return None
         ranked = read_predictions(files, self.split, source.classes)
         if most > ranked.shape[1]:
-            raise InputError(f"{files[0]}: {ranked.shape[1]} classes of each image at most, too few for top-{most}")
+            raise InputError(f"{files[0]}: {ranked.shape[1]} classes per image at most, too few for top-{most}")
         return ranks_of(self.split.labels, ranked)
 
     def _evaluation(
@@ -119,7 +119,7 @@ class MapSet:
         )
 
     def score(self, progress: Progress) -> None:
-        """Judge the maps, those of the val split first."""
+        """Evaluate the maps, first those of the val split."""
         if self.val and self.val_evaluation:
             self.fullsup = self._scored(progress, self.val_evaluation, self.val[1], None)
         self.measured = self._scored(progress, self.evaluation, self.maps, self.ranks)
@@ -131,13 +131,13 @@ class MapSet:
         return saved_maps.score(evaluation, maps, ranks, progress=lambda done: progress(what, done, total))
 
     def look(self, file: Path, progress: Progress) -> dict[str, Any]:
-        """Write what each image's box is and return the shares of the kinds of error."""
+        """Write the box of each image and return the shares of the kinds of error."""
         assert self.measured is not None
         rows = saved_maps.look(self.evaluation, self.measured, self.maps, self.ranks, self.fullsup)
         return saved_maps.write_looked(file, self._counted(rows, progress))
 
     def _counted(self, rows: Iterable[saved_maps.ImageResult], progress: Progress) -> Iterator[saved_maps.ImageResult]:
-        """The rows; the progress is told of each image with which a row begins."""
+        """Yield the rows, and report progress at the first row of each image."""
         total, seen = len(self.split), 0
         before = None
         for row in rows:
@@ -147,7 +147,7 @@ class MapSet:
             yield row
 
     def all_measured(self) -> tuple[dict[str, SplitResult], dict[str, SplitEvaluation]]:
-        """What was measured, and by what, by split."""
+        """Return results and evaluations by split."""
         assert self.measured is not None
         measured, evaluations = {self.split.name: self.measured}, {self.split.name: self.evaluation}
         if self.fullsup and self.val_evaluation:
@@ -156,7 +156,7 @@ class MapSet:
 
 
 def _results(config: DictConfig, ours: MapSet, theirs: MapSet | None) -> dict[str, Any]:
-    """What goes into results.json."""
+    """Return the content of results.json."""
     measured, evaluations = ours.all_measured()
     protocols = ours.evaluation.protocols
     judged = ours.split
@@ -196,14 +196,14 @@ def _of_split(given: Path, split: str) -> Path:
 
 
 def _others(source: Source, split: str) -> frozenset[str]:
-    """Ids of the other splits with annotation; their maps may lie in the same folder."""
+    """Return the ids of the other annotated splits, whose maps may be in the same folder."""
     return frozenset(
         name for other in source.splits if other not in (split, "train") for name in source.split(other).ids
     )
 
 
 def _settings(config: DictConfig) -> DictConfig:
-    """The config that names the dataset: the command line's, or that of the run that the maps were made in."""
+    """Return the config that names the dataset: the command line's, or that of the run that made the maps."""
     if config.data is not None:
         if config.data_dir is None:
             config.data_dir = "data"
@@ -215,4 +215,4 @@ def _settings(config: DictConfig) -> DictConfig:
             if found.get("data") is not None:
                 build.check_parts(found, ["data"], folder / "config.yaml", trust=config.trust)
                 return found
-    raise InputError(f"{config.maps}: of which dataset are these maps? name it, such as data=cub_lists")
+    raise InputError(f"{config.maps}: the dataset of these maps is unknown; name it, such as data=cub_lists")

@@ -31,23 +31,23 @@ log = logging.getLogger("wsol")
 
 
 class LocalizerModule(pl.LightningModule):
-    """Trains a localizer from image-level labels and judges its maps.
+    """Trains a localizer from image-level labels and evaluates its maps.
 
     Args:
-        localizer: the network; a plain `wsol.models.classifier.Classifier` can be judged by an explainer's maps.
-        optimizer: makes the optimizer from parameter groups; a partial whose keywords hold the base ``lr`` and
+        localizer: the network; with an explainer, a plain `wsol.models.classifier.Classifier` can be evaluated too.
+        optimizer: makes the optimizer from parameter groups; a partial whose keywords include the base ``lr`` and
             ``weight_decay``.
         factors: parameter group -> factors of learning rate and weight decay, see `wsol.engine.optim.optimizer_groups`.
         schedule: makes a learning-rate scheduler from (optimizer, total_steps, steps_per_epoch); stepped each step.
-        batch_transforms: functions of (images float (N, 3, H, W), targets float (N, K)) that give new ones, in order.
-        label_smoothing: share of the target spread evenly over all classes.
-        seed: with the epoch, the process and the step it seeds every draw made in training, so a resumed run repeats
+        batch_transforms: functions of (images float (N, 3, H, W), targets float (N, K)) that return new ones, in order.
+        label_smoothing: share of the target spread uniformly over all classes.
+        seed: with the epoch, the process and the step it seeds all randomness of training, so a resumed run repeats
             the same.
-        channels_last: whether images and weights are laid out channels-last.
-        header: what each checkpoint carries to rebuild the localizer (`wsol.config.build.checkpoint_header`).
-        explainer: makes the maps that are judged; None for the localizer's own.
-        eval_precision: what scores and maps are computed in, whichever precision the trainer has, see
-            `wsol.models.precision`; explainers always take float32.
+        channels_last: whether images and weights use the channels-last layout.
+        header: contents of each checkpoint that rebuild the localizer (`wsol.config.build.checkpoint_header`).
+        explainer: makes the maps that are evaluated; None for the localizer's own.
+        eval_precision: precision of scores and maps, independent of the trainer's, see `wsol.models.precision`;
+            explainers always use float32.
     """
 
     def __init__(
@@ -91,27 +91,27 @@ class LocalizerModule(pl.LightningModule):
         return (self._explainer or self.localizer).class_agnostic
 
     def judge(self, evaluations: Iterable[SplitEvaluation], recognitions: Iterable[Recognition] = ()) -> None:
-        """Set what is evaluated: one `SplitEvaluation` a split, in the order of the data loaders.
+        """Set the evaluations: one `SplitEvaluation` per split, in the order of the data loaders.
 
-        Images of the splits that have a `Recognition` are classified again by what their maps show.
+        Images of the splits that have a `Recognition` are classified again using their maps.
         """
         self.evaluations = nn.ModuleDict({evaluation.split.name: evaluation for evaluation in evaluations})
         self.recognitions = nn.ModuleDict({recognition.split.name: recognition for recognition in recognitions})
 
     def normalise(self, images: Tensor) -> Tensor:
-        """From uint8 pixels (N, 3, H, W) to what the backbone expects: float32, minus the mean, over the deviation."""
+        """Convert uint8 pixels (N, 3, H, W) to the backbone's input: float32, minus mean, divided by deviation."""
         values = (images.to(torch.float32) - self.pixel_mean) / self.pixel_std
         return values.contiguous(memory_format=self._layout)
 
     # -- training ------------------------------------------------------------------------------------------------------
 
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
-        """Seed every draw of this step by (seed, epoch, process, step)."""
+        """Seed the randomness of this step with (seed, epoch, process, step)."""
         sequence = np.random.SeedSequence([self._seed, self.current_epoch, self.global_rank, batch_idx])
         torch.manual_seed(int(sequence.generate_state(1, np.uint64)[0] >> 1))
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        """One step: batch transforms, forward, the head's losses summed."""
+        """Run one step: batch transforms, forward, and the sum of the head's losses."""
         if batch.skipped.numel():
             self.train_skipped.update(batch.skipped.tolist())
         images = self.normalise(batch.images)
@@ -119,7 +119,7 @@ class LocalizerModule(pl.LightningModule):
         targets = F.one_hot(batch.labels, classes).to(images.dtype)
         for transform in self._batch_transforms:
             images, targets = transform(images, targets)
-        wanted = targets.argmax(1)  # of a mixed image the class with the greater share
+        wanted = targets.argmax(1)  # for a mixed image, the class with the greater share
         output = self.localizer(images, labels=wanted)
         losses = self.localizer.head.loss(output, targets, label_smoothing=self._label_smoothing)
         loss = torch.stack(list(losses.values())).sum()
@@ -130,7 +130,7 @@ class LocalizerModule(pl.LightningModule):
         # Lightning adds these up on the device, NaN included; the step never waits for the device.
         for name, value in logged.items():
             self.log(name, value, on_step=False, on_epoch=True, batch_size=len(batch.labels), sync_dist=True)
-        # Written every `log_every_n_steps` steps: the loss of the first process's images alone.
+        # Written every `log_every_n_steps` steps: the loss of the first process's images only.
         self.log("train/loss_step", loss.detach(), on_step=True, on_epoch=False, batch_size=len(batch.labels))
         if self._sums:
             epoch_sums.add(self.trainer, self._sums)
@@ -138,19 +138,19 @@ class LocalizerModule(pl.LightningModule):
         return loss
 
     def on_train_epoch_end(self) -> None:
-        """Log the learning rate of the first parameter group as it is now."""
+        """Log the current learning rate of the first parameter group."""
         groups = self.trainer.optimizers[0].param_groups
         self.log("train/lr", torch.tensor(groups[0]["lr"], device=self.device), sync_dist=True, reduce_fx="max")
 
     def setup(self, stage: str) -> None:
-        """Before a distributed training, freeze what gets no gradient, and say so."""
+        """Before distributed training, freeze parameters that get no gradient, and log them."""
         if stage == "fit" and self.trainer.world_size > 1 and (unused := self.localizer.freeze_unused()):
-            log.info("frozen, since no class score depends on them: %d parameters, such as %s", len(unused), unused[0])
+            log.info("frozen, as no class score depends on them: %d parameters, such as %s", len(unused), unused[0])
 
     def configure_optimizers(self) -> OptimizerLRSchedulerConfig | Optimizer:
-        """SGD, AdamW, ... over the localizer's parameter groups, with the schedule stepped each optimizer step."""
+        """Return the optimizer over the localizer's parameter groups, with the schedule, stepped at each step."""
         if self._optimizer is None:
-            raise InputError("this module was built for evaluation: give it an optimizer to train it")
+            raise InputError("this module was built for evaluation: pass an optimizer to train it")
         base = self._optimizer.keywords
         if "lr" not in base:
             raise InputError("the optimizer has no base learning rate: set optim.optimizer.lr")
@@ -167,7 +167,7 @@ class LocalizerModule(pl.LightningModule):
         try:
             optimizer = self._optimizer(groups)
         except (TypeError, ValueError) as error:
-            raise InputError(f"optim.optimizer: {first_line(error)}; give another value") from error
+            raise InputError(f"optim.optimizer: {first_line(error)}; choose another value") from error
         if self._schedule is None:
             return optimizer
         total = int(self.trainer.estimated_stepping_batches)
@@ -176,54 +176,52 @@ class LocalizerModule(pl.LightningModule):
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step", "name": "lr"}}
 
     def on_save_checkpoint(self, checkpoint: dict) -> None:
-        """Put the config, the classes and the preprocessing into the checkpoint."""
+        """Store the config, the classes and the preprocessing in the checkpoint."""
         checkpoint["wsol"] = self._header
         if self.trainer.training:
             checkpoint["epoch_sums"] = epoch_sums.read(self.trainer)
 
     def on_load_checkpoint(self, checkpoint: dict) -> None:
-        """Take over what a checkpoint within an epoch has of that epoch's means."""
+        """Restore the running means of the epoch from a checkpoint within an epoch."""
         progress = checkpoint["loops"]["fit_loop"]["epoch_loop.batch_progress"]
         self._sums = {} if progress["is_last_batch"] else checkpoint.get("epoch_sums", {})
 
     # -- evaluation ----------------------------------------------------------------------------------------------------
 
     def validation_step(self, batch: Batch, batch_idx: int, dataloader_idx: int = 0) -> None:
-        """Judge one batch of the split that this loader serves."""
+        """Evaluate one batch of this loader's split."""
         self._judge(batch, dataloader_idx)
 
     def on_validation_epoch_end(self) -> None:
-        """Log what the validation split says."""
+        """Log the results of the validation split."""
         for evaluation in self._in_order():
             values = evaluation.scalars()
             if not self.trainer.sanity_checking:
-                # All processes have the same values already; Lightning wants to hear how they would be reduced.
+                # All processes already have the same values; Lightning still needs to know how to reduce them.
                 self.log_dict(values, sync_dist=True, reduce_fx="max")
             evaluation.reset()
 
     def test_step(self, batch: Batch, batch_idx: int, dataloader_idx: int = 0) -> None:
-        """Judge one batch of the split that this loader serves."""
+        """Evaluate one batch of this loader's split."""
         self._judge(batch, dataloader_idx)
 
     def on_test_epoch_end(self) -> None:
-        """Keep what was measured, while the states are on the device, where processes can exchange them."""
+        """Store the results while the states are on the device, where processes can exchange them."""
         self.measured = {evaluation.split.name: evaluation.compute() for evaluation in self._in_order()}
         for name, again in self.recognitions.items():
             assert isinstance(again, Recognition)
             self.recognized[name] = again.compute(self.measured[name].classification)
 
     def _in_order(self) -> list[SplitEvaluation]:
-        """The evaluations in the order of the data loaders."""
+        """Return the evaluations in the order of the data loaders."""
         return [module for module in self.evaluations.values() if isinstance(module, SplitEvaluation)]
 
     @torch.no_grad()
     def _judge(self, batch: Batch, loader: int) -> None:
-        """One forward pass gives the scores and the map of each image's true class."""
+        """Compute the scores and the map of each image's ground-truth class in one forward pass."""
         evaluations = self._in_order()
         if loader >= len(evaluations):
-            raise InputError(
-                "nothing says what to measure here: call judge(...), one SplitEvaluation for each data loader"
-            )
+            raise InputError("no evaluations are set: call judge(...) with one SplitEvaluation for each data loader")
         evaluation = evaluations[loader]
         if len(batch.labels):
             again = self.recognitions[evaluation.split.name] if self.recognitions else None
@@ -236,15 +234,15 @@ class LocalizerModule(pl.LightningModule):
         evaluation.skip(batch)
 
     def maps(self, images: Tensor, classes: Tensor | Callable[[Tensor], Tensor]) -> tuple[Tensor, Tensor]:
-        """Scores and class maps of one forward pass, and of what the explainer adds to it, if there is one.
+        """Return scores and class maps from one forward pass, plus what the explainer needs, if there is one.
 
         Args:
             images: uint8 (N, 3, H, W), or (N, V, 3, H, W) with V views of each image.
-            classes: int64 (N, M) classes whose maps are asked, or what chooses them by the scores (N, K).
+            classes: int64 (N, M) classes of the maps, or a function that chooses them from the scores (N, K).
 
         Returns:
-            float32 scores (N, K), with several views the logarithm of their mean softmax; float32 maps
-            (N, V, M, h, w), V = 1 without views.
+            float32 scores (N, K), for several views the logarithm of their mean softmax; float32 maps (N, V, M, h, w),
+            V = 1 without views.
         """
         inputs, output, logits = self.scores(images)
         views = len(inputs) // len(logits)
@@ -257,13 +255,13 @@ class LocalizerModule(pl.LightningModule):
         return logits, maps.float().unflatten(0, (-1, views))
 
     def scores(self, images: Tensor) -> tuple[Tensor, Output, Tensor]:
-        """One forward pass.
+        """Run one forward pass.
 
         Args:
-            images: as of `maps`.
+            images: see `maps`.
 
         Returns:
-            The network's input float32 (N V, 3, H, W), what it makes of that, and float32 scores (N, K), see `maps`.
+            The network's input float32 (N V, 3, H, W), its output, and float32 scores (N, K), see `maps`.
         """
         views = images.shape[1] if images.ndim == 5 else 1
         inputs = self.normalise(images.flatten(0, 1) if images.ndim == 5 else images)

@@ -1,4 +1,4 @@
-"""Export (`wsol export`): a trained network as a file for other programs, compared with the network when written."""
+"""Export (`wsol export`): a trained network as a file for other programs, compared with the network after writing."""
 
 from __future__ import annotations
 
@@ -20,31 +20,31 @@ from wsol.runs import checkpoints
 SUFFIXES = {"onnx": ".onnx", "torch_export": ".pt2", "safetensors": ".safetensors"}
 GRAPHS = ("onnx", "torch_export")
 ONLY = {"opset": ("onnx",), "top": GRAPHS, "normalise": GRAPHS, "image_size": GRAPHS, "check": GRAPHS}
-"""Keys that not every format has, and those that have them."""
+"""Keys that only some formats have, with these formats."""
 
 
 class ExportedFile(NamedTuple):
-    """A file for other programs."""
+    """An exported file."""
 
     file: Path
     note: str
-    """How it compares with the network, or what loads it."""
+    """The result of the comparison with the network, or how to load the file."""
     difference: float | None = None
-    """The greatest difference of its outputs from the network's; None where they were not compared."""
+    """Maximum difference of its outputs from the network's; None if they were not compared."""
 
 
 def run(config: DictConfig) -> ExportedFile:
     """Export under a composed config of `wsol export`, and write the file.
 
     Raises:
-        InputError: no run, a format that is unknown or lacks a package, a key that the format has not, a file that is
-            there already, or a graph whose outputs differ from the network's.
+        InputError: no run, an unknown format, a missing package, a key that the format does not have, a file that
+            exists already, or a graph whose outputs differ from the network's.
     """
     if config.format not in SUFFIXES:
         raise unknown("format", config.format, SUFFIXES)
     for key, formats in ONLY.items():
         if config[key] is not None and config.format not in formats:
-            raise InputError(f"{key}={config[key]}: means nothing for format={config.format}; leave it out")
+            raise InputError(f"{key}={config[key]}: has no effect with format={config.format}; leave it out")
     if config.run is None:
         raise InputError("which run? wsol export <run> format=onnx")
     if config.format == "onnx":
@@ -65,20 +65,18 @@ def run(config: DictConfig) -> ExportedFile:
 
 
 def _file(config: DictConfig, source: Path) -> Path:
-    """The file to write; refuses one that is there, unless ``force`` is set, or that has another ending."""
+    """Return the file to write; refuses an existing file, unless ``force`` is set, or another suffix."""
     folder = source.parent.parent if source.parent.name == "checkpoints" else source.parent
     suffix = SUFFIXES[config.format]
     file = Path(config.out) if config.out else folder / "export" / f"model{suffix}"
     if file.suffix != suffix:
-        raise InputError(
-            f"out={file}: expected the name of a file that ends in {suffix}, as format={config.format} does"
-        )
+        raise InputError(f"out={file}: expected a file name that ends in {suffix} for format={config.format}")
     runs.check_file(file, config.force)
     return file
 
 
 def _write_graph(config: DictConfig, localizer: Localizer, transform: EvalTransform, file: Path) -> ExportedFile:
-    """Write a graph whole or not at all."""
+    """Write a graph completely or not at all."""
     top = min(5, localizer.num_classes) if config.top is None else config.top
     graph = Portable(localizer, top, normalise=config.normalise is not False)
     card = describe(localizer, transform, normalised_inside=config.normalise is not False)
@@ -97,7 +95,7 @@ def _write_graph(config: DictConfig, localizer: Localizer, transform: EvalTransf
 
 
 def describe(localizer: Localizer, transform: EvalTransform, *, normalised_inside: bool) -> dict[str, Any]:
-    """What a file says of itself: how to prepare its input, and the names of the classes."""
+    """Return the description stored in a file: how to prepare its input, and the names of the classes."""
     expected = localizer.preprocessing
     return {
         "classes": list(localizer.classes or map(str, range(localizer.num_classes))),

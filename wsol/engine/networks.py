@@ -18,16 +18,16 @@ from wsol.runs import checkpoints
 
 @dataclass(frozen=True)
 class Network:
-    """A network and what is known of it."""
+    """A network with its config and origin."""
 
     localizer: Localizer
-    """Or a plain classifier in its place, see `wsol.models.classifier`."""
+    """The localizer, or a plain classifier, see `wsol.models.classifier`."""
     trained: DictConfig
-    """The config it was trained under; of a plain classifier the defaults, without a dataset."""
+    """The config it was trained with; for a plain classifier the defaults, without a dataset."""
     title: str
-    """What results call it."""
+    """Its name in results."""
     folder: Path
-    """Where evaluations and predictions go by default."""
+    """Default folder of evaluations and predictions."""
     file: Path | None = None
     """The checkpoint, if there is one."""
 
@@ -41,19 +41,20 @@ def find(config: DictConfig, example: str) -> Network:
     """Load the network of ``run`` or ``model``.
 
     Args:
-        config: of the verb; has ``run``, ``checkpoint``, ``model``, ``name``, ``weights``, ``trust``, ``runs_dir``.
-        example: a command line, for the message if there is neither.
+        config: config of the verb; has ``run``, ``checkpoint``, ``model``, ``name``, ``weights``, ``trust``,
+            ``runs_dir``.
+        example: a command line for the error message if neither is set.
 
     Raises:
-        InputError: neither or both, or one that cannot be loaded.
+        InputError: neither or both are set, or the network cannot be loaded.
     """
     if config.model is not None:
         if config.run is not None:
-            raise InputError("run=... or model=..., not both")
+            raise InputError("set run=... or model=..., not both")
         return _plain(config)
     for key in ("name", "weights"):
         if config[key] is not None:
-            raise InputError(f"{key}={config[key]}: goes with model=torchvision or model=timm; a run has its own")
+            raise InputError(f"{key}={config[key]}: requires model=torchvision or model=timm; a run has its own")
     if config.run is None:
         raise InputError(f"which run? {example}, or model=torchvision name=resnet50 weights=DEFAULT")
     file = checkpoints.find(Path(config.run), config.checkpoint)
@@ -81,16 +82,16 @@ def explainer(config: DictConfig) -> Explainer | None:
 
 
 def guard(trained: DictConfig, config: DictConfig, file: Path) -> None:
-    """Refuse a checkpoint's config that names what it may not, in every part that is built from it here.
+    """Refuse a checkpoint's config that names forbidden objects, in every part that is built from it here.
 
-    Its backbone and method were guarded when the localizer was built; what the command line chose instead is trusted.
+    Its backbone and method were checked when the localizer was built; choices of the command line are trusted.
     """
     keys = [key for key in ("data", "transform", "loader", "protocol") if config.get(key) is None]
     build.check_parts(trained, keys, file, trust=config.trust)
 
 
 def moved(value: Any, before: str, now: str) -> Any:
-    """A path below folder ``before`` as the same path below ``now``; anything else as it is."""
+    """Return a path below folder ``before`` as the same path below ``now``; anything else unchanged."""
     if isinstance(value, str) and before and Path(value).is_relative_to(before):
         return str(Path(now) / Path(value).relative_to(before))
     return value

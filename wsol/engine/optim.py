@@ -1,10 +1,10 @@
 """Optimizer parameter groups and learning-rate schedules.
 
 The learning rate of a parameter is ``lr x group factor x schedule factor``: groups are `backbone` and `head`, each
-split into weights, biases, and norms (ACoL's authors give the head ten times, its biases twenty times the learning
-rate). Norms are all other vectors, such as the scale of a batch norm or of a layer, and what the network itself lists:
-class tokens and position embeddings of timm's transformers. AdamW's config decays neither biases nor norms.
-A schedule is a factor of the progress through training, stepped once per optimizer step.
+split into weights, biases, and norms (ACoL's authors use ten times the learning rate for the head and twenty times for
+its biases). Norms are all other vectors, such as the scale of a batch norm or a layer scale, and parameters that the
+network lists: class tokens and position embeddings of timm's transformers. AdamW's config applies no decay to biases
+and norms. A schedule is a factor that depends on the progress of training, stepped once per optimizer step.
 """
 
 from __future__ import annotations
@@ -32,16 +32,16 @@ def optimizer_groups(
     """Return torch's parameter groups, for the weights, the biases and the norms of each named group.
 
     Args:
-        parameters: group name -> named parameters, as `Localizer.parameter_groups` gives them.
+        parameters: group name -> named parameters, see `Localizer.parameter_groups`.
         factors: group name -> factors ``lr``, ``weight_decay``, ``bias_lr``, ``bias_weight_decay`` and
             ``norm_weight_decay``; a missing one is 1. A part of a group, such as ``backbone.layer4``, has its own: all
             parameters whose names begin so. One parameter, such as ``backbone.cls_token``, is a part, too.
         lr: base learning rate.
         weight_decay: base weight decay.
-        no_weight_decay: names of parameters that count as norms, whatever their shape.
+        no_weight_decay: names of parameters that count as norms, regardless of their shape.
 
     Raises:
-        InputError: a group or a factor of an unknown name, or a part that no parameter is in.
+        InputError: an unknown group or factor, or a part without parameters.
 
     Example:
         >>> layer = nn.Linear(2, 1)
@@ -70,7 +70,7 @@ def optimizer_groups(
 
 
 def _kind(name: str, parameter: nn.Parameter, no_weight_decay: Collection[str]) -> str:
-    """What a parameter is, as the end of its group's name."""
+    """Return the kind of a parameter, as the suffix of its group's name."""
     if name.endswith("bias"):
         return ".bias"
     return ".norm" if parameter.ndim <= 1 or name in no_weight_decay else ""
@@ -79,7 +79,7 @@ def _kind(name: str, parameter: nn.Parameter, no_weight_decay: Collection[str]) 
 def _parted(
     parameters: Mapping[str, Sequence[tuple[str, nn.Parameter]]], names: Iterable[str]
 ) -> dict[str, list[tuple[str, nn.Parameter]]]:
-    """The groups, with those of ``names`` that are parts of one taken out of it, as groups of their own."""
+    """Return the groups, with the parts in ``names`` split off as groups of their own."""
     groups = {name: list(members) for name, members in parameters.items()}
     for part in (name for name in names if name not in parameters):
         inside = {n for members in groups.values() for n, _ in members if f"{n}.".startswith(f"{part}.")}
@@ -92,7 +92,7 @@ def _parted(
 
 
 def constant(optimizer: Optimizer, total_steps: int, steps_per_epoch: int, warmup_epochs: float = 0.0) -> LambdaLR:
-    """The learning rate as given."""
+    """Keep the learning rate constant."""
     return _scheduler(optimizer, lambda step: 1.0, warmup_epochs * steps_per_epoch)
 
 
@@ -104,7 +104,7 @@ def step(
     gamma: float,
     warmup_epochs: float = 0.0,
 ) -> LambdaLR:
-    """Times ``gamma`` every ``every_epochs`` epochs."""
+    """Multiply by ``gamma`` every ``every_epochs`` epochs."""
     period = _positive("schedule.every_epochs", every_epochs) * steps_per_epoch
     return _scheduler(optimizer, lambda step: gamma ** math.floor(step / period), warmup_epochs * steps_per_epoch)
 
@@ -117,7 +117,7 @@ def milestones(
     gamma: float,
     warmup_epochs: float = 0.0,
 ) -> LambdaLR:
-    """Times ``gamma`` at each of ``epochs``."""
+    """Multiply by ``gamma`` at each of ``epochs``."""
     steps = sorted(epoch * steps_per_epoch for epoch in epochs)
     return _scheduler(
         optimizer, lambda step: gamma ** bisect.bisect_right(steps, step), warmup_epochs * steps_per_epoch
@@ -150,9 +150,9 @@ def one_cycle(
     start: float = 0.1,
     end: float = 1e-3,
 ) -> LambdaLR:
-    """From ``start`` up to 1 during the share ``rise`` of training, then along a half cosine to ``end``.
+    """Rise from ``start`` to 1 during the share ``rise`` of training, then follow a half cosine to ``end``.
 
-    Smith & Topin, Super-Convergence, 2018 (arXiv 1708.07120), without the cycle of the momentum.
+    Smith & Topin, Super-Convergence, 2018 (arXiv 1708.07120), without cycling the momentum.
     """
     if not 0 <= rise < 1:
         raise InputError(f"schedule.rise is the share of training in which the rate rises: 0 <= rise < 1, got {rise}")
@@ -168,7 +168,7 @@ def one_cycle(
 
 
 def _scheduler(optimizer: Optimizer, factor: Callable[[int], float], warmup_steps: float) -> LambdaLR:
-    """LambdaLR with a linear warm-up in front of ``factor``."""
+    """Return a LambdaLR of ``factor`` with a linear warm-up."""
     return LambdaLR(optimizer, lambda step: factor(step) * min(1.0, (step + 1) / (warmup_steps + 1)))
 
 

@@ -1,4 +1,4 @@
-"""Predictions of any images, written as files (`wsol predict`): class, score, box and map."""
+"""Predictions for any images, written as files (`wsol predict`): class, score, box and map."""
 
 from __future__ import annotations
 
@@ -31,11 +31,11 @@ MAPS = ("npy", "png", "none")
 
 
 class LoadedImage(NamedTuple):
-    """An image that was read, and what the network is shown of it."""
+    """An image and the network's input made from it."""
 
     file: Path
     name: str
-    """Of what is written about it."""
+    """Base name of its output files."""
     image: np.ndarray
     """uint8 (H, W, 3) RGB."""
     views: np.ndarray
@@ -43,39 +43,39 @@ class LoadedImage(NamedTuple):
 
 
 class UnreadableImage(NamedTuple):
-    """A file that is no image."""
+    """A file that could not be read as an image."""
 
     file: Path
     error: str
 
 
 class Predictions(NamedTuple):
-    """What a folder of predictions holds."""
+    """A folder of predictions."""
 
     folder: Path
     images: int
-    """How many images were asked for, the unreadable ones included."""
+    """Number of requested images, including unreadable ones."""
     unreadable: list[UnreadableImage]
 
 
 def run(config: DictConfig, **callbacks: Any) -> Predictions:
-    """Predict under a composed config of `wsol predict`, and write what is found; see `ImagePredictor` for errors.
+    """Predict under a composed config of `wsol predict`, and write the results; see `ImagePredictor` for errors.
 
     Args:
-        config: of the verb.
-        callbacks: those of `ImagePredictor.write`.
+        config: config of the verb.
+        callbacks: callbacks of `ImagePredictor.write`.
     """
     return ImagePredictor(config).write(**callbacks)
 
 
 class ImagePredictor:
-    """Predicts images and writes what it finds; everything cheap is checked when it is built.
+    """Predicts images and writes the results; all quick checks run in the constructor.
 
     Args:
-        config: of `wsol predict`.
+        config: config of `wsol predict`.
 
     Raises:
-        InputError: no images, no network, or a key out of its range; a folder that is there already.
+        InputError: no images, no network, a value out of its range, or a folder that exists already.
     """
 
     def __init__(self, config: DictConfig) -> None:
@@ -112,14 +112,14 @@ class ImagePredictor:
     def _protocol(self) -> LocalizationProtocol:
         protocols = list(build.build_protocols(self.config).values())
         if len(protocols) != 1:
-            raise InputError(f"protocol: expected one, whose boxes are drawn, got {len(protocols)}")
+            raise InputError(f"protocol: expected one protocol for the boxes, got {len(protocols)}")
         return protocols[0]
 
     def _index(self, given: object) -> int:
         return self.predictor.index(given if isinstance(given, int) else str(given))
 
     def _truths(self) -> dict[str, GroundTruth]:
-        """True boxes by name, where a file has them."""
+        """Return ground-truth boxes by name, if a file has them."""
         if self.config.boxes is None:
             return {}
         found = read_boxes(Path(self.config.boxes))
@@ -141,9 +141,9 @@ class ImagePredictor:
         """Predict every image and write all files.
 
         Args:
-            progress: is told how many images are done.
-            on_prediction: is called with each prediction and the name of its class.
-            on_unreadable: is called with each file that could not be read.
+            progress: called with the number of finished images.
+            on_prediction: called with each prediction and the name of its class.
+            on_unreadable: called with each file that could not be read.
         """
         with self._output.writing(self._default) as folder:
             bad = self._write_all(folder, progress, on_prediction, on_unreadable)
@@ -178,7 +178,7 @@ class ImagePredictor:
         return bad
 
     def _batches(self, pool: ThreadPoolExecutor) -> Iterator[list[LoadedImage | UnreadableImage]]:
-        """Images in the order of the files, the next batch being read while this one is worked on."""
+        """Yield images in the order of the files; the next batch is read while this one is processed."""
         jobs = list(zip(self.files, names_of(self.files), strict=True))
         size = self.config.batch_size
         parts = [jobs[start : start + size] for start in range(0, len(jobs), size)]
@@ -197,7 +197,7 @@ class ImagePredictor:
     def _finish(
         self, folder: Path, picture: LoadedImage, labels: np.ndarray, scores: np.ndarray, maps: np.ndarray
     ) -> list[PredictedBox]:
-        """Boxes of one image at its own size; writes its maps and overlays."""
+        """Return the boxes of one image at its own size; writes its maps and overlays."""
         found = self.predictor.locate(picture.image, labels, scores, maps)
         return [self._write(folder, picture, one, alone=len(found) == 1) for one in found]
 

@@ -1,4 +1,4 @@
-"""A trained network, asked about pictures from Python: their class, its score, its box and its map.
+"""Predictions of a trained network from Python: the class of an image, its score, its box and its map.
 
 ::
 
@@ -43,23 +43,23 @@ OBJECT = "object"
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Prediction:
-    """Where the object of one class is in one image; notebooks show it as a picture."""
+    """A localized object of one class in one image; notebooks display it as an image."""
 
     label: int
-    """The class, in 0..K-1."""
+    """The class index, in 0..K-1."""
     name: str
-    """Of the class; the number where classes have no names."""
+    """Name of the class; its number if classes have no names."""
     score: float
     """Probability of the class; 1 where the network does not classify."""
     box: np.ndarray
-    """float64 (4,): x0, y0, x1, y1, half-open, in the image's pixels; without area where no box was found."""
+    """float64 (4,): x0, y0, x1, y1, half-open, in the image's pixels; without area if no box was found."""
     map: np.ndarray
-    """float32 (H, W) in [0, 1] over the whole image, of its size unless another was asked for."""
+    """float32 (H, W) in [0, 1] over the whole image, of its size unless another was requested."""
     image: np.ndarray
     """uint8 (H, W, 3) RGB."""
 
     def picture(self) -> np.ndarray:
-        """Return the image under its heat map, with the box: uint8 (H, W, 3) RGB."""
+        """Return the image with its heat map and the box: uint8 (H, W, 3) RGB."""
         height, width = self.image.shape[:2]
         heat = cv2.resize(self.map, (width, height)) if self.map.shape != (height, width) else self.map
         return overlay(self.image, heat, self.box, np.zeros((0, 4)))
@@ -86,13 +86,14 @@ class Prediction:
 
 
 class Predictor:
-    """A trained network with all it takes to ask it about pictures.
+    """A trained network with everything that predictions need.
 
     Args:
         network: a `wsol.models.localizer.Localizer`, or a plain `wsol.models.classifier.Classifier` with an explainer.
-        transform: makes the network's input of an image.
-        protocol: how a map becomes a box: a protocol, or the name of one.
-        threshold: of the box, in [0, 1), part of the map's maximum; None for the protocol's fixed one.
+        transform: makes the network's input from an image.
+        protocol: how a map becomes a box: a protocol or its name.
+        threshold: threshold of the box, in [0, 1), as a fraction of the map's maximum; None for the protocol's fixed
+            one.
         explainer: makes the maps; None for the network's own.
         device: ``auto``, ``cpu``, ``cuda``.
 
@@ -125,7 +126,7 @@ class Predictor:
         if threshold is not None and not 0 <= threshold < 1:
             raise InputError(f"threshold: expected a number in [0, 1), got {threshold}")
         if threshold is None and self.protocol.fixed_threshold is None and self.protocol.origins != ("fixed",):
-            raise InputError(f"protocol={self.protocol.name} has no fixed threshold: give threshold=..., such as 0.2")
+            raise InputError(f"protocol={self.protocol.name} has no fixed threshold: set threshold=..., such as 0.2")
         self.threshold, self.transform = threshold, transform
         if isinstance(explainer, FittedExplainer):
             explainer.check_fitted()
@@ -174,20 +175,20 @@ class Predictor:
         map_size: tuple[int, int] | None = None,
         batch_size: int = 32,
     ) -> Prediction | list[Prediction]:
-        """Find the object of the best class, or of a given one, in an image or in each of several.
+        """Find the object of the best class, or of a given class, in one or several images.
 
         Args:
             images: a path, Pillow image, uint8 array (H, W, 3), or tensor (3, H, W), uint8 or float in [0, 1]; or a
-                list of these, also mixed and of different sizes.
-            label: name or index of the class that is asked for; None for the best one of each image.
+                list of these, which may be mixed and of different sizes.
+            label: name or index of the class; None for the best class of each image.
             map_size: width and height of the maps; None for those of each image.
-            batch_size: images at once.
+            batch_size: number of images at once.
 
         Returns:
             One `Prediction`, or a list for a list.
 
         Raises:
-            InputError: what is no image, an unknown class, an impossible size.
+            InputError: not an image, an unknown class, or an impossible size.
         """
         if isinstance(images, ImageInput) or not isinstance(images, Iterable):
             return self.predict([images], label, map_size=map_size, batch_size=batch_size)[0]
@@ -206,7 +207,7 @@ class Predictor:
         """Return the index of a class given by its name or index.
 
         Raises:
-            InputError: there is none such.
+            InputError: no such class.
         """
         if not self.classifies:
             raise InputError(f"class {label!r}: the network does not classify; leave the class out")
@@ -215,19 +216,19 @@ class Predictor:
                 raise unknown("class", label, self.names)
             return self.names.index(label)
         if not isinstance(label, Integral) or not 0 <= label < len(self.names):
-            raise InputError(f"class {label}: the network has the classes 0..{len(self.names) - 1}")
+            raise InputError(f"class {label}: the network has classes 0..{len(self.names) - 1}")
         return int(label)
 
     @torch.inference_mode()
     def ask(
         self, views: Sequence[np.ndarray], labels: Sequence[int] | None = None, top: int = 1
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Ask the network about a batch; the first half of `predict`.
+        """Run the network on a batch; the first half of `predict`.
 
         Args:
-            views: N images as `transform` makes them: uint8 (3, h, w), or (V, 3, h, w).
-            labels: M classes that are asked for; None for the best ones of each image.
-            top: how many best ones.
+            views: N images from `transform`: uint8 (3, h, w), or (V, 3, h, w).
+            labels: M classes for all images; None for the best classes of each image.
+            top: number of best classes.
 
         Returns:
             Classes int64 (N, M), their probabilities float32 (N, M), and their maps float32 (N, M, V, h, w), unscaled.
@@ -254,11 +255,11 @@ class Predictor:
         maps: np.ndarray,
         map_size: tuple[int, int] | None = None,
     ) -> list[Prediction]:
-        """Bring the maps of one image to its size and find their boxes; the second half of `predict`.
+        """Resize the maps of one image to its size and find their boxes; the second half of `predict`.
 
         Args:
             image: uint8 (H, W, 3) RGB.
-            labels: int64 (M,), of `ask`.
+            labels: int64 (M,), from `ask`.
             scores: float32 (M,).
             maps: float32 (M, V, h, w).
             map_size: see `predict`.
@@ -288,23 +289,24 @@ def load(
     device: str = "auto",
     trust: bool = False,
 ) -> Predictor:
-    """Load a network to ask it about images.
+    """Load a network for predictions.
 
-    Without ``trust`` a file runs no code, and has nothing written and no other file read.
+    Without ``trust`` a file runs no code, writes nothing and reads no other file.
 
     Args:
-        source: a run of `wsol.fit`, a run folder, a checkpoint (.ckpt), what `wsol export format=safetensors` wrote, or
+        source: a run of `wsol.fit`, a run folder, a checkpoint (.ckpt), a file of `wsol export format=safetensors`, or
             a network.
-        checkpoint: of a run: ``best``, ``last``, or a file's name.
-        image_size: side of the network's input, pixels; None as in the run, or as the network's weights expect.
-        protocol: how a map becomes a box: a protocol, or the name of one.
-        threshold: of the box, in [0, 1), part of the map's maximum; None for the protocol's fixed one.
+        checkpoint: checkpoint of a run: ``best``, ``last``, or a file's name.
+        image_size: side of the network's input, pixels; None for the run's, or what the network's weights expect.
+        protocol: how a map becomes a box: a protocol or its name.
+        threshold: threshold of the box, in [0, 1), as a fraction of the map's maximum; None for the protocol's fixed
+            one.
         explainer: makes the maps; None for the network's own.
         device: ``auto``, ``cpu``, ``cuda``.
-        trust: build objects of any package that the checkpoint's config names (a backbone of your own, say).
+        trust: build objects of any package that the checkpoint's config names (such as a backbone of your own).
 
     Raises:
-        InputError: no such file, an unreadable or unsafe one, or settings as of `Predictor`.
+        InputError: no such file, an unreadable or unsafe file, or invalid settings, see `Predictor`.
     """
     make = partial(Predictor, protocol=protocol, threshold=threshold, explainer=explainer, device=device)
     if isinstance(source, Localizer):
@@ -316,6 +318,6 @@ def load(
     if image_size is not None:
         trained.image_size = image_size
     if trained.get("transform") is None:
-        raise InputError(f"{file}: config.transform: none is recorded; convert the weights again with transform=...")
+        raise InputError(f"{file}: config.transform is missing; convert the weights again with transform=...")
     build.check_parts(trained, ["transform"], file, trust=trust)
     return make(network, build.build_transform(trained, "eval", network.preprocessing, trust=trust))

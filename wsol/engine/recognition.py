@@ -1,7 +1,8 @@
-"""Recognition guided by localization: an image is classified again by what the map of its predicted class shows.
+"""Recognition guided by localization: an image is classified again from the region that its map shows.
 
-Zhou et al. 2016, section 4.1 (fine-grained recognition): CAM's box, of 20 % of the map's maximum, is cropped and
-classified again. Or the whole image is weighed by the map, its pixels fading to the mean colour where the map is low.
+Zhou et al. 2016, section 4.1 (fine-grained recognition): CAM's box, at 20 % of the map's maximum, is cropped and
+classified again. Alternatively the whole image is weighted by the map: its pixels fade to the mean colour where the map
+is low.
 """
 
 from __future__ import annotations
@@ -27,17 +28,17 @@ WAYS = ("crop", "weighted")
 
 
 class Recognition(nn.Module):
-    """Second looks at the images of one split.
+    """A second classification of the images of one split.
 
     Args:
         how: ``crop`` or ``weighted``.
-        split: where the images come from; they are cropped and weighed at their full size.
-        transform: from an image to the network's input.
-        preprocessing: has the mean colour.
-        topk: which top-k errors.
+        split: split of the images, which are cropped and weighted at their full size.
+        transform: makes the network's input from an image.
+        preprocessing: contains the mean colour.
+        topk: which top-k errors to compute.
 
     Raises:
-        InputError: an unknown way.
+        InputError: an unknown value of ``how``.
     """
 
     def __init__(
@@ -59,7 +60,7 @@ class Recognition(nn.Module):
 
     @staticmethod
     def classes(batch: Batch) -> Callable[[Tensor], Tensor]:
-        """What chooses the classes whose maps are asked, int64 (N, 2): the true and the predicted one."""
+        """Return a function that chooses the classes of the maps, int64 (N, 2): ground truth and prediction."""
         return lambda logits: torch.stack([batch.labels, logits.argmax(1)], 1)
 
     def look(self, batch: Batch, maps: np.ndarray) -> Tensor:
@@ -84,17 +85,17 @@ class Recognition(nn.Module):
         return self.transform(weigh(image, place(score_map, view, Geometry.whole(size)), self.fill))
 
     def compute(self, before: dict[str, float]) -> dict[str, object]:
-        """The errors of the second look and what it gained over the first one, ``before``; percent."""
+        """Return the errors of the second classification and its gain over the first one, ``before``; percent."""
         errors = {name: float(error) for name, error in self.errors.compute().items()}
         return {"how": self.how, **errors, "gain": {name: before[name] - error for name, error in errors.items()}}
 
 
 def crop(image: np.ndarray, box: np.ndarray) -> np.ndarray:
-    """Cut out a box, every pixel that it touches.
+    """Crop a box with every pixel that it touches.
 
     Args:
         image: uint8 (H, W, 3).
-        box: real (4,) half-open; one without area stands for the whole image.
+        box: real (4,) half-open; a box without area means the whole image.
 
     Example:
         >>> crop(np.zeros((6, 8, 3), np.uint8), np.array([1.5, 2.0, 4.2, 6.0])).shape
@@ -111,7 +112,7 @@ def weigh(image: np.ndarray, weights: np.ndarray, fill: np.ndarray) -> np.ndarra
     Args:
         image: uint8 (H, W, 3).
         weights: real (H, W) in [0, 1].
-        fill: real (3,) the colour, 0 to 255.
+        fill: real (3,) colour, 0 to 255.
 
     Example:
         >>> weigh(np.full((1, 3, 3), 200, np.uint8), np.array([[0.0, 0.5, 1.0]]), np.full(3, 100.0))[0, :, 0].tolist()

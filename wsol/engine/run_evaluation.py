@@ -35,26 +35,26 @@ from wsol.models.compilation import compile_network
 
 
 def run(config: DictConfig, network: Network | None = None) -> Path:
-    """Evaluate under a composed config of `wsol eval`; returns the folder, which then has results.json.
+    """Evaluate under a composed config of `wsol eval`; returns the folder with results.json.
 
     Args:
-        config: of the verb.
-        network: to evaluate; None for the one that ``run`` or ``model`` of the config names.
+        config: config of the verb.
+        network: network to evaluate; None for ``run`` or ``model`` of the config.
     """
     if config.split not in ("test", "val"):
         raise unknown("split", config.split, ("test", "val"))
     if config.recognize not in (None, *WAYS):
         raise unknown("recognize", config.recognize, WAYS)
     if config.recognize is not None and config.classes is not None:
-        raise InputError("recognize=... looks again with the network's own classes: leave classes=... out")
+        raise InputError("recognize=... uses the network's own classes: leave classes=... out")
     if config.trainer.precision != config.eval_precision:
         raise InputError(
-            f"trainer.precision={config.trainer.precision}: nothing is trained here; say "
+            f"trainer.precision={config.trainer.precision}: nothing is trained here; set "
             f"eval_precision={config.trainer.precision}"
         )
     if config.compile and config.explainer is not None:
         raise InputError(
-            "compile=true: explainers look into the layers of a network, which compiling hides; leave one out"
+            "compile=true: explainers need the layers of a network, which compiling hides; leave one of them out"
         )
     output = runs.OutputFolder("eval", config.out, config.force)
     network = network or networks.find(config, "wsol eval <run>")
@@ -91,7 +91,7 @@ def check_scores(network: Network, config: DictConfig) -> None:
 
 
 def check_classes(network: Network, source: Source) -> None:
-    """Refuse a dataset of other classes than the network's; a plain classifier's are told by their number alone.
+    """Refuse a dataset with other classes than the network; for a plain classifier, only their number is compared.
 
     Raises:
         InputError: they differ.
@@ -103,12 +103,12 @@ def check_classes(network: Network, source: Source) -> None:
     if not fits or (network.has_maps and tuple(source.classes) != tuple(localizer.classes or source.classes)):
         raise InputError(
             f"{network.title} was trained on {localizer.num_classes} classes; the dataset has {len(source.classes)} "
-            "or names them otherwise; judge it on data of the same classes in the same order"
+            "or has other names; evaluate on data with the same classes in the same order"
         )
 
 
 def evaluate(settings: DictConfig, config: DictConfig, network: Network, data: LocalizationData, folder: Path) -> None:
-    """Judge and write results.json, and what else was asked for, into an empty folder."""
+    """Evaluate and write results.json, and other requested files, into an empty folder."""
     splits = [config.split] if config.split == "val" else ["val", "test"]
     if config.split not in data.splits:
         raise InputError(f"split={config.split}: the dataset has {', '.join(data.splits)} only")
@@ -117,7 +117,7 @@ def evaluate(settings: DictConfig, config: DictConfig, network: Network, data: L
     if other is None and not network.localizer.classifies:
         settings.topk = []
     for_thresholds = settings.copy()
-    if other is not None:  # which are chosen without looking at classes
+    if other is not None:  # which do not depend on classes
         for_thresholds.topk = []
     made = partial(split_results.evaluations, data=data, baselines=True, keep=split_results.PICTURES)
     evaluations = {**made(for_thresholds, splits=splits[:-1]), **made(settings, splits=splits[-1:])}
@@ -166,7 +166,7 @@ def evaluate(settings: DictConfig, config: DictConfig, network: Network, data: L
 
 
 def _gather(folder: Path, trainer: pl.Trainer) -> None:
-    """Bring the maps that this process kept to the first process's folder; returns when all processes have done so."""
+    """Move the maps that this process saved to the first process's folder; returns when all processes are done."""
     first = Path(trainer.strategy.broadcast(str(folder)))
     if first != folder:
         for file in folder.glob(f"maps/*/*-{trainer.global_rank}.*"):
@@ -175,7 +175,7 @@ def _gather(folder: Path, trainer: pl.Trainer) -> None:
 
 
 def logger(settings: DictConfig, folder: Path) -> list[Any]:
-    """The logger that is asked for, if any, under the run's name with ``-eval`` behind it."""
+    """Return the requested logger, if any, under the run's name with the suffix ``-eval``."""
     if not settings.logger:
         return []
     named = settings.copy()
@@ -186,7 +186,7 @@ def logger(settings: DictConfig, folder: Path) -> list[Any]:
 def recognitions(
     config: DictConfig, evaluations: Mapping[str, SplitEvaluation], data: LocalizationData, module: LocalizerModule
 ) -> list[Recognition]:
-    """The second looks at the images of each split, where they are asked for."""
+    """Return the second classifications of each split, if requested."""
     if config.recognize is None:
         return []
     look = partial(Recognition, config.recognize, transform=data.eval_transform)
@@ -203,7 +203,7 @@ def map_writers(
     rank: int,
     class_agnostic: bool,
 ) -> dict[str, KeptMaps]:
-    """What keeps the maps of every split below ``folder``/maps; each process writes a part."""
+    """Yield writers that save the maps of every split below ``folder``/maps; each process writes a part."""
     digest = hashlib.sha256(network.file.read_bytes()).hexdigest() if network.file else network.title
     writers = {}
     for name, evaluation in evaluations.items():
@@ -219,7 +219,7 @@ def map_writers(
 
 
 def look(evaluations: Mapping[str, SplitEvaluation], module: LocalizerModule, folder: Path) -> dict[str, Any]:
-    """Write per_image.csv of the last split judged from the maps just kept; returns the shares of kinds of error."""
+    """Write per_image.csv of the last evaluated split from its saved maps; returns the shares of kinds of error."""
     *_, (name, evaluation) = evaluations.items()
     maps = open_maps(folder / "maps" / name)
     positions, seen = module.measured[name].ranks
@@ -231,12 +231,12 @@ def look(evaluations: Mapping[str, SplitEvaluation], module: LocalizerModule, fo
 
 
 def merged(trained: DictConfig, config: DictConfig) -> DictConfig:
-    """The run's config with what the evaluation's command line says laid over it."""
+    """Return the run's config, overridden by the evaluation's command line."""
     settings = trained.copy()
     OmegaConf.set_struct(settings, False)
     if config.data_dir is None:
         config.data_dir = trained.data_dir
-    elif config.data is None:  # the run's dataset, elsewhere
+    elif config.data is None:  # the run's dataset, moved
         settings.data = {
             key: networks.moved(value, trained.data_dir, config.data_dir) for key, value in trained.data.items()
         }

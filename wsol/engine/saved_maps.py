@@ -1,7 +1,7 @@
-"""Saved maps instead of a network: kept while a network is judged, scored again under any protocol, image by image.
+"""Saved maps: written while a network is evaluated, scored again under any protocol, and examined image by image.
 
-A pass over saved maps gives the same `wsol.engine.evaluation.SplitResult` as a pass of the network, since both hand
-their maps to one `SplitEvaluation`. A second pass looks at each image at the thresholds that the first one chose.
+A pass over saved maps returns the same `wsol.engine.evaluation.SplitResult` as a pass of the network, because both pass
+their maps to a `SplitEvaluation`. A second pass examines each image at the thresholds that the first one chose.
 """
 
 from __future__ import annotations
@@ -33,14 +33,14 @@ from wsol.metrics._table_rows import DRAWS
 from wsol.protocols import LocalizationProtocol
 
 CHUNK = 512
-"""Maps read and judged at a time."""
+"""Number of maps read and evaluated at a time."""
 
 MISSING = ("refuse", "count_as_miss")
-"""What is done about images without a map."""
+"""What to do about images without a map."""
 
 
 class KeptMaps(AbstractContextManager["KeptMaps"]):
-    """Keeps the maps of a split and the first predicted classes, for `wsol score` and for reports.
+    """Saves the maps of a split and the top predicted classes, for `wsol score` and for reports.
 
     Args:
         folder: made if need be; several processes may write to one.
@@ -59,7 +59,7 @@ class KeptMaps(AbstractContextManager["KeptMaps"]):
         self._classes = self._open.enter_context(PredictionWriter(file, classes)) if classes else None
 
     def add(self, image_id: str, maps: np.ndarray, geometries: Sequence[Geometry], logits: np.ndarray) -> None:
-        """Keep the maps float32 (V, h, w) of an image's views, and its class scores float32 (K,)."""
+        """Save the maps float32 (V, h, w) of an image's views, and its class scores float32 (K,)."""
         self._maps.add(image_id, maps, geometries)
         if self._classes is not None:
             self._classes.add(image_id, logits)
@@ -69,26 +69,26 @@ class KeptMaps(AbstractContextManager["KeptMaps"]):
 
 
 def check(maps: Maps, split: Split, missing: str = "refuse", others: Collection[str] = ()) -> list[str]:
-    """Hold saved maps against a split before anything is scored.
+    """Check that saved maps match a split before anything is scored.
 
     Args:
-        maps: to be scored.
-        split: that they are of.
-        missing: what is done about images without a map, see `MISSING`.
-        others: ids of images of other splits, whose maps may be there too.
+        maps: the saved maps.
+        split: the split of their images.
+        missing: what to do about images without a map, see `MISSING`.
+        others: ids of images of other splits, whose maps may be present too.
 
     Returns:
         The ids of the images without a map.
 
     Raises:
-        InputError: a map is missing and that is not to count as a miss; or there are maps of unknown images.
+        InputError: a missing map that must not count as a miss, or maps of unknown images.
     """
     if missing not in MISSING:
         raise InputError(f"missing={missing}: expected one of {', '.join(MISSING)}")
     made_on = maps.about().get("made_of", {}).get("data_fingerprint")
     if made_on not in (None, split.fingerprint()):
         raise InputError(
-            f"{maps.folder}: these maps were made on a {split.name} split of other annotation (ids, labels or boxes "
+            f"{maps.folder}: these maps were made on a {split.name} split with other annotation (ids, labels or boxes "
             "differ); name the dataset that they were made on"
         )
     absent, strangers = maps.check(split)
@@ -101,10 +101,10 @@ def check(maps: Maps, split: Split, missing: str = "refuse", others: Collection[
     if absent and missing == "refuse":
         raise InputError(
             f"{maps.folder}: no map for {len(absent):,} of the {len(split):,} images of {split.name}, such as "
-            f"{_some(absent)}; add them, or say missing=count_as_miss"
+            f"{_some(absent)}; add them, or set missing=count_as_miss"
         )
     if len(absent) == len(split):
-        raise InputError(f"{maps.folder}: not one map for the {len(split):,} images of {split.name}")
+        raise InputError(f"{maps.folder}: no map for any of the {len(split):,} images of {split.name}")
     return absent
 
 
@@ -115,13 +115,13 @@ def score(
     *,
     progress: Callable[[int], None] = lambda done: None,
 ) -> SplitResult:
-    """Judge saved maps.
+    """Evaluate saved maps.
 
     Args:
-        evaluation: of the split that the maps are of; `check` them first. Images without a map are misses.
-        maps: opened by `wsol.interop.map_folder.open_maps`.
-        ranks: integer (N,) rank of each image's true class; None if no classes are known.
-        progress: told the number of images done.
+        evaluation: evaluation of the maps' split; `check` the maps first. Images without a map are misses.
+        maps: maps opened by `wsol.interop.map_folder.open_maps`.
+        ranks: integer (N,) rank of each image's ground-truth class; None without classes.
+        progress: called with the number of finished images.
     """
     for positions, merged in _chunks(evaluation, maps):
         known = None if ranks is None else ranks[positions]
@@ -138,18 +138,18 @@ class ImageResult(NamedTuple):
     image_id: str
     label: int
     rank: int | None
-    """Of the true class."""
+    """Rank of the ground-truth class."""
     protocol: str
     threshold_origin: str
     threshold: float | None
     right: bool
-    """Whether the box is right, the class known (at IoU 0.5 or the only overlap of the protocol)."""
+    """Whether the box is correct, GT-known (at IoU 0.5 or the only overlap of the protocol)."""
     iou: float
-    """Greatest exact overlap with a true box, in the image frame."""
+    """Greatest exact IoU with a ground-truth box, in the image frame."""
     kind: str
-    """See `wsol.functional.error_kinds`; of top-1 where classes are known."""
+    """See `wsol.functional.error_kinds`; for top-1 if classes are known."""
     box: tuple[float, float, float, float]
-    """x0, y0, x1, y1, half-open, image frame; of several boxes the one that overlaps best."""
+    """x0, y0, x1, y1, half-open, image frame; the one with the greatest IoU if there are several boxes."""
 
 
 def look(
@@ -159,14 +159,14 @@ def look(
     ranks: np.ndarray | None = None,
     fullsup: SplitResult | None = None,
 ) -> Iterator[ImageResult]:
-    """Look at each image at every threshold that is reported: the second pass over the maps.
+    """Examine each image at every reported threshold: the second pass over the maps.
 
     Args:
-        evaluation: that gave ``measured``.
-        measured: of the judged split.
-        maps: the same as in the first pass.
-        ranks: as in `score`.
-        fullsup: of the train-fullsup split, for thresholds of that origin.
+        evaluation: evaluation that returned ``measured``.
+        measured: result of the evaluated split.
+        maps: the same maps as in the first pass.
+        ranks: see `score`.
+        fullsup: result of the train-fullsup split, for thresholds of that origin.
     """
     asked = [
         _Asked(protocol, origin, _threshold(measured, name, positions), _bits(measured, name, positions))
@@ -184,7 +184,7 @@ def write_looked(file: Path, rows: Iterable[ImageResult]) -> dict[str, dict[str,
     """Write one CSV line for each image, protocol and origin; return the share of each kind, percent.
 
     Returns:
-        By protocol, then origin: kind -> percent of the judged images.
+        By protocol, then origin: kind -> percent of the evaluated images.
     """
     kinds: dict[tuple[str, str], list[str]] = {}
     with atomic_file(file) as temporary, temporary.open("w", newline="", encoding="utf-8") as stream:
@@ -208,17 +208,17 @@ def differences(
     protocols: Mapping[str, LocalizationProtocol],
     fullsup: tuple[SplitResult | None, SplitResult | None] = (None, None),
 ) -> list[dict[str, Any]]:
-    """Errors of two sets of maps of the same images, and the 95 % interval of their difference, paired by image.
+    """Return errors of two sets of maps of the same images, and the 95 % interval of their paired difference.
 
     Returns:
-        Rows ``{protocol, threshold_origin, error, ours, theirs, difference, interval}``, percent; each at its own
-        threshold. Negative differences are in our favour.
+        Rows ``{protocol, threshold_origin, error, ours, theirs, difference, interval}``, percent; each set at its own
+        threshold. Negative differences are in favour of ours.
     """
     rows = []
     for name, protocol in protocols.items():
         a, b = ours.curves[name][LOCALIZER], theirs.curves[name][LOCALIZER]
         if not np.array_equal(a.positions, b.positions):
-            raise InputError("the two sets of maps were judged on different images")
+            raise InputError("the two sets of maps were evaluated on different images")
         there = _positions(protocol, theirs, fullsup[1])
         for origin, positions in _positions(protocol, ours, fullsup[0]).items():
             if origin not in there:
@@ -249,7 +249,7 @@ class _Asked(NamedTuple):
 
 
 def _chunks(evaluation: SplitEvaluation, maps: Maps) -> Iterator[tuple[list[int], list[Merged | None]]]:
-    """Positions and merged maps, some hundred at a time, in the order of the split."""
+    """Yield positions and merged maps, about a hundred at a time, in the order of the split."""
     there, split = frozenset(maps.ids), evaluation.split
 
     def read(position: int) -> Merged | None:
@@ -265,7 +265,7 @@ def _chunks(evaluation: SplitEvaluation, maps: Maps) -> Iterator[tuple[list[int]
 def _positions(
     protocol: LocalizationProtocol, measured: SplitResult, fullsup: SplitResult | None
 ) -> dict[str, np.ndarray]:
-    """Positions of the reported thresholds by origin, see `choose_thresholds`."""
+    """Return the positions of the reported thresholds by origin, see `choose_thresholds`."""
     val = fullsup.curves.get(protocol.name, {}).get(LOCALIZER) if fullsup else None
     pseudo = (fullsup or measured).pseudo.get(protocol.name)
     curves = measured.curves[protocol.name][LOCALIZER]
@@ -273,7 +273,7 @@ def _positions(
 
 
 def _column(measured: SplitResult, name: str) -> int:
-    """Which overlap single images are looked at with: 0.5 where the protocol has it."""
+    """Return which overlap is used for single images: 0.5 if the protocol has it."""
     ious = measured.curves[name][LOCALIZER].ious
     return ious.index(0.5) if 0.5 in ious else 0
 

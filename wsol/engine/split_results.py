@@ -1,4 +1,4 @@
-"""Judging a localizer on the splits of a dataset; shared by `wsol train` and `wsol eval`."""
+"""Evaluation of a localizer on the splits of a dataset; shared by `wsol train` and `wsol eval`."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ from wsol.types import Picture
 log = logging.getLogger("wsol")
 
 PICTURES = 16
-"""How many judged images pictures.png shows."""
+"""Number of evaluated images in pictures.png."""
 
 
 def fitting_topk(topk: Iterable[int], num_classes: int) -> tuple[int, ...]:
@@ -58,7 +58,7 @@ def fitting_topk(topk: Iterable[int], num_classes: int) -> tuple[int, ...]:
 def evaluations(
     config: DictConfig, data: LocalizationData, splits: Sequence[str], *, baselines: bool, keep: int = 0
 ) -> dict[str, SplitEvaluation]:
-    """What is measured on each of ``splits`` that the data has; faults of their boxes stop the program here."""
+    """Return the evaluation of each of ``splits`` that the data has; errors in their boxes stop the program here."""
     protocols = build.build_protocols(config)
     topk = fitting_topk(config.topk, len(data.source.classes))
     pseudo = pseudo_boxes(config, data) if "val" in splits else None
@@ -108,9 +108,9 @@ def judge(
     wanted: Mapping[str, SplitEvaluation],
     again: Sequence[Recognition] = (),
 ) -> dict[str, Any]:
-    """Run the network once over each split and return the measured values.
+    """Run the network once over each split and return the results.
 
-    Thresholds of origin ``fullsup`` come from the val split where it is among ``wanted``.
+    Thresholds of origin ``fullsup`` come from the val split if it is in ``wanted``.
     """
     module.judge(wanted.values(), again)
     if not wanted:
@@ -140,7 +140,7 @@ def write(
     results: Mapping[str, Any],
     **extra: Any,
 ) -> Path:
-    """Write results.json, the values and all that they depend on, and pictures.png."""
+    """Write results.json, with the results and everything they depend on, and pictures.png."""
     if found := shown(module):
         write_png(folder / "pictures.png", picture_sheet(found))
     preprocessing = module.localizer.preprocessing
@@ -173,7 +173,7 @@ def write(
 def keep_verdicts(
     folder: Path, measured: Mapping[str, SplitResult], evaluations: Mapping[str, SplitEvaluation]
 ) -> None:
-    """Write what was found of each image, for comparisons paired by image; see `wsol.engine.image_results`."""
+    """Write the results of each image, for paired comparisons; see `wsol.engine.image_results`."""
     arrays: dict[str, np.ndarray] = {}
     for split, found in measured.items():
         evaluation = evaluations[split]
@@ -197,7 +197,7 @@ def keep_verdicts(
 def _thresholds(
     evaluation: SplitEvaluation, measured: SplitResult, val: SplitResult | None, is_val: bool
 ) -> dict[str, dict[str, np.ndarray]]:
-    """Positions of the reported thresholds by protocol and origin, those of `localization_table`."""
+    """Return positions of the reported thresholds by protocol and origin, as in `localization_table`."""
     found = {}
     for name, protocol in evaluation.protocols.items():
         fullsup = val.curves.get(name, {}).get(LOCALIZER) if val and not is_val else None
@@ -210,7 +210,7 @@ def _thresholds(
 
 
 def shown(module: LocalizerModule) -> list[Picture]:
-    """The kept pictures of the last split judged (test where it is among them); none if nothing was judged."""
+    """Return the kept images of the last evaluated split (test if present); empty if nothing was evaluated."""
     for name, evaluation in reversed(list(module.evaluations.items())):
         assert isinstance(evaluation, SplitEvaluation)
         return evaluation.pictures(module.measured[name])

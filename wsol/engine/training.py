@@ -1,4 +1,4 @@
-"""Training: build, fit, judge the best checkpoint, write results.json into the run folder."""
+"""Training: build, fit, evaluate the best checkpoint, write results.json into the run folder."""
 
 from __future__ import annotations
 
@@ -43,13 +43,13 @@ def run(
     splits: Sequence[str] = ("val", "test"),
     localizer: Localizer | None = None,
 ) -> Path:
-    """Train under a composed config, or go on with a training; returns the run folder, which then has results.json.
+    """Train under a composed config, or resume a training; returns the run folder with results.json.
 
     Args:
-        config: of the verb.
-        callbacks: listen to the training beside those of every run.
-        splits: to judge at the end; a search leaves ``test`` alone.
-        localizer: network to train, of the config's backbone and method; None to make one.
+        config: config of the verb.
+        callbacks: callbacks in addition to those of every run.
+        splits: splits to evaluate at the end; a search omits ``test``.
+        localizer: network to train, made from the config's backbone and method; None to make one.
     """
     prepare(config)
     folder, resuming = runs.open_folder(config)
@@ -76,7 +76,7 @@ def run(
 
 
 def left_behind(folder: Path) -> str:
-    """What a training that was stopped leaves in its run folder, in words."""
+    """Describe what an interrupted training leaves in its run folder."""
     kept = [name for name in (LAST, BEST) if (folder / "checkpoints" / name).exists()]
     if not kept:
         return f"{folder} has no checkpoint yet"
@@ -84,7 +84,7 @@ def left_behind(folder: Path) -> str:
 
 
 def prepare(config: DictConfig) -> None:
-    """Fill in what the config leaves to the program, and refuse settings that cannot work with any data."""
+    """Fill in defaults that depend on other keys, and refuse settings that no dataset can work with."""
     if config.name is None:
         config.name = "-".join(str(config.choices[group]).replace("/", "_") for group in ("data", "method", "backbone"))
     if config.monitor is not None and config.monitor.startswith("test"):
@@ -112,7 +112,7 @@ def train(
     splits: Sequence[str] = ("val", "test"),
     localizer: Localizer | None = None,
 ) -> None:
-    """Fit, judge and write the results into ``folder``; see `run`."""
+    """Fit, evaluate and write the results into ``folder``; see `run`."""
     started = time.perf_counter()
     pl.seed_everything(config.seed, workers=True, verbose=False)
     source = build.build_source(config)
@@ -120,7 +120,7 @@ def train(
     config.topk = list(split_results.fitting_topk(config.topk, len(source.classes)))
     if runs.is_first_process():
         runs.record_data(folder, {name: source.split(name).fingerprint() for name in source.splits})
-    localizer = build.build_localizer(config, source.classes) if localizer is None else _taken(localizer, source)
+    localizer = build.build_localizer(config, source.classes) if localizer is None else _prepared(localizer, source)
     if config.compile:
         compile_network(localizer)
     data = build.build_data(config, source, localizer.backbone.preprocessing, seed=config.seed)
@@ -128,9 +128,37 @@ def train(
     localizer.head.weigh_classes(weights)
     if (side := train_size(data)) is not None:
         localizer.backbone.check_size(side, side)
+    module = _module(config, localizer, data)
+    keep = max(split_results.PICTURES, config.logger.get("images", 0) if config.logger else 0)
+    evaluations = split_results.evaluations(config, data, splits, baselines=True, keep=keep)
+    csv_files = MetricsCsv(folder / "metrics.csv"), MetricsCsv(folder / "steps.csv", of_steps=True)
+    point = resume_point(folder) if resuming else None
+    writer = WholeCheckpointIO(keep_last=point is None or point.is_last)
+    logged = evaluations["val"].names() if "val" in evaluations else ()
+    listening = [*build.build_callbacks(config, logged), *callbacks]
+    trainer = make_trainer(config, folder, csv_files, _monitor(config, evaluations), listening, writer)
+    data.share_of_process(trainer.world_size)
+    start: dict[str, Any] = {}
+    if resuming:
+        if runs.is_first_process():
+            remove_partial(folder)
+        for file in csv_files:
+            file.restart(point.step if point else 0)
+    if point:
+        log.info("resuming %s after step %d", folder, point.step)
+        start = {"ckpt_path": str(point.file), "weights_only": True}
+    log.info("run folder %s", folder)
+    log.info("%s", describe(config, data, localizer, trainer))
+    module.judge(split_results.evaluations(config, data, ("val",), baselines=False).values())
+    fit(trainer, module, datamodule=data, **start)
+    evaluate_best(config, folder, trainer, module, data, evaluations, started)
+
+
+def _module(config: DictConfig, localizer: Localizer, data: LocalizationData) -> LocalizerModule:
+    """Build the LightningModule that trains a network under a config."""
     optimizer = build.instantiate(config.optim.optimizer, "optim.optimizer")
-    header = checkpoints.header(config, source.classes, localizer.backbone.preprocessing)
-    module = LocalizerModule(
+    header = checkpoints.header(config, data.source.classes, localizer.backbone.preprocessing)
+    return LocalizerModule(
         localizer,
         optimizer=optimizer,
         factors=config.optim.groups,
@@ -147,28 +175,28 @@ def train(
         header=header,
         eval_precision=build.resolve_precision(config.eval_precision, config.trainer.accelerator),
     )
-    keep = max(split_results.PICTURES, config.logger.get("images", 0) if config.logger else 0)
-    evaluations = split_results.evaluations(config, data, splits, baselines=True, keep=keep)
-    has_val = "val" in evaluations
-    csv_files = MetricsCsv(folder / "metrics.csv"), MetricsCsv(folder / "steps.csv", of_steps=True)
-    point = resume_point(folder) if resuming else None
-    writer = WholeCheckpointIO(keep_last=point is None or point.is_last)
-    listening = [*build.build_callbacks(config, evaluations["val"].names() if has_val else ()), *callbacks]
-    trainer = make_trainer(config, folder, csv_files, _monitor(config, evaluations), listening, writer)
-    data.share_of_process(trainer.world_size)
-    start: dict[str, Any] = {}
-    if resuming:
-        if runs.is_first_process():
-            remove_partial(folder)
-        for file in csv_files:
-            file.restart(point.step if point else 0)
-    if point:
-        log.info("resuming %s after step %d", folder, point.step)
-        start = {"ckpt_path": str(point.file), "weights_only": True}
-    log.info("run folder %s", folder)
-    log.info("%s", describe(config, data, localizer, trainer))
-    module.judge(split_results.evaluations(config, data, ("val",), baselines=False).values())
-    fit(trainer, module, datamodule=data, **start)
+
+
+def evaluate_best(
+    config: DictConfig,
+    folder: Path,
+    trainer: pl.Trainer,
+    module: LocalizerModule,
+    data: LocalizationData,
+    evaluations: dict[str, SplitEvaluation],
+    started: float,
+) -> None:
+    """Evaluate the best checkpoint after training and write the results into ``folder``.
+
+    Args:
+        config: config of the training.
+        folder: run folder.
+        trainer: trainer that has finished.
+        module: trained module; it gets the weights of the best checkpoint.
+        data: data of the training.
+        evaluations: evaluations by split.
+        started: `time.perf_counter` at the start of the training.
+    """
     trained = time.perf_counter() - started
     best = _best(trainer, folder)
     checkpoints.load_state(module.localizer, checkpoints.read(best)["state_dict"], best)
@@ -177,15 +205,15 @@ def train(
     results["skipped_images"]["train"] = sorted(data.split("train").ids[i] for i in gathered(module.train_skipped))
     seconds = {"training": round(trained, 1), "judging": round(time.perf_counter() - started - trained, 1)}
     if trainer.is_global_zero:
-        chosen = {"file": f"checkpoints/{best.name}", "monitor": config.monitor if has_val else None}
+        chosen = {"file": f"checkpoints/{best.name}", "monitor": config.monitor if "val" in evaluations else None}
         extra = {"checkpoint": chosen, "epochs": trainer.current_epoch, "seconds": seconds}
         split_results.keep_verdicts(folder, module.measured, evaluations)
         split_results.write(folder, config, module, data, trainer, results, **extra)
-    charts.tell(trainer, module, seen, source.classes, folder)
+    charts.tell(trainer, module, seen, data.source.classes, folder)
 
 
 def describe(config: DictConfig, data: LocalizationData, localizer: Localizer, trainer: pl.Trainer) -> str:
-    """One line before training: what is trained on what, where and how."""
+    """Return one line about the training: the data, the network and the device."""
     splits = ", ".join(f"{name} {len(data.split(name)):,}" for name in data.splits)
     millions = sum(p.numel() for p in localizer.parameters()) / 1e6
     where = f"{trainer.world_size} x {trainer.accelerator.__class__.__name__.removesuffix('Accelerator').lower()}"
@@ -195,8 +223,8 @@ def describe(config: DictConfig, data: LocalizationData, localizer: Localizer, t
     )
 
 
-def _taken(localizer: Localizer, source: Source) -> Localizer:
-    """A network made before, with the dataset's classes; what is drawn from now on is as if it had been made here.
+def _prepared(localizer: Localizer, source: Source) -> Localizer:
+    """Prepare a given network: set the dataset's classes and the random state, as if it had been made here.
 
     Raises:
         InputError: the dataset has other classes.
@@ -218,7 +246,7 @@ def train_size(data: LocalizationData) -> int | None:
 
 
 def fit(trainer: pl.Trainer, module: LocalizerModule, **arguments: Any) -> None:
-    """`Trainer.fit`, in which Ctrl-C is Ctrl-C and not an exit of Lightning's."""
+    """Run `Trainer.fit` so that Ctrl-C stays Ctrl-C and does not become an exit of Lightning's."""
     with plain_interruptions():
         trainer.fit(module, **arguments)
 
@@ -231,7 +259,7 @@ def make_trainer(
     also: Sequence[pl.Callback] = (),
     writer: CheckpointIO | None = None,
 ) -> pl.Trainer:
-    """The Lightning trainer: last.ckpt within and after each epoch, best.ckpt by ``monitor`` (metric, mode)."""
+    """Return the Lightning trainer: last.ckpt within and after each epoch, best.ckpt by ``monitor`` (metric, mode)."""
     keep: dict[str, Any] = {"dirpath": folder / "checkpoints", "save_top_k": 1, "enable_version_counter": False}
     last = ModelCheckpoint(filename="last", save_on_train_epoch_end=True, **keep)
     callbacks: list[pl.Callback] = [ProgressLine(), EpochLines(), last, *also]
@@ -251,20 +279,20 @@ def make_trainer(
 
 
 def _monitor(config: DictConfig, evaluations: dict[str, SplitEvaluation]) -> tuple[str, str] | None:
-    """The metric that chooses the best checkpoint and whether it should be low or high; None without a val split."""
+    """Return the metric that chooses the best checkpoint, and ``min`` or ``max``; None without a val split."""
     if config.monitor is None:
         return None
     if "val" not in evaluations:
         log.warning(
-            "the dataset has no val split, so the last checkpoint is judged; "
-            "loader.val_per_class=N holds out N training images a class"
+            "the dataset has no val split, so the last checkpoint is evaluated; "
+            "loader.val_per_class=N holds out N training images per class"
         )
         return None
     return config.monitor, build.monitor_mode(config.monitor, evaluations["val"].names())
 
 
 def _best(trainer: pl.Trainer, folder: Path) -> Path:
-    """The checkpoint to judge: the best where something was monitored and improved, else the last."""
+    """Return the checkpoint to evaluate: the best if a metric was monitored, otherwise the last."""
     best = folder / "checkpoints" / BEST
     trainer.strategy.barrier()
     return best if best.exists() else folder / "checkpoints" / LAST

@@ -153,7 +153,7 @@ def scores(model: nn.Module, images: Tensor) -> Tensor:
 
 
 def class_scores(logits: Tensor, classes: Tensor) -> Tensor:
-    """Return the scores (N, M) of the asked classes.
+    """Return the scores (N, M) of the requested classes.
 
     Raises:
         InputError: a class outside the range.

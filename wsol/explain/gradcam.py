@@ -1,4 +1,4 @@
-r"""Grad-CAM: features weighed by the mean gradient of the class score.
+r"""Grad-CAM: features weighted by the mean gradient of the class score.
 
 Selvaraju et al. 2017, "Grad-CAM: Visual Explanations from Deep Networks via Gradient-based Localization", equations 1
 and 2, with A_k the k-th of the layer's features and Z their number of cells::

@@ -1,4 +1,4 @@
-r"""Layer-CAM: each cell weighed by its own positive gradient, which suits early, fine layers.
+r"""Layer-CAM: each cell weighted by its own positive gradient, which suits early, fine layers.
 
 Jiang et al. 2021, "LayerCAM: Exploring Hierarchical Class Activation Maps for Localization", equations 5 to 7::
 

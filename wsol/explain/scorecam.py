@@ -1,4 +1,4 @@
-r"""Score-CAM: features weighed by the score that the image keeps when only they show.
+r"""Score-CAM: features weighted by the score that the image keeps when only they show.
 
 Wang et al. 2020, "Score-CAM: Score-Weighted Visual Explanations for Convolutional Neural Networks", equations 7 to
 9 and algorithm 1: with H_k the k-th feature, enlarged to the input and scaled to [0, 1] by its minimum and maximum, X_b

@@ -1,4 +1,4 @@
-r"""XGrad-CAM: gradients weighed by the share of each cell in its feature.
+r"""XGrad-CAM: gradients weighted by the share of each cell in its feature.
 
 Fu et al. 2020, "Axiom-based Grad-CAM: Towards Accurate Visualization and Explanation of CNNs", equations 7 and 8::
 

@@ -1,4 +1,4 @@
-"""A split whose images are cut out of those of another: by boxes that a map gave, or by the true ones."""
+"""A split of image crops: cropped by boxes from maps, or by ground-truth boxes."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from wsol.errors import InputError
 
 
 class CroppedSplit(Split):
-    """The images of a split, each cut to a box. They carry labels but no boxes or masks.
+    """The images of a split, each cropped to a box. They have labels but no boxes or masks.
 
     Args:
         split: the images.
-        corners: real (N, 4) half-open boxes, image frame; one without area stands for the whole image, and what
-            reaches beyond the image is left out.
+        corners: real (N, 4) half-open boxes, image frame; a box without area means the whole image, and boxes are
+            clipped to the image.
     """
 
     def __init__(self, split: Split, corners: np.ndarray) -> None:
@@ -29,7 +29,7 @@ class CroppedSplit(Split):
 
 
 def true_corners(split: Split) -> np.ndarray:
-    """Return the box around all true boxes of each image: float64 (N, 4) half-open, image frame.
+    """Return the box around all ground-truth boxes of each image: float64 (N, 4) half-open, image frame.
 
     Raises:
         InputError: an image without a box.
@@ -39,8 +39,8 @@ def true_corners(split: Split) -> np.ndarray:
         truth = split.truth(i)
         if truth is None:
             raise InputError(
-                f"crops=box: image {name!r} of split {split.name!r} has no true box; use data with boxes for training "
-                "and test images, such as data=cub, or leave `box` out"
+                f"crops=box: image {name!r} of split {split.name!r} has no ground-truth box; use data with boxes for "
+                "training and test images, such as data=cub, or leave `box` out"
             )
         boxes = truth.half_open
         found.append([*boxes[:, :2].min(0), *boxes[:, 2:].max(0)])

@@ -1,8 +1,8 @@
-"""GAP features: the mean of a network's last features over their cells, a description of any image.
+"""GAP features: the spatial mean of a network's last features, as a description of an image.
 
 Zhou et al. 2016, "Learning Deep Features for Discriminative Localization", section 4: with f_k(x, y) the k-th feature
-at a cell and F_k its mean over all cells, F is what the classifier of a network with global average pooling reads. A
-linear classifier w trained on F of other images has maps as well, those of equation 2::
+at a cell and F_k its mean over all cells, F is the input of the classifier in a network with global average pooling. A
+linear classifier w trained on F of other images has maps as well, by equation 2::
 
     score = sum_k w_k F_k + b,    map M(x, y) = sum_k w_k f_k(x, y),    mean of M = score - b
 """
@@ -28,7 +28,7 @@ from wsol.types import Batch, Output, Progress, no_progress
 
 
 class FeatureBatch(NamedTuple):
-    """What a network makes of a batch."""
+    """The network's output for a batch."""
 
     batch: Batch
     cells: Tensor
@@ -36,7 +36,7 @@ class FeatureBatch(NamedTuple):
     logits: Tensor
     """float32 (N, K) class scores."""
     output: Output
-    """Of all N V views."""
+    """Geometries of all N V views."""
 
     @property
     def features(self) -> Tensor:
@@ -49,15 +49,15 @@ class Extractor:
 
     Args:
         module: the network with its normalisation; put into evaluation mode.
-        transform: from a stored image to the network's input.
-        point: where the features are read: a point of the backbone or the path of a module that gives maps. None for
-            what the head's pooling reads (`wsol.heads.gap.GapHead`), the point ``last`` for heads that do not say.
-        batch_size: images at once.
-        num_workers: loading processes, or ``auto``.
-        progress: is told how many batches of a split were shown to the network.
+        transform: makes the network's input from a stored image.
+        point: the features to read: a point of the backbone or the path of a module that returns maps. None for the
+            input of the head's pooling (`wsol.heads.gap.GapHead`), or ``last`` for heads that do not specify it.
+        batch_size: number of images at once.
+        num_workers: number of loading processes, or ``auto``.
+        progress: called with the number of finished batches of a split.
 
     Raises:
-        InputError: when features are asked for, a point that does not exist or gives no map; a bad image.
+        InputError: on reading features, a point that does not exist or returns no map; or a bad image.
     """
 
     def __init__(
@@ -73,7 +73,7 @@ class Extractor:
         self._batch_size, self._num_workers, self._progress = batch_size, num_workers, progress
 
     def look(self, split: Split, what: str = "features") -> Iterator[FeatureBatch]:
-        """Show the network all images of a split, in order; ``what`` is what the progress is told."""
+        """Run the network on all images of a split, in order; ``what`` is passed to the progress callback."""
         data = LocalizationData(
             _Alone(split), None, self.transform, batch_size=self._batch_size, num_workers=self._num_workers
         )
@@ -94,7 +94,7 @@ class Extractor:
         protocol: LocalizationProtocol,
         threshold: float | None = None,
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Return features as `features` does and the box of each image's map, from one pass.
+        """Return features as `features` does, and the box of each image's map, from one pass.
 
         Args:
             split: the images.
@@ -103,7 +103,7 @@ class Extractor:
             threshold: see `LocalizationProtocol.predict`.
 
         Returns:
-            float32 (N, C), and float64 (N, 4) half-open, image frame: the largest box where a map has several.
+            float32 (N, C), and float64 (N, 4) half-open, image frame: the largest box if a map has several.
         """
         features, boxes = [], []
         for seen in self.look(split, "features and boxes"):
@@ -127,11 +127,11 @@ class Extractor:
             return self._seen(batch)
         cells = only(read, point) if point else output.state["features"]
         if cells.ndim != 4:
-            raise InputError(f"point={point}: expected a map (N, C, h, w), got the shape {tuple(cells.shape)}")
+            raise InputError(f"point={point}: expected a map (N, C, h, w), got shape {tuple(cells.shape)}")
         return FeatureBatch(batch, cells.detach().float().unflatten(0, (len(logits), -1)), logits, output)
 
     def own_maps(self, seen: FeatureBatch) -> Tensor:
-        """The localizer's own maps of the class that it predicts, float32 (N, V, h, w)."""
+        """Return the localizer's own maps of its predicted class, float32 (N, V, h, w)."""
         views = seen.cells.shape[1]
         asked = seen.logits.argmax(1)[:, None].repeat_interleave(views, 0)
         return self.module.localizer.maps(seen.output, asked)[:, 0].unflatten(0, (-1, views))
@@ -142,7 +142,7 @@ def linear_maps(cells: Tensor, weights: Tensor) -> Tensor:
 
     Args:
         cells: float (N, V, C, h, w).
-        weights: float (N, C), one classifier for each image.
+        weights: float (N, C), one classifier per image.
 
     Returns:
         float (N, V, h, w), whose mean is w . F.
@@ -157,7 +157,7 @@ def linear_maps(cells: Tensor, weights: Tensor) -> Tensor:
 
 
 class _Alone(Source):
-    """A dataset of one split."""
+    """A dataset with a single split."""
 
     def __init__(self, split: Split) -> None:
         self.classes, self.splits, self._one = (), (split.name,), split

@@ -25,54 +25,54 @@ from wsol.types import Progress, no_progress
 
 @dataclass(frozen=True)
 class FeatureSource:
-    """A network whose features are read, and the dataset that it is shown."""
+    """A network for features, with its dataset."""
 
     extractor: Extractor
     settings: DictConfig
-    """Of the run, the command line laid over it; of a bare backbone the command line's."""
+    """Config of the run, overridden by the command line; for a bare backbone the command line's."""
     title: str
-    """What results call the network."""
+    """Name of the network in results."""
     folder: Path
-    """Where results go by default."""
+    """Default folder of results."""
     is_run: bool
-    """Whether it was trained here, so that its own classes and maps mean something."""
+    """Whether it was trained by this program, so that its classes and maps are meaningful."""
     trust: bool = True
-    """Whether the dataset may be of any package: it is the command line's, or the reader says so."""
+    """Whether the dataset may come from any package: the command line names it, or the reader trusts it."""
     data_dir: str | None = None
-    """What the command line says; without trust, a dataset may be drawn below it."""
+    """Data folder from the command line; without trust, a dataset may only be generated below it."""
 
     @property
     def localizer(self) -> Localizer:
-        """The network; the classes of a bare backbone mean nothing."""
+        """The network; the classes of a bare backbone are meaningless."""
         return self.extractor.module.localizer
 
     @property
     def transform(self) -> EvalTransform:
-        """From a stored image to the network's input."""
+        """Makes the network's input from a stored image."""
         return self.extractor.transform
 
     def source(self) -> Source:
-        """The dataset of the command line, or the run's own."""
+        """Return the dataset of the command line, or the run's own."""
         return build.build_source(self.settings, trust=self.trust, data_dir=self.data_dir)
 
 
 def find(config: DictConfig, example: str, progress: Progress = no_progress) -> FeatureSource:
-    """Load the network of ``run``, or of ``backbone`` where the verb has that group.
+    """Load the network of ``run``, or of ``backbone`` if the verb has that group.
 
     Args:
-        config: of the verb; has ``run``, ``checkpoint``, ``trust``, ``image_size``, ``batch_size``, ``num_workers``,
-            ``device``, and perhaps ``point``, ``data``, ``transform``, ``backbone``, ``runs_dir``.
-        example: a command line, for the message if there is no network.
-        progress: is told how many batches of a split were shown to the network.
+        config: config of the verb; has ``run``, ``checkpoint``, ``trust``, ``image_size``, ``batch_size``,
+            ``num_workers``, ``device``, and optionally ``point``, ``data``, ``transform``, ``backbone``, ``runs_dir``.
+        example: a command line for the error message if there is no network.
+        progress: called with the number of finished batches of a split.
 
     Raises:
-        InputError: no network or two, or one that cannot be loaded.
+        InputError: no network, two networks, or one that cannot be loaded.
     """
     if config.batch_size < 1:
         raise InputError(f"batch_size: expected at least 1, got {config.batch_size}")
     backbone, below = config.get("backbone"), config.get("data_dir")
     if config.run is not None and backbone is not None:
-        raise InputError("run=... or backbone=..., not both: a run has its own backbone")
+        raise InputError("set run=... or backbone=..., not both: a run has its own backbone")
     if config.run is not None:
         file = checkpoints.find(Path(config.run), config.checkpoint)
         localizer, trained = checkpoints.load_localizer(checkpoints.read(file), file, trust=config.trust)
@@ -108,7 +108,7 @@ def find(config: DictConfig, example: str, progress: Progress = no_progress) -> 
 
 
 def _with_data(settings: DictConfig, config: DictConfig) -> DictConfig:
-    """The run's settings with the dataset of the command line, or with the run's own where ``data_dir`` says."""
+    """Return the run's config with the dataset of the command line, or with the run's own below ``data_dir``."""
     before = settings.data_dir
     settings.data_dir = config.data_dir = before if config.data_dir is None else config.data_dir
     if config.data is not None:
@@ -119,10 +119,10 @@ def _with_data(settings: DictConfig, config: DictConfig) -> DictConfig:
 
 
 def part(source: Source, name: str) -> Split:
-    """Return a split that the verb needs.
+    """Return a split that the verb requires.
 
     Raises:
-        InputError: the dataset lacks it.
+        InputError: the dataset does not have it.
     """
     if name not in source.splits:
         raise InputError(f"split {name!r}: the dataset has {', '.join(source.splits)} only; choose other data=...")
@@ -130,10 +130,10 @@ def part(source: Source, name: str) -> Split:
 
 
 def classes_asked(given: Sequence[int | str] | None, names: Sequence[str] | None, count: int) -> list[int]:
-    """Return the labels of classes given by name or index; all of them where none is given.
+    """Return the labels of classes given by name or index; all labels if none is given.
 
     Raises:
-        InputError: an unknown one.
+        InputError: an unknown class.
     """
     if given is None:
         return list(range(count))
@@ -144,7 +144,7 @@ def classes_asked(given: Sequence[int | str] | None, names: Sequence[str] | None
         if label is None:
             raise unknown("class", str(word), index)
         if not 0 <= label < count:
-            raise InputError(f"class {label}: the network has the classes 0..{count - 1}")
+            raise InputError(f"class {label}: the network has classes 0..{count - 1}")
         found.append(label)
     return list(dict.fromkeys(found))
 
@@ -153,13 +153,14 @@ def one_protocol(config: DictConfig) -> LocalizationProtocol:
     """Return the protocol whose boxes are used.
 
     Raises:
-        InputError: none or several, a threshold out of range, or none given where the protocol has no fixed one.
+        InputError: no protocol or several, a threshold out of range, or no threshold for a protocol without a
+            fixed one.
     """
     found = list(build.build_protocols(config).values())
     if len(found) != 1:
-        raise InputError(f"protocol: expected one, whose boxes are used, got {len(found)}")
+        raise InputError(f"protocol: expected one protocol for the boxes, got {len(found)}")
     if config.threshold is not None and not 0 <= config.threshold < 1:
         raise InputError(f"threshold: expected a number in [0, 1), got {config.threshold}")
     if config.threshold is None and found[0].fixed_threshold is None and found[0].origins != ("fixed",):
-        raise InputError(f"protocol={found[0].name} has no fixed threshold: give threshold=..., such as 0.2")
+        raise InputError(f"protocol={found[0].name} has no fixed threshold: set threshold=..., such as 0.2")
     return found[0]

@@ -1,7 +1,7 @@
-"""Linear SVMs on features: how well these describe images of other classes.
+"""Linear SVMs on features: how well the features describe images of other classes.
 
-One against the rest with squared hinge loss (LIBLINEAR, by scikit-learn), on features scaled to unit length, as is the
-practice with features of AlexNet's fc7. Zhou et al. 2016 (CAM), section 4, tables 4 and 5, compare features so.
+One-vs-rest with squared hinge loss (LIBLINEAR, through scikit-learn), on features scaled to unit length, as is common
+with AlexNet's fc7 features. Zhou et al. 2016 (CAM), section 4, tables 4 and 5, compare features this way.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ from wsol.extras import need
 log = logging.getLogger("wsol")
 
 FOLDS = 5
-"""Parts of the training images by which C is chosen."""
+"""Number of cross-validation folds for choosing C."""
 
 STEPS = 1_000
-"""Iterations that the solver has, as in LIBLINEAR."""
+"""Maximum number of iterations of the solver, as in LIBLINEAR."""
 
 
 @dataclass(frozen=True)
@@ -44,14 +44,14 @@ class LinearSvm:
     bias: np.ndarray
     """float64 (K,)."""
     labels: np.ndarray
-    """int64 (K,) what the classes stand for."""
+    """int64 (K,) the labels of the classes."""
     c: float
     """The cost C it was trained with."""
     unit_length: bool
     """Whether features are scaled to length 1 first."""
 
     def scores(self, features: np.ndarray) -> np.ndarray:
-        """Return w . F + b, float64 (N, K), of features real (N, C)."""
+        """Return w . F + b, float64 (N, K), for features real (N, C)."""
         return self._scaled(features) @ self.weight.T + self.bias
 
     def predict(self, features: np.ndarray) -> np.ndarray:
@@ -75,13 +75,13 @@ def fit(
     Args:
         features: real (N, C).
         labels: int (N,), at least two classes.
-        c: the cost C above 0; of several the one that is best in cross-validation on these very images is taken (the
-            smallest of those equally good).
+        c: the cost C, above 0; of several, the one with the best cross-validation on these images is used (the smallest
+            if equal).
         scale: whether to scale features to length 1.
-        seed: of the solver and of the division into `FOLDS` parts.
+        seed: of the solver and of the split into `FOLDS` folds.
 
     Raises:
-        InputError: one class only, features that are not finite, no or impossible costs, or several costs with a class
+        InputError: a single class, features that are not finite, no or impossible costs, or several costs with a class
             of one image.
     """
     need("sklearn", what="a linear SVM")
@@ -94,9 +94,9 @@ def fit(
     if len(classes) < 2:
         raise InputError(f"an SVM needs training images of at least two classes, got {len(classes)}")
     if not np.isfinite(features).all():
-        raise InputError("the network gives features that are not finite; are its weights sound?")
+        raise InputError("the network returns features that are not finite; check its weights")
     if len(choices) > 1 and counts.min() < 2:
-        raise InputError(f"C={choices}: to choose, every class needs 2 training images, got 1 of one; give one C")
+        raise InputError(f"C={choices}: to choose C, every class needs 2 training images, got 1; set a single C")
     rows = unit_length(features) if scale else features.astype(np.float64)
     svm = LinearSVC(C=choices[0], dual="auto", max_iter=STEPS, random_state=seed)
     with warnings.catch_warnings(record=True) as told:
@@ -109,16 +109,16 @@ def fit(
     if any(issubclass(each.category, ConvergenceWarning) for each in told):
         log.warning("the SVM's solver did not converge within %d steps for every C; lower C", STEPS)
     weight, bias = svm.coef_, svm.intercept_
-    if len(classes) == 2:  # scikit-learn keeps the second class's alone
+    if len(classes) == 2:  # scikit-learn stores only the second class's
         weight, bias = np.concatenate([-weight, weight]), np.concatenate([-bias, bias])
     return LinearSvm(weight, bias, classes.astype(np.int64), float(svm.C), scale)
 
 
 def costs(c: Any) -> list[float]:
-    """Return the costs to choose from, rising, of a number or several.
+    """Return the costs to choose from, in ascending order.
 
     Raises:
-        InputError: none, or what is no number above 0.
+        InputError: no cost, or a value that is not a number above 0.
 
     Example:
         >>> costs(1), costs([10, 0.1])
@@ -134,7 +134,7 @@ def costs(c: Any) -> list[float]:
 
 
 def unit_length(features: np.ndarray) -> np.ndarray:
-    """Scale each row of real (N, C) to length 1, float64; a row of zeros stays.
+    """Scale each row of real (N, C) to length 1, float64; a row of zeros is unchanged.
 
     Example:
         >>> unit_length(np.array([[3.0, 4.0], [0.0, 0.0]])).tolist()
@@ -145,7 +145,7 @@ def unit_length(features: np.ndarray) -> np.ndarray:
 
 
 def accuracies(predicted: np.ndarray, labels: np.ndarray) -> dict[str, float]:
-    """Return the share of right images and the mean of the classes' shares, percent.
+    """Return the accuracy and the mean of the classes' accuracies, percent.
 
     Example:
         >>> accuracies(np.array([0, 0, 0, 0]), np.array([0, 0, 0, 1]))

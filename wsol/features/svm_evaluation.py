@@ -35,18 +35,18 @@ class SvmEvaluation(NamedTuple):
 
     folder: Path
     results: dict[str, Any]
-    """What results.json says: ``svm`` has the accuracies by crops, percent."""
+    """The content of results.json: ``svm`` has the accuracies by crops, percent."""
 
 
 def run(config: DictConfig, progress: Progress = no_progress) -> SvmEvaluation:
     """Extract features, train SVMs and evaluate them under a composed config of `wsol features svm`.
 
     Args:
-        config: of the verb.
-        progress: is told how many batches of a split were shown to the network.
+        config: config of the verb.
+        progress: called with the number of finished batches of a split.
 
     Raises:
-        InputError: a key out of its range, no network, or a dataset without a split or annotation that is needed.
+        InputError: a value out of its range, no network, or a dataset without a required split or annotation.
     """
     crops = [config.crops] if isinstance(config.crops, str) else list(dict.fromkeys(config.crops))
     for key, given, choices in (("crops", crops, CROPS), ("train_on", [config.train_on], ON)):
@@ -65,7 +65,7 @@ def run(config: DictConfig, progress: Progress = no_progress) -> SvmEvaluation:
     for name in splits:
         source.check(name)
     on_crops = _SvmsOnCrops(config, network, splits)
-    by_map_first = sorted(crops, key=lambda name: name != "map")  # its pass gives the features of whole images, too
+    by_map_first = sorted(crops, key=lambda name: name != "map")  # its pass also computes the features of whole images
     found = {name: on_crops.by(name, protocol, maps) for name in by_map_first}
     found = {name: found[name] for name in crops}
     results = {
@@ -90,7 +90,7 @@ class _SvmsOnCrops:
     """The SVMs on whole images and on crops; features of whole images are extracted once.
 
     Args:
-        config: of the verb.
+        config: config of the verb.
         network: the network.
         splits: ``train`` and ``test``.
     """
@@ -103,11 +103,11 @@ class _SvmsOnCrops:
 
     @property
     def channels(self) -> int:
-        """How many features an image has."""
+        """Number of features per image."""
         return next(iter(self._features.values())).shape[1]
 
     def by(self, crops: str, protocol: LocalizationProtocol | None, maps: str) -> tuple[LinearSvm, np.ndarray]:
-        """Return the SVM and what it says, int64 (N,), of the test images so cut."""
+        """Return the SVM and its predictions, int64 (N,), for the test images cropped this way."""
         if crops == "box":
             self._cut[crops] = {name: CroppedSplit(s, true_corners(s)) for name, s in self._splits.items()}
         elif crops == "map":
@@ -118,17 +118,17 @@ class _SvmsOnCrops:
 
     def _by_map(self, split: Split, protocol: LocalizationProtocol, maps: str) -> Split:
         if split.name == "train" and self._config.train_on == "whole":
-            return split  # nothing is trained on its crops
+            return split  # no SVM is trained on its crops
         extractor = self._network.extractor
         if maps == "svm":
-            self._fit("whole")  # before the images are looked at again
+            self._fit("whole")  # before the second pass over the images
         of = extractor.own_maps if maps == "localizer" else self._svm_maps
         features, boxes = extractor.features_and_boxes(split, of, protocol, self._config.threshold)
         self._features["whole", split.name] = features
         return CroppedSplit(split, boxes)
 
     def _svm_maps(self, seen: FeatureBatch) -> Tensor:
-        """Maps of the class that the SVM on whole images predicts."""
+        """Return maps of the class that the SVM on whole images predicts."""
         whole = self._fit("whole")
         best = whole.scores(seen.features.cpu().numpy()).argmax(1)
         return linear_maps(seen.cells, torch.from_numpy(whole.weight[best]).to(seen.cells))
@@ -159,7 +159,7 @@ def _whose_maps(given: str | None, network: FeatureSource) -> str:
 
 
 def _numbers(predicted: np.ndarray, split: Split, of: LinearSvm) -> dict[str, Any]:
-    """Accuracies in percent with their 95 % intervals over images."""
+    """Return accuracies in percent with their 95 % intervals over images."""
     right = 100.0 * (predicted == split.labels)
     by_image, by_class = interval(right), interval(right, split.labels)
     return {

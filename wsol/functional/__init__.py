@@ -1,1 +1,1 @@
-"""Pure functions: maps, boxes, overlap and geometry. Nothing here keeps state or knows a network."""
+"""Pure functions: maps, boxes, overlap and geometry. They keep no state and know no network."""

@@ -1,4 +1,4 @@
-"""Class maps as masks: scaling to [0, 1], and erasing what a map attends to."""
+"""Class maps as masks: scale them to [0, 1], and erase the features under a map's peak."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from torch import Tensor
 
 
 def min_max_normalize(maps: Tensor) -> Tensor:
-    """Return maps (..., h, w) minus their minimum, over their range: [0, 1] each; a constant map gives zeros.
+    """Return maps (..., h, w), each scaled from its minimum and maximum to [0, 1]; a constant map becomes zeros.
 
     Example:
         >>> min_max_normalize(torch.tensor([[[-1.0, 1.0, 3.0]], [[7.0, 7.0, 7.0]]])).tolist()
@@ -18,7 +18,7 @@ def min_max_normalize(maps: Tensor) -> Tensor:
 
 
 def max_normalize(maps: Tensor) -> Tensor:
-    """Return maps (..., h, w) with negative values set to 0, over their maximum: [0, 1] each; zeros if none is above 0.
+    """Return maps (..., h, w) divided by their maximum, negative values set to 0; zeros where no value is above 0.
 
     Example:
         >>> max_normalize(torch.tensor([[[-1.0, 1.0, 4.0]], [[-7.0, -7.0, -7.0]]])).tolist()
@@ -29,13 +29,13 @@ def max_normalize(maps: Tensor) -> Tensor:
 
 
 SCALINGS = {"minmax": min_max_normalize, "max": max_normalize}
-"""By the names that protocols use too."""
+"""Scaling functions by the names that protocols use."""
 
 
 def erase(features: Tensor, maps: Tensor, delta: float) -> Tensor:
-    """Return features (N, C, h, w) with 0 in all channels where the map (N, 1, h, w), scaled by its range, is >= delta.
+    """Return features (N, C, h, w) set to 0 in all channels where the min-max scaled map (N, 1, h, w) is >= delta.
 
-    Gradients pass where features are kept; the map gets none. A constant map erases nothing.
+    Gradients flow through the features that are kept; the map gets no gradient. A constant map erases nothing.
 
     Example:
         >>> erase(torch.ones(1, 1, 1, 3), torch.tensor([[[[-1.0, 1.0, 3.0]]]]), delta=0.5).tolist()

@@ -1,7 +1,7 @@
-"""Predictions that need no network, and look at no pixel: what any localizer has to beat.
+"""Predictions that need no network and do not look at the image: what any localizer has to beat.
 
-Objects tend to stand in the middle of photographs and to fill them, so a box drawn blindly is often right (Choe et al.
-2020 compare with the centre gaussian; the box of best size is the stronger one).
+Objects tend to be in the middle of photographs and to fill them, so a blind guess is often correct (Choe et al. 2020
+compare with the centre Gaussian; the best centre box is the stronger baseline).
 """
 
 from __future__ import annotations
@@ -9,16 +9,16 @@ from __future__ import annotations
 import numpy as np
 
 FRACTIONS = np.arange(1, 101) / 100
-"""float64 (100,) sizes of the centre boxes tried, as fractions of the image's width and height."""
+"""float64 (100,) sizes of the centre boxes, as fractions of the image's width and height."""
 
 GAUSSIAN_STD = 0.25
-"""Standard deviation of the centre gaussian, in widths and heights of the input; our choice, not a paper's. Under
-min-max scaling and a swept threshold it hardly matters (any gaussian passes through all centred discs); at a fixed
-threshold it decides the size of the box."""
+"""Standard deviation of the centre Gaussian, as a fraction of the input's width and height; our choice, not a paper's.
+With min-max scaling and a swept threshold it hardly matters, because every Gaussian passes through the same centred
+discs; at a fixed threshold it determines the size of the box."""
 
 
 def whole_image(size: tuple[int, int]) -> np.ndarray:
-    """The box of the whole image: float64 (1, 4), half-open, image frame.
+    """Return the box of the whole image: float64 (1, 4), half-open, image frame.
 
     Example:
         >>> whole_image((500, 375)).tolist()
@@ -28,11 +28,11 @@ def whole_image(size: tuple[int, int]) -> np.ndarray:
 
 
 def centre_boxes(size: tuple[int, int], fractions: np.ndarray = FRACTIONS) -> np.ndarray:
-    """Boxes around the image's centre with its proportions.
+    """Return boxes at the image's centre, with the image's proportions.
 
     Args:
         size: width and height of the image, pixels.
-        fractions: float64 (F,), of width and height.
+        fractions: float64 (F,), box sizes as fractions of the image's width and height.
 
     Returns:
         float64 (F, 4), half-open, image frame.
@@ -47,11 +47,11 @@ def centre_boxes(size: tuple[int, int], fractions: np.ndarray = FRACTIONS) -> np
 
 
 def centre_gaussian(size: tuple[int, int], std: float = GAUSSIAN_STD) -> np.ndarray:
-    """A score map with a gaussian at its centre: ``exp(-(x² / (std W)² + y² / (std H)²) / 2)`` at pixel centres.
+    """Return a score map with a Gaussian at its centre: ``exp(-(x² / (std W)² + y² / (std H)²) / 2)`` at pixel centres.
 
     Args:
-        size: width W and height H of the input frame; on a square input the gaussian is isotropic.
-        std: standard deviation in widths and heights.
+        size: width W and height H of the input frame; on a square input the Gaussian is isotropic.
+        std: standard deviation, as a fraction of the width and of the height.
 
     Returns:
         float32 (H, W) in (0, 1].

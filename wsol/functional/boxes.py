@@ -1,12 +1,12 @@
-"""Boxes around the bright parts of a map, at all thresholds of interest.
+"""Boxes around the bright parts of a map, at all thresholds.
 
-Of a map of grey levels ``q`` (uint8), a threshold t in [0, 1] keeps the pixels above ``T = int(t * max(q))``, strictly
-(Choe et al. 2020, MaxBoxAcc). However many thresholds there are, T takes at most 255 different values that leave any
-pixel, here called *cuts*: only those are looked at. Which boxes count at a cut is one of
+For a map of grey levels ``q`` (uint8), a threshold t in [0, 1] keeps the pixels strictly above ``T = int(t * max(q))``
+(Choe et al. 2020, MaxBoxAcc). Regardless of the number of thresholds, T takes at most 255 different values that leave
+any pixel; they are called *cuts*, and only they are evaluated. The boxes at a cut are of one of these kinds:
 
 ===================  ================================================================================================
-``largest_pixels``   the 8-connected component of most pixels; of equal ones that with the first pixel in reading order
-``largest_contour``  the OpenCV contour of greatest ``contourArea``; of equal ones OpenCV's first (MaxBoxAcc)
+``largest_pixels``   the 8-connected component of most pixels; if equal, the one that is first in reading order
+``largest_contour``  the OpenCV contour of greatest ``contourArea``; if equal, OpenCV's first (MaxBoxAcc)
 ``all_contours``     every OpenCV contour, outer ones and those around holes (MaxBoxAccV2)
 ``peak``             the 4-connected component of the map's highest pixel, the first in reading order (LOST, TokenCut)
 ===================  ================================================================================================
@@ -14,8 +14,8 @@ pixel, here called *cuts*: only those are looked at. Which boxes count at a cut 
 Where no pixel is above the cut there is one box, (0, 0, 0, 0), as in the reference code (where it still has an
 overlap).
 
-`box_spans` is the seam behind which an engine sits: it says which boxes there are at which cuts, and nothing about
-truth, overlap or protocol. There are two engines, and they agree:
+`box_spans` hides the engine: it returns which boxes exist at which cuts, and knows nothing about ground truth, overlap
+or protocol. There are two engines, and they agree:
 
 - ``tree`` follows the components of a map through all cuts at once, see `wsol.functional.box_engine.component_tree`
   and `wsol.functional.box_engine.spans`. Outer contours are the 8-connected components of the foreground. Contours
@@ -23,8 +23,8 @@ truth, overlap or protocol. There are two engines, and they agree:
   foreground around, so their boxes are larger by one pixel on each side. The largest are found by
   `wsol.functional.box_engine.contour_area` and `wsol.functional.box_engine.component_sizes`, or at few cuts by
   `wsol.functional.box_engine.runs`.
-- ``opencv`` asks OpenCV once for each cut, see `wsol.functional.box_engine.opencv_boxes`. It is what ``tree`` is held
-  against, and takes its place where numba can't be imported.
+- ``opencv`` calls OpenCV once for each cut, see `wsol.functional.box_engine.opencv_boxes`. Tests compare ``tree`` with
+  it, and it replaces ``tree`` where numba can't be imported.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ LIMITS = Limits()
 
 
 class Spans(NamedTuple):
-    """Boxes, and at which of the cuts each is there: at all from ``first`` to ``last``, both included."""
+    """Boxes, and the cuts at which each exists: all from ``first`` to ``last``, both included."""
 
     boxes: np.ndarray
     """int64 (B, 4) x, y, width, height in pixels of the map."""
@@ -58,11 +58,11 @@ class Spans(NamedTuple):
     """int64 (B,), >= first."""
 
     def best(self, values: np.ndarray, num_cuts: int) -> np.ndarray:
-        """The greatest value among the boxes at each cut.
+        """Return the greatest value among the boxes at each cut.
 
         Args:
-            values: float64 (B,), one for each box, none negative.
-            num_cuts: length of the array of cuts that the spans are about.
+            values: float64 (B,), one for each box, not negative.
+            num_cuts: length of the array of cuts that the spans refer to.
 
         Returns:
             float64 (num_cuts,).
@@ -85,7 +85,7 @@ def fine_levels(score_map: np.ndarray) -> np.ndarray:
 
     Returns:
         uint16 (H, W), ``map * 255`` in float64, times 256, truncated. The upper byte is the grey level; the lower one
-        puts the pixels of a level in order, which changes no box but finds them faster.
+        orders the pixels of a level, which changes no box but makes the search faster.
 
     Raises:
         InputError: values outside [0, 1], or NaN.
@@ -98,7 +98,7 @@ def fine_levels(score_map: np.ndarray) -> np.ndarray:
     values = plain(score_map, np.float64)
     out = np.empty(values.shape, np.uint16)
     if values.ndim != 2 or not values.size or not _fine_levels(values, out):
-        to_levels(values)  # says what is wrong
+        to_levels(values)  # raises with the reason
     return out
 
 
@@ -123,7 +123,7 @@ def cuts_of(levels: np.ndarray, thresholds: np.ndarray, share: float = 1.0) -> t
 
 
 def boxes_at(levels: np.ndarray, cut: int, components: str) -> np.ndarray:
-    """The boxes at one cut.
+    """Return the boxes at one cut.
 
     Args:
         levels: uint8 (H, W), or uint16 from `fine_levels`.
@@ -141,13 +141,13 @@ def boxes_at(levels: np.ndarray, cut: int, components: str) -> np.ndarray:
 
 
 def box_spans(levels: np.ndarray, cuts: np.ndarray, components: str, engine: str = "tree") -> Spans:
-    """The boxes at each of several cuts.
+    """Return the boxes at each of several cuts.
 
     Args:
         levels: uint8 (H, W), or uint16 from `fine_levels`.
         cuts: int64 (L,), ascending and distinct, see `cuts_of`.
         components: see the module's table.
-        engine: ``tree`` or ``opencv``; the boxes at a cut are the same, the spans need not be.
+        engine: ``tree`` or ``opencv``; both return the same boxes at a cut, but maybe different spans.
 
     Returns:
         Spans over ``cuts``; every cut has at least one box.
@@ -172,7 +172,7 @@ def box_spans(levels: np.ndarray, cuts: np.ndarray, components: str, engine: str
 
 
 def half_open(boxes: np.ndarray) -> np.ndarray:
-    """The corners of boxes, the upper ones (x1, y1) just outside.
+    """Return the corners of boxes, the upper ones (x1, y1) just outside.
 
     Args:
         boxes: int64 (B, 4) x, y, width, height.
@@ -207,7 +207,7 @@ def _tree_spans(levels: np.ndarray, cuts: np.ndarray, components: str) -> Spans:
 
 @compiled
 def _fine_levels(values, out):
-    """Returns whether all values lie in [0, 1]."""
+    """Fill in the levels. Returns whether all values lie in [0, 1]."""
     fine = True
     for y in range(values.shape[0]):
         for x in range(values.shape[1]):

@@ -1,4 +1,4 @@
-"""Erasing what a map has found from the images themselves, as adversarial erasing does."""
+"""Erase the regions of images that a map has found, for adversarial erasing."""
 
 from __future__ import annotations
 
@@ -9,10 +9,11 @@ from wsol.errors import InputError
 
 
 def erase_regions(images: Tensor, maps: Tensor, threshold: float) -> Tensor:
-    """Return images in which all pixels where a map reaches the threshold are 0: the mean pixel, once normalised.
+    """Return images with the pixels where a map reaches the threshold set to 0, the mean pixel after normalising.
 
-    Wei et al. 2017, "Object Region Mining with Adversarial Erasing", section 3.1, erases so what the network has found
-    before the next one is trained. Maps are interpolated linearly to the image's size (half-pixel centres).
+    Wei et al. 2017, "Object Region Mining with Adversarial Erasing", section 3.1: each network is trained on images
+    from which the regions found by the networks before it are erased. Maps are resized linearly to the image
+    (half-pixel centres).
 
     Args:
         images: float (N, 3, H, W), normalised.
@@ -23,7 +24,7 @@ def erase_regions(images: Tensor, maps: Tensor, threshold: float) -> Tensor:
         A new tensor of the shape and type of ``images``.
 
     Raises:
-        InputError: a threshold outside (0, 1], or maps that are not one for each image.
+        InputError: a threshold outside (0, 1], or maps that are not one per image.
 
     Example:
         >>> import torch
@@ -33,6 +34,6 @@ def erase_regions(images: Tensor, maps: Tensor, threshold: float) -> Tensor:
     if not 0 < threshold <= 1:
         raise InputError(f"threshold of erasing: expected a number in (0, 1], got {threshold}")
     if maps.ndim != 3 or len(maps) != len(images):
-        raise InputError(f"expected maps ({len(images)}, h, w), one for each image, got {tuple(maps.shape)}")
+        raise InputError(f"expected maps ({len(images)}, h, w), one per image, got {tuple(maps.shape)}")
     over = F.interpolate(maps.detach()[:, None].float(), images.shape[2:], mode="bilinear") >= threshold
     return images.masked_fill(over, 0)

@@ -1,11 +1,11 @@
-"""What is wrong with a wrong box: a part of the object, too large, several objects, or a miss.
+"""What is wrong with an incorrect box: it covers a part of the object, is too large, covers several objects, or misses.
 
-The split and its constants are those of Gao et al., "TS-CAM: Token Semantic Coupled Attention Map for Weakly Supervised
-Object Localization", ICCV 2021 (https://arxiv.org/abs/2103.14862), as their released code draws it: its multi-instance,
-part and more errors are ``several objects``, ``part`` and ``too large``; the rest is ``miss``. Two things differ. They
-count an image of wrong class as a class error before they look at its box; here the box is that of the true class's
-map, so ``right box, wrong class`` leaves a wrong box its own kind. And whether a box is right is the protocol's word,
-while shares are exact areas in the image frame.
+The kinds and their constants are those of Gao et al., "TS-CAM: Token Semantic Coupled Attention Map for Weakly
+Supervised Object Localization", ICCV 2021 (https://arxiv.org/abs/2103.14862), and of their released code: its
+multi-instance, part and more errors are ``several objects``, ``part`` and ``too large``; the rest is ``miss``. Two
+things differ. They count an image of wrong class as a class error before they look at its box; here the box comes from
+the map of the ground-truth class, so ``right box, wrong class`` is a kind and an incorrect box keeps its own kind. And
+the protocol decides whether a box is correct, while shares are exact areas in the image frame.
 """
 
 from __future__ import annotations
@@ -27,32 +27,32 @@ RIGHT, WRONG_CLASS, PART, TOO_LARGE, SEVERAL, MISS = KINDS = (
     "several objects",
     "miss",
 )
-"""All kinds; each image is of exactly one."""
+"""All kinds; each image has exactly one."""
 
 SEVERAL_COVERED = 0.3
-"""A box that covers more than this share of each of two objects is on several."""
+"""A box that covers more than this share of each of two objects is of kind ``several objects``."""
 
 PART_INSIDE = 0.5
-"""A wrong box with more than this share of itself inside the object is a part of it."""
+"""An incorrect box with more than this share of itself inside the object is of kind ``part``."""
 
 TOO_LARGE_COVERED = 0.7
-"""A wrong box, mostly outside, that covers at least this share of the object is too large."""
+"""An incorrect box, mostly outside, that covers at least this share of the object is of kind ``too large``."""
 
 
 def error_kind(box: np.ndarray, true_boxes: np.ndarray, *, box_right: bool, class_right: bool) -> str:
-    """The kind of one image's localization, the first of these that holds.
+    """Return the kind of one image's localization: the first of these that applies.
 
-    1. The box is right: ``right``, or ``right box, wrong class``.
+    1. The box is correct: ``right``, or ``right box, wrong class``.
     2. It covers more than `SEVERAL_COVERED` of each of two objects or more: ``several objects``.
-    3. Of the object it overlaps best (IoU): more than `PART_INSIDE` of the box is inside: ``part``;
+    3. Of the object with which its IoU is greatest, more than `PART_INSIDE` of the box is inside: ``part``;
     4. or the box covers at least `TOO_LARGE_COVERED` of the object: ``too large``.
     5. ``miss``.
 
     Args:
-        box: real (4,) the predicted box, half-open, image frame; without area it misses.
-        true_boxes: real (M, 4), of the same frame; M may be 0.
-        box_right: whether the protocol calls the box right.
-        class_right: whether the class is predicted; True where none is.
+        box: real (4,) the predicted box, half-open, image frame; a box without area misses.
+        true_boxes: real (M, 4), in the same frame; M may be 0.
+        box_right: whether the box is correct under the protocol.
+        class_right: whether the predicted class is correct; True where no class is predicted.
 
     Returns:
         One of `KINDS`.
@@ -81,10 +81,10 @@ def error_kind(box: np.ndarray, true_boxes: np.ndarray, *, box_right: bool, clas
 
 
 def kind_codes(kinds: Iterable[str]) -> np.ndarray:
-    """The positions in `KINDS` of N kinds: uint8 (N,).
+    """Return the positions of N kinds in `KINDS`: uint8 (N,).
 
     Raises:
-        InputError: a word that is no kind, or no list of words.
+        InputError: an unknown kind, or not a list of kinds.
     """
     if isinstance(kinds, str) or not isinstance(kinds, Iterable):
         raise InputError(f"kinds: expected a list of kinds of localization, got {kinds!r}")
@@ -96,12 +96,12 @@ def kind_codes(kinds: Iterable[str]) -> np.ndarray:
 
 
 def kind_shares(codes: np.ndarray) -> dict[str, float]:
-    """Percent by kind, from positions in `KINDS`, uint8 (N,); NaN where N is 0."""
+    """Return the percentage of each kind, from positions in `KINDS`, uint8 (N,); NaN where N is 0."""
     return {kind: 100.0 * float(np.mean(codes == i)) if len(codes) else np.nan for i, kind in enumerate(KINDS)}
 
 
 def error_split(kinds: Iterable[str]) -> dict[str, Tensor]:
-    """The share of each kind in a set; the function behind `wsol.metrics.ErrorSplit`.
+    """Return the share of each kind in a set; the function behind `wsol.metrics.ErrorSplit`.
 
     Args:
         kinds: N of `KINDS`.
@@ -110,7 +110,7 @@ def error_split(kinds: Iterable[str]) -> dict[str, Tensor]:
         0-d float64 by kind, percent; NaN where N is 0.
 
     Raises:
-        InputError: a word that is no kind.
+        InputError: an unknown kind.
 
     Example:
         >>> round(error_split(["right", "right", "miss"])["miss"].item(), 2)
@@ -125,6 +125,6 @@ def _area(low: np.ndarray, high: np.ndarray) -> np.ndarray:
 
 
 def _share(part: np.ndarray, whole: np.ndarray) -> np.ndarray:
-    """``part / whole``; 0 where there is no whole."""
+    """Return ``part / whole``; 0 where whole is 0."""
     found: np.ndarray = np.divide(part, whole, out=np.zeros_like(part), where=whole > 0)
     return found

@@ -1,11 +1,11 @@
-"""Where the pixels of a stored image lie in the network's input, and back.
+"""Maps between the pixels of a stored image and the network's input.
 
-One view of an image is made by resizing it to ``resized``, cutting the window of ``input_size`` whose top-left corner
-is ``offset``, and perhaps mirroring it. With the image frame's x (continuous, in pixels)::
+One view of an image is made by resizing it to ``resized``, cropping the window of ``input_size`` whose top-left corner
+is ``offset``, and optionally mirroring it. With the image frame's x (continuous, in pixels)::
 
     x_input = x * resized_width / image_width - offset_x          (mirrored: input_width - x_input)
 
-Boxes follow exactly the same map, so a box and the pixels under it never part.
+Boxes follow exactly the same map, so a box stays aligned with its pixels.
 """
 
 from __future__ import annotations
@@ -33,17 +33,17 @@ class Geometry:
 
     @classmethod
     def square(cls, image_size: tuple[int, int], size: int) -> Geometry:
-        """The whole image resized to ``size`` x ``size``, whatever its shape."""
+        """Return the geometry of the whole image resized to ``size`` x ``size``, regardless of its shape."""
         return cls(image_size, (size, size), (0, 0), (size, size))
 
     @classmethod
     def whole(cls, image_size: tuple[int, int]) -> Geometry:
-        """The image as it is."""
+        """Return the geometry of the unchanged image."""
         return cls(image_size, image_size, (0, 0), image_size)
 
     @classmethod
     def crop(cls, image_size: tuple[int, int], resize: int, size: int) -> Geometry:
-        """The shorter side resized to ``resize``, then the ``size`` x ``size`` window at the centre.
+        """Return the geometry of resizing the shorter side to ``resize`` and a centre crop of ``size`` x ``size``.
 
         Example:
             >>> view = Geometry.crop((500, 375), resize=256, size=224)
@@ -77,7 +77,7 @@ class Geometry:
 
 
 def shorter_side(size: tuple[int, int], target: int) -> tuple[int, int]:
-    """Scale (width, height) so that the shorter becomes ``target``; the other is rounded down, as torchvision does.
+    """Scale (width, height) so that the shorter side becomes ``target``; the other is rounded down, as in torchvision.
 
     Example:
         >>> shorter_side((500, 375), 256)

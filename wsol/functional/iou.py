@@ -9,20 +9,20 @@ from wsol.functional.box_engine.overlap import best_overlaps
 
 
 def iou(boxes_a: np.ndarray, boxes_b: np.ndarray, *, plus_one: bool) -> np.ndarray:
-    """Intersection over union of every box of one set with every box of another.
+    """Return the intersection over union of every box of one set with every box of another.
 
     Args:
         boxes_a: real (A, 4) corners x0, y0, x1, y1.
         boxes_b: real (B, 4), in the same frame.
-        plus_one: True if x1, y1 name the last pixel inside, so a box is ``x1 - x0 + 1`` wide (the ILSVRC kit, and most
-            WSOL code); False if they name the edge. Ends must suit it: the protocol sees to that.
+        plus_one: True if x1, y1 are the last pixel inside, so a box is ``x1 - x0 + 1`` wide (the ILSVRC kit, and most
+            WSOL code); False if they are the edge. The boxes must match it; the protocol takes care of that.
 
     Returns:
         float64 (A, B) in [0, 1]; 0 where both boxes are empty. Integer coordinates are exact up to 2**26, so the
         quotient is that of the integer areas.
 
     Example:
-        Two of four pixels shared, of three boxes' pixels in all:
+        The boxes share two pixels of the six that they cover together:
 
         >>> a, b = np.array([[0, 0, 1, 1]]), np.array([[1, 0, 2, 1]])
         >>> iou(a, b, plus_one=True).round(4).tolist(), iou(a, b, plus_one=False).tolist()
@@ -37,7 +37,7 @@ def iou(boxes_a: np.ndarray, boxes_b: np.ndarray, *, plus_one: bool) -> np.ndarr
 
 
 def best_iou(boxes_a: np.ndarray, boxes_b: np.ndarray, plus_one: bool) -> np.ndarray:
-    """The greatest overlap of each box of one set with any box of another: ``iou(...).max(axis=1)``, to the last bit.
+    """Return the greatest IoU of each box of one set with any box of another: ``iou(...).max(axis=1)``, bit for bit.
 
     Args:
         boxes_a: float64 (A, 4), as in `iou`.

@@ -1,12 +1,12 @@
-"""Score maps between a network and a box: resized, scaled to [0, 1], placed in the frame where boxes are judged.
+"""Score maps between a network and a box: resized, scaled to [0, 1] and placed in the frame where boxes are evaluated.
 
-A class map (h, w) covers the whole input frame of its view. What is done to it is the protocol's choice, in this order:
+A class map (h, w) covers the whole input frame of its view. The protocol chooses how it is processed, in this order:
 
 1. resize to the frame's size (the reference code of Choe et al. 2020 resizes first and scales afterwards, in float64);
 2. scale to [0, 1], by one of `SCALINGS`, see `normalize`;
 3. cut into 256 grey levels.
 
-All arithmetic is float64, so that levels agree with the reference code to the last bit.
+All arithmetic is float64, so that levels equal those of the reference code to the last bit.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ def normalize(
     if scaling == "none" and np.isfinite([least, greatest]).all():
         if least < 0 or greatest > 1:
             raise InputError(
-                f"scaling 'none' takes maps in [0, 1], got {least:.4g} to {greatest:.4g}; scale the maps, or set "
+                f"scaling 'none' expects maps in [0, 1], got {least:.4g} to {greatest:.4g}; scale the maps, or set "
                 "scaling to minmax or max"
             )
         return values.copy()
@@ -86,7 +86,7 @@ def normalize(
 
 
 def resize(score_map: np.ndarray, size: tuple[int, int], interpolation: str = "cubic") -> np.ndarray:
-    """Resize a map by OpenCV, the edges of the map staying the edges (half-pixel centres, no antialiasing).
+    """Resize a map with OpenCV; the edges of the map stay the edges (half-pixel centres, no antialiasing).
 
     Args:
         score_map: real (h, w).
@@ -109,7 +109,7 @@ def resize(score_map: np.ndarray, size: tuple[int, int], interpolation: str = "c
 
 
 def to_levels(score_map: np.ndarray) -> np.ndarray:
-    """Cut a map in [0, 1] into grey levels: ``map * 255`` in float64, truncated.
+    """Convert a map in [0, 1] to grey levels: ``map * 255`` in float64, truncated.
 
     Returns:
         uint8 (H, W).
@@ -130,12 +130,12 @@ def to_levels(score_map: np.ndarray) -> np.ndarray:
 
 
 def upright(geometry: Geometry) -> Geometry:
-    """The same view, not mirrored: where its map lies after `place` or `merge` has mirrored it back."""
+    """Return the same view without mirroring: the geometry of its map after `place` or `merge` has mirrored it back."""
     return replace(geometry, mirrored=False)
 
 
 def window(view: Geometry, frame: Geometry) -> tuple[int, int, int, int]:
-    """The part of a frame that a view of the same image shows, rounded to whole pixels (at least one).
+    """Return the part of a frame that a view of the same image shows, rounded to whole pixels (at least one).
 
     Returns:
         x0, y0, x1, y1 half-open in the frame; it may reach beyond the frame.
@@ -150,7 +150,7 @@ def window(view: Geometry, frame: Geometry) -> tuple[int, int, int, int]:
 
 
 def _side(view: Geometry, frame: Geometry, axis: int) -> tuple[int, int]:
-    """Where a view begins and ends along one side of a frame: `Geometry.to_image`, then `Geometry.to_input`."""
+    """Return where a view begins and ends along one side of a frame: `Geometry.to_image`, then `Geometry.to_input`."""
     image, there, seen = view.image_size[axis], view.resized[axis], view.input_size[axis]
     begin, end = ((float(at) + view.offset[axis]) * image / there for at in (0, seen))
     image, there, offset = frame.image_size[axis], frame.resized[axis], frame.offset[axis]
@@ -167,20 +167,20 @@ def place(
     quantiles: tuple[float, float] = WHOLE_RANGE,
     scale_first: bool = False,
 ) -> np.ndarray:
-    """Bring a class map, scaled to [0, 1], into the frame where boxes are judged; a mirrored view is mirrored back.
+    """Scale a class map to [0, 1] and place it in the frame where boxes are evaluated, mirrored back if necessary.
 
-    A view may show a part of the frame only (a crop, judged in the whole image). Scaling then looks at what was seen of
-    the frame; pixels outside, of which nothing is known, get 0, the lowest score there is.
+    A view may show only part of the frame (a crop that is evaluated in the whole image). Scaling then uses the visible
+    part; the pixels outside it are unknown and get 0, the lowest score.
 
-    Under ``scaling="none"`` the map must lie in [0, 1]; what a cubic resize overshoots is cut off.
+    Under ``scaling="none"`` the map must lie in [0, 1]; values that a cubic resize overshoots are clipped.
 
-    Otherwise scaling comes after resizing, so ``minmax`` of a map that is constant but not 0 may blow up the rounding
-    errors of a cubic resize instead of giving zeros. The reference code does the same.
+    Otherwise scaling follows resizing, so ``minmax`` of a map that is constant but not 0 may amplify the rounding
+    errors of a cubic resize instead of returning zeros. The reference code does the same.
 
     Args:
         score_map: real (h, w) over the whole input frame of its view.
-        view: what part of the image the map is of.
-        frame: of the same image; its ``input_size`` is the frame's size.
+        view: the part of the image that the map covers.
+        frame: of the same image; its ``input_size`` is the size of the result.
         interpolation: see `resize`.
         scaling: see `normalize`.
         quantiles: see `normalize`.
@@ -188,10 +188,10 @@ def place(
             what a cubic resize overshoots is cut off.
 
     Returns:
-        float64 (H, W) in [0, 1], of ``frame.input_size``.
+        float64 (H, W) in [0, 1], of size ``frame.input_size``.
 
     Raises:
-        InputError: the view shows nothing of the frame, or they are of images of different sizes.
+        InputError: the view shows no part of the frame, or they belong to images of different sizes.
     """
     if view.image_size != frame.image_size:
         raise InputError(f"a view of an image of {view.image_size} can't be placed in one of {frame.image_size}")
@@ -217,9 +217,9 @@ def merge(
 ) -> tuple[np.ndarray, Geometry]:
     """Merge the maps of several views (ten-crop) of an image, aligned in the image frame.
 
-    Under ``mean`` each pixel gets the mean over the views that show it, so that pixels shown often are not brighter for
-    that alone; pixels that no view shows get the minimum of the others. Under ``absolute_sum``, as in the released code
-    of CAM 2016, each pixel gets the sum of the magnitudes in the views that show it; pixels that no view shows get 0.
+    Under ``mean`` each pixel is the mean over the views that show it, so that pixels shown often are not brighter;
+    pixels that no view shows get the minimum of the others. Under ``absolute_sum``, as in the released code of CAM
+    2016, each pixel is the sum of the magnitudes in the views that show it; pixels that no view shows get 0.
 
     Args:
         score_maps: real (V, h, w), before any scaling.
@@ -228,12 +228,12 @@ def merge(
         merging: ``mean`` or ``absolute_sum``.
 
     Returns:
-        The merged map, float32 (image height, image width), and its geometry: for a merged map the input frame is the
-        image. A single view keeps its frame and its size, in float32 or what is wider: as it is under ``mean``, its
+        The merged map, float32 (image height, image width), and its geometry: the input frame of a merged map is the
+        image. A single view keeps its frame and its size, in float32 or a wider type: unchanged under ``mean``, as
         magnitudes under ``absolute_sum``.
 
     Raises:
-        InputError: numbers of maps and geometries differ, the geometries are of images of different sizes, or
+        InputError: the numbers of maps and geometries differ, the geometries belong to images of different sizes, or
             ``merging`` is unknown.
 
     Example:
@@ -246,10 +246,10 @@ def merge(
         raise unknown("merging", merging, MERGINGS)
     is_mean = merging == "mean"
     if len(score_maps) != len(geometries) or not geometries:
-        raise InputError(f"expected one map for each view, got {len(score_maps)} maps and {len(geometries)} views")
+        raise InputError(f"expected one map per view, got {len(score_maps)} maps and {len(geometries)} views")
     size = geometries[0].image_size
     if any(geometry.image_size != size for geometry in geometries):
-        raise InputError(f"the views are of images of different sizes: {sorted({g.image_size for g in geometries})}")
+        raise InputError(f"the views belong to images of different sizes: {sorted({g.image_size for g in geometries})}")
     if len(geometries) == 1:
         alone = np.array(score_maps[0], dtype=np.result_type(score_maps[0], np.float32))
         return alone if is_mean else np.abs(alone), geometries[0]
@@ -280,7 +280,7 @@ Slices = tuple[slice, slice]
 
 
 def _overlap(part: tuple[int, int, int, int], size: tuple[int, int]) -> tuple[Slices, Slices]:
-    """The pixels common to ``part`` and an image of ``size``, as slices of the image and as slices of the part."""
+    """Return the pixels common to ``part`` and an image of ``size``, as slices of the image and slices of the part."""
     x0, y0, x1, y1 = max(part[0], 0), max(part[1], 0), min(part[2], size[0]), min(part[3], size[1])
     if x0 >= x1 or y0 >= y1:
         raise InputError(f"the view shows {part} (x0, y0, x1, y1), which is outside its image of {size[0]} x {size[1]}")

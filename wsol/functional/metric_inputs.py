@@ -1,6 +1,6 @@
-"""Checks of what metrics are given, and the one copy from the device.
+"""Checks of the inputs of metrics, and the single copy from the device.
 
-Everything is checked before anything is kept, so that a refused call changes no metric. Each fault gives one
+Everything is checked before anything is stored, so a refused call changes no metric. Each fault raises one
 `wsol.errors.InputError` that names the argument and the image.
 """
 
@@ -18,14 +18,14 @@ from wsol.errors import InputError
 Values = Tensor | np.ndarray | Sequence[Any]
 
 UNKEYED = -1
-"""What stands for the position of an image that was given without one."""
+"""Index of an image that was given without a position."""
 
 
 def to_host(tensors: Sequence[Tensor]) -> list[np.ndarray]:
     """Copy tensors to arrays, with one copy for all tensors of one device and dtype.
 
     Args:
-        tensors: of any shapes. Those of 8 or 16 bit floating point become float32.
+        tensors: of any shapes. 8- and 16-bit floating point become float32.
 
     Returns:
         Arrays of the same shapes.
@@ -54,7 +54,7 @@ def to_host(tensors: Sequence[Tensor]) -> list[np.ndarray]:
 
 
 def on_host(*values: Any) -> list[Any]:
-    """Replace tensors by arrays: the values themselves and the items of lists, by one call of `to_host`.
+    """Replace tensors by arrays: the values themselves and the items of lists, in one call of `to_host`.
 
     Example:
         >>> on_host(torch.tensor([1]), [torch.tensor([2.0]), 3], None)
@@ -73,7 +73,7 @@ def on_host(*values: Any) -> list[Any]:
 
 
 def to_result(value: float, device: torch.device) -> Tensor:
-    """The result of a metric: a 0-d tensor, float64; float32 on a device without float64 (``mps``)."""
+    """Return the result of a metric: a 0-d tensor, float64; float32 on a device without float64 (``mps``)."""
     return torch.tensor(value, device=device, dtype=torch.float32 if device.type == "mps" else torch.float64)
 
 
@@ -81,19 +81,19 @@ def check_maps(score_maps: Any) -> list[np.ndarray]:
     """Check score maps.
 
     Args:
-        score_maps: array (N, h, w), or a list of N arrays (h, w); real numbers, integers and bool among them.
+        score_maps: array (N, h, w), or a list of N arrays (h, w); real numbers, including integers and bool.
 
     Returns:
         N arrays (h, w), not copied.
 
     Raises:
-        InputError: another shape, no pixels, or other values than real numbers.
+        InputError: another shape, no pixels, or values that are not real numbers.
     """
     expected = "expected N maps, an array (N, h, w) or a list of arrays (h, w)"
     if isinstance(score_maps, np.ndarray) and score_maps.ndim != 3:
         hint = "; add the first axis: maps[None]" if score_maps.ndim == 2 else ""
         hint = "; drop the channel axis: maps.squeeze(1)" if score_maps.ndim == 4 else hint
-        raise InputError(f"score_maps: {expected}, got the shape {score_maps.shape}{hint}")
+        raise InputError(f"score_maps: {expected}, got shape {score_maps.shape}{hint}")
     maps = []
     for i, one in enumerate(_items(score_maps, "score_maps", expected)):
         values = _real(one, f"score_maps[{i}]")
@@ -104,10 +104,10 @@ def check_maps(score_maps: Any) -> list[np.ndarray]:
 
 
 def check_sizes(sizes: Any, maps: Sequence[np.ndarray]) -> list[tuple[int, int]]:
-    """Check the sizes of images: N pairs (width, height) of whole numbers; None for the sizes of the maps.
+    """Check the sizes of images: N pairs (width, height) of whole numbers; None takes the sizes of the maps.
 
     Raises:
-        InputError: not pairs, not whole numbers of at least 1, or another number of them than of maps.
+        InputError: not pairs, not whole numbers of at least 1, or not one per map.
     """
     if sizes is None:
         return [(one.shape[1], one.shape[0]) for one in maps]
@@ -122,26 +122,26 @@ def check_sizes(sizes: Any, maps: Sequence[np.ndarray]) -> list[tuple[int, int]]
 
 
 def check_boxes(boxes: Any, sizes: Sequence[tuple[int, int]], *, inclusive: bool) -> list[np.ndarray]:
-    """Check true boxes.
+    """Check ground-truth boxes.
 
     Args:
         boxes: N arrays (M, 4), or (4,) for a single box: x0, y0, x1, y1 in the image's pixels.
-        sizes: N of (width, height).
-        inclusive: whether x1, y1 name the last pixel inside.
+        sizes: N pairs (width, height).
+        inclusive: whether x1, y1 are the last pixel inside.
 
     Returns:
         N arrays float64 (M, 4).
 
     Raises:
         InputError: an image without a box, another shape, a value that is not finite, a box without area, a box
-            outside its image, or another number of entries than of images.
+            outside its image, or not one entry per image.
     """
     found = []
     for i, one in enumerate(_items(boxes, "boxes", "expected N arrays (M, 4)")):
         values = _real(one, f"boxes[{i}]").astype(np.float64)
         values = values[None] if values.shape == (4,) else values
         if not values.size:
-            raise InputError(f"boxes[{i}]: no true box, so the image can't be judged; leave it out of the batch")
+            raise InputError(f"boxes[{i}]: no ground-truth box to evaluate the image with; leave it out of the batch")
         if values.ndim != 2 or values.shape[1] != 4:
             raise InputError(f"boxes[{i}]: expected (M, 4), each row x0, y0, x1, y1, got {values.shape}")
         if not np.isfinite(values).all():
@@ -161,19 +161,19 @@ def check_boxes(boxes: Any, sizes: Sequence[tuple[int, int]], *, inclusive: bool
 
 
 def check_index(index: Any, count: int) -> np.ndarray:
-    """Check positions of images in their split: int64 (N,), `UNKEYED` for all where none are given.
+    """Check positions of images in their split: int64 (N,), all `UNKEYED` if None.
 
     Raises:
-        InputError: not one whole number of at least 0 for each image.
+        InputError: not one whole number of at least 0 per image.
     """
     return np.full(count, UNKEYED) if index is None else check_integers(index, "index", count)
 
 
 def check_integers(values: Any, name: str, count: int, limit: int = 2**63) -> np.ndarray:
-    """Check one whole number in [0, limit) for each of N images: int64 (N,).
+    """Check one whole number in [0, limit) per image: int64 (N,).
 
     Raises:
-        InputError: of another type, shape or range.
+        InputError: another type or shape, or out of range.
     """
     array = _real(values, name)
     if not array.size:
@@ -188,7 +188,7 @@ def check_integers(values: Any, name: str, count: int, limit: int = 2**63) -> np
 
 
 def check_count(name: str, given: int, images: int) -> None:
-    """Refuse another number of entries than of score maps."""
+    """Refuse a number of entries that differs from the number of score maps."""
     if given != images:
         raise InputError(f"{name}: expected one entry for each of {images} score maps, got {given}")
 
@@ -213,6 +213,6 @@ def _real(value: Any, name: str) -> np.ndarray:
 
 def _dense(tensor: Tensor) -> Tensor:
     if tensor.device.type == "meta" or tensor.layout is not torch.strided:
-        raise InputError(f"expected a dense tensor that has values, got one of {tensor.device}, {tensor.layout}")
+        raise InputError(f"expected a dense tensor with values, got one of {tensor.device}, {tensor.layout}")
     narrow = tensor.is_floating_point() and tensor.dtype.itemsize < 4
     return tensor.detach().float() if narrow else tensor.detach()

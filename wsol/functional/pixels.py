@@ -1,8 +1,8 @@
 """PxAP, the pixel-wise average precision of score maps against masks.
 
 Choe et al., "Evaluating Weakly Supervised Object Localization Methods Right", CVPR 2020, section 4.2
-(https://arxiv.org/abs/2001.07437). With the scores of all pixels of all images thrown together and thresholds
-``t_l = 0, .001, ..., .999``::
+(https://arxiv.org/abs/2001.07437). With the scores of all pixels of all images pooled and thresholds ``t_l = 0, .001,
+..., .999``::
 
     precision(t) = |foreground with s >= t| / |pixels with s >= t|
     recall(t)    = |foreground with s >= t| / |foreground|
@@ -23,11 +23,11 @@ from wsol.functional.box_engine.compiled import compiled, plain
 from wsol.functional.metric_inputs import check_count, check_maps, on_host, to_result
 
 BACKGROUND, OBJECT, IGNORE = 0, 1, 255
-"""Values of a mask."""
+"""Allowed values of a mask."""
 
 
 def score_edges(num_thresholds: int = 1000) -> np.ndarray:
-    """Left edges of the score bins: float64 (num_thresholds + 1,), ``0, 1 / num_thresholds, ..., 1``."""
+    """Return the left edges of the score bins: float64 (num_thresholds + 1,), ``0, 1 / num_thresholds, ..., 1``."""
     return np.append(np.arange(0, 1, 1 / num_thresholds)[:num_thresholds], 1.0)
 
 
@@ -43,7 +43,7 @@ def score_histograms(score_map: np.ndarray, mask: np.ndarray, num_thresholds: in
         int64 (2, num_thresholds + 1): background, object.
 
     Raises:
-        InputError: shapes differ, scores outside [0, 1] or NaN, or other values in the mask.
+        InputError: shapes differ, scores are outside [0, 1] or NaN, or the mask has other values.
 
     Example:
         >>> score_histograms(np.array([[0.0, 0.5, 0.9, 1.0]]), np.array([[0, 1, 255, 1]], np.uint8), 2).tolist()
@@ -66,23 +66,23 @@ def score_histograms(score_map: np.ndarray, mask: np.ndarray, num_thresholds: in
 
 @compiled
 def _count(scores, truth, num_thresholds, edges, out):
-    """Fill in the histograms of ignored, background and object pixels. Returns whether all values may be there."""
+    """Fill in the histograms of ignored, background and object pixels. Returns whether all values are allowed."""
     one, two = np.uint64(1), np.uint64(2)
     for i in range(len(scores)):
         score, row = scores[i], np.uint64(np.uint8(truth[i] + np.uint8(1)))
         if not ((score >= 0.0) & (score <= 1.0) & (row <= two)):
             return False
-        column = np.uint64(score * num_thresholds)  # may round across an edge, by one bin at most
+        column = np.uint64(score * num_thresholds)  # rounding may cross an edge, by one bin at most
         column += np.uint64(score >= edges[column + two]) - np.uint64(score < edges[column + one])
         out[row, column] += 1
     return True
 
 
 def check_thresholds(number: int) -> int:
-    """Return a number of thresholds.
+    """Check and return a number of thresholds.
 
     Raises:
-        InputError: it is no whole number of at least 1.
+        InputError: not a whole number of at least 1.
     """
     if not isinstance(number, Integral) or isinstance(number, bool) or number < 1:
         raise InputError(f"num_thresholds: expected a whole number of at least 1, such as 1000, got {number!r}")
@@ -92,35 +92,35 @@ def check_thresholds(number: int) -> int:
 def _fault(scores: np.ndarray, mask: np.ndarray) -> InputError:
     if mask.dtype == np.uint8 and not (scores.min() >= 0 and scores.max() <= 1):
         return InputError(
-            f"a map of scores must lie in [0, 1], got {scores.min():.4g} to {scores.max():.4g}; normalize() it"
+            f"a score map must lie in [0, 1], got {scores.min():.4g} to {scores.max():.4g}; normalize() it"
         )
     return InputError(
-        f"a mask: expected uint8 of 0 background, 1 object, 255 ignore, got {mask.dtype} of "
+        f"mask: expected uint8 of 0 background, 1 object, 255 ignore, got {mask.dtype} of "
         f"{np.unique(mask)[:5].tolist()}"
     )
 
 
 def average_precision(histograms: np.ndarray) -> float:
-    """PxAP from the histograms of all images, summed.
+    """Return PxAP from the summed histograms of all images.
 
     Args:
-        histograms: int64 (2, bins) background and object pixels, by ascending score; see `score_histograms`.
+        histograms: int64 (2, bins) background and object pixels, in order of ascending score; see `score_histograms`.
 
     Returns:
         Percent.
 
     Raises:
-        InputError: there is no object pixel at all.
+        InputError: there are no object pixels.
 
     Example:
-        Half of the object scores above all background, the other half ties with it:
+        Half of the object scores above all background; the other half ties with it:
 
         >>> average_precision(np.array([[2, 0], [2, 2]]))
         83.33333333333333
     """
     above = histograms[:, ::-1].cumsum(axis=1).astype(np.float64)
     if not above[1, -1]:
-        raise InputError("the masks have no object pixel: PxAP is not defined; check the masks of this split")
+        raise InputError("the masks have no object pixels, so PxAP is not defined; check the masks of this split")
     pixels = above.sum(axis=0)
     some = pixels > 0
     precision = above[1][some] / pixels[some]
@@ -129,7 +129,7 @@ def average_precision(histograms: np.ndarray) -> float:
 
 
 def check_masks(score_maps: Any, masks: Any) -> tuple[list[np.ndarray], list[np.ndarray]]:
-    """Check maps and masks, without a look at their values: N arrays (H, W) of each; see `pxap`."""
+    """Check the types and shapes of maps and masks, not their values: N arrays (H, W) of each; see `pxap`."""
     maps = check_maps(score_maps)
     expected = "expected N masks uint8 (H, W), 0 background, 1 object, 255 ignore"
     if not isinstance(masks, np.ndarray | list | tuple) or (isinstance(masks, np.ndarray) and masks.ndim != 3):
@@ -142,11 +142,11 @@ def check_masks(score_maps: Any, masks: Any) -> tuple[list[np.ndarray], list[np.
 
 
 def pxap(score_maps: Any, masks: Any, num_thresholds: int = 1000) -> Tensor:
-    """PxAP of a set; the function behind `wsol.metrics.PxAP`.
+    """Return PxAP of a set; the function behind `wsol.metrics.PxAP`.
 
     Args:
-        score_maps: N of real (H, W) in [0, 1], tensors or arrays.
-        masks: N of uint8 (H, W), 0 background, 1 object, 255 ignore, each of its map's shape.
+        score_maps: N maps, real (H, W) in [0, 1], tensors or arrays.
+        masks: N masks, uint8 (H, W), 0 background, 1 object, 255 ignore, each of its map's shape.
         num_thresholds: thresholds are ``0, 1 / num_thresholds, ...``.
 
     Returns:
@@ -168,11 +168,11 @@ def pxap(score_maps: Any, masks: Any, num_thresholds: int = 1000) -> Tensor:
 
 
 def precision_and_coverage(histograms: np.ndarray, threshold: float) -> tuple[float, float]:
-    """How much of what scores at least a threshold is object, and how much of the object scores so, percent.
+    """Return the precision and the recall (coverage of the object) of pixels that reach a threshold, percent.
 
     Args:
         histograms: as in `average_precision`.
-        threshold: in [0, 1]; the nearest edge of the bins is taken.
+        threshold: in [0, 1]; rounded to the nearest edge of a bin.
 
     Example:
         >>> precision_and_coverage(np.array([[2, 1, 0], [1, 1, 2]]), 0.5)

@@ -1,15 +1,15 @@
-"""Several boxes of one map, best first, as the authors of CAM find them.
+"""Several boxes per map, best first, as the authors of CAM find them.
 
-Zhou et al., "Learning Deep Features for Discriminative Localization", CVPR 2016 (https://arxiv.org/abs/1512.04150); the
-paper boxes the largest component above 20 % of the maximum, the code released with it
+Zhou et al., "Learning Deep Features for Discriminative Localization", CVPR 2016 (https://arxiv.org/abs/1512.04150). The
+paper boxes the largest component above 20 % of the maximum; the code released with it
 (https://github.com/zhoubolei/CAM, ``bboxgenerator``) does this instead:
 
-1. For each of three fixed grey levels, the pixels above it; of those the ones *deep* inside: their Euclidean distance
-   to the nearest pixel below, scaled so that the deepest one has 255, rounded half up, is above 10.
-2. The bounding rectangles of the outer and inner contours of what is left, cut off 5 pixels before the far borders.
-3. All rectangles of all three levels by falling area. Going down, each removes later ones whose overlap with it is more
-   than half of the larger area. (The one right behind a removed one is passed over by that turn: the released code
-   erases, and then steps on.)
+1. For each of three fixed grey levels, take the pixels above it and keep the *deep* ones: their Euclidean distance to
+   the nearest pixel below, scaled so that the deepest one has 255 and rounded half up, is above 10.
+2. Take the bounding rectangles of the outer and inner contours of the result, cut off 5 pixels before the far borders.
+3. Sort the rectangles of all three levels by falling area. Each one in turn removes the later ones whose overlap with
+   it is more than half of the larger area. (The rectangle right behind a removed one is skipped in that turn, because
+   the released code erases and then increments.)
 """
 
 from __future__ import annotations
@@ -22,22 +22,22 @@ import numpy as np
 from wsol.errors import InputError
 
 MARGIN = 5
-"""Pixels before the right and the lower border at which rectangles end."""
+"""Rectangles end this many pixels before the right and the lower border."""
 
 
 def ranked_boxes(levels: np.ndarray, thresholds: Sequence[int] = (20, 100, 110)) -> np.ndarray:
-    """The boxes of a map, best first.
+    """Return the boxes of a map, best first.
 
     Args:
         levels: uint8 (H, W), of a map divided by its maximum.
         thresholds: grey levels; pixels strictly above count.
 
     Returns:
-        int64 (B, 4) x, y, width, height. None (0, 4) where no pixel is above any threshold. A rectangle that begins
-        within 5 pixels of the far border has no width or height left.
+        int64 (B, 4) x, y, width, height; (0, 4) where no pixel is above any threshold. A rectangle that begins within 5
+        pixels of the far border has zero width or height.
 
     Raises:
-        InputError: not grey levels.
+        InputError: the levels are not uint8 (H, W).
 
     Example:
         >>> levels = np.zeros((60, 80), np.uint8)
@@ -54,11 +54,11 @@ def ranked_boxes(levels: np.ndarray, thresholds: Sequence[int] = (20, 100, 110))
 
 
 def _deep(binary: np.ndarray) -> np.ndarray:
-    """The pixels deep inside: bool (H, W). All, where there is no pixel outside."""
+    """Return the pixels deep inside: bool (H, W); all of them if there is no pixel outside."""
     if binary.all() or not binary.any():
         return binary
     root = cv2.distanceTransform(binary.view(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
-    # Squared distances are whole numbers, of which OpenCV gives float32 roots: find the least one that is deep enough.
+    # OpenCV returns float32 roots of whole squared distances: find the least whole number that is deep enough.
     squares = np.arange(round(float(root.max()) ** 2) + 1)
     deep = np.floor(np.sqrt(squares) * (255.0 / np.sqrt(squares[-1])) + 0.5) > 10
     found: np.ndarray = root >= np.float32(np.sqrt(deep.argmax() - 0.5))
@@ -66,7 +66,7 @@ def _deep(binary: np.ndarray) -> np.ndarray:
 
 
 def _rectangles(binary: np.ndarray) -> np.ndarray:
-    """int64 (B, 4); widths and heights may be negative near the far borders."""
+    """Return int64 (B, 4); widths and heights may be negative near the far borders."""
     contours, _ = cv2.findContours(binary.view(np.uint8), cv2.RETR_CCOMP, cv2.CHAIN_APPROX_SIMPLE)
     out = np.array([cv2.boundingRect(contour) for contour in contours], dtype=np.int64).reshape(-1, 4)
     limits = np.array(binary.shape[::-1]) - MARGIN
@@ -76,7 +76,7 @@ def _rectangles(binary: np.ndarray) -> np.ndarray:
 
 
 def _distinct(rectangles: np.ndarray) -> np.ndarray:
-    """Step 3, on rectangles by falling area."""
+    """Apply step 3 to rectangles sorted by falling area."""
     left = list(rectangles)
     for i, larger in enumerate(left):  # `left` shrinks behind i, never before it
         j = i + 1

@@ -1,6 +1,6 @@
-"""The rank of the true class among an image's class scores, from which every top-k error follows.
+"""The rank of the ground-truth class among an image's class scores, which determines every top-k error.
 
-With scores s and true class y, classes sorted by falling score, the rank is the number of classes ahead of y::
+With scores s, ground-truth class y, and classes sorted by falling score, the rank is the number of classes before y::
 
     rank = #{c : s_c > s_y} + #{c < y : s_c = s_y}
     top-k error = 100 * #{images with rank >= k} / #{images}
@@ -19,24 +19,24 @@ from wsol.errors import InputError
 from wsol.functional.metric_inputs import to_host, to_result
 
 INVALID = -1
-"""The rank where the label is not one of the K classes."""
+"""Rank of an image whose label is not one of the K classes."""
 
 
 def true_class_ranks(logits: Tensor | np.ndarray, labels: Any) -> Tensor:
-    """Count the classes that come before the true one when classes are sorted by score.
+    """Count the classes that come before the ground-truth class when classes are sorted by score.
 
-    Of classes with equal scores the one of lower index comes first, as in ``argmax``; so a prediction does not depend
-    on the order in which a sort happens to leave ties. A row with NaN predicts nothing: its rank is K.
+    Of classes with equal scores the one of lower index comes first, as in ``argmax``, so a prediction does not depend
+    on how a sort orders ties. A row with NaN predicts nothing: its rank is K.
 
     Args:
-        logits: real (N, K) class scores, any monotone scale.
-        labels: integer (N,) true classes in 0..K-1: a tensor on any device, an array or a list.
+        logits: real (N, K) class scores, on any monotone scale.
+        labels: integer (N,) ground-truth classes in 0..K-1: a tensor on any device, an array or a list.
 
     Returns:
-        int32 (N,) in 0..K, on the device of ``logits``; the top-k prediction holds the true class where it is below k.
+        int32 (N,) in 0..K, on the device of ``logits``; a top-k prediction is correct where the rank is below k.
 
     Raises:
-        InputError: other shapes or types, or a label outside 0..K-1. To know the latter, the values are read once,
+        InputError: other shapes or types, or a label outside 0..K-1. To check the labels their values are read once,
             which waits for the device.
 
     Example:
@@ -49,7 +49,7 @@ def true_class_ranks(logits: Tensor | np.ndarray, labels: Any) -> Tensor:
 
 
 def ranks_or_invalid(logits: Tensor | np.ndarray, labels: Any) -> Tensor:
-    """As `true_class_ranks`, without a look at values: `INVALID` for a label outside 0..K-1.
+    """Return `true_class_ranks` without reading values: `INVALID` for a label outside 0..K-1.
 
     Raises:
         InputError: other shapes or types.
@@ -65,7 +65,7 @@ def ranks_or_invalid(logits: Tensor | np.ndarray, labels: Any) -> Tensor:
 
 
 def check_ranks(ranks: np.ndarray, num_classes: int) -> np.ndarray:
-    """Return ranks from `ranks_or_invalid`.
+    """Check and return ranks from `ranks_or_invalid`.
 
     Raises:
         InputError: one of them is `INVALID`.
@@ -74,18 +74,18 @@ def check_ranks(ranks: np.ndarray, num_classes: int) -> np.ndarray:
     if len(wrong):
         raise InputError(
             f"labels: expected classes 0 to {num_classes - 1}, as logits has {num_classes} columns; the label of image "
-            f"{wrong[0]} of this batch is outside"
+            f"{wrong[0]} of this batch is out of range"
         )
     return ranks
 
 
 def topk_error(logits: Tensor | np.ndarray, labels: Any, topk: Iterable[int] = (1, 5)) -> dict[str, Tensor]:
-    """Top-k classification errors of a set; the function behind `wsol.metrics.TopKError`.
+    """Return the top-k classification errors of a set; the function behind `wsol.metrics.TopKError`.
 
     Args:
         logits: real (N, K).
         labels: integer (N,) in 0..K-1.
-        topk: which errors.
+        topk: values of k.
 
     Returns:
         ``top1_error`` and so on, 0-d float64 on the device of ``logits``, percent in [0, 100]; NaN where N is 0.
@@ -105,7 +105,7 @@ def topk_error(logits: Tensor | np.ndarray, labels: Any, topk: Iterable[int] = (
 
 
 def errors_of_ranks(ranks: np.ndarray, topk: Iterable[int]) -> dict[str, float]:
-    """Top-k errors in percent from ranks, integer (N,); NaN where N is 0.
+    """Return top-k errors in percent from ranks, integer (N,); NaN where N is 0.
 
     Example:
         >>> errors_of_ranks(np.array([0, 3]), (1, 5))
@@ -116,10 +116,10 @@ def errors_of_ranks(ranks: np.ndarray, topk: Iterable[int]) -> dict[str, float]:
 
 
 def check_topk(topk: Iterable[int], num_classes: int | None = None) -> tuple[int, ...]:
-    """Return ``topk`` as a tuple.
+    """Check ``topk`` and return it as a tuple.
 
     Raises:
-        InputError: not whole numbers of at least 1, one twice, or more than there are classes.
+        InputError: not whole numbers of at least 1, duplicates, or a k greater than the number of classes.
 
     Example:
         >>> check_topk([1, 5])
@@ -127,7 +127,7 @@ def check_topk(topk: Iterable[int], num_classes: int | None = None) -> tuple[int
     """
     numbers = tuple(topk) if isinstance(topk, Iterable) else (None,)
     if any(not isinstance(k, int) or k < 1 for k in numbers) or len(set(numbers)) < len(numbers):
-        raise InputError(f"topk: expected different whole numbers of at least 1, such as [1, 5], got {topk}")
+        raise InputError(f"topk: expected distinct whole numbers of at least 1, such as [1, 5], got {topk}")
     if num_classes is not None and numbers and max(numbers) > num_classes:
         fitting = [k for k in numbers if k <= num_classes]
         raise InputError(
@@ -154,7 +154,7 @@ def _validate(logits: Any, labels: Any) -> tuple[Tensor, Tensor]:
 
 def _tensor(values: Any, name: str, device: torch.device | None = None) -> Tensor:
     if isinstance(values, Tensor) and (values.device.type == "meta" or values.layout is not torch.strided):
-        raise InputError(f"{name}: expected a dense tensor that has values, got {values.device}, {values.layout}")
+        raise InputError(f"{name}: expected a dense tensor with values, got {values.device}, {values.layout}")
     try:
         return torch.as_tensor(values, device=device).detach()
     except (TypeError, ValueError, RuntimeError) as error:

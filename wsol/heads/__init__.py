@@ -1,4 +1,4 @@
-"""Heads, one file each: features become class scores, maps of any class, and the terms of the training loss."""
+"""Heads, one file each: they turn features into class scores, class maps and the terms of the training loss."""
 
 from wsol.heads.acol import AcolHead
 from wsol.heads.acol_chain import AcolChainHead

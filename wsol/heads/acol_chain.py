@@ -1,9 +1,9 @@
-r"""Chains of adversarial classifiers: ACoL with any number of them, ordinary or adversarial.
+r"""Chains of adversarial classifiers: ACoL with any number of classifiers, ordinary or adversarial.
 
-After github.com/junkwhinger/adversarial_complementary_learning. A recipe has a letter for each classifier, and each
-reads features that the maps of all classifiers before it have erased. ``p`` is an ordinary classifier. ``n`` is an
-adversarial one: its target is all other classes in equal parts, :math:`(1 - t) / (K - 1)`, so its maps and scores are
-not used. ``pp`` is ACoL (`wsol.heads.acol`); ``p`` alone is CAM.
+As in github.com/junkwhinger/adversarial_complementary_learning. A recipe has one letter per classifier, and each
+classifier reads features from which the maps of all classifiers before it have been erased. ``p`` is an ordinary
+classifier. ``n`` is an adversarial one: its target is uniform over all other classes, :math:`(1 - t) / (K - 1)`, so its
+maps and scores are not used. ``pp`` is ACoL (`wsol.heads.acol`); ``p`` alone is CAM.
 """
 
 from __future__ import annotations
@@ -28,21 +28,21 @@ class AcolChainHead(ErasingHead):
     Args:
         points: the backbone's points.
         num_classes: number of classes K.
-        point: where the features are read.
-        recipe: one letter a classifier, ``p`` or ``n``; the first is ``p``.
-        deltas: the threshold in (0, 1) of each classifier but the last, for what it erases for those behind it.
+        point: the point whose features are read.
+        recipe: one letter per classifier, ``p`` or ``n``; the first is ``p``.
+        deltas: threshold in (0, 1) of each classifier except the last, for what it erases for the classifiers after it.
         width: channels of a classifier's convolutions.
         kernel: side of these convolutions, odd.
         depth: number of these convolutions; 0 leaves a 1x1 convolution.
-        dropout: probability of dropping a unit before each convolution.
-        scores: ``first``: the class scores are A's; ``mean``: the mean over all ordinary classifiers.
+        dropout: dropout probability before each convolution.
+        scores: ``first``: the class scores of A; ``mean``: the mean over all ordinary classifiers.
         maps_from: letters of the classifiers whose maps are fused (``a``, ``bc``); None for all ordinary ones.
-        fusion: ``max`` or ``mean`` of their maps.
+        fusion: how their maps are fused, ``max`` or ``mean``.
         map_scaling: see `ErasingHead`.
         erase_at_test: see `ErasingHead`.
 
     Raises:
-        InputError: an unknown option or one out of its range.
+        InputError: an unknown option, or an option out of its range.
 
     Example:
         >>> import torch
@@ -104,7 +104,7 @@ class AcolChainHead(ErasingHead):
         return Output(torch.stack(scores).mean(0), output.state)
 
     def classify(self, x: Tensor, hidden: Tensor, by: Tensor, last: str) -> dict[str, Tensor]:
-        """Run the chain behind A; see `ErasingHead.classify`."""
+        """Run the classifiers after A; see `ErasingHead.classify`."""
         found, before = {"a": hidden}, "a"
         for name, delta in zip(list(self.recipe)[1:], self.deltas, strict=True):
             if name > last:
@@ -114,9 +114,9 @@ class AcolChainHead(ErasingHead):
         return found
 
     def loss(self, output: Output, targets: Tensor, label_smoothing: float = 0.0) -> dict[str, Tensor]:
-        """Return the cross entropy of each classifier; that of an adversarial one is with (1 - t) / (K - 1).
+        """Return the cross entropy of each classifier; the target of an adversarial one is (1 - t) / (K - 1).
 
-        For a one-hot t that is minus the mean log probability of all other classes.
+        For a one-hot t this is the negative mean log probability of all other classes.
         """
         terms = {}
         for name, of_branch in self.hidden(output).items():
@@ -132,7 +132,7 @@ class AcolChainHead(ErasingHead):
 def _check_chain(recipe: str, deltas: Sequence[float], num_classes: int) -> None:
     if not recipe or set(recipe) - set("pn") or recipe[0] != "p" or len(recipe) > len(string.ascii_lowercase):
         raise InputError(
-            "recipe: expected a letter for each classifier, p (ordinary) or n (adversarial), the first p, at most "
+            "recipe: expected a letter for each classifier, p (ordinary) or n (adversarial), starting with p, at most "
             f"{len(string.ascii_lowercase)}, such as 'pn'; got {recipe!r}"
         )
     if len(deltas) != len(recipe) - 1:
@@ -141,6 +141,6 @@ def _check_chain(recipe: str, deltas: Sequence[float], num_classes: int) -> None
             f"got {len(deltas)}: {list(deltas)}"
         )
     if wrong := [delta for delta in deltas if not 0 < delta < 1]:
-        raise InputError(f"deltas: expected thresholds between 0 and 1, both excluded, got {wrong[0]}")
+        raise InputError(f"deltas: expected thresholds strictly between 0 and 1, got {wrong[0]}")
     if "n" in recipe and num_classes < 2:
         raise InputError(f"recipe {recipe!r}: an adversarial classifier needs at least 2 classes, got {num_classes}")

@@ -1,4 +1,4 @@
-"""What every head promises."""
+"""The interface of all heads."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from wsol.types import FeatureInfo, Output
 
 
 class MissingPointError(InputError):
-    """A head reads a point that the backbone does not have."""
+    """A head needs a point that the backbone does not have."""
 
     def __init__(self, name: str, points: Mapping[str, FeatureInfo]) -> None:
         super().__init__(str(unknown("point", name, points)))
@@ -22,7 +22,7 @@ class MissingPointError(InputError):
 
 
 class Head(nn.Module, ABC):
-    """Base of all heads: features in, class scores out, and maps of any asked classes from the same forward pass."""
+    """Base of all heads: from features to class scores, and to maps of any classes from the same forward pass."""
 
     taps: tuple[str, ...] = ("last",)
     """Names of the backbone's points that `forward` reads."""
@@ -38,7 +38,7 @@ class Head(nn.Module, ABC):
     """Whether it scores classes; the logits of one that does not are (N, 0), and it is judged GT-known only."""
 
     def __init__(self, points: Mapping[str, FeatureInfo], num_classes: int) -> None:
-        """Remember the backbone's points and the number of classes K.
+        """Store the backbone's points and the number of classes K.
 
         Raises:
             InputError: fewer than one class.
@@ -51,7 +51,7 @@ class Head(nn.Module, ABC):
         self.register_buffer("class_weights", None, persistent=False)
 
     def point(self, name: str) -> FeatureInfo:
-        """Return channels and stride of a point.
+        """Return the channels and stride of a point.
 
         Raises:
             MissingPointError: the backbone has no such point; the message lists those it has.
@@ -66,16 +66,16 @@ class Head(nn.Module, ABC):
 
         Args:
             features: float (N, C, h, w) by the name of the tap.
-            labels: int64 (N,) true classes, for methods that train with them; None otherwise.
+            labels: int64 (N,) ground-truth classes, for methods that use them in training; None otherwise.
         """
 
     def loss(self, output: Output, targets: Tensor, label_smoothing: float = 0.0) -> dict[str, Tensor]:
-        """Return the terms of the training loss by name; their sum is what training minimises.
+        """Return the terms of the training loss by name; training minimises their sum.
 
         Args:
-            output: of `forward`.
-            targets: float (N, K) class probabilities; one-hot, or mixed by CutMix and the like.
-            label_smoothing: share of the probability spread evenly over all classes, in [0, 1).
+            output: the result of `forward`.
+            targets: float (N, K) class probabilities; one-hot, or mixed, as by CutMix.
+            label_smoothing: share of the probability spread uniformly over all classes, in [0, 1).
         """
         return {"classification": self.cross_entropy(output.logits, targets, label_smoothing)}
 
@@ -104,20 +104,20 @@ class Head(nn.Module, ABC):
 
     @abstractmethod
     def maps(self, output: Output, classes: Tensor) -> Tensor:
-        """Return the class maps float32 (N, M, h, w) of the asked classes, unscaled.
+        """Return the class maps float32 (N, M, h, w) of the requested classes, unscaled.
 
         Args:
-            output: of `forward`.
-            classes: int64 (N, M) class indices in 0..K-1, any M.
+            output: the result of `forward`.
+            classes: int64 (N, M) class indices in 0..K-1, for any M.
         """
 
     def load_classifier(self, state: Mapping[str, Tensor]) -> None:
-        """Take over a pretrained classifier on the mean features: ``weight`` (K, C) and ``bias`` (K,).
+        """Load a pretrained classifier on the mean features: ``weight`` (K, C) and ``bias`` (K,).
 
         Raises:
-            InputError: this head has no place for one.
+            InputError: this head cannot use one.
         """
-        raise InputError(f"{type(self).__name__} cannot take over a pretrained classifier: pretrained_classifier=false")
+        raise InputError(f"{type(self).__name__} cannot use a pretrained classifier: set pretrained_classifier=false")
 
 
 def soft_cross_entropy(

@@ -1,4 +1,4 @@
-"""A convolutional classifier, which the heads of several methods are made of."""
+"""A convolutional classifier that the heads of several methods share."""
 
 from __future__ import annotations
 
@@ -9,19 +9,19 @@ from wsol.errors import InputError
 
 
 class Branch(nn.Module):
-    """Convolutions with ReLU, then a 1x1 convolution to one plane a class, whose mean is the score of that class.
+    """Convolutions with ReLU, then a 1x1 convolution to one map per class, whose mean is the score of that class.
 
-    The mean of a 1x1 convolution's plane is a linear function of the mean features. So the scores need no planes, and
-    only those of asked classes are ever made (Zhang et al. 2018, ACoL, section 3.1). Weights start as in the released
-    code of ACoL and SPG: Glorot and Bengio 2010, uniform, with biases of 0.
+    The mean of a 1x1 convolution's map is a linear function of the mean features. So scores need no maps, and only the
+    maps of requested classes are computed (Zhang et al. 2018, ACoL, section 3.1). Weights are initialised as in the
+    released code of ACoL and SPG: Glorot and Bengio 2010, uniform, with biases of 0.
 
     Args:
-        channels: of the features.
+        channels: channels of the features.
         num_classes: number of classes K.
         width: channels of the convolutions.
-        kernel: their side, odd; padding keeps the map's size.
-        depth: their number; 0 leaves the 1x1 convolution alone.
-        dropout: probability of dropping a unit before each convolution, the 1x1 one included.
+        kernel: side of the convolutions, odd; padding keeps the map's size.
+        depth: number of convolutions; 0 leaves only the 1x1 convolution.
+        dropout: dropout probability before each convolution, including the 1x1 one.
 
     Raises:
         InputError: an option out of its range.
@@ -29,8 +29,8 @@ class Branch(nn.Module):
     Example:
         >>> branch = Branch(channels=16, num_classes=5, width=8)
         >>> hidden = branch(torch.randn(2, 16, 6, 6))
-        >>> planes = branch.planes(hidden, torch.tensor([[0, 4], [1, 1]]))
-        >>> tuple(hidden.shape), tuple(branch.scores(hidden).shape), tuple(planes.shape)
+        >>> class_maps = branch.class_maps(hidden, torch.tensor([[0, 4], [1, 1]]))
+        >>> tuple(hidden.shape), tuple(branch.scores(hidden).shape), tuple(class_maps.shape)
         ((2, 8, 6, 6), (2, 5), (2, 2, 6, 6))
     """
 
@@ -53,7 +53,7 @@ class Branch(nn.Module):
             layers += [nn.Dropout(dropout), *convolution(channels, width, kernel)]
             channels = width
         self.channels = channels
-        """Of the features behind the convolutions."""
+        """Number of channels after the convolutions."""
         self.trunk = nn.Sequential(*layers, nn.Dropout(dropout))
         self.classifier = nn.Linear(channels, num_classes)
         initialise(self)
@@ -64,13 +64,13 @@ class Branch(nn.Module):
         return found
 
     def scores(self, hidden: Tensor) -> Tensor:
-        """Return the scores float32 (N, K) of what `forward` gave, also under autocast."""
+        """Return the scores float32 (N, K) for features from `forward`, also under autocast."""
         with torch.autocast(hidden.device.type, enabled=False):
             found: Tensor = self.classifier(hidden.float().mean((2, 3)))
             return found
 
-    def planes(self, hidden: Tensor, classes: Tensor) -> Tensor:
-        """Return the planes float32 (N, M, h, w) of classes int64 (N, M), without the bias, of what `forward` gave."""
+    def class_maps(self, hidden: Tensor, classes: Tensor) -> Tensor:
+        """Return the maps float32 (N, M, h, w) of classes int64 (N, M), without bias, for features from `forward`."""
         with torch.autocast(hidden.device.type, enabled=False):
             return torch.einsum("nchw,nmc->nmhw", hidden.float(), self.classifier.weight[classes])
 
@@ -87,7 +87,7 @@ def convolution(before: int, width: int, kernel: int) -> list[nn.Module]:
 
 
 def initialise(module: nn.Module) -> None:
-    """Fill all convolutions and linear layers as Glorot and Bengio 2010 (uniform), their biases with 0."""
+    """Initialise all convolutions and linear layers as Glorot and Bengio 2010 (uniform), their biases with 0."""
     for layer in module.modules():
         if isinstance(layer, nn.Conv2d | nn.Linear):
             nn.init.xavier_uniform_(layer.weight)

@@ -1,20 +1,21 @@
-r"""Self-produced guidance (SPG): masks made from the network's own attention teach its earlier layers where to look.
+r"""Self-produced guidance (SPG): masks from the network's own attention teach its earlier layers where to look.
 
-Zhang et al. 2018, "Self-produced Guidance for Weakly-supervised Object Localization". A classifier (SPG-A) gives the
-plane of the label, min-max scaled: the attention. Two small branches (SPG-B) on an early and a middle layer, which
-share their tail, and one (SPG-C) on the last features each predict one plane of foreground. Their targets come from
-maps in [0, 1] by two thresholds each, pixels between which are ignored::
+Zhang et al. 2018, "Self-produced Guidance for Weakly-supervised Object Localization". The min-max scaled map of the
+label from a classifier (SPG-A) is the attention. Two small branches (SPG-B) on an early and a middle layer, which share
+their final layers, and one (SPG-C) on the last features each predict a foreground map. Their targets come from maps in
+[0, 1] with two thresholds each; pixels between the thresholds are ignored::
 
     G(x, y) = 1 where map > high, 0 where map < low
     loss = CE(A, y) + BCE(B2, G(attention)) + BCE(B1, G(sigmoid B2)) + BCE(C, G((sigmoid B1 + sigmoid B2) / 2))
 
-All are upsampled to the size of the input (the last features' cells times their stride). The localization map is
-SPG-A's plane; SPG-B and SPG-C serve training alone.
+All maps are upsampled to the size of the input (the last features' cells times their stride). The localization map is
+SPG-A's map; SPG-B and SPG-C are only used in training.
 
-From the released code (github.com/xiaomengyc/SPG, models/google/inception3_spg.py), which also has dropout of 0.5
-before the classifier's convolutions (``dropout``; default: the paper's 0): where fewer than 30 pixels are above the
-high threshold, it is 0.7 of the maximum. There that lowered threshold stays for the rest of the batch; here, as in
-wsolevaluation, each image has its own. Thresholds of wsolevaluation: (.7, .01), (.5, .05), (.7, .1).
+Two details come from the released code (github.com/xiaomengyc/SPG, models/google/inception3_spg.py). It has dropout of
+0.5 before the classifier's convolutions (``dropout``; default: the paper's 0). And if fewer than 30 pixels are above
+the high threshold, the threshold becomes 0.7 of the maximum; there, the lowered threshold stays for the rest of the
+batch, while here, as in wsolevaluation, each image has its own. Thresholds of wsolevaluation: (.7, .01), (.5, .05),
+(.7, .1).
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ from wsol.heads.branch import Branch, convolution, initialise
 from wsol.types import FeatureInfo, Output
 
 FALLBACK = 0.7
-"""Share of a map's maximum that is its high threshold where too few pixels are above the given one."""
+"""Fraction of a map's maximum that replaces the high threshold if too few pixels are above it."""
 
 
 class SpgHead(Head):
@@ -41,20 +42,20 @@ class SpgHead(Head):
     Args:
         points: the backbone's points.
         num_classes: number of classes K.
-        early: where SPG-B1 reads.
-        mid: where SPG-B2 reads.
-        point: where the classifier reads.
+        early: point that SPG-B1 reads.
+        mid: point that SPG-B2 reads.
+        point: point that the classifier reads.
         width: channels of the classifier's convolutions.
-        kernel: side of all convolutions but the 1x1 ones, odd.
-        depth: number of the classifier's convolutions; 0 leaves a 1x1 convolution.
-        dropout: probability of dropping a unit before each of them; SPG-C reads what the last of them reads.
+        kernel: side of all convolutions except the 1x1 ones, odd.
+        depth: number of the classifier's convolutions; 0 leaves only a 1x1 convolution.
+        dropout: dropout probability before each of them; SPG-C has the same input as the last of them.
         b_width: channels of SPG-B.
         c_width: channels of SPG-C.
         thresholds: (high, low) for the targets of B2, of B1 and of C.
-        min_foreground: pixels of foreground below which the high threshold is lowered.
+        min_foreground: the high threshold is lowered if fewer pixels than this are foreground.
 
     Raises:
-        InputError: an unknown point or an option out of its range.
+        InputError: an unknown point, or an option out of its range.
 
     Example:
         >>> points = {"early": FeatureInfo(16, 2), "mid": FeatureInfo(32, 4), "last": FeatureInfo(64, 4)}
@@ -97,15 +98,15 @@ class SpgHead(Head):
         initialise(self)
 
     def forward(self, features: Mapping[str, Tensor], labels: Tensor | None = None) -> Output:
-        """Score the classes in float32, also under autocast; see `Head.forward`.
+        """Compute the class scores in float32, also under autocast; see `Head.forward`.
 
         Args:
             features: float (N, C, h, w) by the names of the taps.
-            labels: int64 (N,): the classes whose planes are the attention; the best class without them.
+            labels: int64 (N,): classes whose maps are the attention; the best class without labels.
 
         Returns:
-            Scores, and a state of ``hidden`` (N, D, h, w), what the planes are made of, ``early`` and ``mid``, the
-            features there, and ``labels`` int64 (N,).
+            Scores, and a state of ``hidden`` (N, D, h, w), the features before the 1x1 convolution, ``early`` and
+            ``mid``, the features at these points, and ``labels`` int64 (N,).
         """
         early, mid, last = (features[tap] for tap in self.taps)
         hidden = self.branch(last)
@@ -133,21 +134,21 @@ class SpgHead(Head):
         return terms
 
     def maps(self, output: Output, classes: Tensor) -> Tensor:
-        """Return the planes of SPG-A, without the bias, float32 (N, M, h, w); see `Head.maps`."""
-        return self.branch.planes(output.state["hidden"], classes)
+        """Return the maps of SPG-A, without the bias, float32 (N, M, h, w); see `Head.maps`."""
+        return self.branch.class_maps(output.state["hidden"], classes)
 
 
 def seeds(maps: Tensor, high: float, low: float, min_foreground: int) -> tuple[Tensor, Tensor]:
-    """Make targets of maps: what is object, and what counts at all.
+    """Make targets from maps: which pixels are object, and which count in the loss.
 
     Args:
         maps: float (N, 1, H, W) in [0, 1].
-        high: above it is object; a map with fewer than ``min_foreground`` such pixels gets 0.7 of its maximum instead.
-        low: below it is background, also where it is above the lowered threshold.
+        high: above it is object; a map with fewer than ``min_foreground`` such pixels uses 0.7 of its maximum instead.
+        low: below it is background, even where it is above the lowered high threshold.
         min_foreground: number of pixels.
 
     Returns:
-        bool (N, 1, H, W) twice: object; object or background.
+        Two tensors bool (N, 1, H, W): object; object or background.
 
     Example:
         >>> is_object, counted = seeds(torch.tensor([[[[0.0, 0.3, 0.8]]], [[[0.0, 0.3, 0.4]]]]), 0.7, 0.1, 1)

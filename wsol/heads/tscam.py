@@ -1,7 +1,7 @@
-r"""TS-CAM: class scores of patch tokens, coupled with the attention of the class token.
+r"""TS-CAM: class maps of patch tokens, coupled with the attention of the class token.
 
 Gao et al., "TS-CAM: Token Semantic Coupled Attention Map for Weakly Supervised Object Localization", ICCV 2021 (arXiv
-2103.14862). With t_p the patch tokens of a vision transformer behind its final norm, as a map, and A^{l,h} the softmax
+2103.14862). t is the map of the patch tokens of a vision transformer after its final norm, and A^{l,h} is the softmax
 attention of the class token to the patches in head h (of H) of block l (of L)::
 
     semantic maps   S_c = (k_c * t) + b_c             3x3 convolution, padding 1
@@ -9,8 +9,8 @@ attention of the class token to the patches in head h (of H) of block l (of L)::
     attention map   A = sum_l 1/H sum_h A^{l,h}
     map             M_c(x, y) = A(x, y) S_c(x, y)
 
-As in the released code: the attention of all blocks is summed, not averaged, which only scales the map; and b_c is part
-of S_c, so it counts in the map. The loss is the cross entropy of s alone: attention has no part in the scores.
+As in the released code, the attention of all blocks is summed, not averaged, which only scales the map; and b_c is part
+of S_c, so it counts in the map. The loss is the cross entropy of s alone: the attention does not affect the scores.
 """
 
 from __future__ import annotations
@@ -30,16 +30,16 @@ MAPS = ("product", "attention", "semantic")
 
 
 class TscamHead(Head):
-    """A convolution to one plane a class, whose mean is the score; attention that no class has a part in.
+    """A convolution to one map per class, whose mean is the score; the maps are multiplied by class-agnostic attention.
 
-    Only the planes of asked classes are ever made: the mean of a plane is a linear function of the means of the
-    windows that the kernel's cells slide over.
+    Only the maps of requested classes are computed: the mean of a map is a linear function of the means of the windows
+    that each cell of the kernel covers.
 
     Args:
         points: the backbone's points.
         num_classes: number of classes K.
-        point: where the patch tokens are read.
-        attention: where the class token's attention is read.
+        point: point of the patch tokens.
+        attention: point of the class token's attention.
         kernel: side of the convolution, odd.
         map: ``product``; or one of its factors: ``attention``, the same for all classes, or ``semantic``.
 
@@ -74,14 +74,14 @@ class TscamHead(Head):
         self.map = map
         self.class_agnostic = map == "attention"
         self.heads = rows.channels // rows.groups
-        """Number of attention heads H of a block."""
-        # The authors mean a truncated normal but leave torch's default: their initialisation passes convolutions by.
+        """Number of attention heads H per block."""
+        # The authors intend a truncated normal but get torch's default: their initialisation skips convolutions.
         self.classifier = nn.Conv2d(self.point(point).channels, num_classes, kernel, padding=kernel // 2)
 
     def forward(self, features: Mapping[str, Tensor], labels: Tensor | None = None) -> Output:
-        """Score the classes in float32, also under autocast; see `Head.forward`. ``labels`` are not used.
+        """Compute the class scores in float32, also under autocast; see `Head.forward`. ``labels`` are not used.
 
-        The state has ``tokens`` (N, C, h, w) and the ``attention`` map A (N, h, w).
+        The state contains ``tokens`` (N, C, h, w) and the ``attention`` map A (N, h, w).
         """
         tokens, rows = (features[tap] for tap in self.taps)
         with torch.autocast(tokens.device.type, enabled=False):
@@ -101,8 +101,8 @@ class TscamHead(Head):
             kernel = self.classifier.weight.shape[-1]
             columns = F.unfold(tokens.float(), kernel, padding=kernel // 2)
             weights = self.classifier.weight.float()[classes].flatten(2)
-            planes = weights @ columns + self._bias[classes][..., None]
-            semantic: Tensor = planes.unflatten(2, tokens.shape[2:])
+            class_maps = weights @ columns + self._bias[classes][..., None]
+            semantic: Tensor = class_maps.unflatten(2, tokens.shape[2:])
         return semantic * attention if self.map == "product" else semantic
 
     @property

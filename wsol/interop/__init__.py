@@ -1,1 +1,1 @@
-"""Files that go out to other programs and come back: saved maps, predicted classes, the ILSVRC challenge's format."""
+"""Exchange with other programs: saved maps, predicted classes, the ILSVRC challenge's format, exported networks."""

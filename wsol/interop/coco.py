@@ -1,8 +1,8 @@
-"""Predicted boxes for other programs: a CSV table, and COCO's results JSON with the images and categories it refers to.
+"""Predicted boxes for other programs: a CSV table, and COCO's results JSON with its images and categories.
 
-COCO's results format (https://cocodataset.org/#format-results) is a list of ``image_id``, ``category_id``, ``bbox``
-(x, y, width, height, pixels) and ``score``. The ids are numbers, so ``coco_images.json`` says what they stand for;
-it is in COCO's own format: ``COCO("coco_images.json").loadRes("coco_results.json")`` of pycocotools.
+COCO's results format (https://cocodataset.org/#format-results) is a list of ``image_id``, ``category_id``, ``bbox`` (x,
+y, width, height, pixels) and ``score``. The ids are numbers, which ``coco_images.json`` explains; it has COCO's own
+format: ``COCO("coco_images.json").loadRes("coco_results.json")`` of pycocotools.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ HEADER = ("image", "class", "index", "score", "x0", "y0", "x1", "y1", "iou", "wi
 
 
 class PredictedBox(NamedTuple):
-    """One class of one image and where it is."""
+    """A localized class in an image."""
 
     image: str
     """Its file, as given."""
@@ -38,17 +38,17 @@ class PredictedBox(NamedTuple):
     box: np.ndarray
     """float64 (4,) half-open, image frame."""
     iou: float | None = None
-    """Greatest overlap with a true box; None where there is none."""
+    """Greatest IoU with a ground-truth box; None if there is none."""
 
 
 class PredictionFiles(AbstractContextManager["PredictionFiles"]):
     """Writes ``predictions.csv``, ``coco_results.json`` and ``coco_images.json`` into a folder as predictions come.
 
-    The files are there when the ``with`` block has ended well.
+    The files exist when the ``with`` block has succeeded.
 
     Args:
-        folder: where to.
-        classes: names of the K classes; None where they have none. A COCO category's id is its class index + 1.
+        folder: folder to write to.
+        classes: names of the K classes; None if they have no names. The id of a COCO category is its class index + 1.
         num_classes: number of classes K.
 
     Example:
@@ -75,7 +75,7 @@ class PredictionFiles(AbstractContextManager["PredictionFiles"]):
         self._csv.writerow(HEADER)
 
     def add(self, found: PredictedBox) -> None:
-        """Take a prediction; those of an image may be several."""
+        """Add a prediction; an image may have several."""
         width, height = found.size
         corners = [round(float(value), 3) for value in found.box]
         overlap = "" if found.iou is None else f"{found.iou:.4f}"
@@ -103,10 +103,10 @@ class PredictionFiles(AbstractContextManager["PredictionFiles"]):
 
 
 def read_table(file: str | Path) -> list[tuple[str, PredictedBox]]:
-    """Read a ``predictions.csv``: the name of each predicted class, and the prediction, in the order of the file.
+    """Read a ``predictions.csv``: the name of each predicted class and the prediction, in the order of the file.
 
     Raises:
-        InputError: the file cannot be read, or a line of it is not as `PredictionFiles` writes them.
+        InputError: the file cannot be read, or a line is not in the format of `PredictionFiles`.
     """
     path, found = Path(file), []
     try:

@@ -1,6 +1,6 @@
-"""A localizer as one graph for other programs: pixels in; scores, best classes and their maps out.
+"""A localizer as one graph for other programs: from pixels to scores, top classes and their maps.
 
-What is written is compared with the network on random images, in batches of other sizes than the traced one.
+The written graph is compared with the network on random images, with other batch sizes than the traced one.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ from wsol.types import Output, Preprocessing
 INPUT = "images"
 OUTPUTS = ("logits", "classes", "maps")
 TOLERANCE = 1e-4
-"""Greatest difference to the network, absolute, or relative to the greatest value where that exceeds 1."""
+"""Maximum difference from the network: absolute, or relative to the maximum if that exceeds 1."""
 
 
 class Answer(NamedTuple):
-    """What comes out."""
+    """The outputs of the graph."""
 
     logits: Tensor
     """float32 (N, K) class scores before softmax."""
@@ -38,12 +38,12 @@ class Portable(nn.Module):
 
     Args:
         localizer: a `wsol.models.localizer.Localizer`; it is set to evaluation mode.
-        top: number M of classes whose maps come out.
-        normalise: whether images come as RGB in [0, 1]; else the caller subtracts the mean and divides by the
+        top: number M of classes with maps.
+        normalise: whether images are RGB in [0, 1]; otherwise the caller subtracts the mean and divides by the
             deviation.
 
     Raises:
-        InputError: more classes than there are, or none.
+        InputError: top is zero or above the number of classes.
 
     Example:
         >>> from functools import partial
@@ -65,7 +65,7 @@ class Portable(nn.Module):
         self.std = nn.Buffer(torch.tensor(given.std, dtype=torch.float32).view(3, 1, 1))
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Return what an `Answer` holds, for float32 images (N, 3, H, W)."""
+        """Return the fields of an `Answer` for float32 images (N, 3, H, W)."""
         output: Output = self.localizer((images - self.mean) / self.std)
         logits = output.logits.float()
         classes = logits.topk(self.top).indices
@@ -85,29 +85,29 @@ def trace(graph: Portable, size: int) -> ExportedProgram:
             )
     except InputError:
         raise
-    except Exception as error:  # torch.export promises no common class
+    except Exception as error:  # torch.export documents no common base class
         raise InputError(
             f"torch.export cannot follow {type(graph.localizer.backbone).__name__} with "
-            f"{type(graph.localizer.head).__name__}: {first_line(error)}; format=safetensors keeps the network as it is"
+            f"{type(graph.localizer.head).__name__}: {first_line(error)}; format=safetensors saves it unchanged"
         ) from error
 
 
 def described(card: Mapping[str, Any]) -> dict[str, str]:
-    """Return what a file says of itself as strings: each value as JSON."""
+    """Return the description of a file as strings: each value as JSON."""
     return {key: json.dumps(value) for key, value in card.items()}
 
 
 @torch.no_grad()
 def compare(graph: Portable, run: Callable[[Tensor], Answer], size: int) -> float:
-    """Compare a written graph with its original on random images, one and three at once; maps by the classes it names.
+    """Compare a written graph with its original on random images, in batches of one and three.
 
     Args:
-        graph: the original.
-        run: asks the written one.
+        graph: the original graph.
+        run: runs the written graph.
         size: side of its input, pixels.
 
     Returns:
-        The greatest difference, as of `TOLERANCE`.
+        The maximum difference, see `TOLERANCE`.
 
     Raises:
         InputError: it exceeds `TOLERANCE`, or shapes or classes differ.

@@ -29,14 +29,14 @@ def write(graph: Portable, file: Path, size: int, card: Mapping[str, Any], opset
     """Write a graph for any number of images.
 
     Args:
-        graph: to write.
-        file: where to.
+        graph: graph to write.
+        file: file to write.
         size: side of the input, pixels.
-        card: what the file says of itself: entries of its metadata, each as JSON.
-        opset: of ONNX; None for torch's choice.
+        card: description stored in the metadata, each entry as JSON.
+        opset: ONNX opset; None for torch's choice.
 
     Raises:
-        InputError: the network has something that ONNX has not.
+        InputError: ONNX does not support a part of the network.
     """
     require()
     program = trace(graph, size)
@@ -57,14 +57,14 @@ def write(graph: Portable, file: Path, size: int, card: Mapping[str, Any], opset
                 onnx.save(str(file))
     except OSError:
         raise
-    except Exception as error:  # torch.onnx promises no common class
+    except Exception as error:  # torch.onnx documents no common base class
         raise InputError(
             f"torch.onnx cannot export this network: {first_line(error)}; try opset=18, or another format"
         ) from error
 
 
 def runner(file: Path) -> Callable[[Tensor], Answer]:
-    """Return what asks a written file by onnxruntime, on the CPU."""
+    """Return a function that runs a written file with onnxruntime, on the CPU."""
     require()
     import onnxruntime
 
@@ -78,7 +78,7 @@ def runner(file: Path) -> Callable[[Tensor], Answer]:
 
 @contextmanager
 def _quiet():
-    """Keep torch.onnx's remarks on its own workings from the screen."""
+    """Suppress torch.onnx's messages about its own internals."""
     loud = logging.getLogger("torch.onnx"), logging.getLogger("onnxscript"), logging.getLogger("onnx_ir")
     levels = [logger.level for logger in loud]
     try:

@@ -22,6 +22,6 @@ def write(graph: Portable, file: Path, size: int, card: Mapping[str, Any]) -> No
 
 
 def runner(file: Path) -> Callable[[Tensor], Answer]:
-    """Return what asks a written file."""
+    """Return a function that runs a written file."""
     module = torch.export.load(file).module()
     return lambda images: Answer(*module(images))

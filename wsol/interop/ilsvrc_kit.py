@@ -3,15 +3,15 @@
 Russakovsky et al. 2015, https://arxiv.org/abs/1409.0575, section 4.2; the development kit of ILSVRC2012 (readme.txt,
 ``evaluation/eval_localization_flat.m``), and for the blacklist that of 2013 and later (``eval_clsloc.m``).
 
-Line n is about validation image ``ILSVRC2012_val_<n>`` and holds up to five guesses, the most confident first::
+Line n is for validation image ``ILSVRC2012_val_<n>`` and contains up to five guesses, the most confident first::
 
     <class> <xmin> <ymin> <xmax> <ymax> <class> <xmin> ...
 
 The class is the kit's ILSVRC2012_ID, 1..1000, whose order is not that of sorted synsets. Boxes are in the pixels of the
-XML annotations, which the kit compares them with as they are: xmax and ymax name the last pixel inside, and the first
-pixel of an image is 0 (the 80,477 published boxes of the validation images go from 0 to width - 1 and height - 1).
+XML annotations, with which the kit compares them directly: xmax and ymax are the last pixel inside, and the first pixel
+of an image is 0 (the 80,477 published boxes of the validation images go from 0 to width - 1 and height - 1).
 
-The error of an image is that of its best guess j, over its true boxes b::
+The error of an image is that of its best guess j, over its ground-truth boxes b::
 
     e = min_j max(class of j is wrong, min_b [IoU(j, b) < 0.5])
 
@@ -32,7 +32,7 @@ from wsol.errors import InputError
 from wsol.files import atomic_file
 
 GUESSES = 5
-"""How many of a line count."""
+"""Number of guesses per line that count."""
 
 CLASSES = 1000
 
@@ -52,8 +52,8 @@ def write_kit(
     """Write the guesses of validation or test images.
 
     Args:
-        file: to be written.
-        ids: N of all images 1..N in any order, such as ``val/ILSVRC2012_val_00000001.JPEG``.
+        file: file to write.
+        ids: ids of all images 1..N in any order, such as ``val/ILSVRC2012_val_00000001.JPEG``.
         ranked: int (N, k) predicted classes, best first; -1 for none. The first five of each are written.
         boxes: real (N, k, 4) corners in the image frame, last pixels inside.
         kit_classes: ILSVRC2012_ID of each predicted class.
@@ -92,10 +92,10 @@ def write_kit(
 
 
 def read_kit(file: str | Path) -> list[list[Guess]]:
-    """Read the guesses of validation images 1, 2, ...; beyond five of an image they are left out, as by the kit.
+    """Read the guesses of validation images 1, 2, ...; those beyond five per image are ignored, as in the kit.
 
     Raises:
-        InputError: naming file and line: not five words a guess, a class that is none, or a box that is none.
+        InputError: names file and line: not five fields per guess, an invalid class, or an invalid box.
     """
     lines = read_text(Path(file)).rstrip("\n").split("\n")
     return [_guesses(line.split(), f"{file}:{n}") for n, line in enumerate(lines, start=1)]
@@ -125,19 +125,19 @@ def kit_errors(
     boxes: Sequence[np.ndarray],
     blacklist: Sequence[bool] | np.ndarray | None = None,
 ) -> dict[str, float]:
-    """The challenge's errors, percent.
+    """Return the challenge's errors, percent.
 
     Args:
-        guesses: of N images, see `read_kit`.
-        labels: N true classes as ILSVRC2012_ID.
-        boxes: of each image the true boxes, real (M, 4), last pixels inside.
+        guesses: guesses of N images, see `read_kit`.
+        labels: N ground-truth classes as ILSVRC2012_ID.
+        boxes: ground-truth boxes of each image, real (M, 4), last pixels inside.
         blacklist: bool (N,), which images do not count in localization.
 
     Returns:
-        ``top5_error`` and ``top1_error`` of localization, ``top5_classification_error``; NaN where no image counts.
+        ``top5_error`` and ``top1_error`` of localization, ``top5_classification_error``; NaN if no image counts.
 
     Raises:
-        InputError: if there are not N of everything.
+        InputError: the numbers of entries differ.
 
     Example:
         >>> guess = Guess(17, (0.0, 0.0, 9.0, 9.0))

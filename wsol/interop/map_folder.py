@@ -1,9 +1,9 @@
-"""Maps as other programs save them: one file for each image, ``<folder>/<image id>.npy`` or ``.png``.
+"""Maps as other programs save them: one file per image, ``<folder>/<image id>.npy`` or ``.png``.
 
-This is the layout of https://github.com/clovaai/wsolevaluation (Choe et al. 2020): ids may hold slashes and a suffix of
-their own, such as ``val2/0/0.jpeg.npy``. An ``.npy`` file is a real array (h, w); of a grey PNG, 8 or 16 bits, the map
-is value / 255 or value / 65535. A map of any size covers the whole image, or with ``view="crop"`` its centre crop: the
-shorter side resized to 256, the 224 x 224 window at the centre.
+This is the layout of https://github.com/clovaai/wsolevaluation (Choe et al. 2020): ids may contain slashes and a suffix
+of their own, such as ``val2/0/0.jpeg.npy``. An ``.npy`` file is a real array (h, w); a grey PNG with 8 or 16 bits is
+value / 255 or value / 65535. A map of any size covers the whole image, or with ``view="crop"`` its centre crop: the
+shorter side resized to 256, then the 224 x 224 window at the centre.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ CROP = (256, 224)
 
 VIEWS = ("whole", "crop")
 GREY = {"L": 255, "I;16": 65535}
-"""Greatest value by Pillow's mode."""
+"""Maximum value by Pillow's mode."""
 
 
 _BROKEN_NPY = (
@@ -47,27 +47,27 @@ _BROKEN_NPY = (
     MemoryError,
     OverflowError,
 )
-"""What NumPy raises at a header that is none: it is read as Python's literals."""
+"""Exceptions that NumPy raises for an invalid header, which it parses as Python literals."""
 
 
 _BROKEN_PNG = (OSError, ValueError, SyntaxError, EOFError, struct.error, zlib.error, Image.DecompressionBombError)
 
 
 def open_maps(folder: str | Path, view: str = "whole") -> Maps:
-    """Open a store of this package or a folder of map files, whichever is there.
+    """Open a store of this package or a folder of map files, whichever it is.
 
     Args:
-        folder: of the maps.
-        view: what map files show, see `MapFolder`; a store knows of itself.
+        folder: folder of the maps.
+        view: the part of the image that map files show, see `MapFolder`; a store contains its geometry.
 
     Raises:
-        InputError: neither is there, or see `wsol.interop.map_store.MapStore` and `MapFolder`.
+        InputError: it is neither; see also `wsol.interop.map_store.MapStore` and `MapFolder`.
     """
     folder = Path(folder)
     if view not in VIEWS:
         raise unknown("view of maps", view, VIEWS)
     if not folder.is_dir():
-        raise InputError(f"{folder}: no such folder; expected one of maps")
+        raise InputError(f"{folder}: no such folder; expected a folder of maps")
     return MapStore(folder) if is_store(folder) else MapFolder(folder, view)
 
 
@@ -75,7 +75,7 @@ class MapFolder(Maps):
     """A folder of map files.
 
     Args:
-        folder: with ``<image id>.npy`` and ``<image id>.png`` at any depth.
+        folder: folder with ``<image id>.npy`` and ``<image id>.png`` at any depth.
         view: what each map shows: the ``whole`` image, or its centre ``crop``.
 
     Raises:
@@ -98,23 +98,23 @@ class MapFolder(Maps):
     def read(self, image_id: str, image_size: tuple[int, int] | None = None) -> tuple[np.ndarray, tuple[Geometry, ...]]:
         """See `wsol.interop.maps.Maps.read`; one view, float64 unless the file has float16 or float32.
 
-        wsolevaluation saves float64, and grey levels cut from float32 would differ here and there from its own.
+        wsolevaluation saves float64, and grey levels cut from float32 would sometimes differ from its own.
         """
         if image_id not in self._files:
             raise InputError(f"{self.folder}: no map of image {image_id!r}")
         if image_size is None:
-            raise InputError(f"{self._files[image_id]}: a map file does not tell its image's size; give image_size")
+            raise InputError(f"{self._files[image_id]}: a map file does not contain its image's size; pass image_size")
         values = _READERS[self._files[image_id].suffix](self._files[image_id])
         return values[None], (self._geometry(image_size, (values.shape[1], values.shape[0])),)
 
     def check(self, split: Split) -> tuple[list[str], list[str]]:
-        """See `wsol.interop.maps.Maps.check`; looks at the headers of all files."""
+        """See `wsol.interop.maps.Maps.check`; reads the headers of all files."""
         for file in self._files.values():
             _CHECKS[file.suffix](file)
         return super().check(split)
 
     def about(self) -> dict[str, Any]:
-        """What the files are taken for."""
+        """Describe how the files are interpreted."""
         return {"kind": "files", "view": self._view}
 
     def _geometry(self, image_size: tuple[int, int], map_size: tuple[int, int]) -> Geometry:
@@ -131,7 +131,7 @@ def _files(folder: Path) -> list[Path]:
 
 
 def _check_npy(file: Path) -> None:
-    """Look at the header of an npy file, and whether the file is as long as that says."""
+    """Check the header of an npy file, and that the file has the length that the header declares."""
     try:
         with open_regular(file) as stream:
             version = np.lib.format.read_magic(stream)
@@ -171,7 +171,7 @@ def _read_png(file: Path) -> np.ndarray:
 
 
 def _opened(file: Path, read: Callable[[Image.Image], Any]) -> Any:
-    """What ``read`` makes of a grey PNG."""
+    """Return the result of ``read`` for a grey PNG."""
     try:
         with open_regular(file) as stream, Image.open(stream, formats=["PNG"]) as image:
             if image.mode not in ("L", "I;16"):

@@ -1,21 +1,21 @@
-"""One image's maps as bytes: exact, halved or quartered, with their geometry and a checksum.
+"""One image's maps as bytes: in full, half or quarter size, with their geometry and a checksum.
 
 The records are little-endian::
 
-    "WMAP", crc32 of what follows and the id, kind, V, h, w          uint32 each
+    "WMAP", crc32 of the rest and the id, kind, V, h, w          uint32 each
     V x (image w, h; resized w, h; offset x, y; input w, h; mirrored)    int32 each, see `wsol.functional.geometry`
     V x (low, high)                                                      float32 each
     V x h x w values                                                     row by row
 
-``kind`` says what the values are, and so what a map is made of them:
+``kind`` is the type of the values, and determines the map:
 
 * 0, float32: the map itself;
-* 1, float16: the map in units of ``high``, the power of two that brings its largest magnitude to between 0.5 and 1;
+* 1, float16: the map in units of ``high``, the power of two that scales its largest magnitude to between 0.5 and 1;
   the error is at most ``2**-11`` of that magnitude;
-* 2, uint8: the map cut into 255 equal steps from ``low``, its minimum, to ``high``, its maximum; the error is at most
-  half a step, 1/510 of the map's range, and none at either end.
+* 2, uint8: the map in 255 equal steps from ``low``, its minimum, to ``high``, its maximum; the error is at most half
+  a step, 1/510 of the map's range, and zero at both ends.
 
-A map with a value that is not finite is always kept as float32, so NaN and infinity survive. 50,000 maps of 224 x 224
+A map with a value that is not finite is always saved as float32, so NaN and infinity survive. 50,000 maps of 224 x 224
 take 2.5 GB as uint8.
 """
 
@@ -32,10 +32,10 @@ from wsol.functional.geometry import Geometry
 
 DTYPES = ("auto", "float32", "float16", "uint8")
 MOST_PIXELS = 2**28
-"""Of an image or a network's input; a record that says more is refused."""
+"""Maximum side of an image or a network's input; larger records are refused."""
 
 EXACT_PIXELS = 64 * 64
-"""Largest number of pixels of a map that ``auto`` keeps as float32; larger maps become uint8."""
+"""Maximum number of pixels of a map that ``auto`` saves as float32; larger maps become uint8."""
 
 _MAGIC = b"WMAP"
 _HEAD = struct.Struct("<4s5I")
@@ -88,13 +88,13 @@ def sound_record(image_id: str, data: mmap.mmap | bytes, offset: int) -> bytes |
 
 
 def image_size_at(data: mmap.mmap | bytes, offset: int) -> tuple[int, int]:
-    """Return the image's width and height by the record that begins at ``offset``, its checksum not held."""
+    """Return the image's width and height from the record at ``offset``, without verifying its checksum."""
     width, height = struct.unpack_from("<2i", data, offset + _HEAD.size)
     return width, height
 
 
 def record_fault(record: bytes) -> str | None:
-    """Say why a record with a right checksum cannot be one of maps; None if it can."""
+    """Return why a record with a valid checksum cannot contain maps; None if it can."""
     views, height, width = _HEAD.unpack_from(record)[3:]
     if not views or not height or not width:
         return f"{views} maps of {width} x {height}"
@@ -138,5 +138,5 @@ def _length(kind: int, views: int, height: int, width: int) -> int:
 
 
 def _crc(image_id: str, record: bytes) -> int:
-    """Of a record but its magic and checksum, and of its id."""
+    """Return the checksum of a record, without its magic and checksum, and of its id."""
     return zlib.crc32(memoryview(record)[8:], zlib.crc32(image_id.encode()))

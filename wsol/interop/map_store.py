@@ -1,6 +1,6 @@
-"""The package's own store of maps: compact, exact where asked, read in any order, and never half read.
+"""The package's own store of maps: compact, exact on request, readable in any order, and never read incomplete.
 
-A folder holds two files for each *shard* (one shard for each process of a run)::
+A folder contains two files for each *shard* (one shard for each process of a run)::
 
     maps-<shard>.bin     records, one after another, see `wsol.interop.map_record`
     maps-<shard>.json    sha256 of the next line; then {"version", "header", "bytes", "ids", "offsets"}
@@ -45,7 +45,7 @@ from wsol.interop.map_record import (
 from wsol.interop.maps import Maps
 
 VERSION = 1
-"""Of the format; stores of other versions are refused."""
+"""Version of the format; stores of other versions are refused."""
 
 _INDEX_KEYS = {"version", "header", "bytes", "ids", "offsets"}
 _JSON_NAMES = {dict: "an object", int: "a whole number", list: "a list"}
@@ -54,16 +54,16 @@ _JSON_NAMES = {dict: "an object", int: "a whole number", list: "a list"}
 class MapWriter(AbstractContextManager["MapWriter"]):
     """Writes one shard of a store.
 
-    Leaving the ``with`` block, or `close`, completes the shard; leaving it by an exception does not.
+    Leaving the ``with`` block normally, or `close`, completes the shard; leaving it by an exception does not.
 
     Args:
-        folder: made if need be.
+        folder: created if necessary.
         dtype: ``float32``, ``float16``, ``uint8`` or ``auto``, see `wsol.interop.map_record`.
-        header: what the maps are of: any values that JSON has, the same for all shards.
+        header: description of the maps: any JSON values, the same for all shards.
         shard: name of the shard, different for each process that writes to the folder.
 
     Raises:
-        InputError: unknown dtype, or the shard is there already, complete or not.
+        InputError: unknown dtype, or the shard exists already, complete or not.
 
     Example:
         >>> import tempfile
@@ -88,7 +88,7 @@ class MapWriter(AbstractContextManager["MapWriter"]):
         try:
             self._bin.parent.mkdir(parents=True, exist_ok=True)
             if any(file.exists() for file in (self._bin, self._json, _part(self._bin))):
-                raise InputError(f"{folder}: shard {shard!r} of maps is there already; delete it or write elsewhere")
+                raise InputError(f"{folder}: shard {shard!r} of maps exists already; delete it or write elsewhere")
             self._file = _part(self._bin).open("xb")
         except OSError as error:
             raise InputError(f"{folder}: cannot be written ({error.strerror}); choose another folder") from error
@@ -97,12 +97,12 @@ class MapWriter(AbstractContextManager["MapWriter"]):
         """Append the maps of an image.
 
         Args:
-            image_id: of the image.
+            image_id: id of the image.
             maps: real (V, h, w), not scaled.
-            geometries: of the V views.
+            geometries: geometries of the V views.
 
         Raises:
-            InputError: number, shape or a size of the maps is wrong, or the disk is full.
+            InputError: the number, shape or a size of the maps is wrong, or the disk is full.
         """
         if maps.ndim != 3 or not maps.size or len(maps) != len(geometries):
             raise InputError(f"{image_id}: expected maps (V, h, w) of {len(geometries)} views, got shape {maps.shape}")
@@ -118,7 +118,7 @@ class MapWriter(AbstractContextManager["MapWriter"]):
         self._size += len(record)
 
     def close(self) -> None:
-        """Complete the shard; nothing happens the second time."""
+        """Complete the shard; a second call does nothing."""
         if self._file.closed:
             return
         index = {"version": VERSION, "header": self._header, "bytes": self._size}
@@ -142,10 +142,10 @@ class MapWriter(AbstractContextManager["MapWriter"]):
 
 
 class MapStore(Maps):
-    """Reads a store: all of its shards as one. Records stay on disk, mapped into memory.
+    """Reads a store: all its shards as one. Records stay on disk, mapped into memory.
 
     Args:
-        folder: that `MapWriter` wrote.
+        folder: folder written by `MapWriter`.
 
     Raises:
         InputError: no store, one that is incomplete, damaged or of another version, shards of different runs, or
@@ -163,7 +163,7 @@ class MapStore(Maps):
             for image_id, offset in zip(shard.ids, shard.offsets, strict=True):
                 first = self._at.setdefault(image_id, (shard, offset))
                 if first != (shard, offset) and first[0].record(image_id, first[1]) != shard.record(image_id, offset):
-                    raise InputError(f"{shard.file}: maps of {image_id!r} are there twice and differ; write them again")
+                    raise InputError(f"{shard.file}: maps of {image_id!r} occur twice and differ; write them again")
         self.ids = tuple(self._at)
 
     def read(self, image_id: str, image_size: tuple[int, int] | None = None) -> tuple[np.ndarray, tuple[Geometry, ...]]:
@@ -185,26 +185,26 @@ class MapStore(Maps):
                 shard, offset = self._at[image_id]
                 size = image_size_at(shard.data, offset)
                 if size != split.size(i):
-                    shard.record(image_id, offset)  # a damaged record is told as such
+                    shard.record(image_id, offset)  # reports a damaged record
                     _check_size(self.folder, image_id, size, split.size(i))
         return super().check(split)
 
     def verify(self) -> None:
-        """Hold every record against its checksum.
+        """Verify the checksum of every record.
 
         Raises:
-            InputError: at the first that differs.
+            InputError: at the first mismatch.
         """
         for image_id, (shard, offset) in self._at.items():
             shard.record(image_id, offset)
 
     def about(self) -> dict[str, Any]:
-        """The header, as ``made_of``."""
+        """Return the header, as ``made_of``."""
         return {"kind": "store", "made_of": self.header}
 
 
 def is_store(folder: Path) -> bool:
-    """Whether a folder holds a store, whole or not."""
+    """Return whether a folder contains a store, complete or not."""
     return any(folder.glob("maps-*.json*")) or any(folder.glob("maps-*.bin*"))
 
 
@@ -212,7 +212,7 @@ class _Shard(NamedTuple):
     """A complete shard."""
 
     file: Path
-    """Of the records."""
+    """Size of the records in bytes."""
     header: dict[str, Any]
     ids: list[str]
     offsets: list[int]
@@ -220,21 +220,21 @@ class _Shard(NamedTuple):
 
     @classmethod
     def open(cls, index_file: Path) -> _Shard:
-        """Read the index and map the records, after checks of both."""
+        """Check the index and the size of the records, and map them into memory."""
         index = _read_index(index_file)
         file = index_file.with_suffix(".bin")
         if not file.is_file():
-            raise InputError(f"{file}: no such file, but {index_file.name} tells of it; write the maps again")
+            raise InputError(f"{file}: no such file, but {index_file.name} refers to it; write the maps again")
         size = file.stat().st_size
         if size != index["bytes"]:
-            how = "cut off" if size < index["bytes"] else "longer than it was written"
+            how = "cut off" if size < index["bytes"] else "longer than written"
             raise InputError(f"{file}: has {size:,} bytes, expected {index['bytes']:,}: {how}; write the maps again")
         with open_regular(file) as stream:
             data = mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) if size else b""
         return cls(file, index["header"], index["ids"], index["offsets"], data)
 
     def record(self, image_id: str, offset: int) -> bytes:
-        """A record's bytes, its checksum held."""
+        """Return a record's bytes after verifying its checksum."""
         record = sound_record(image_id, self.data, offset)
         if record is None:
             raise InputError(f"{self.file}: the maps of {image_id!r} differ from their checksum; write the maps again")
@@ -244,16 +244,16 @@ class _Shard(NamedTuple):
 
 
 def _index_files(folder: Path) -> list[Path]:
-    """The indices of a store's shards."""
+    """Return the index files of a store's shards."""
     left = sorted(folder.glob("maps-*.part"))
     if left:
-        raise InputError(f"{left[0]}: writing was interrupted, or goes on; delete the folder and write the maps again")
+        raise InputError(f"{left[0]}: writing was interrupted or goes on; delete the folder and write the maps again")
     files = sorted(folder.glob("maps-*.json"))
     for file in sorted(folder.glob("maps-*.bin")):
         if file.with_suffix(".json") not in files:
             raise InputError(f"{file.with_suffix('.json')}: no such file: the store's index; write the maps again")
     if not files:
-        raise InputError(f"{folder}: no store of maps; expected maps-*.json and maps-*.bin")
+        raise InputError(f"{folder}: not a store of maps; expected maps-*.json and maps-*.bin")
     return files
 
 
@@ -276,7 +276,7 @@ def _read_index(file: Path) -> dict[str, Any]:
 
 
 def _index_fault(index: dict[str, Any]) -> str | None:
-    """Say what is wrong with what an index of the right checksum holds."""
+    """Return what is wrong with the content of an index with a valid checksum."""
     if set(index) != _INDEX_KEYS:
         return f"expected the keys {', '.join(sorted(_INDEX_KEYS))}, got {', '.join(sorted(index))}"
     kinds = {"header": dict, "bytes": int, "ids": list, "offsets": list}

@@ -1,4 +1,4 @@
-"""What every set of saved maps is to the rest of the package, however it is stored."""
+"""The interface of all sets of saved maps, independent of how they are stored."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from wsol.functional.geometry import Geometry
 
 
 class Maps(ABC):
-    """Saved maps, read image by image in any order, from several threads if need be.
+    """Saved maps, read image by image in any order, also from several threads.
 
     Attributes:
-        folder: where they lie.
-        ids: of the images that have maps.
+        folder: their folder.
+        ids: ids of the images with maps.
     """
 
     folder: Path
@@ -29,34 +29,34 @@ class Maps(ABC):
 
     @abstractmethod
     def read(self, image_id: str, image_size: tuple[int, int] | None = None) -> tuple[np.ndarray, tuple[Geometry, ...]]:
-        """The maps of an image, one for each of its V views.
+        """Return the maps of an image, one for each of its V views.
 
         Args:
             image_id: one of `ids`.
             image_size: width and height of the image as stored.
 
         Returns:
-            float (V, h, w), not scaled, float32 where nothing else was saved; and the geometry of each view.
+            float (V, h, w), not scaled, float32 unless saved as another type; and the geometry of each view.
 
         Raises:
-            InputError: if there is none, it is damaged, or it is of an image of another size.
+            InputError: there is no map, it is damaged, or it belongs to an image of another size.
         """
 
     def check(self, split: Split) -> tuple[list[str], list[str]]:
-        """Look for what would go wrong later, without reading the maps themselves.
+        """Check for errors without reading the maps themselves.
 
         Args:
-            split: that the maps should be of.
+            split: the split of the maps.
 
         Returns:
-            Ids of the split's images without a map, and ids of the maps that belong to no image of it.
+            Ids of the split's images without a map, and ids of the maps whose images are not in the split.
 
         Raises:
-            InputError: if a map cannot be read or does not fit its image.
+            InputError: a map cannot be read or does not match its image.
         """
         there, known = frozenset(self.ids), frozenset(split.ids)
         return [name for name in split.ids if name not in there], [name for name in self.ids if name not in known]
 
     @abstractmethod
     def about(self) -> dict[str, Any]:
-        """What results should say of where these maps come from; plain values."""
+        """Return where these maps come from, for results; plain values."""

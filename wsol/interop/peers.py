@@ -1,4 +1,4 @@
-"""Weights that the authors' programs saved, under the names of this project's networks.
+"""Weights saved by the authors' programs, under the names of this project's networks.
 
 `wsol.interop.peer_networks` has networks of github.com/xiaomengyc/ACoL (Zhang et al. 2018; models/vgg/vgg_v1.py) and,
 of github.com/clovaai/wsolevaluation (Choe et al. 2020), CAM, ACoL, SPG and ADL on VGG-16 and ResNet-50; networks
@@ -22,7 +22,7 @@ from wsol.interop.peer_networks import CONVOLUTIONAL
 from wsol.interop.peer_transformers import TRANSFORMERS
 
 PARALLEL = "module."
-"""What torch.nn.DataParallel puts before every name."""
+"""Prefix that torch.nn.DataParallel adds to every name."""
 OURS = "localizer."
 """What stands before the names in this project's checkpoints."""
 PEERS: tuple[Peer, ...] = (*CONVOLUTIONAL, *SUPPRESSION, *TRANSFORMERS)
@@ -30,17 +30,17 @@ PEERS: tuple[Peer, ...] = (*CONVOLUTIONAL, *SUPPRESSION, *TRANSFORMERS)
 
 
 def recognise(state: Mapping[str, Tensor], source: str) -> tuple[Peer, dict[str, Tensor]]:
-    """Find the network that a state dict is of.
+    """Find the network that a state dict belongs to.
 
     Args:
-        state: names to tensors, as the other program saved them; a DataParallel prefix is taken off.
-        source: where it is from, for messages.
+        state: names to tensors, as the other program saved them; a DataParallel prefix is removed.
+        source: its origin, for messages.
 
     Returns:
         The peer, and the tensors under the names of this project.
 
     Raises:
-        InputError: this project's own weights, or of no known network; the message says what was looked for.
+        InputError: this project's own weights, or weights of an unknown network; the message lists the known ones.
     """
     if any(name.startswith(OURS) for name in state):
         raise InputError(
@@ -55,21 +55,21 @@ def recognise(state: Mapping[str, Tensor], source: str) -> tuple[Peer, dict[str,
     known = "; ".join(f"{peer.name} ({', '.join(peer.marks)})" for peer in PEERS)
     there = ", ".join(list(state)[:5]) or "nothing"
     raise InputError(
-        f"{source}: weights of no known network (it has {there}, ...). Looked for: {known}. For a classifier "
-        "of torchvision or timm say which it is: backbone=resnet50, or backbone=timm backbone.name=resnet18"
+        f"{source}: weights of an unknown network (it has {there}, ...). Known: {known}. For a classifier "
+        "of torchvision or timm, name it: backbone=resnet50, or backbone=timm backbone.name=resnet18"
     )
 
 
 def num_classes(translated: Mapping[str, Tensor], source: str) -> int:
-    """Return the number of classes K of translated weights: the rows of the classifier.
+    """Return the number of classes K of translated weights: the number of rows of the classifier.
 
     Raises:
-        InputError: there is no classifier among them.
+        InputError: they have no classifier.
     """
     for name, value in translated.items():
         if name.endswith(CLASSIFIER):
             return len(value)
-    raise InputError(f"{source}: has no classifier (a tensor of K rows); the file is not whole, copy it again")
+    raise InputError(f"{source}: has no classifier (a tensor of K rows); the file is incomplete; copy it again")
 
 
 def output_stride(peer: Peer, asked: int | None, source: str) -> int:
@@ -77,18 +77,18 @@ def output_stride(peer: Peer, asked: int | None, source: str) -> int:
 
     Args:
         peer: the network.
-        asked: what the user says; None: nothing.
-        source: where the weights are from, for messages.
+        asked: the user's value, or None.
+        source: origin of the weights, for messages.
 
     Raises:
-        InputError: the network has another one, or it may have several and none was asked for.
+        InputError: the network has another one, or it may have several and the user set none.
     """
     possible = " or ".join(map(str, peer.strides))
     if asked is None and len(peer.strides) > 1:
         raise InputError(
-            f"{source}: {peer.name}, whose tensors are the same at output strides {possible}; which was it trained "
-            "with? output_stride=16 (maps of 14x14 at 224), or 8 (28x28; large_feature_map)"
+            f"{source}: {peer.name}, whose tensors are the same at output strides {possible}; set its own: "
+            "output_stride=16 (maps of 14x14 at 224), or 8 (28x28; large_feature_map)"
         )
     if asked is not None and asked not in peer.strides:
-        raise InputError(f"{source}: {peer.name} has the output stride {possible}, got output_stride={asked}")
+        raise InputError(f"{source}: {peer.name} has output stride {possible}, got output_stride={asked}")
     return peer.strides[0] if asked is None else asked

@@ -1,8 +1,8 @@
-"""Predicted classes of images as CSV: ``image_id,class,score``, several rows for each image.
+"""Predicted classes of images as CSV: ``image_id,class,score``, several rows per image.
 
-Rows may come in any order: those of an image are sorted by score, the highest first, equal scores as the file has them.
-The class is its index 0..K-1 or its name. A row with neither class nor score says that the image was looked at and
-nothing predicted.
+Rows may be in any order: those of an image are sorted by score, the highest first; equal scores keep the file's order.
+The class is its index 0..K-1 or its name. A row with neither class nor score means that nothing was predicted for the
+image.
 """
 
 from __future__ import annotations
@@ -26,19 +26,19 @@ from wsol.files import atomic_file
 
 HEADER = ["image_id", "class", "score"]
 NOT_RANKED = int(np.iinfo(np.int32).max)
-"""Rank of a true class that is not among the predictions."""
+"""Rank of a ground-truth class that is not among the predictions."""
 
 
 class PredictionWriter(AbstractContextManager["PredictionWriter"]):
-    """Writes the first classes of images as they come; the file is there when the ``with`` block has ended well.
+    """Writes the top classes of images as they arrive; the file exists when the ``with`` block has succeeded.
 
     Args:
-        file: to be written.
-        classes: names of the K classes; one that is a number or not unique is written as its index.
-        top: how many classes to write of each image.
+        file: file to write.
+        classes: names of the K classes; a name that is a number or not unique is replaced by the class's index.
+        top: number of classes to write per image.
 
     Raises:
-        InputError: if the file cannot be written.
+        InputError: the file cannot be written.
     """
 
     def __init__(self, file: str | Path, classes: Sequence[str], top: int = 5) -> None:
@@ -55,14 +55,14 @@ class PredictionWriter(AbstractContextManager["PredictionWriter"]):
         self._csv.writerow(HEADER)
 
     def add(self, image_id: str, logits: np.ndarray) -> None:
-        """Write the first classes of an image; none if a score is NaN.
+        """Write the top classes of an image; none if a score is NaN.
 
         Args:
-            image_id: of the image.
+            image_id: id of the image.
             logits: real (K,) class scores; of equal ones the class of lower index comes first.
 
         Raises:
-            InputError: if there are not K of them.
+            InputError: the number of scores is not K.
         """
         if logits.shape != (len(self._tokens),):
             raise InputError(f"{image_id}: expected scores of {len(self._tokens)} classes, got shape {logits.shape}")
@@ -79,13 +79,13 @@ class PredictionWriter(AbstractContextManager["PredictionWriter"]):
 def write_predictions(
     file: str | Path, ids: Sequence[str], logits: np.ndarray, top: int = 5, classes: Sequence[str] | None = None
 ) -> None:
-    """Write the first classes of N images.
+    """Write the top classes of N images.
 
     Args:
-        file: to be written.
-        ids: N.
+        file: file to write.
+        ids: N ids.
         logits: real (N, K).
-        top: how many classes to write of each image.
+        top: number of classes to write per image.
         classes: names of the K classes; None to write their indices.
 
     Example:
@@ -107,15 +107,15 @@ def read_predictions(files: str | Path | Sequence[str | Path], split: Split, cla
     """Read the predicted classes of a split's images.
 
     Args:
-        files: one, or the parts that several processes wrote.
-        split: whose images they are.
+        files: one file, or the parts that several processes wrote.
+        split: split of the images.
         classes: names of the K classes.
 
     Returns:
         int64 (N, k) classes, best first, -1 where an image has fewer than k of them.
 
     Raises:
-        InputError: naming file and line: unknown image or class, no number, different scores of one class; or naming
+        InputError: names file and line: unknown image or class, not a number, different scores of one class; or names
             images without rows.
     """
     paths = [Path(file) for file in ([files] if isinstance(files, str | Path) else files)]
@@ -124,7 +124,7 @@ def read_predictions(files: str | Path | Sequence[str | Path], split: Split, cla
     scores: list[dict[int, float] | None] = [None] * len(split)
     for row in (row for path in paths for row in _rows(path)):
         if row.image_id not in position:
-            raise InputError(f"{row.where}: {shown(row.image_id)} is no image of the {split.name} split")
+            raise InputError(f"{row.where}: {shown(row.image_id)} is not an image of the {split.name} split")
         of_image: dict[int, float] = scores[position[row.image_id]] or {}
         if row.name:
             label, score = _class_of(row, index, classes), _score_of(row)
@@ -145,14 +145,14 @@ def read_predictions(files: str | Path | Sequence[str | Path], split: Split, cla
 
 
 def ranks_of(labels: np.ndarray, ranked: np.ndarray) -> np.ndarray:
-    """Find the ranks of true classes.
+    """Return the ranks of ground-truth classes.
 
     Args:
-        labels: int (N,) true classes.
+        labels: int (N,) ground-truth classes.
         ranked: int (N, k) predicted classes, best first.
 
     Returns:
-        int64 (N,), 0 for the best; `NOT_RANKED` where the true class is not among them.
+        int64 (N,), 0 for the best; `NOT_RANKED` if the ground-truth class is not among them.
 
     Example:
         >>> ranks_of(np.array([4, 7]), np.array([[2, 4, 7], [7, -1, -1]])).tolist()
@@ -166,7 +166,7 @@ def ranks_of(labels: np.ndarray, ranked: np.ndarray) -> np.ndarray:
 class _Row(NamedTuple):
     image_id: str
     name: str
-    """Of the class, or its index."""
+    """Name or index of the class."""
     score: str
     where: str
 
@@ -194,12 +194,12 @@ def _rows(path: Path) -> Iterator[_Row]:
 
 
 def _is_name(text: str) -> bool:
-    """Whether a class of this name can be told by it: it is no number, and CSV readers leave it as it is."""
+    """Return whether a class name identifies the class: it is not a number, and CSV readers preserve it."""
     return text == text.strip() != "" and whole(text) is None
 
 
 def _index(classes: Sequence[str]) -> dict[str, int]:
-    """Class by name, of the names that are unique."""
+    """Return the class by name, for unique names."""
     count = Counter(classes)
     return {name: i for i, name in enumerate(classes) if count[name] == 1 and _is_name(name)}
 

@@ -1,8 +1,9 @@
-"""A localizer as one .safetensors file: its tensors, and in the file's metadata all it takes to build it again.
+"""A localizer as one .safetensors file: its tensors, with the metadata needed to build it again.
 
-The metadata of the format (https://huggingface.co/docs/safetensors) maps strings to strings; the entry ``wsol`` is a
-JSON object: the config, the class names, and the preprocessing; the entry ``sha256`` is a checksum of all the rest.
-Such a file holds no code, any program can read it, and its config builds only what `wsol.config.foreign` allows.
+The metadata of the format (https://huggingface.co/docs/safetensors) maps strings to strings. The entry ``wsol`` is a
+JSON object with the config, the class names and the preprocessing; the entry ``sha256`` is a checksum of everything
+else. Such a file contains no code, any program can read it, and its config builds only what `wsol.config.foreign`
+allows.
 """
 
 from __future__ import annotations
@@ -27,8 +28,8 @@ def to_bytes(state: Mapping[str, Tensor], header: Mapping[str, Any]) -> bytes:
     """Return the content of a file, with its checksum.
 
     Args:
-        state: of the localizer.
-        header: plain data that JSON can hold.
+        state: state dict of the localizer.
+        header: plain data that JSON can represent.
     """
     return to_safetensors(state, {ENTRY: json.dumps(header)})
 
@@ -54,10 +55,10 @@ def read(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
 
 
 def read_header(path: Path) -> dict[str, Any] | None:
-    """Return the header of a file; None where it has none.
+    """Return the header of a file; None if it has none.
 
     Raises:
-        InputError: an unreadable file, or a header that is no JSON object.
+        InputError: an unreadable file, or a header that is not a JSON object.
     """
     try:
         with safe_open(path, framework="pt") as file:
@@ -66,5 +67,5 @@ def read_header(path: Path) -> dict[str, Any] | None:
     except (OSError, SafetensorError, ValueError, RecursionError, OverflowError) as error:
         raise InputError(f"{path}: not a readable .safetensors file ({first_line(error)}); {REMEDY}") from error
     if header is not None and not isinstance(header, dict):
-        raise InputError(f"{path}: the entry {ENTRY!r} of its metadata is no JSON object; {REMEDY}")
+        raise InputError(f"{path}: the entry {ENTRY!r} of its metadata is not a JSON object; {REMEDY}")
     return header

@@ -1,1 +1,1 @@
-"""Where the numbers of a training go: metrics.csv, Weights & Biases."""
+"""Loggers of training metrics: metrics.csv, Weights & Biases."""

@@ -1,4 +1,4 @@
-"""What a logger may take beside the numbers that Lightning gives it."""
+"""What a logger may receive besides the metrics of Lightning."""
 
 from __future__ import annotations
 
@@ -11,24 +11,24 @@ from wsol.types import Picture
 
 
 class Chart(NamedTuple):
-    """A table for people, plotted where it is one of lines."""
+    """A table for display, plotted if it is a table of lines."""
 
     title: str
     columns: tuple[str, ...]
-    """Of a plot: the line's name, x, y."""
+    """For plots: the columns of line name, x and y."""
     rows: list[tuple]
     plotted: bool
 
 
 class RunLogger(ABC):
-    """A logger that also wants what was seen on the judged split, and the end of the run."""
+    """A logger that also receives the evaluated images and the end of the run."""
 
     @abstractmethod
     def log_judged(
         self, split: str, pictures: Sequence[Picture], charts: Mapping[str, Chart], classes: Sequence[str]
     ) -> None:
-        """Take judged images with their boxes, and charts by name; ``classes`` are the names by label."""
+        """Log evaluated images with their boxes, and charts by name; ``classes`` are the names by label."""
 
     @abstractmethod
     def finish_run(self, folder: Path) -> None:
-        """Take what lies in the run folder, results.json among it, and end."""
+        """Log files of the run folder, including results.json, and finish."""

@@ -1,6 +1,6 @@
-"""metrics.csv and steps.csv: one row per logged step, appended as training goes, whole again after a resume.
+"""metrics.csv and steps.csv: one row per logged step, appended during training, consistent after a resume.
 
-``metrics.csv`` has the means over each epoch, ``steps.csv`` what single steps gave (names that end in ``_step``).
+``metrics.csv`` contains the means of each epoch, ``steps.csv`` the values of single steps (names ending in ``_step``).
 """
 
 from __future__ import annotations
@@ -28,15 +28,15 @@ log = logging.getLogger("wsol")
 class MetricsCsv(Logger):
     """A Lightning logger that keeps the rows of earlier starts of the same run.
 
-    Columns are ``epoch``, ``step`` and every metric seen so far; a metric not logged at a step is empty. When a run
-    goes on from a checkpoint, rows of steps that the checkpoint does not include are dropped, for they are made again.
+    Columns are ``epoch``, ``step`` and every metric seen so far; a metric that is not logged at a step is empty. When a
+    run is resumed from a checkpoint, the rows of later steps are dropped, because they will be logged again.
 
     Args:
-        file: where to write.
-        of_steps: whether to take what single steps gave, or all else.
+        file: file to write.
+        of_steps: True to log values of single steps, False for all others.
 
     Raises:
-        InputError: the file is there, but no `MetricsCsv` wrote it, or it is damaged.
+        InputError: the file exists, but it is damaged, or no `MetricsCsv` wrote it.
     """
 
     def __init__(self, file: Path, *, of_steps: bool = False) -> None:
@@ -49,26 +49,26 @@ class MetricsCsv(Logger):
 
     @property
     def name(self) -> str:
-        """Lightning's name for it."""
+        """Lightning's name for the logger."""
         return ""
 
     @property
     def version(self) -> str:
-        """Lightning's version for it."""
+        """Lightning's version of the logger."""
         return ""
 
     @property
     def save_dir(self) -> str:
-        """The run folder, which Lightning takes for its own files."""
+        """The run folder, where Lightning puts its own files."""
         return str(self.file.parent)
 
     def restart(self, step: int) -> None:
-        """Drop the rows after optimizer step ``step``, where training goes on."""
+        """Drop the rows after optimizer step ``step``, from which training continues."""
         kept = [row for row in self.rows if int(row["step"]) < step]
         self._is_saved = self._is_saved and len(kept) == len(self.rows)
         self.rows = kept
         if step and not self.rows and not self.of_steps:
-            log.warning("%s has no values of the %d steps before; they are left out", self.file, step)
+            log.warning("%s has no values for the first %d steps; they stay missing", self.file, step)
 
     @rank_zero_only
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
@@ -86,14 +86,14 @@ class MetricsCsv(Logger):
 
     @rank_zero_only
     def log_hyperparams(self, params: dict[str, Any] | Namespace, *args: Any, **kwargs: Any) -> None:
-        """Nothing: config.yaml has them."""
+        """Do nothing: config.yaml has the hyperparameters."""
 
     @rank_zero_only
     def save(self) -> None:
-        """Write the file, unless nothing is new.
+        """Write the file if there are new values.
 
         Raises:
-            OSError: it cannot be written; the older one is as it was.
+            OSError: it cannot be written; the existing file is unchanged.
         """
         if self._is_saved:
             return
@@ -108,13 +108,13 @@ class MetricsCsv(Logger):
 
     @rank_zero_only
     def finalize(self, status: str) -> None:
-        """Write the file a last time; after a failure as far as the disk allows, for that failure is the news."""
+        """Write the file a last time; after a failure, ignore a full disk so that the failure is reported."""
         with contextlib.suppress(*([] if status == "success" else [OSError])):
             self.save()
 
 
 def _read(file: Path) -> list[dict[str, str]]:
-    """The rows of a file that this logger wrote, without their empty cells."""
+    """Return the rows of a file that this logger wrote, without empty cells."""
     try:
         text = read_regular(file).decode("utf-8")
         reader = csv.DictReader(io.StringIO(text, newline=""), strict=True)
@@ -129,7 +129,7 @@ def _read(file: Path) -> list[dict[str, str]]:
     except (OSError, ValueError, csv.Error) as error:
         raise InputError(
             f"{file}: not what `wsol train` wrote ({first_line(error)}); restore it, or remove it to go on without the "
-            "values until now"
+            "previous values"
         ) from error
     return [{name: value for name, value in row.items() if value} for row in rows]
 

@@ -25,11 +25,11 @@ ACCOUNT_MODES = ("online", "run", "shared")
 
 
 class PictureLogger(WandbLogger, RunLogger):
-    """Lightning's wandb logger that also takes pictures, curves and results.json, and ends the wandb run with ours.
+    """Lightning's wandb logger that also logs images, curves and results.json, and ends the wandb run with the run.
 
     Args:
-        images: how many judged images to show with their true and predicted boxes.
-        arguments: those of Lightning's `WandbLogger`.
+        images: number of evaluated images to log with ground-truth and predicted boxes.
+        arguments: arguments of Lightning's `WandbLogger`.
     """
 
     def __init__(self, images: int, **arguments: Any) -> None:
@@ -40,10 +40,10 @@ class PictureLogger(WandbLogger, RunLogger):
     def log_judged(
         self, split: str, pictures: Sequence[Picture], charts: Mapping[str, Chart], classes: Sequence[str]
     ) -> None:
-        """Show judged images with boxes, and charts as tables, plotted where they are lines."""
+        """Log evaluated images with boxes, and charts as tables, plotted if they are tables of lines."""
         shown: dict[str, Any] = {}
         if pictures and self.images:
-            step = max(len(pictures) / self.images, 1)  # spread over the split, as the pictures are
+            step = max(len(pictures) / self.images, 1)  # spread over the split, like the kept images
             chosen = [pictures[int(i * step)] for i in range(min(self.images, len(pictures)))]
             shown[f"{split}/localization"] = [_image(picture, classes) for picture in chosen]
         for name, chart in charts.items():
@@ -66,10 +66,10 @@ class PictureLogger(WandbLogger, RunLogger):
 def logger(
     folder: Path, config: DictConfig, project: str, entity: str | None, offline: bool, tags: Sequence[str], images: int
 ) -> PictureLogger:
-    """Return the logger of one run; a resumed run goes on under the same id.
+    """Return the logger of one run; a resumed run continues under the same id.
 
     Args:
-        folder: the run folder, where wandb keeps its files too.
+        folder: the run folder, where wandb also keeps its files.
         config: uploaded as the run's config.
         project: wandb project.
         entity: wandb user or team; None takes the default one.
@@ -84,7 +84,7 @@ def logger(
     if not offline and is_first_process():  # the one that talks to wandb
         _log_in()
     if wandb.run is not None:
-        wandb.finish(exit_code=1)  # of an earlier job of this process, which failed; it would be gone on with
+        wandb.finish(exit_code=1)  # end a failed earlier job of this process, or wandb would continue it
     file = folder / ID_FILE
     if not file.exists() and is_first_process():
         file.write_text(secrets.token_hex(4), encoding="utf-8")

@@ -1,4 +1,4 @@
-"""Metrics as torchmetrics classes, usable in anybody's loop, each with a plain function for a whole set beside it.
+"""Metrics as torchmetrics classes for any training loop, each with a plain function for a whole set.
 
 =====================  ===========================  ===============================================================
 class                  function                     result
@@ -8,13 +8,13 @@ class                  function                     result
 `MaxBoxAccV2`          `max_box_acc` (``v2=True``)  the same, mean over IoU 0.3, 0.5 and 0.7
 `PxAP`                 `pxap`                       pixel-wise average precision against masks
 `TopKError`            `topk_error`                 classification errors
-`ErrorSplit`           `error_split`                what is wrong with wrong boxes
+`ErrorSplit`           `error_split`                what is wrong with incorrect boxes
 =====================  ===========================  ===============================================================
 
-``update(predictions, truth, ..., index=None)`` takes a batch, ``metric(...)`` also returns the value of this batch, and
-``compute()`` returns 0-d tensors in percent. Images are kept one by one: with ``index``, an image that comes twice
-counts once. Any number of processes and any size of batches give the same digits. `PerImage` is the base of metrics of
-your own.
+``update(predictions, truth, ..., index=None)`` adds a batch, ``metric(...)`` also returns the value of this batch, and
+``compute()`` returns 0-d tensors in percent. Values are stored per image: with ``index``, an image that comes twice
+counts once. Results do not depend on the number of processes or the size of batches, to the last digit. `PerImage` is
+the base class of your own metrics.
 """
 
 from wsol.functional.error_kinds import error_split

@@ -1,4 +1,4 @@
-"""The baselines that need no network, judged under a protocol."""
+"""The baselines that need no network, evaluated under a protocol."""
 
 from __future__ import annotations
 
@@ -19,19 +19,19 @@ _CACHED_SIZES = 512
 
 
 class Baselines:
-    """Judges the three baselines under one protocol.
+    """Evaluates the three baselines under one protocol.
 
     * ``whole image``: the box of the image, no threshold.
-    * ``centre box``: boxes about the centre; the size (fraction of width and height) plays the threshold's part and is
-      chosen as thresholds are, on the train-fullsup or on the judged split. No paper fixes one, so under a protocol of
-      fixed threshold both origins are given.
-    * ``centre gaussian``: a score map, judged like any other.
+    * ``centre box``: boxes at the centre; their size (fraction of width and height) replaces the threshold and is
+      chosen like one, on the train-fullsup or on the evaluated split. No paper fixes one, so both origins are reported
+      for a protocol with a fixed threshold.
+    * ``centre gaussian``: a score map, evaluated like any other.
 
-    ``thresholds`` and ``origins`` hold by baseline what `BoxAccuracy` and `localization_rows` are to be given for it;
+    ``thresholds`` and ``origins`` contain, for each baseline, the arguments of `BoxAccuracy` and `localization_rows`;
     `metric` builds the former.
 
     Args:
-        protocol: how boxes are judged.
+        protocol: how boxes are evaluated.
 
     Example:
         >>> from wsol.protocols import protocol
@@ -59,18 +59,18 @@ class Baselines:
         self._found: dict[Hashable, FoundBoxes] = {}
 
     def metric(self, name: str) -> BoxAccuracy:
-        """The metric that takes what `correct` finds of one baseline; it has no class scores, so no top-k."""
+        """Return the metric for the results of `correct` for one baseline; without class scores, it has no top-k."""
         num_thresholds = self.protocol.num_columns if name == "centre gaussian" else 1
         by_class = self.protocol.average == "class"
         ious = self.protocol.iou_thresholds
         return BoxAccuracy(self.thresholds[name], (), ious=ious, num_thresholds=num_thresholds, by_class=by_class)
 
     def correct(self, views: Sequence[Geometry], annotated: GroundTruthBatch) -> dict[str, np.ndarray]:
-        """Whether each baseline is correct on N images: bool (N, I, G) by name, G of its ``thresholds``.
+        """Return whether each baseline is correct on N images: bool (N, I, G) by name, G the length of ``thresholds``.
 
         Args:
             views: of the images.
-            annotated: their true boxes.
+            annotated: their ground-truth boxes.
         """
         sizes = [view.image_size for view in views]
         given = {size: np.concatenate([whole_image(size), centre_boxes(size)]) for size in set(sizes)}
@@ -88,11 +88,11 @@ class Baselines:
         return {name: of_one[:, : len(self.protocol.iou_thresholds)] for name, of_one in by_name.items()}
 
     def _gaussian(self, view: Geometry) -> FoundBoxes:
-        """The gaussian's boxes; they depend on sizes alone and finding them costs as much as a network's map."""
+        """Return the Gaussian's boxes; they depend only on sizes, and finding them costs as much as for any map."""
         frame = self.protocol.frame_of(view)
         key: Hashable = (window(view, frame), view.input_size, frame.input_size)
         found = self._found.get(key)
-        if found is None:  # several threads may find the same, which does no harm
+        if found is None:  # several threads may compute the same, which is harmless
             found = self.protocol.find(centre_gaussian(view.input_size), view)
             if len(self._found) >= _CACHED_SIZES:
                 self._found.clear()

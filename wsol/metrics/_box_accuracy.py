@@ -1,4 +1,4 @@
-"""What is kept of each image for box accuracy, and the metric that the engine feeds with judged boxes."""
+"""The rows that box accuracy stores per image, and the metric that the engine updates with evaluated boxes."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ from wsol.protocols import LocalizationProtocol
 
 @dataclass(frozen=True)
 class BoxRows:
-    """The rows of one image: a bit for each overlap and threshold, and the rank and label where they are needed."""
+    """The rows of one image: one bit per overlap and threshold, and rank and label where they are needed."""
 
     thresholds: np.ndarray | None
-    """float64 (G,); None for predictions without threshold."""
+    """float64 (G,); None for predictions without a threshold."""
     ious: tuple[float, ...]
     """I overlaps."""
     num_thresholds: int
     """G."""
     topk: tuple[int, ...] = ()
     guesses: tuple[Guesses, ...] = ()
-    """For each of ``topk``, see `LocalizationProtocol.top_guesses`."""
+    """One per entry of ``topk``, see `LocalizationProtocol.top_guesses`."""
     by_class: bool = False
     """Whether accuracy is the mean over classes."""
     name: str = "correct"
@@ -46,7 +46,7 @@ class BoxRows:
     def from_protocol(
         cls, protocol: LocalizationProtocol, topk: Iterable[int] = (1, 5), name: str = "correct"
     ) -> BoxRows:
-        """The rows for what `LocalizationProtocol.judge` returns."""
+        """Return the rows for the results of `LocalizationProtocol.judge`."""
         topk, thresholds = check_topk(topk), protocol.thresholds
         return cls(
             thresholds if len(thresholds) else None,
@@ -68,15 +68,15 @@ class BoxRows:
             metric.add_rows("labels", None, torch.int32)
 
     def encode(self, correct: np.ndarray, ranks: Any = None, labels: Any = None) -> dict[str, Any]:
-        """Make the rows of N images.
+        """Encode the rows of N images.
 
         Args:
             correct: bool (N, I, G), see `LocalizationProtocol.judge`.
-            ranks: integer (N,) rank of each true class; not used if ``topk`` is empty.
-            labels: integer (N,) true classes; not used unless ``by_class``.
+            ranks: integer (N,) rank of each ground-truth class; not used if ``topk`` is empty.
+            labels: integer (N,) ground-truth classes; not used unless ``by_class``.
 
         Raises:
-            InputError: another shape, or what is needed is missing.
+            InputError: another shape, or a required argument is missing.
         """
         expected = (self.num_rows, self.num_thresholds)
         if correct.ndim != 3 or correct.shape[1:] != expected:
@@ -90,7 +90,7 @@ class BoxRows:
         return rows
 
     def curves(self, rows: dict[str, Any], positions: np.ndarray) -> Curves:
-        """The curves over images whose rows are given; ``positions`` int64 (N,)."""
+        """Return the curves over the images of the given rows; ``positions`` int64 (N,)."""
         bits, ranks, labels = rows[self.name], rows.get("ranks"), rows.get("labels")
         return Curves(
             self.thresholds,
@@ -107,12 +107,12 @@ class BoxRows:
 
 
 class BoxAccuracy(PerImage):
-    """Box accuracy of a split at every threshold. An image takes I G / 8 + 12 bytes.
+    """Box accuracy of a split at every threshold. It stores I G / 8 + 12 bytes per image.
 
     Args:
-        thresholds: float64 (G,) of the last axis of ``correct``, such as `LocalizationProtocol.thresholds`; None for
-        predictions without threshold.
-        topk: which top-k accuracies besides GT-known; with none, no ranks are needed.
+        thresholds: float64 (G,) for the last axis of ``correct``, such as `LocalizationProtocol.thresholds`; None for
+            predictions without a threshold.
+        topk: which top-k accuracies to compute besides GT-known; if empty, no ranks are needed.
         ious: the overlaps of the second axis of ``correct``.
         num_thresholds: G where ``thresholds`` is None.
         guesses: for each of ``topk``, see `LocalizationProtocol.top_guesses`; None for the first k classes, one box
@@ -158,7 +158,7 @@ class BoxAccuracy(PerImage):
 
     @classmethod
     def from_protocol(cls, protocol: LocalizationProtocol, topk: Iterable[int] = (1, 5), **kwargs: Any) -> BoxAccuracy:
-        """The metric for what a protocol finds correct (`LocalizationProtocol.judge`)."""
+        """Return the metric for the results of a protocol (`LocalizationProtocol.judge`)."""
         rows = BoxRows.from_protocol(protocol, topk)
         return cls(
             rows.thresholds,
@@ -178,19 +178,20 @@ class BoxAccuracy(PerImage):
         ranks: np.ndarray | Tensor | Sequence[int] | None = None,
         labels: np.ndarray | Tensor | Sequence[int] | None = None,
     ) -> None:
-        """Take a batch.
+        """Add a batch.
 
         Args:
             correct: bool (N, I, G), see `LocalizationProtocol.judge`.
             index: integer (N,) positions in the split.
-            ranks: integer (N,) rank of each true class (`wsol.functional.ranks`); not used if ``topk`` is empty.
-            labels: integer (N,) true classes; not used unless ``by_class``.
+            ranks: integer (N,) rank of each ground-truth class (`wsol.functional.ranks`); not used if ``topk`` is
+                empty.
+            labels: integer (N,) ground-truth classes; not used unless ``by_class``.
         """
         bits = np.asarray(correct.cpu() if isinstance(correct, Tensor) else correct, dtype=bool)
         self.append(index, **self.layout.encode(bits, ranks, labels))
 
     def compute(self) -> Curves:
-        """The curves over all images so far."""
+        """Return the curves over all images so far."""
         rows = self.gathered_rows()
         return self.layout.curves(rows, rows["index"])
 

@@ -1,8 +1,9 @@
 """Box accuracy at every threshold of a protocol, and the choice of a threshold.
 
-An image is correct GT-known where the box from its true class's map is correct. It is correct top-k where the true
-class is also among the k predicted classes. A top-k localization needs one predicted class to be the true one *and that
-class's own* box to be correct: this is the box of the true class again, so one row of bits for each image serves all.
+An image is correct GT-known where the box from the map of its ground-truth class is correct. It is correct top-k where
+the ground-truth class is also among the k predicted classes. A top-k localization requires that one predicted class is
+the ground-truth class and that *the box of that class* is correct: this is again the box of the ground-truth class, so
+one row of bits per image is enough.
 """
 
 from __future__ import annotations
@@ -19,26 +20,26 @@ from wsol.protocols import LocalizationProtocol
 _CHUNK = 4096
 
 Guesses = Sequence[tuple[int, int]]
-"""The guesses of a top-k error: rank of the class and rank of its box, from 0."""
+"""The guesses of a top-k error: ranks of the class and of its box, from 0."""
 
 
 class Curves(NamedTuple):
-    """Which images are correct, at each of I overlaps and G thresholds."""
+    """Whether each image is correct at each of I overlaps and G thresholds."""
 
     thresholds: np.ndarray | None
-    """float64 (G,) ascending; None for predictions without threshold."""
+    """float64 (G,) ascending; None for predictions without a threshold."""
     ious: tuple[float, ...]
-    """The I overlaps asked for."""
+    """The I overlaps (IoU thresholds)."""
     positions: np.ndarray
-    """int64 (N,) positions of the judged images in their split, ascending."""
+    """int64 (N,) positions of the evaluated images in their split, ascending."""
     packed: np.ndarray
     """uint8 (N, ceil(I G / 8)) one bit for each overlap and threshold, row by row; see ``topk_apart``."""
     num_thresholds: int
     """G."""
     ranks: np.ndarray | None = None
-    """int32 (N,) rank of each true class."""
+    """int32 (N,) rank of each ground-truth class."""
     labels: np.ndarray | None = None
-    """int32 (N,) true classes, where accuracy is the mean over classes; None where it is the mean over images."""
+    """int32 (N,) ground-truth classes if accuracy is the mean over classes; None if it is the mean over images."""
     topk: tuple[int, ...] = ()
     guesses: tuple[Guesses, ...] = ()
     """For each of ``topk``."""
@@ -47,20 +48,20 @@ class Curves(NamedTuple):
 
     @property
     def images(self) -> int:
-        """How many images were judged."""
+        """Number of evaluated images."""
         return len(self.packed)
 
     @property
     def gt_known(self) -> np.ndarray:
-        """float64 (I, G) GT-known accuracy, percent; NaN if there are no images."""
+        """GT-known accuracy, float64 (I, G), percent; NaN if there are no images."""
         return self.accuracy("gt_known")
 
     def names(self) -> tuple[str, ...]:
-        """What there is accuracy of: ``gt_known``, ``top1``, ..."""
+        """Names of the accuracies: ``gt_known``, ``top1``, ..."""
         return ("gt_known", *(f"top{k}" for k in self.topk))
 
     def accuracy(self, name: str) -> np.ndarray:
-        """float64 (I, G) accuracy, percent, by one of `names`; NaN if there are no images."""
+        """Return accuracy float64 (I, G), percent, by one of `names`; NaN if there are no images."""
         packed = self._packed(name)
         if not self.images:
             return np.full((len(self.ious), self.num_thresholds), np.nan)
@@ -73,12 +74,12 @@ class Curves(NamedTuple):
         return found
 
     def best(self) -> np.ndarray:
-        """int64 (I,) the threshold of highest GT-known accuracy for each overlap; of equal ones the lowest."""
+        """Return int64 (I,) the threshold of highest GT-known accuracy for each overlap; the lowest if equal."""
         found: np.ndarray = self.gt_known.argmax(axis=1)
         return found
 
     def correct(self, name: str, thresholds: Sequence[int] | np.ndarray) -> np.ndarray:
-        """Share of the overlaps at which each image is correct: float64 (N,).
+        """Return the share of the overlaps at which each image is correct: float64 (N,).
 
         Args:
             name: one of `names`.
@@ -88,30 +89,30 @@ class Curves(NamedTuple):
         return found
 
     def at(self, overlap: int, column: int, name: str = "gt_known") -> np.ndarray:
-        """Whether each image is correct at one overlap and threshold: bool (N,)."""
+        """Return whether each image is correct at one overlap and threshold: bool (N,)."""
         bit = overlap * self.num_thresholds + column
         return (self._packed(name)[:, bit // 8] >> (7 - bit % 8) & 1).astype(bool)
 
     def per_class(self, name: str, thresholds: Sequence[int] | np.ndarray, labels: np.ndarray) -> dict[int, float]:
-        """Accuracy of each class in percent, by class.
+        """Return the accuracy of each class in percent, by class.
 
         Args:
             name: one of `names`.
             thresholds: I columns, the threshold for each overlap.
-            labels: integer, of all images of the split.
+            labels: integer, for all images of the split.
         """
         correct, of = self.correct(name, thresholds), np.asarray(labels)[self.positions]
         return {int(label): 100.0 * float(correct[of == label].mean()) for label in np.unique(of)}
 
     def error(self, name: str, thresholds: Sequence[int] | np.ndarray) -> float | None:
-        """Error in percent, mean over the overlaps, each at its own threshold; None without images."""
+        """Return the error in percent, averaged over the overlaps, each at its own threshold; None without images."""
         if not self.images:
             return None
         accuracy = self.accuracy(name)[np.arange(len(self.ious)), thresholds]
         return float(np.mean(100.0 - accuracy))
 
     def _packed(self, name: str) -> np.ndarray:
-        """The bits of ``name``; those of top-k are cleared where no guess names the true class."""
+        """Return the bits of ``name``; for top-k, they are cleared where no guess is the ground-truth class."""
         if name == "gt_known":
             return self._half(0) if self.topk_apart else self.packed
         if self.ranks is None:
@@ -135,7 +136,7 @@ class Curves(NamedTuple):
         return np.packbits(bits[:, which * size : (which + 1) * size], axis=1)
 
     def _count(self, packed: np.ndarray) -> np.ndarray:
-        """Correct images at each overlap and threshold, int64 (I, G); a few thousand at a time to keep memory flat."""
+        """Count correct images at each overlap and threshold, int64 (I, G), in chunks of a few thousand."""
         total = np.zeros(len(self.ious) * self.num_thresholds, dtype=np.int64)
         for start in range(0, len(packed), _CHUNK):
             some = np.unpackbits(packed[start : start + _CHUNK], axis=1, count=len(total))

@@ -22,20 +22,20 @@ from wsol.types import GroundTruth
 
 
 class LocalizationBatch(NamedTuple):
-    """N images as `check_batch` passes them."""
+    """N images that `check_batch` has checked."""
 
     maps: list[np.ndarray]
     """N of real (h, w)."""
     boxes: list[np.ndarray]
     """N of float64 (M, 4)."""
     sizes: list[tuple[int, int]]
-    """N of (width, height)."""
+    """N pairs (width, height)."""
     ranks: np.ndarray | None
-    """int32 (N,) rank of each true class."""
+    """int32 (N,) rank of each ground-truth class."""
     labels: np.ndarray | None
     """int64 (N,)."""
     positions: np.ndarray
-    """int64 (N,), `wsol.functional.metric_inputs.UNKEYED` without a position."""
+    """int64 (N,), `wsol.functional.metric_inputs.UNKEYED` for images without a position."""
 
 
 def check_batch(
@@ -49,15 +49,15 @@ def check_batch(
     topk: Sequence[int] = (),
     inclusive: bool = False,
 ) -> LocalizationBatch:
-    """Check a batch and copy its tensors from their device, once; see `LocalizationError.update`.
+    """Check a batch and copy its tensors from their device once; see `LocalizationError.update`.
 
     Raises:
-        InputError: what can't be judged, or what ``topk`` needs is missing.
+        InputError: inputs that can't be evaluated, or an argument that ``topk`` needs is missing.
     """
     if topk and (logits is None or labels is None):
         raise InputError(f"topk={list(topk)} needs logits and labels; pass them or set topk=[]")
     if logits is not None and labels is None:
-        raise InputError("logits without labels: pass the true classes, integer (N,), too")
+        raise InputError("logits without labels: also pass the ground-truth classes, integer (N,)")
     found = None if logits is None else ranks_or_invalid(logits, labels)
     if found is not None:
         check_topk(topk, logits.shape[1])
@@ -76,7 +76,7 @@ def check_batch(
 
 
 def correct_boxes(judged_by: LocalizationProtocol, batch: LocalizationBatch, *, inclusive: bool) -> np.ndarray:
-    """Whether the box at each overlap and threshold is correct: bool (N, I, G), see `LocalizationProtocol.judge`."""
+    """Return whether boxes are correct, bool (N, I, G) (overlap, threshold); see `LocalizationProtocol.judge`."""
     shapes = [(score_map.shape[1], score_map.shape[0]) for score_map in batch.maps]
     views = [Geometry(size, shape, (0, 0), shape) for size, shape in zip(batch.sizes, shapes, strict=True)]
     truths = [GroundTruth(boxes, inclusive) for boxes in batch.boxes]
@@ -89,7 +89,7 @@ def correct_boxes(judged_by: LocalizationProtocol, batch: LocalizationBatch, *, 
 def errors_at(
     judged_by: LocalizationProtocol, curves: Curves, origin: str | None = None, fullsup: Curves | None = None
 ) -> dict[str, float]:
-    """The errors at a threshold of a given origin, percent; see `LocalizationError.errors`."""
+    """Return the errors at a threshold of a given origin, percent; see `LocalizationError.errors`."""
     wanted = origin or ("fixed" if "fixed" in judged_by.origins else "oracle")
     for row in localization_rows(judged_by, curves, fullsup, origins=[wanted]):
         errors = {key: value for key, value in row.items() if key.endswith("_error")}
@@ -98,14 +98,14 @@ def errors_at(
 
 
 def best_accuracy(curves: Curves) -> float:
-    """The mean over overlaps of the accuracy at the best threshold of each, percent; NaN without images."""
+    """Return the mean over overlaps of the accuracy at the best threshold of each, percent; NaN without images."""
     return float(curves.gt_known.max(axis=1).mean())
 
 
 def protocol_of(value: LocalizationProtocol | str) -> LocalizationProtocol:
-    """A protocol by its name, or the protocol itself."""
+    """Return a protocol by its name, or the protocol itself."""
     if not isinstance(value, LocalizationProtocol | str):
-        raise InputError(f"protocol: expected a name such as 'cam2016' or a Protocol, got {type(value).__name__}")
+        raise InputError(f"protocol: expected a name such as 'cam2016' or a protocol, got {type(value).__name__}")
     return protocol(value) if isinstance(value, str) else value
 
 
@@ -120,13 +120,13 @@ def localization_error(
     labels: inputs.Values | None = None,
     inclusive: bool = False,
 ) -> dict[str, Tensor]:
-    """Localization errors of a set; the function behind `LocalizationError`, where the arguments are described.
+    """Return the localization errors of a set; the function behind `LocalizationError`, which documents the arguments.
 
     Returns:
         ``gt_known_error``, ``top1_error`` and so on, 0-d float64, percent in [0, 100].
 
     Raises:
-        InputError: what can't be judged, or what ``topk`` needs is missing.
+        InputError: inputs that can't be evaluated, or an argument that ``topk`` needs is missing.
 
     Example:
         >>> errors = localization_error(np.eye(8)[None], [[0, 0, 8, 8]], protocol="choe2020", topk=[])
@@ -146,13 +146,13 @@ def max_box_acc(
     v2: bool = False,
     inclusive: bool = False,
 ) -> Tensor:
-    """MaxBoxAcc of a set, or MaxBoxAccV2; the function behind these classes, where the arguments are described.
+    """Return MaxBoxAcc or MaxBoxAccV2 of a set; the function behind these classes, which document the arguments.
 
     Returns:
         0-d float64, percent in [0, 100].
 
     Raises:
-        InputError: what can't be judged.
+        InputError: inputs that can't be evaluated.
 
     Example:
         >>> max_box_acc(np.eye(8)[None], [[0, 0, 8, 8]], v2=True).item()

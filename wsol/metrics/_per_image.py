@@ -1,8 +1,8 @@
-"""The base of the metrics: one short row for each image, keyed by the image's position in its split.
+"""The base of the metrics: one short row per image, keyed by the image's position in its split.
 
-Since rows are keyed, an image that comes twice (a padded batch, a sampler that fills up, a repeated pass) counts once.
-Rows are put in order before anything is computed, so neither the size of batches nor the number of processes changes a
-digit. An image that is given without a position is a new image each time.
+Because rows are keyed, an image that comes twice (a padded batch, a padding sampler, a repeated pass) counts once. Rows
+are sorted before anything is computed, so neither the size of batches nor the number of processes changes a digit. An
+image without a position counts as a new image each time.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ from wsol.errors import InputError
 
 
 class PerImage(Metric):
-    """Keeps rows by image. A subclass declares its rows by `add_rows`, adds some by `append` and reads `rows`.
+    """Stores rows per image. A subclass declares its rows with `add_rows`, adds some with `append` and reads `rows`.
 
     States are lists of tensors, ``index`` int64 (n,) and each declared row (n,) or (n, width), concatenated across
-    processes. Nothing is kept outside the states, so `forward`, ``state_dict`` and synchronization lose nothing. A row
-    without a position has a negative ``index`` (`wsol.functional.metric_inputs.UNKEYED`).
+    processes. Nothing is stored outside the states, so `forward`, ``state_dict`` and synchronization lose nothing. A
+    row without a position has a negative ``index`` (`wsol.functional.metric_inputs.UNKEYED`).
 
     Args:
-        kwargs: of `torchmetrics.Metric`.
+        kwargs: arguments of `torchmetrics.Metric`.
     """
 
     is_differentiable = False
@@ -43,12 +43,12 @@ class PerImage(Metric):
         self.add_rows("index", None, torch.int64)
 
     def add_rows(self, name: str, width: int | None, dtype: torch.dtype) -> None:
-        """Declare a row: ``width`` values of ``dtype`` for each image, or one value if ``width`` is None."""
+        """Declare a row: ``width`` values of ``dtype`` per image, or one value if ``width`` is None."""
         self._empty[name] = torch.empty((0,) if width is None else (0, width), dtype=dtype)
         self.add_state(name, default=[], dist_reduce_fx="cat")
 
     def append(self, index: ArrayLike | Tensor, **rows: ArrayLike | Tensor) -> None:
-        """Keep the rows of some images.
+        """Store the rows of some images.
 
         Args:
             index: integer (n,) positions in the split; negative for images without one.
@@ -72,14 +72,14 @@ class PerImage(Metric):
             setattr(self, name, _added(self._parts(name), value.clone()))
 
     def joined(self, name: str) -> Tensor:
-        """All rows of one name kept so far, in order of arrival; processes one after the other."""
+        """Return all rows of one name so far, in order of arrival; processes one after the other."""
         parts = self._parts(name)
         return torch.cat(parts) if parts else self._empty[name].to(self.device)
 
     def rows(self) -> dict[str, np.ndarray]:
-        """The rows of this process by name, ``index`` among them: each image once, in the order of the split.
+        """Return the rows of this process by name, including ``index``: each image once, in the order of the split.
 
-        Images without a position follow in order of arrival, at the positions after the last one.
+        Images without a position follow in order of arrival, with positions after the last one.
         """
         index = self.joined("index").cpu().numpy()
         (keyed,), (others,) = np.nonzero(index >= 0), np.nonzero(index < 0)
@@ -90,7 +90,7 @@ class PerImage(Metric):
         return {"index": np.concatenate([positions, after + np.arange(len(others))]), **kept}
 
     def gathered_rows(self) -> dict[str, np.ndarray]:
-        """The rows of all processes, which must all call this; see `rows`."""
+        """Return the rows of all processes, which must all call this; see `rows`."""
         found: dict[str, np.ndarray] = self._gathered(self.rows)
         return found
 
@@ -99,7 +99,7 @@ class PerImage(Metric):
 
         Args:
             val: result of `compute` or `forward`, or a list of them; None for `compute()`.
-            ax: axes of matplotlib to draw on.
+            ax: matplotlib axes to draw on.
 
         Returns:
             Figure and axes.
@@ -107,7 +107,7 @@ class PerImage(Metric):
         return self._plot(val, ax)
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
-        """Take a batch and return the value of this batch alone. A refused batch changes nothing."""
+        """Add a batch and return the value of this batch alone. A refused batch changes nothing."""
         before = {name: list(v) if isinstance(v := getattr(self, name), list) else v for name in self._defaults}
         updates = self._update_count
         try:
@@ -121,7 +121,7 @@ class PerImage(Metric):
             raise
 
     def _gathered(self, read: Callable[[], Any]) -> Any:
-        """What ``read`` returns with the states of all processes."""
+        """Return the result of ``read`` with the states of all processes."""
         if self._is_synced:
             return read()
         with self.sync_context(dist_sync_fn=self.dist_sync_fn, should_sync=self._to_sync):
@@ -132,7 +132,7 @@ class PerImage(Metric):
         return [state] if isinstance(state, Tensor) else state  # torchmetrics leaves a tensor after gathering a list
 
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any, **kwargs: Any) -> None:
-        # torchmetrics would keep the caller's lists, and empty them at the next reset.
+        # torchmetrics would keep the caller's lists and empty them at the next reset.
         for name in self._empty:
             value = state_dict.get(prefix + name)
             if value is not None:
@@ -145,8 +145,8 @@ class PerImage(Metric):
     def _sync_dist(
         self, dist_sync_fn: Callable[..., Any] = gather_all_tensors, process_group: Any | None = None
     ) -> None:
-        # A process without images must join every gathering, with a tensor of the others' type and number of
-        # dimensions; torchmetrics would join with an empty float vector, and the processes would wait for ever.
+        # A process without images must take part in every gathering, with a tensor of the others' type and number of
+        # dimensions; torchmetrics would send an empty float vector, and the processes would wait forever.
         for name, empty in self._empty.items():
             if not self._parts(name):
                 setattr(self, name, [empty.to(self.device)])
@@ -154,10 +154,10 @@ class PerImage(Metric):
 
 
 def _added(parts: list[Tensor], new: Tensor) -> list[Tensor]:
-    """The list with one more tensor, joined with neighbours no longer than itself: n rows make about log2(n) tensors.
+    """Return the list with one more tensor, joined with neighbours no longer than itself: about log2(n) tensors.
 
-    Thousands of small tensors between the large ones of each batch would leave holes in memory that nothing else fits:
-    13 kB an image were measured for rows of 364 bytes.
+    Thousands of small tensors between the large ones of each batch would fragment memory: 13 kB per image were measured
+    for rows of 364 bytes.
     """
     kept = list(parts)
     while kept and len(kept[-1]) <= len(new):

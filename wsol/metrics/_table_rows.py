@@ -1,4 +1,4 @@
-"""From curves to the rows of a table: errors at a threshold whose origin is named, with intervals."""
+"""Table rows from curves: errors with intervals, at a threshold with its origin."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from wsol.metrics._curves import Curves, choose_thresholds
 from wsol.protocols import LocalizationProtocol
 
 DRAWS = 2_000
-"""Number of draws for a bootstrap interval; more draws would not change the printed digits."""
+"""Number of bootstrap resamples; more would not change the printed digits."""
 
 
 def localization_rows(
@@ -38,7 +38,7 @@ def localization_rows(
     Returns:
         Rows ``{protocol, threshold_origin, threshold, gt_known_error, top1_error, ..., images}``, errors in percent.
         With several overlaps the errors are means, ``threshold`` is None and ``by_iou`` lists threshold and errors of
-        each; with intervals, ``intervals`` gives ``[low, high]`` by error.
+        each; with intervals, ``intervals`` contains ``[low, high]`` by error.
 
     Raises:
         InputError: the two curves have different thresholds.
@@ -67,13 +67,13 @@ def _threshold(curves: Curves, position: int) -> float | None:
 
 
 def _at(curves: Curves, i: int, position: int) -> dict[str, Any]:
-    """Threshold and errors of one overlap."""
+    """Return threshold and errors of one overlap."""
     errors = {f"{name}_error": 100.0 - float(curves.accuracy(name)[i, position]) for name in curves.names()}
     return {"iou": curves.ious[i], "threshold": _threshold(curves, position), **(errors if curves.images else {})}
 
 
 def _intervals(curves: Curves, positions: np.ndarray) -> dict[str, list[float]]:
-    """``[low, high]`` of each error; the same draws serve all."""
+    """Return ``[low, high]`` of each error; all use the same resamples."""
     wrong = np.stack([100.0 * (1.0 - curves.correct(name, positions)) for name in curves.names()], axis=1)
     low, high = interval(wrong, curves.labels, draws=DRAWS)
     bounds = zip(low.tolist(), high.tolist(), strict=True)

@@ -1,4 +1,4 @@
-"""Classification error: how often the true class is not among the k classes of highest score."""
+"""Classification error: how often the ground-truth class is not among the k classes of highest score."""
 
 from __future__ import annotations
 
@@ -17,18 +17,19 @@ from wsol.metrics._per_image import PerImage
 class TopKError(PerImage):
     """Top-k classification errors, percent.
 
-    With the number of classes ahead of the true one as its rank (`wsol.functional.ranks`), over N images::
+    With the number of classes before the ground-truth class as its rank (`wsol.functional.ranks`), over N images::
 
         topk_error = 100 / N * #{i : rank_i >= k}
 
-    Of each image this rank is kept, 4 bytes.
+    It stores this rank for each image, 4 bytes.
 
     Args:
-        topk: which errors.
-        kwargs: of `torchmetrics.Metric`.
+        topk: values of k.
+        kwargs: arguments of `torchmetrics.Metric`.
 
     Raises:
-        InputError: see `wsol.functional.ranks.check_topk`; top-k of fewer than k classes is found at the first update.
+        InputError: see `wsol.functional.ranks.check_topk`; a k above the number of classes is found at the first
+            update.
 
     Example:
         >>> metric = TopKError(topk=(1, 2))
@@ -47,16 +48,16 @@ class TopKError(PerImage):
         self.add_rows("ranks", None, torch.int32)
 
     def update(self, logits: Tensor | np.ndarray, labels: Values, index: Values | None = None) -> None:
-        """Take a batch.
+        """Add a batch.
 
         Args:
-            logits: real (N, K) class scores, any monotone scale; a row with NaN predicts nothing.
-            labels: integer (N,) true classes in 0..K-1: a tensor on any device, an array or a list.
+            logits: real (N, K) class scores, on any monotone scale; a row with NaN predicts nothing.
+            labels: integer (N,) ground-truth classes in 0..K-1: a tensor on any device, an array or a list.
             index: integer (N,) position of each image in its split, at least 0, so that an image that comes twice
                 counts once; None if every image comes once.
 
         Raises:
-            InputError: other shapes, types or values, or a top-k of fewer than k classes.
+            InputError: other shapes, types or values, or a k above the number of classes.
         """
         found = ranks_or_invalid(logits, labels)
         check_topk(self.topk, logits.shape[1])
@@ -65,6 +66,6 @@ class TopKError(PerImage):
         self.append(check_index(positions, len(ranks)), ranks=ranks)
 
     def compute(self) -> dict[str, Tensor]:
-        """``top1_error`` and so on, 0-d float64 in [0, 100] on the metric's device; NaN before any image came."""
+        """Return ``top1_error`` and so on, 0-d float64 in [0, 100] on the metric's device; NaN before any image."""
         found = errors_of_ranks(self.rows()["ranks"], self.topk)
         return {name: to_result(error, self.device) for name, error in found.items()}

@@ -21,7 +21,7 @@ class ErrorSplit(PerImage):
         share(kind) = 100 / N * #{i : kind_i = kind}
 
     Args:
-        kwargs: of `torchmetrics.Metric`.
+        kwargs: arguments of `torchmetrics.Metric`.
 
     Example:
         >>> metric = ErrorSplit()
@@ -36,7 +36,7 @@ class ErrorSplit(PerImage):
         self.add_rows("kinds", None, torch.uint8)
 
     def update(self, kinds: Iterable[str], index: Values | None = None) -> None:
-        """Take a batch.
+        """Add a batch.
 
         Args:
             kinds: N of `wsol.functional.error_kinds.KINDS`.
@@ -44,13 +44,13 @@ class ErrorSplit(PerImage):
                 counts once; None if every image comes once.
 
         Raises:
-            InputError: a word that is no kind, or another number of positions.
+            InputError: an unknown kind, or another number of positions.
         """
         codes = kind_codes(kinds)
         (positions,) = on_host(index)
         self.append(check_index(positions, len(codes)), kinds=codes)
 
     def compute(self) -> dict[str, Tensor]:
-        """Percent by kind, 0-d float64 in [0, 100] on the metric's device; NaN before any image came."""
+        """Return the percentage of each kind, 0-d float64 in [0, 100] on the metric's device; NaN before any image."""
         shares = kind_shares(self.rows()["kinds"])
         return {kind: to_result(shares[kind], self.device) for kind in KINDS}

@@ -1,6 +1,6 @@
-"""Localization metrics: score maps and true boxes in, the field's numbers out.
+"""Localization metrics: from score maps and ground-truth boxes to errors and accuracies.
 
-Each judges maps under a `wsol.protocols.LocalizationProtocol` and keeps a few bits of each image: whether its box is
+Each evaluates maps under a `wsol.protocols.LocalizationProtocol` and stores a few bits per image: whether its box is
 correct at each overlap and threshold.
 """
 
@@ -26,16 +26,16 @@ from wsol.protocols import LocalizationProtocol
 
 
 class _BoxMetric(PerImage):
-    """Keeps of each image whether its boxes are correct under a protocol.
+    """Stores whether the boxes of each image are correct under a protocol.
 
-    The name of that state holds the protocol, since `torchmetrics.MetricCollection` takes metrics whose states have
-    equal names and values for one.
+    The name of that state contains the protocol, because `torchmetrics.MetricCollection` merges metrics whose states
+    have equal names and values.
 
     Args:
         protocol: an object or a name.
         topk: which top-k errors need ranks.
-        inclusive: whether x1, y1 of true boxes name the last pixel inside.
-        kwargs: of `torchmetrics.Metric`.
+        inclusive: whether x1, y1 of ground-truth boxes are the last pixel inside.
+        kwargs: arguments of `torchmetrics.Metric`.
     """
 
     def __init__(
@@ -56,23 +56,23 @@ class _BoxMetric(PerImage):
         labels: Values | None = None,
         index: Values | None = None,
     ) -> None:
-        """Take a batch. Tensors on another device are copied once.
+        """Add a batch. Tensors on another device are copied once.
 
         Args:
-            score_maps: N maps (h, w) of each image's true class over the whole image, of any size: a tensor, an array,
-                or a list of either. Real numbers, integers among them, of any scale (in [0, 1] if the protocol's
-                ``scaling`` is ``none``); a map with NaN or infinity finds nothing, as a map of zeros does.
-            boxes: N of real (M, 4) true boxes x0, y0, x1, y1 in the stored image's pixels, M at least 1.
-            sizes: N of (width, height) of the stored images, pixels; None where the maps have the images' size.
+            score_maps: N maps (h, w) of each image's ground-truth class over the whole image, of any size: a tensor, an
+                array, or a list of either. Real numbers or integers of any scale (in [0, 1] if the protocol's
+                ``scaling`` is ``none``); a map with NaN or infinity counts as a map of zeros.
+            boxes: N arrays real (M, 4), ground-truth boxes x0, y0, x1, y1 in the stored image's pixels, M at least 1.
+            sizes: N pairs (width, height) of the stored images, pixels; None if the maps have the images' size.
             logits: real (N, K) class scores, for top-k errors.
-            labels: integer (N,) true classes, for top-k errors and protocols whose accuracy is a mean over classes: a
-                tensor on any device, an array or a list.
+            labels: integer (N,) ground-truth classes, for top-k errors and protocols whose accuracy is a mean over
+                classes: a tensor on any device, an array or a list.
             index: integer (N,) position of each image in its split, at least 0, so that an image that comes twice
                 counts once; None if every image comes once.
 
         Raises:
-            InputError: what can't be judged (shapes, types, numbers of entries; boxes that are empty, not finite or
-                outside their image), or what the protocol or ``topk`` needs is missing.
+            InputError: inputs that can't be evaluated (shapes, types, numbers of entries; boxes that are empty, not
+                finite or outside their image), or an argument that the protocol or ``topk`` needs is missing.
         """
         batch = check_batch(
             score_maps,
@@ -88,7 +88,7 @@ class _BoxMetric(PerImage):
         self.append(batch.positions, **self._layout.encode(correct, batch.ranks, batch.labels))
 
     def curves(self) -> Curves:
-        """Accuracy at all thresholds, over all processes; each must call it."""
+        """Return accuracy at all thresholds, over all processes; each must call it."""
         rows = self.gathered_rows()
         return self._layout.curves(rows, rows["index"])
 
@@ -96,22 +96,23 @@ class _BoxMetric(PerImage):
 class LocalizationError(_BoxMetric):
     """GT-known, top-1 and top-5 localization error, percent.
 
-    With the box b_i(t) at threshold t from the map of the true class, the true boxes g_i, the overlap d that the
-    protocol asks for, and the rank of the true class (`wsol.functional.ranks`), over N images::
+    With the box b_i(t) at threshold t from the map of the ground-truth class, the ground-truth boxes g_i, the overlap d
+    that the protocol requires, and the rank of the ground-truth class (`wsol.functional.ranks`), over N images::
 
         gt_known_error = 100 / N * #{i : IoU(b_i(t), g_i) < d}
         topk_error     = 100 / N * #{i : IoU(b_i(t), g_i) < d or rank_i >= k}
 
-    The protocol says how boxes are made and compared, and whether t is fixed or the best one.
+    The protocol defines how boxes are made and compared, and whether t is fixed or the best one.
 
     Args:
-        protocol: how boxes are judged, an object or a name such as ``cam2016``.
-        topk: which top-k errors besides GT-known; with none, no class scores are needed.
-        inclusive: whether x1, y1 of true boxes name the last pixel inside (ILSVRC) or the edge (CUB's x + width).
-        kwargs: of `torchmetrics.Metric`.
+        protocol: how boxes are evaluated, an object or a name such as ``cam2016``.
+        topk: which top-k errors to compute besides GT-known; if empty, no class scores are needed.
+        inclusive: whether x1, y1 of ground-truth boxes are the last pixel inside (ILSVRC) or the edge (CUB's x +
+            width).
+        kwargs: arguments of `torchmetrics.Metric`.
 
     Example:
-        A map that is hot in the upper left quarter of an image of 40 x 20 pixels, where the object is:
+        A map with high values in the upper left quarter of an image of 40 x 20 pixels, where the object is:
 
         >>> import torch
         >>> metric = LocalizationError("choe2020", topk=[1])
@@ -135,19 +136,19 @@ class LocalizationError(_BoxMetric):
         super().__init__(protocol, topk, inclusive, **kwargs)
 
     def compute(self) -> dict[str, Tensor]:
-        """The errors at the protocol's fixed threshold, or at the best one (``oracle``) where it has none.
+        """Return the errors at the protocol's fixed threshold, or at the best one (``oracle``) if it has none.
 
         Returns:
             ``gt_known_error``, ``top1_error`` and so on, 0-d float64 in [0, 100] on the metric's device; NaN before any
-            image came.
+            image.
         """
         return self.errors()
 
     def errors(self, origin: str | None = None, fullsup: Curves | None = None) -> dict[str, Tensor]:
-        """The errors at a threshold of a given origin, as `compute` returns them.
+        """Return the errors at a threshold of a given origin, like `compute`.
 
         Args:
-            origin: ``fixed``, ``oracle`` or ``fullsup``; None: ``fixed`` if the protocol has it, else ``oracle``.
+            origin: ``fixed``, ``oracle`` or ``fullsup``; None: ``fixed`` if the protocol has it, otherwise ``oracle``.
             fullsup: `curves` of the train-fullsup split, for that origin.
 
         Raises:
@@ -160,13 +161,14 @@ class LocalizationError(_BoxMetric):
 class MaxBoxAcc(_BoxMetric):
     """MaxBoxAcc, percent: GT-known accuracy at IoU 0.5 and the best threshold (Choe et al., CVPR 2020).
 
-    With the box b_i(t) of the largest contour at threshold t and the true boxes g_i, over N images::
+    With the box b_i(t) of the largest contour at threshold t and the ground-truth boxes g_i, over N images::
 
         MaxBoxAcc = 100 / N * max over t of #{i : IoU(b_i(t), g_i) >= 0.5}
 
     Args:
-        inclusive: whether x1, y1 of true boxes name the last pixel inside (ILSVRC) or the edge (CUB's x + width).
-        kwargs: of `torchmetrics.Metric`.
+        inclusive: whether x1, y1 of ground-truth boxes are the last pixel inside (ILSVRC) or the edge (CUB's x +
+            width).
+        kwargs: arguments of `torchmetrics.Metric`.
 
     Example:
         >>> metric = MaxBoxAcc()
@@ -181,7 +183,7 @@ class MaxBoxAcc(_BoxMetric):
         super().__init__("choe2020", (), inclusive, **kwargs)
 
     def compute(self) -> Tensor:
-        """0-d float64 in [0, 100] on the metric's device; NaN before any image came."""
+        """Return MaxBoxAcc, 0-d float64 in [0, 100] on the metric's device; NaN before any image."""
         return to_result(best_accuracy(self.curves()), self.device)
 
 
@@ -189,14 +191,15 @@ class MaxBoxAccV2(_BoxMetric):
     """MaxBoxAccV2, percent: the mean of the best accuracies at IoU 0.3, 0.5 and 0.7, where any contour counts.
 
     Choe et al., "Evaluation for Weakly Supervised Object Localization: Protocol, Metrics, and Datasets", TPAMI 2022.
-    With the boxes b_ic(t) of all contours c at threshold t and the true boxes g_i, over N images::
+    With the boxes b_ic(t) of all contours c at threshold t and the ground-truth boxes g_i, over N images::
 
         accuracy(d) = 100 / N * max over t of #{i : max over c of IoU(b_ic(t), g_i) >= d}
         MaxBoxAccV2 = (accuracy(0.3) + accuracy(0.5) + accuracy(0.7)) / 3
 
     Args:
-        inclusive: whether x1, y1 of true boxes name the last pixel inside (ILSVRC) or the edge (CUB's x + width).
-        kwargs: of `torchmetrics.Metric`.
+        inclusive: whether x1, y1 of ground-truth boxes are the last pixel inside (ILSVRC) or the edge (CUB's x +
+            width).
+        kwargs: arguments of `torchmetrics.Metric`.
 
     Example:
         >>> metric = MaxBoxAccV2()
@@ -211,7 +214,7 @@ class MaxBoxAccV2(_BoxMetric):
         super().__init__("choe2020-v2", (), inclusive, **kwargs)
 
     def compute(self) -> Tensor:
-        """0-d float64 in [0, 100] on the metric's device; NaN before any image came."""
+        """Return MaxBoxAccV2, 0-d float64 in [0, 100] on the metric's device; NaN before any image."""
         return to_result(best_accuracy(self.curves()), self.device)
 
 

@@ -21,14 +21,13 @@ class PxAP(PerImage):
 
         PxAP = 100 * sum over l of precision(t_l) (recall(t_l) - recall(t_(l+1)))
 
-    The histograms of an image are too large to
-    keep, so they are summed as they come, and of each image only its position is kept. An image that comes to one
-    process again is left out at once. If several processes measure the same image, it can't be taken out any more: all
-    processes refuse that at `compute`.
+    The histograms of an image are too large to store, so they are summed at once, and only the position of each image
+    is stored. A process skips an image that it has already counted. If several processes count the same image, it can't
+    be removed any more: all processes refuse this at `compute`.
 
     Args:
         num_thresholds: thresholds are ``0, 1 / num_thresholds, ...``.
-        kwargs: of `torchmetrics.Metric`.
+        kwargs: arguments of `torchmetrics.Metric`.
 
     Example:
         >>> metric = PxAP()
@@ -47,16 +46,16 @@ class PxAP(PerImage):
         self.add_state("histograms", torch.zeros(2, num_thresholds + 1, dtype=torch.int64), dist_reduce_fx="sum")
 
     def update(self, score_maps: Values, masks: Values, index: Values | None = None) -> None:
-        """Take a batch. Tensors on another device are copied once.
+        """Add a batch. Tensors on another device are copied once.
 
         Args:
-            score_maps: N of real (H, W) in [0, 1]: a tensor, an array, or a list of either.
-            masks: N of uint8 (H, W), 0 background, 1 object, 255 ignore, each of its map's shape.
+            score_maps: N maps, real (H, W) in [0, 1]: a tensor, an array, or a list of either.
+            masks: N masks, uint8 (H, W), 0 background, 1 object, 255 ignore, each of its map's shape.
             index: integer (N,) position of each image in its split, at least 0, so that an image that comes twice
                 counts once; None if every image comes once.
 
         Raises:
-            InputError: shapes, types, values or numbers other than these; see `wsol.functional.pixels`.
+            InputError: other shapes, types, values or numbers of entries; see `wsol.functional.pixels`.
         """
         given_maps, given_masks, positions = on_host(score_maps, masks, index)
         maps, truths = check_masks(given_maps, given_masks)
@@ -74,19 +73,19 @@ class PxAP(PerImage):
             self.histograms = self.histograms + torch.as_tensor(total).to(self.device)
 
     def counts(self) -> np.ndarray:
-        """Background and object pixels by score, over all images of all processes: int64 (2, num_thresholds + 1).
+        """Count background and object pixels by score, over all images of all processes: int64 (2, num_thresholds + 1).
 
         Raises:
-            InputError: several processes measured the same image.
+            InputError: several processes counted the same image.
         """
         found: np.ndarray = self._gathered(self._counts)
         return found
 
     def compute(self) -> Tensor:
-        """PxAP over all images so far, 0-d float64 in [0, 100] on the metric's device; NaN before any image came.
+        """Return PxAP over all images so far, 0-d float64 in [0, 100] on the metric's device; NaN before any image.
 
         Raises:
-            InputError: several processes measured the same image, or no mask has an object pixel.
+            InputError: several processes counted the same image, or no mask has an object pixel.
         """
         histograms = self.counts()
         return to_result(average_precision(histograms) if len(self.joined("index")) else float("nan"), self.device)
@@ -97,6 +96,6 @@ class PxAP(PerImage):
         again = int((times > 1).sum())
         if again:
             raise InputError(
-                f"{again} of the images were measured by several processes; use a sampler that neither pads nor repeats"
+                f"{again} of the images were counted by several processes; use a sampler that neither pads nor repeats"
             )
         return self.histograms.cpu().numpy()

@@ -1,4 +1,4 @@
-"""What every backbone must keep to, as checks that can be run on anyone's: each passes, or says what to fix."""
+"""What every backbone must satisfy, as checks that run on any backbone: each passes or says what to fix."""
 
 from __future__ import annotations
 
@@ -25,18 +25,18 @@ from wsol.types import FeatureInfo
 
 CLASSES = 5
 SIDES = (96, 128)
-"""Height and width of the images of most checks, pixels; grown to what the network asks for at least."""
+"""Height and width of the images in most checks, pixels; enlarged if the network needs more."""
 BF16_TOLERANCE = 0.1
-"""Largest difference of bfloat16 to float32 features, in standard deviations, on average."""
+"""Largest mean difference between bfloat16 and float32 features, in standard deviations."""
 
 
 class CheckResult(NamedTuple):
-    """How a check ended."""
+    """The result of a check."""
 
     name: str
     passed: bool
     said: str
-    """What was found; of a failed check also what to do."""
+    """What was found; for a failed check also what to do."""
 
 
 class Violation(Exception):
@@ -44,12 +44,12 @@ class Violation(Exception):
 
 
 def contract(make: partial[Backbone], *, speed: bool = True) -> Iterator[CheckResult]:
-    """Run every check on the backbone that ``make()`` builds; its keyword ``weights`` may be given a file."""
+    """Run every check on the backbone that ``make()`` builds; its keyword ``weights`` may be a file."""
     torch.manual_seed(0)
     backbone = make()
     if not isinstance(backbone, Backbone):
         kind = type(backbone).__name__
-        yield CheckResult("is a Backbone", False, f"{kind} is none: derive it from wsol.backbones.base.Backbone")
+        yield CheckResult("is a Backbone", False, f"{kind} is not one: derive it from wsol.backbones.base.Backbone")
         return
     yield CheckResult("is a Backbone", True, type(backbone).__name__)
     checks: list[tuple[str, Callable[[], str]]] = [
@@ -59,7 +59,7 @@ def contract(make: partial[Backbone], *, speed: bool = True) -> Iterator[CheckRe
         ("smallest input", lambda: smallest(backbone)),
         ("strict weights", lambda: weights(make)),
         ("gradients everywhere", lambda: gradients(backbone)),
-        ("images do not see each other", lambda: independence(backbone)),
+        ("images are independent", lambda: independence(backbone)),
         ("map's mean plus bias is the score", lambda: identity(backbone)),
         ("distributed training", lambda: distributed(backbone)),
         ("bfloat16", lambda: bfloat16(backbone)),
@@ -72,14 +72,14 @@ def contract(make: partial[Backbone], *, speed: bool = True) -> Iterator[CheckRe
             said = check()
         except Violation as broken:
             yield CheckResult(name, False, str(broken))
-        except Exception as error:  # whatever foreign code raises is what the check found
+        except Exception as error:  # any exception of foreign code is a finding
             yield CheckResult(name, False, f"{type(error).__name__}: {first_line(error)}")
         else:
             yield CheckResult(name, True, said)
 
 
 def images(backbone: Backbone, count: int = 2) -> Tensor:
-    """Random images float32 (N, 3, H, W) that the backbone takes."""
+    """Return random images float32 (N, 3, H, W) that the backbone accepts."""
     height, width = (fitting(backbone, max(side, -(-backbone.min_size // 32) * 32)) for side in SIDES)
     fixed = [height, width]
     generator = torch.Generator().manual_seed(1)
@@ -87,17 +87,17 @@ def images(backbone: Backbone, count: int = 2) -> Tensor:
 
 
 def fitting(backbone: Backbone, side: int) -> int:
-    """The side of an image, or the next one up that the backbone takes, pixels."""
+    """Return the side of an image, or the next larger side that the backbone accepts, pixels."""
     return -(-side // backbone.multiple) * backbone.multiple
 
 
 def localizer(backbone: Backbone) -> Localizer:
-    """The backbone, copied, under CAM's head."""
+    """Return a copy of the backbone with CAM's head."""
     return Localizer(copy.deepcopy(backbone), partial(GapHead), num_classes=CLASSES)
 
 
 def points(backbone: Backbone) -> str:
-    """``last`` comes last, the aliases are three and go from fine to coarse."""
+    """``last`` is the last point, and the three aliases go from fine to coarse."""
     names = list(backbone.points)
     if not names or names[-1] != "last":
         raise Violation("the points do not end with `last`: call self.declare(steps, aliases) in __init__")
@@ -106,9 +106,9 @@ def points(backbone: Backbone) -> str:
             f"aliases are {list(backbone.aliases)}: declare(..., aliases=(early, mid, late)) with names of steps"
         )
     if lost := [name for name in backbone.read_only if name not in backbone.points]:
-        raise Violation(f"read_only has {lost[0]!r}, which is no point: add it to self.points, or take it out")
+        raise Violation(f"read_only has {lost[0]!r}, which is not a point: add it to self.points, or remove it")
     if lost := [name for name in backbone.aliases.values() if name not in places(backbone)]:
-        raise Violation(f"alias {lost[0]!r} names no step: aliases take names of steps")
+        raise Violation(f"alias {lost[0]!r} does not name a step: aliases are names of steps")
     found = [backbone.points[name].stride for name in backbone.aliases.values()]
     if found != sorted(found):
         raise Violation(f"early, mid and late have strides {found}: name points in the order of the forward pass")
@@ -116,13 +116,13 @@ def points(backbone: Backbone) -> str:
 
 
 def places(backbone: Backbone) -> dict[str, FeatureInfo]:
-    """The points of a step, which can be edited."""
+    """Return the points of steps, which can be edited."""
     return {name: point for name, point in backbone.points.items() if name not in backbone.read_only}
 
 
 @torch.no_grad()
 def strides(backbone: Backbone) -> str:
-    """Every point has the channels and the stride that it claims, at two sizes."""
+    """Every point has the channels and the stride that it declares, at two sizes."""
     backbone.eval()
     small = images(backbone, 1)
     height, width = small.shape[2:]
@@ -137,12 +137,12 @@ def strides(backbone: Backbone) -> str:
             )
         if not point.stride:
             if after[name].shape[2:] != (1, 1):
-                raise Violation(f"{name} has stride 0 and gives {tuple(after[name].shape)}: expected one cell an image")
+                raise Violation(f"{name} has stride 0, but returns {tuple(after[name].shape)}: expected (N, C, 1, 1)")
             continue
         grown = tuple(a - b for a, b in zip(after[name].shape[2:], before[name].shape[2:], strict=True))
         if grown != (by // point.stride, 2 * by // point.stride):
             raise Violation(
-                f"{name}: images larger by {by} x {2 * by} give maps larger by {grown[0]} x {grown[1]}, which is not "
+                f"{name}: images larger by {by} x {2 * by} make maps larger by {grown[0]} x {grown[1]}, which is not "
                 f"the declared stride {point.stride}: correct its Step"
             )
     last, size = backbone.points["last"], tuple(before["last"].shape[2:])
@@ -156,7 +156,7 @@ class _Halved(nn.Module):
 
 @torch.no_grad()
 def edits(backbone: Backbone) -> str:
-    """An edit changes its point and what follows, nothing before; the next forward pass is as ever."""
+    """An edit changes its point and those after it, not those before; the next forward pass is unaffected."""
     backbone.eval()
     batch = images(backbone, 1)
     names = list(dict.fromkeys(backbone.resolve(name) for name in places(backbone)))
@@ -167,7 +167,7 @@ def edits(backbone: Backbone) -> str:
         if any(not torch.equal(edited[name], plain[name]) for name in names[:at]):
             raise Violation(f"an edit at {place} changed a point before it: features must not be altered in place")
         if not torch.allclose(edited[names[at]], plain[names[at]] * 0.5):
-            raise Violation(f"the tap {names[at]} does not show its edit: run steps through Backbone.forward")
+            raise Violation(f"the tap {names[at]} does not contain its edit: run steps through Backbone.forward")
         if torch.equal(edited["last"], plain["last"]):
             raise Violation(
                 f"an edit at {place} does not reach the last features: later steps must read what it returned"
@@ -177,19 +177,19 @@ def edits(backbone: Backbone) -> str:
             backbone(batch, edits={name: _Halved()})
         except InputError:
             continue
-        raise Violation(f"an edit at {name}, which can only be read, is not refused: call self.place in forward")
+        raise Violation(f"an edit at {name}, which is read-only, is not refused: call self.place in forward")
     if not torch.equal(backbone(batch)["last"], plain["last"]):
         raise Violation("two forward passes of the same images differ in eval: no state may change in a forward pass")
-    return f"{len(names)} places" + (f", {len(backbone.read_only)} to read only" if backbone.read_only else "")
+    return f"{len(names)} places" + (f", {len(backbone.read_only)} read-only" if backbone.read_only else "")
 
 
 @torch.no_grad()
 def smallest(backbone: Backbone) -> str:
-    """The smallest input works, one pixel less is refused with a message."""
+    """The smallest input works, and one pixel less is refused with a message."""
     backbone.eval()
     side = backbone.min_size
     if backbone(torch.zeros(1, 3, side, side))["last"].numel() == 0:
-        raise Violation(f"min_size = {side} gives an empty map: raise min_size")
+        raise Violation(f"min_size = {side} makes an empty map: raise min_size")
     refused = [side - 1] * (side > 1) + [side + 1] * (backbone.multiple > 1)
     for other in refused:
         try:
@@ -205,14 +205,14 @@ def smallest(backbone: Backbone) -> str:
 
 
 def weights(make: partial[Backbone]) -> str:
-    """Its own weights load strictly from a file, and a misnamed tensor is refused."""
+    """Weights load strictly from a file, and a misnamed tensor is refused."""
     if "weights" not in _arguments(make):
         raise Violation(
             "takes no argument `weights`: add `weights: str | None = None` and end __init__ with self.load(...)"
         )
     torch.manual_seed(1)
     one = make()
-    of_timm = isinstance(one, Timm)  # its files hold the whole model, classifier included
+    of_timm = isinstance(one, Timm)  # its files contain the whole model, classifier included
     whole = timm.create_model(make.keywords["name"], **make.keywords.get("options") or {}) if of_timm else one
     state = {key: value.clone() for key, value in whole.state_dict().items()}
     with tempfile.TemporaryDirectory() as folder:
@@ -221,16 +221,14 @@ def weights(make: partial[Backbone]) -> str:
         loaded = make(weights=str(file)).state_dict()
         expected = make(weights=str(file)).state_dict() if of_timm else state
         if different := [key for key, value in expected.items() if not torch.equal(loaded[key], value)]:
-            raise Violation(
-                f"{different[0]} is not what the file says: call self.load(weights, ...) after all submodules"
-            )
+            raise Violation(f"{different[0]} differs from the file: call self.load(weights, ...) after all submodules")
         first = next(iter(state))
         torch.save({f"{key}_misnamed" if key == first else key: value for key, value in state.items()}, file)
         try:
             make(weights=str(file))
         except InputError:
             return f"{len(state)} tensors"
-    raise Violation(f"a file that misnames {first} was loaded in silence: use self.load, which is strict")
+    raise Violation(f"a file that misnames {first} was loaded silently: use self.load, which is strict")
 
 
 def _arguments(make: partial[Backbone]) -> set[str]:
@@ -238,23 +236,23 @@ def _arguments(make: partial[Backbone]) -> set[str]:
 
 
 def gradients(backbone: Backbone) -> str:
-    """In training every parameter gets a finite gradient."""
+    """In training every parameter has a finite gradient."""
     model = localizer(backbone).train()
     model(images(backbone)).logits.square().sum().backward()
     trainable = {name: p for name, p in model.named_parameters() if p.requires_grad}
     if lost := [name for name, p in trainable.items() if p.grad is None]:
         raise Violation(
-            f"{len(lost)} parameters get no gradient, first {lost[0]}: delete modules that no step runs "
+            f"{len(lost)} parameters get no gradient, the first is {lost[0]}: delete modules that no step runs "
             "(an unused classifier), or freeze them with requires_grad_(False)"
         )
     if bad := [name for name, p in trainable.items() if p.grad is not None and not p.grad.isfinite().all()]:
-        raise Violation(f"the gradient of {bad[0]} is not finite: look for a division by zero or a logarithm there")
-    return f"{sum(p.numel() for p in trainable.values()) / 1e6:.2f} M parameters, head included"
+        raise Violation(f"the gradient of {bad[0]} is not finite: look for a division by zero or a logarithm")
+    return f"{sum(p.numel() for p in trainable.values()) / 1e6:.2f} M parameters, including the head"
 
 
 @torch.no_grad()
 def independence(backbone: Backbone) -> str:
-    """In eval an image's scores do not depend on the others of its batch."""
+    """In evaluation mode the scores of an image do not depend on the rest of its batch."""
     model, batch = localizer(backbone).eval(), images(backbone)
     together, alone = model(batch).logits, torch.cat([model(image[None]).logits for image in batch])
     if not torch.allclose(together, alone, rtol=1e-3, atol=1e-3 * float(together.abs().max())):
@@ -278,11 +276,11 @@ def identity(backbone: Backbone) -> str:
 
 
 def distributed(backbone: Backbone) -> str:
-    """Two training steps under DistributedDataParallel, which refuses parameters that a step leaves out."""
+    """Two training steps under DistributedDataParallel, which refuses parameters that a step does not use."""
     import torch.distributed as dist
 
     if dist.is_initialized():
-        raise Violation("a process group is there already: run this check in a program of its own")
+        raise Violation("a process group already exists: run this check in a separate process")
     with tempfile.TemporaryDirectory() as folder:
         dist.init_process_group("gloo", init_method=f"file://{folder}/group", rank=0, world_size=1)
         try:
@@ -298,14 +296,14 @@ def distributed(backbone: Backbone) -> str:
 
 @torch.no_grad()
 def bfloat16(backbone: Backbone) -> str:
-    """Under autocast the features are finite and near those of float32."""
+    """Under autocast the features are finite and close to those of float32."""
     backbone.eval()
     batch = images(backbone)
     single = backbone(batch)["last"].float()
     with torch.autocast("cpu", dtype=torch.bfloat16):
         half = backbone(batch)["last"].float()
     if not half.isfinite().all():
-        raise Violation("features are not finite under bfloat16 autocast: do sums and norms in float32")
+        raise Violation("features are not finite under bfloat16 autocast: compute sums and norms in float32")
     off = float((half - single).abs().mean() / single.std().clamp_min(1e-12))
     if off > BF16_TOLERANCE:
         raise Violation(f"features are {off:.2f} standard deviations off on average: keep sensitive parts in float32")
@@ -325,17 +323,17 @@ def channels_last(backbone: Backbone) -> str:
 
 
 def preprocessing(backbone: Backbone) -> str:
-    """What the images must be like is stated, and makes sense."""
+    """The preprocessing is declared and makes sense."""
     expected = backbone.preprocessing
     if not (len(expected.mean) == len(expected.std) == 3 and all(0 < std <= 1 for std in expected.std)):
-        raise Violation(f"mean {expected.mean}, std {expected.std}: expected three each, of values in [0, 1]")
+        raise Violation(f"mean {expected.mean}, std {expected.std}: expected three values in [0, 1] for each")
     if expected.size < backbone.min_size:
         raise Violation(f"size {expected.size} is below min_size {backbone.min_size}: set preprocessing.size")
     return f"{expected.size} pixels, {expected.interpolation}"
 
 
 def against_resnet50(backbone: Backbone, rounds: int = 2, batch: int = 2) -> str:
-    """Images a second in training beside ResNet-50, in turns; never fails."""
+    """Compare the training speed with ResNet-50's, in images per second, measured in turns; never fails."""
     models = [localizer(backbone).train(), localizer(ResNet(50)).train()]
     side = fitting(backbone, max(backbone.preprocessing.size, backbone.min_size))
     pictures = [torch.randn(batch, 3, side, side), torch.randn(batch, 3, 224, 224)]

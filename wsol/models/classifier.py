@@ -1,4 +1,4 @@
-"""A plain classifier, which explainers ask as they ask localizers; `wsol.models.pretrained` makes them."""
+"""A plain classifier, which explainers use as they use localizers; `wsol.models.pretrained` makes them."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from wsol.types import Output, Preprocessing
 
 
 class Classifier(nn.Module):
-    """A network from images to class scores, as it is; it has no maps of its own.
+    """A network from images to class scores; it has no class maps of its own.
 
     Args:
         network: gives scores (N, K) in evaluation mode.
@@ -52,5 +52,5 @@ class Classifier(nn.Module):
         return Output(self.network(images) if self.classifies else images.new_zeros(len(images), 0), {})
 
     def maps(self, output: Output, classes: Tensor) -> Tensor:
-        """Refuse: without an explainer there are no maps."""
+        """Raise an error: without an explainer there are no maps."""
         raise InputError(f"{type(self.network).__name__} has no maps of its own: choose explainer=gradcam or another")

@@ -13,11 +13,11 @@ COMPILERS = ("c++", "g++", "clang++", "cl")
 
 
 def compile_network(network: nn.Module) -> None:
-    """Let a network compile itself at its first call; names of parameters and buffers stay as they are.
+    """Make a network compile itself at its first call; names of parameters and buffers stay the same.
 
     Raises:
-        InputError: there is no C++ compiler, which torch.compile needs on CPUs and GPUs alike.
+        InputError: there is no C++ compiler, which torch.compile needs on both CPUs and GPUs.
     """
     if not any(shutil.which(name) for name in (os.environ.get("CXX") or COMPILERS[0], *COMPILERS)):
-        raise InputError("compile=true needs a C++ compiler, and none is on PATH; install g++, or leave compile out")
+        raise InputError("compile=true needs a C++ compiler, and none is on PATH; install g++, or remove compile")
     network.compile()

@@ -18,16 +18,16 @@ class Localizer(nn.Module):
     """The network of a method.
 
     Args:
-        backbone: gives features.
+        backbone: computes the features.
         head: a `Head`, or a callable ``head(points, num_classes)`` that makes one (``_partial_: true`` in YAML).
         num_classes: number of classes K.
         edits: modules by the name of the point they are inserted after.
-        classes: names of the classes, in order; None if they have none.
-        pretrained_classifier: start from the classifier of the backbone's weights; the classes, their order included,
-            must then be those of the weights.
+        classes: names of the classes, in order; None if they have no names.
+        pretrained_classifier: start from the classifier of the backbone's weights; the classes and their order must
+            then be those of the weights.
 
     Raises:
-        InputError: an unknown point, class names that are not K, or weights without a classifier that fits.
+        InputError: an unknown point, a number of class names other than K, or weights without a classifier that fits.
 
     Example:
         >>> import torch
@@ -58,9 +58,9 @@ class Localizer(nn.Module):
             raise InputError(f"the head has {self.head.num_classes} classes, expected {num_classes}")
         self.classes = None if classes is None else tuple(classes)
         self.recipe: dict[str, Any] | None = None
-        """Config of backbone and method, where `wsol.create_localizer` made the network; see `wsol.fit`."""
+        """Config of backbone and method, if `wsol.create_localizer` made the network; see `wsol.fit`."""
         self.random_state: Tensor | None = None
-        """State of torch's random numbers when its weights had been drawn."""
+        """State of torch's random number generator after its weights were initialised."""
         edits = dict(edits or {})
         backbone.place(edits)
         for tap in self.head.taps:
@@ -89,15 +89,15 @@ class Localizer(nn.Module):
 
     @property
     def preprocessing(self) -> Preprocessing:
-        """What the backbone expects of its input."""
+        """The input that the backbone expects."""
         return self.backbone.preprocessing
 
     def forward(self, images: Tensor, labels: Tensor | None = None) -> Output:
         """Score the classes.
 
         Args:
-            images: float (N, 3, H, W), normalised as `preprocessing` says.
-            labels: int64 (N,) true classes, for methods that train with them.
+            images: float (N, 3, H, W), normalised according to `preprocessing`.
+            labels: int64 (N,) ground-truth classes, for methods that use them in training.
         """
         features = self.backbone(images, taps=self.head.taps, edits=self._edits_by_point())
         found: Output
@@ -133,17 +133,17 @@ class Localizer(nn.Module):
         return {name.replace("/", "."): edit for name, edit in self.edits.items()}
 
     def loss(self, output: Output, targets: Tensor, label_smoothing: float = 0.0) -> dict[str, Tensor]:
-        """Return the terms of the training loss by name, to be summed; see `Head.loss`."""
+        """Return the terms of the training loss by name; their sum is minimised. See `Head.loss`."""
         return self.head.loss(output, targets, label_smoothing)
 
     def maps(self, output: Output, classes: Tensor) -> Tensor:
-        """Return float32 (N, M, h, w) class maps of the asked classes int64 (N, M), from the same forward pass."""
+        """Return float32 (N, M, h, w) class maps of the requested classes int64 (N, M), from the same forward pass."""
         return self.head.maps(output, classes)
 
     def parameter_groups(self) -> dict[str, list[tuple[str, nn.Parameter]]]:
         """Return the trainable parameters with their names, as ``backbone`` and ``head``.
 
-        Edits count as head, and so do layers that the surgery adds to a backbone (`Backbone.added`).
+        Edits belong to the head, and so do layers that the surgery adds to a backbone (`Backbone.added`).
         """
         added = tuple(f"backbone.{prefix}" for prefix in self.backbone.added)
         groups: dict[str, list[tuple[str, nn.Parameter]]] = {"backbone": [], "head": []}
@@ -154,9 +154,9 @@ class Localizer(nn.Module):
         return groups
 
     def freeze_unused(self) -> list[str]:
-        """Take the gradient from parameters of the backbone that no class score depends on; returns their names.
+        """Freeze the parameters of the backbone that no class score depends on; returns their names.
 
-        Distributed training would wait for their gradients for ever.
+        Distributed training would wait forever for their gradients.
         """
         points = [name.replace("/", ".") for name in self.edits]
         unused = self.backbone.unused_parameters(self.head.taps, points)
@@ -165,21 +165,21 @@ class Localizer(nn.Module):
         return [f"backbone.{name}" for name in unused]
 
     def no_weight_decay(self) -> set[str]:
-        """Return the names of parameters that the backbone lists as not to be decayed."""
+        """Return the names of the backbone's parameters that get no weight decay."""
         return {f"backbone.{name}" for name in self.backbone.no_weight_decay()}
 
     def _load_classifier(self) -> None:
         if not self.backbone.classifier_state:
             raise InputError(
                 f"pretrained_classifier: {type(self.backbone).__name__} has no pretrained classifier on the mean of "
-                f"its last features: {self.backbone.no_classifier}. Set pretrained_classifier=false, or ask the whole "
-                "classifier by Grad-CAM (wsol eval model=timm explainer=gradcam)"
+                f"its last features: {self.backbone.no_classifier}. Set pretrained_classifier=false, or explain the "
+                "whole classifier with Grad-CAM (wsol eval model=timm explainer=gradcam)"
             )
         if self.backbone.rectified != getattr(self.head, "rectify", False):
             behind, method = ("ReLU before the pooling", "cam_1x1") if self.backbone.rectified else ("no ReLU", "cam")
             raise InputError(
-                f"pretrained_classifier: that of {type(self.backbone).__name__} has {behind} behind its layer, this "
-                f"head's has not; its head is that of method={method}"
+                f"pretrained_classifier: that of {type(self.backbone).__name__} has {behind} after its layer, and this "
+                f"head does not; use method={method}"
             )
         self.head.load_classifier(self.backbone.classifier_state)
 

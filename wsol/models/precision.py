@@ -1,4 +1,4 @@
-"""The arithmetic of what is reported: float32 without TensorFloat-32, or lower where that is asked for."""
+"""The precision of reported results: float32 without TensorFloat-32, or lower on request."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ import torch
 from wsol.errors import unknown
 
 AUTOCAST = {"32-true": None, "bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}
-"""What an evaluation computes in: float32, or autocast to a lower precision."""
+"""Precisions of an evaluation: float32, or autocast to a lower precision."""
 
 
 def check_precision(precision: str) -> str:
-    """Return ``precision``.
+    """Check and return ``precision``.
 
     Raises:
-        InputError: it is none of `AUTOCAST`.
+        InputError: it is not one of `AUTOCAST`.
     """
     if precision not in AUTOCAST:
         raise unknown("eval_precision", precision, (*AUTOCAST, "auto"))
@@ -26,7 +26,7 @@ def check_precision(precision: str) -> str:
 
 @contextmanager
 def evaluation_precision(device_type: str, precision: str = "32-true") -> Iterator[None]:
-    """Compute in one of `AUTOCAST` for the time of the block, inside an autocast of training too, without TF32.
+    """Compute in one of `AUTOCAST` inside the block, even within a training autocast, without TF32.
 
     Args:
         device_type: such as ``cpu`` or ``cuda``.
@@ -44,11 +44,11 @@ def evaluation_precision(device_type: str, precision: str = "32-true") -> Iterat
 
 @contextmanager
 def without_tf32() -> Iterator[None]:
-    """Multiply float32 in float32 for the time of the block; by default cuDNN convolves with 10 bits of mantissa."""
+    """Multiply float32 in float32 inside the block; by default cuDNN convolves with 10 bits of mantissa."""
     cuda, cudnn = torch.backends.cuda.matmul, torch.backends.cudnn
     cpu = torch.backends.mkldnn.matmul  # type: ignore[attr-defined]
     before = cuda.allow_tf32, cudnn.allow_tf32, cpu.fp32_precision
-    is_medium = before == (True, before[1], "bf16")  # set_float32_matmul_precision("medium"), which is more than TF32
+    is_medium = before == (True, before[1], "bf16")  # set_float32_matmul_precision("medium"), more than TF32
     try:
         cuda.allow_tf32, cudnn.allow_tf32, cpu.fp32_precision = False, False, "ieee"
         yield

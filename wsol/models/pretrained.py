@@ -29,18 +29,18 @@ def torchvision_classifier(name: str | None, weights: str | None = None) -> Clas
 
     Args:
         name: torchvision's name (``resnet50``).
-        weights: torchvision's name of them (``DEFAULT``), a path to a state dict, or None for random ones.
+        weights: torchvision's name of the weights (``DEFAULT``), a path to a state dict, or None for random weights.
 
     Raises:
         InputError: an unknown name, or weights that do not fit.
     """
     names = zoo.list_models(module=zoo)
     if name not in names:
-        raise unknown("name of a torchvision model,", str(name), names)
+        raise unknown("torchvision model", str(name), names)
     entries = zoo.get_model_weights(name).__members__
     entry = entries.get((weights or "").rpartition(".")[2])
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", FutureWarning)  # on how GoogLeNet and Inception will be initialised some day
+        warnings.simplefilter("ignore", FutureWarning)  # about the future initialisation of GoogLeNet and Inception
         try:
             network = zoo.get_model(name, weights=entry)
         except (OSError, RuntimeError) as error:
@@ -86,9 +86,9 @@ def timm_classifier(
 
     Args:
         name: timm's name (``convnext_tiny``).
-        weights: ``pretrained`` (timm's, downloaded and cached), a path to a state dict, or None for random ones.
-        options: further arguments of the model, such as ``{num_classes: 200}``.
-        preprocessing: entries that replace those of the model's pretrained config, for weights that expect others.
+        weights: ``pretrained`` (timm's, downloaded and cached), a path to a state dict, or None for random weights.
+        options: more arguments of the model, such as ``{num_classes: 200}``.
+        preprocessing: entries that replace those of the model's pretrained config, for weights that expect other input.
 
     Raises:
         InputError: an unknown name, or weights that do not fit.

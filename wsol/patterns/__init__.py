@@ -1,1 +1,1 @@
-"""What a network has learned: units that speak for a class, and concepts that a linear SVM reads from its features."""
+"""What a network has learned: units with high weights for a class, and concepts that an SVM reads from features."""

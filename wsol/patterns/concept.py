@@ -1,7 +1,7 @@
-"""Concepts: a linear SVM that tells images with something from images without it, and where in an image that is.
+"""Concepts: a linear SVM separates images with a concept from images without it, and localizes it in an image.
 
 Zhou et al. 2016, "Learning Deep Features for Discriminative Localization", section 5.2: an SVM on the pooled features F
-of a network reads a concept that the network was never trained on, and its weights, in the place of a class's, make the
+of a network detects a concept that the network was never trained on, and its weights, in place of a class's, make the
 class activation map of the concept. With features scaled to unit length::
 
     score = w . F / |F| + b,    map M(x, y) = sum_k w_k f_k(x, y) / |F|,    mean of M = score - b
@@ -28,19 +28,19 @@ def files_as_split(name: str, files: Sequence[Path], labels: Sequence[int]) -> F
     """Return image files as a split; their absolute paths are their ids.
 
     Raises:
-        InputError: no files, or one given twice.
+        InputError: no files, or a duplicate.
     """
     paths = [str(file.resolve()) for file in files]
     return FileSplit(name, paths, labels, "/", paths, upright=True)
 
 
 def hold_out(labels: np.ndarray, share: float, seed: int = 0) -> np.ndarray:
-    """Draw what the SVM does not learn from: of each class the same share, rounded, at least one image.
+    """Select the images that the SVM does not learn from: the same share of each class, rounded, at least one image.
 
     Args:
         labels: int (N,).
         share: in (0, 1).
-        seed: of the draw.
+        seed: seed of the random selection.
 
     Returns:
         bool (N,).
@@ -53,7 +53,7 @@ def hold_out(labels: np.ndarray, share: float, seed: int = 0) -> np.ndarray:
         np.int64(2)
     """
     if not 0 < share < 1:
-        raise InputError(f"held_out: expected a share between 0 and 1, both excluded, got {share}")
+        raise InputError(f"held_out: expected a share strictly between 0 and 1, got {share}")
     rng = np.random.default_rng(seed)
     held = np.zeros(len(labels), dtype=bool)
     for label in np.unique(labels):
@@ -62,7 +62,7 @@ def hold_out(labels: np.ndarray, share: float, seed: int = 0) -> np.ndarray:
         if count >= len(of_class):
             which = "positives" if label == POSITIVE else "negatives"
             raise InputError(
-                f"{which}: {len(of_class)} images, {count} of them held out, leave none to learn from; give more, or "
+                f"{which}: {len(of_class)} images, {count} of them held out, leave none to learn from; add images, or "
                 "lower held_out"
             )
         held[rng.choice(of_class, count, replace=False)] = True
@@ -83,7 +83,7 @@ def judged(scores: np.ndarray, labels: np.ndarray) -> dict[str, float]:
     """Return accuracy, mean accuracy of positives and negatives, and average precision, percent.
 
     Args:
-        scores: real (N,) of the positive class; right are those above 0 for positives, not above 0 for negatives.
+        scores: real (N,) of the positive class; correct if above 0 for positives, and not above 0 for negatives.
         labels: int (N,), `POSITIVE` or `NEGATIVE`.
 
     Example:

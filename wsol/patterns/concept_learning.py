@@ -26,28 +26,28 @@ from wsol.patterns.concept import NEGATIVE, POSITIVE, concept_maps, files_as_spl
 from wsol.types import Progress, no_progress
 
 ON_SHEET = 24
-"""Largest number of pictures on the contact sheet; each also has its own file."""
+"""Maximum number of images on the contact sheet; each also has its own file."""
 COLUMNS = 6
 
 
 class LearnedConcept(NamedTuple):
-    """A concept and how well it is told apart."""
+    """A concept and the quality of its classifier."""
 
     folder: Path
     svm: LinearSvm
     results: dict[str, Any]
-    """What results.json says: ``learned from`` and ``held out`` have the numbers of those images, percent."""
+    """The content of results.json: percentages for the images ``learned from`` and ``held out``."""
 
 
 def run(config: DictConfig, progress: Progress = no_progress) -> LearnedConcept:
     """Learn a concept and draw its maps under a composed config of `wsol features concept`.
 
     Args:
-        config: of the verb.
-        progress: is told how many batches of images were shown to the network.
+        config: config of the verb.
+        progress: called with the number of finished batches of images.
 
     Raises:
-        InputError: no images, an image among both the positives and the negatives, or a key out of its range.
+        InputError: no images, an image among both the positives and the negatives, or a value out of its range.
     """
     costs = svm.costs(config.C)
     output = runs.OutputFolder("features concept", config.out, config.force)
@@ -85,17 +85,17 @@ def run(config: DictConfig, progress: Progress = no_progress) -> LearnedConcept:
 
 
 def _examples(config: DictConfig) -> FileSplit:
-    """Positives and negatives as a split."""
+    """Return positives and negatives as a split."""
     files = {}
     for label, key in ((POSITIVE, "positives"), (NEGATIVE, "negatives")):
         if config[key] is None:
-            raise InputError(f"which images? {key}=<a folder, a file, a glob in quotes, or a list of these>")
+            raise InputError(f"no images: set {key}=<a folder, a file, a glob in quotes, or a list of these>")
         try:
             files[label] = find_images(config[key])
         except InputError as error:
             raise InputError(f"{key}: {str(error).removeprefix('images=')}") from error
     if both := {file.resolve() for file in files[POSITIVE]} & {file.resolve() for file in files[NEGATIVE]}:
-        raise InputError(f"{sorted(both)[0]}: among the positives and the negatives, with {len(both) - 1} others")
+        raise InputError(f"{sorted(both)[0]}: among both the positives and the negatives, with {len(both) - 1} others")
     labels = [label for label, of_label in files.items() for _ in of_label]
     return files_as_split("examples", [file for of_label in files.values() for file in of_label], labels)
 
@@ -127,9 +127,9 @@ def _maps(network: FeatureSource, split: FileSplit, concept: LinearSvm) -> list[
 
 
 def _draw(folder: Path, split: FileSplit, found: Sequence[ConceptMap]) -> None:
-    """Write each image under its map, all maps on one scale, and the best and the worst of them on a sheet.
+    """Write each image with its map, all maps on one scale, and the best and the worst of them on a sheet.
 
-    Red is the greatest value of all maps, blue is 0 and all below: an image without the concept stays blue.
+    Red is the maximum of all maps, blue is 0 and below: an image without the concept stays blue.
     """
     peak = max(*(float(one.score_map.max()) for one in found), 1e-30)
     names = names_of([split.path(i) for i in range(len(split))])
@@ -144,7 +144,7 @@ def _draw(folder: Path, split: FileSplit, found: Sequence[ConceptMap]) -> None:
 
 
 def under(image: np.ndarray, one: ConceptMap, peak: float) -> np.ndarray:
-    """The image under its map, in which ``peak`` is red."""
+    """Return the image with its map overlaid, in which ``peak`` is red."""
     placed = place(one.score_map, one.view, Geometry.whole(one.view.image_size), scaling="max")
     share = max(float(one.score_map.max()), 0.0) / peak
     return overlay(image, placed * share, np.zeros(4), np.zeros((0, 4)))

@@ -39,24 +39,24 @@ HEADER = (
 
 
 class UnitSheets(NamedTuple):
-    """What a folder of units holds."""
+    """The content of a folder of units."""
 
     folder: Path
     units: dict[str, list[int]]
     """The units of each class by the class's name, greatest weight first."""
     images: int
-    """How many images were shown to the network."""
+    """Number of images that the network processed."""
 
 
 def run(config: DictConfig, progress: Progress = no_progress) -> UnitSheets:
     """Find and draw the units under a composed config of `wsol features units`.
 
     Args:
-        config: of the verb.
-        progress: is told how many batches of the split were shown to the network.
+        config: config of the verb.
+        progress: called with the number of finished batches of the split.
 
     Raises:
-        InputError: a key out of its range, no network, or one whose head ranks no units.
+        InputError: a value out of its range, no network, or a network whose head ranks no units.
     """
     if config.units < 1 or config.images < 1:
         raise InputError(f"units, images: expected numbers from 1, got {config.units} and {config.images}")
@@ -103,8 +103,8 @@ class _UnitImages:
     Args:
         split: the images.
         classes: names of the split's classes.
-        transform: the network's.
-        threshold: of the regions.
+        transform: transform of the network.
+        threshold: threshold for the regions.
     """
 
     def __init__(self, split: Split, classes: Sequence[str], transform: EvalTransform, threshold: float) -> None:
@@ -124,7 +124,7 @@ class _UnitImages:
         ]
 
     def picture(self, found: Mapping) -> np.ndarray:
-        """The image cut to the region."""
+        """Return the image cropped to the region."""
         return crop(self._split.image(self._positions[found["image_id"]]), np.array(found["box"]))
 
 

@@ -1,8 +1,8 @@
-"""Class-specific units: which features speak most for a class, and which image regions activate them.
+"""Class-specific units: the features with the highest weights for a class, and the image regions that activate them.
 
 Zhou et al. 2016, "Learning Deep Features for Discriminative Localization", section 5: the units of the last layer are
-ranked by the weights of a class in the classifier on their means (w_k^c of equation 1), and each is shown by the images
-of a set that activate it most, cut to the region where they do (as Zhou et al. 2015, "Object Detectors Emerge in Deep
+ranked by the weights of a class in the classifier on their means (w_k^c of equation 1). Each is shown by the images of
+a set that activate it most, cropped to the active region (as in Zhou et al. 2015, "Object Detectors Emerge in Deep
 Scene CNNs", section 3.2).
 """
 
@@ -26,7 +26,7 @@ def class_weights(localizer: Localizer) -> Tensor:
     """Return the weights (K, C) of the linear classifier on the features.
 
     Raises:
-        InputError: the head has none.
+        InputError: the head has no such classifier.
     """
     if not isinstance(localizer.head, GapHead):
         raise InputError(
@@ -37,7 +37,7 @@ def class_weights(localizer: Localizer) -> Tensor:
 
 
 def ranked(weights: Tensor, label: int, count: int) -> list[int]:
-    """Return the units of a class by falling weight, the first ``count``.
+    """Return the first ``count`` units of a class by falling weight.
 
     Example:
         >>> import torch
@@ -48,12 +48,12 @@ def ranked(weights: Tensor, label: int, count: int) -> list[int]:
 
 
 class Activation(NamedTuple):
-    """How an image activates a unit."""
+    """The activation of a unit by an image."""
 
     position: int
-    """Of the image in its split."""
+    """Position of the image in its split."""
     value: float
-    """The unit's greatest activation in it."""
+    """Maximum activation of the unit in it."""
     cells: np.ndarray
     """float32 (V, h, w) the unit's activations in each view."""
     size: tuple[int, int]
@@ -61,13 +61,13 @@ class Activation(NamedTuple):
 
 
 class TopActivations:
-    """Keeps, of some units, the images with the greatest activation; batches of any size give the same.
+    """Keeps the images with the greatest activation of some units; results do not depend on the batch size.
 
-    Of equal images the first counts.
+    Of images with equal activation the first counts.
 
     Args:
-        units: which of the C features.
-        count: how many images of each.
+        units: indices among the C features.
+        count: number of images per unit.
 
     Example:
         >>> import torch
@@ -82,7 +82,7 @@ class TopActivations:
         self._kept: dict[int, list[Activation]] = {unit: [] for unit in units}
 
     def update(self, cells: Tensor, positions: Tensor, sizes: Tensor) -> None:
-        """Take a batch.
+        """Add a batch.
 
         Args:
             cells: float (N, V, C, h, w).
@@ -110,18 +110,18 @@ class TopActivations:
 
 
 def region(cells: np.ndarray, views: Sequence[Geometry], threshold: float = 0.5) -> np.ndarray:
-    """Return where a unit is active: the box around the part that holds its maximum.
+    """Return where a unit is active: the box around the region that contains its maximum.
 
-    The unit's map is resized to the image; what lies above ``threshold`` times its maximum and is connected to the
-    maximum is the region.
+    The unit's map is resized to the image; the region consists of the pixels above ``threshold`` times its maximum that
+    are connected to the maximum.
 
     Args:
         cells: real (V, h, w) the unit's activations.
-        views: V, of the same image.
+        views: V geometries of the same image.
         threshold: in [0, 1).
 
     Returns:
-        int64 (4,) half-open, image frame; the whole image where the unit is nowhere above 0.
+        int64 (4,) half-open, image frame; the whole image if the unit is nowhere above 0.
 
     Example:
         >>> region(np.array([[[0.0, 0.0, 8.0, 0.0]]]), [Geometry.square((40, 10), 4)]).tolist()

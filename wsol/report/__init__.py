@@ -1,1 +1,1 @@
-"""The static HTML report of one or several runs: what is judged, written, and looked at in a browser."""
+"""The static HTML report of one or several runs: its evaluation, its files, and its page for a browser."""

@@ -1,4 +1,4 @@
-"""Which classes are taken for which."""
+"""Which classes are confused with which."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ PAIRS = 30
 
 
 def confusion(labels: np.ndarray, predicted: np.ndarray) -> dict[str, Any]:
-    """The most confused classes of a split.
+    """Return the most confused classes of a split.
 
     Args:
-        labels: int64 (N,) true classes.
-        predicted: int64 (N,) first predicted classes; -1 where none is known, such images are left out.
+        labels: int64 (N,) ground-truth classes.
+        predicted: int64 (N,) top predicted classes; -1 if unknown, such images are left out.
 
     Returns:
-        ``pairs``: [true, predicted, images] of the most frequent errors, falling; ``classes``: those with most
-        errors, given or received, ascending; ``matrix``: images by true (row) and predicted class of these, and in a
-        last column predicted as any other class.
+        ``pairs``: [ground truth, predicted, images] of the most frequent errors, falling; ``classes``: those with most
+        errors, as ground truth or prediction, ascending; ``matrix``: images by ground-truth (row) and predicted class
+        of these, and in a last column those predicted as any other class.
 
     Example:
         >>> confusion(np.array([0, 0, 0, 1, 2]), np.array([1, 1, 0, 1, 0]))["pairs"]

@@ -1,4 +1,4 @@
-"""One run's saved maps, judged for the page at every threshold, a few hundred images at a time."""
+"""One run's saved maps, evaluated for the page at every threshold, a few hundred images at a time."""
 
 from __future__ import annotations
 
@@ -20,23 +20,23 @@ from wsol.report.pictures import small_map
 from wsol.report.steps import Steps, steps
 
 OVERLAPS = (0.3, 0.5, 0.7)
-"""Overlaps that every report has curves of."""
+"""Overlaps for which every report has curves."""
 
 
 class EvaluatedMaps(NamedTuple):
-    """One image's map."""
+    """One image's evaluated map."""
 
     steps: Steps
     small: np.ndarray
     """uint8 (h, w), see `wsol.report.pictures.small_map`."""
     hits: np.ndarray
-    """bool (I, G), see `LocalizationProtocol.judge`; all False without a true box."""
+    """bool (I, G), see `LocalizationProtocol.judge`; all False without a ground-truth box."""
 
 
 def at_all_thresholds(protocol: LocalizationProtocol) -> LocalizationProtocol:
-    """The protocol with a threshold for every place of the slider, and judged at all `OVERLAPS` besides its own.
+    """Return the protocol with a threshold for every position of the slider, evaluated at `OVERLAPS` besides its own.
 
-    What it says at one of its own thresholds stays the same. Ranked boxes keep having no threshold.
+    Its results at its own thresholds do not change. Ranked boxes still have no threshold.
 
     Example:
         >>> from wsol.protocols import protocol
@@ -55,14 +55,14 @@ def at_all_thresholds(protocol: LocalizationProtocol) -> LocalizationProtocol:
 def judge(
     split: Split, maps: Maps, protocol: LocalizationProtocol, pool: Executor, chunk: int
 ) -> Iterator[tuple[range, list[EvaluatedMaps | None]]]:
-    """Positions of some images and what was found in their maps, None where there is no map.
+    """Yield positions of some images and their evaluated maps, None without a map.
 
     Args:
-        split: that is judged.
-        maps: of its images; others may be there too.
+        split: the evaluated split.
+        maps: maps of its images; others may be present.
         protocol: from `at_all_thresholds`.
-        pool: of threads.
-        chunk: images at a time.
+        pool: thread pool.
+        chunk: number of images at a time.
     """
     there = frozenset(maps.ids)
 
@@ -83,12 +83,12 @@ def judge(
 
 
 class Accuracy:
-    """Gathers the curves of a run; only what a protocol judges counts.
+    """Collects the curves of a run; only images that a protocol evaluates count.
 
     Args:
-        split: that is judged.
+        split: the evaluated split.
         protocol: from `at_all_thresholds`.
-        ranks: int (N,) rank of each true class; None if no classes are known.
+        ranks: int (N,) rank of each ground-truth class; None if classes are unknown.
     """
 
     def __init__(self, split: Split, protocol: LocalizationProtocol, ranks: np.ndarray | None) -> None:
@@ -96,11 +96,11 @@ class Accuracy:
         marked = np.array([split.truth(i) is not None for i in range(len(split))])
         left_out = split.blacklist if protocol.blacklist and split.blacklist is not None else np.zeros_like(marked)
         self.counts = marked & ~left_out
-        """bool (N,) which images the protocol judges, a map given."""
+        """bool (N,) which images the protocol evaluates, if they have a map."""
         self._metric = BoxAccuracy.from_protocol(protocol, () if ranks is None else (1,))
 
     def add(self, positions: Sequence[int], judged: Sequence[EvaluatedMaps | None]) -> None:
-        """Take some images; one without a map is not judged."""
+        """Add some images; an image without a map is not evaluated."""
         found = {at: one for at, one in zip(positions, judged, strict=True) if one is not None}
         self.counts[[at for at in positions if at not in found]] = False
         at = np.array([i for i in found if self.counts[i]], dtype=np.int64)
@@ -109,5 +109,5 @@ class Accuracy:
             self._metric.update(hits, at, None if self.ranks is None else self.ranks[at], self.split.labels[at])
 
     def curves(self) -> Curves:
-        """Accuracy at every threshold and overlap."""
+        """Return accuracy at every threshold and overlap."""
         return self._metric.compute()

@@ -1,4 +1,4 @@
-"""Small pictures and small maps for the page."""
+"""Small images and small maps for the page."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from wsol.interop.image_file import write_jpeg
 from wsol.protocols import LocalizationProtocol
 
 MAP_SIDE = 40
-"""Longer side of the maps that the browser draws over the pictures; it smooths them as it enlarges."""
+"""Longer side of the maps that the browser draws over the images; it smooths them when enlarging."""
 
 
 def write_picture(file: Path, image: np.ndarray, side: int) -> None:
@@ -31,12 +31,12 @@ def write_picture(file: Path, image: np.ndarray, side: int) -> None:
 
 
 def small_map(score_map: np.ndarray, view: Geometry, protocol: LocalizationProtocol) -> np.ndarray:
-    """The map over the whole image as the protocol scales it: uint8 grey levels, longer side `MAP_SIDE`.
+    """Return the map over the whole image, scaled by the protocol: uint8 grey levels, longer side `MAP_SIDE`.
 
     Args:
         score_map: real (h, w), not scaled.
-        view: what part of the image it is of.
-        protocol: whose scaling and interpolation are taken.
+        view: the part of the image that it shows.
+        protocol: defines scaling and interpolation.
 
     Example:
         >>> from wsol.protocols import protocol

@@ -1,4 +1,4 @@
-"""What `wsol report` gathers before it writes: each run's data, saved maps, classes and metrics."""
+"""The input of `wsol report`: each run's data, saved maps, classes and metrics."""
 
 from __future__ import annotations
 
@@ -36,38 +36,38 @@ log = logging.getLogger("wsol")
 
 @dataclass
 class ReportRun:
-    """A run to be reported, its dataset read."""
+    """A run in a report, with its dataset."""
 
     folder: Path
     settings: DictConfig
     split: Split
     source: Source
     evaluated: Path | None = None
-    """The folder of an evaluation whose maps are shown."""
+    """Folder of the evaluation whose maps are shown."""
 
 
 class Report(NamedTuple):
     """A report that was written."""
 
     folder: Path
-    """Has ``index.html``."""
+    """Folder with ``index.html``."""
     images: int
-    """How many images it shows."""
+    """Number of images in it."""
 
 
 def report(folders: Sequence[Path], config: DictConfig, progress: Progress = no_progress) -> Report | None:
     """Write the report of some runs.
 
     Args:
-        folders: of `wsol train`, or of `wsol eval save_maps=true`. A run without saved maps is evaluated first.
-        config: of `wsol report`.
-        progress: is told how many images have their picture, and how many are judged of each run.
+        folders: folders of `wsol train`, or of `wsol eval save_maps=true`. A run without saved maps is evaluated first.
+        config: config of `wsol report`.
+        progress: called with the number of images that are written, and that are evaluated for each run.
 
     Returns:
-        What was written; None in the processes that were started to make maps beside the first.
+        The report; None in additional processes that were started to make maps.
 
     Raises:
-        InputError: a key out of its range, no such run, runs of different data, or a folder that is there already.
+        InputError: a value out of its range, no such run, runs of different data, or a folder that exists already.
     """
     _check(folders, config)
     output = runs.OutputFolder("report", config.out, config.force)
@@ -77,9 +77,9 @@ def report(folders: Sequence[Path], config: DictConfig, progress: Progress = no_
     for one in given:
         one.evaluated = _with_maps(one, config)
         if one.evaluated is None:
-            log.info("%s: no saved maps of the %s split; its network makes them now", one.folder, config.split)
+            log.info("%s: no saved maps of the %s split; making them with its network", one.folder, config.split)
             one.evaluated = _make_maps(one, config, protocol)
-    if not runs.is_first_process():  # it was started to make maps
+    if not runs.is_first_process():  # this process was started to make maps
         return None
     names = _names(given)
     shown = [_shown(name, one, protocol, config) for name, one in zip(names, given, strict=True)]
@@ -119,7 +119,7 @@ def _check(folders: Sequence[Path], config: DictConfig) -> None:
 
 
 def _read(folder: Path, config: DictConfig) -> ReportRun:
-    """A run's recorded dataset."""
+    """Return a run with its recorded dataset."""
     if not folder.is_dir():
         raise InputError(f"{folder}: no such folder; expected one that `wsol train` or `wsol eval` made")
     settings = runs.read_config(folder)
@@ -133,7 +133,7 @@ def _read(folder: Path, config: DictConfig) -> ReportRun:
     source = build.build_source(settings, trust=config.trust, data_dir=config.data_dir)
     split = source.split(config.split)
     if not split.has_boxes:
-        raise InputError(f"{folder}: the {config.split} split has no boxes to judge by; choose another with split=...")
+        raise InputError(f"{folder}: the {config.split} split has no boxes to evaluate with; choose another split=...")
     return ReportRun(folder, settings, split, source)
 
 
@@ -145,27 +145,27 @@ def _one_dataset(given: Sequence[ReportRun]) -> None:
             raise InputError(
                 f"{first.folder} and {other.folder} are runs of different data: their {first.split.name} splits have "
                 f"{len(first.split):,} and {len(other.split):,} images, and ids, labels, boxes or classes differ; "
-                "report them one by one"
+                "report them separately"
             )
 
 
 def _protocol(first: ReportRun, config: DictConfig) -> LocalizationProtocol:
     chosen = build.build_protocols(config)
     if len(chosen) > 1:
-        raise InputError(f"protocol: expected one, which the page judges by, got {', '.join(chosen)}")
+        raise InputError(f"protocol: expected one protocol for the page, got {', '.join(chosen)}")
     found = chosen or build.build_protocols(first.settings, trust=config.trust)
     if not found:
-        raise InputError(f"{first.folder}: judged under no protocol; choose one with protocol=..., such as cam2016")
+        raise InputError(f"{first.folder}: evaluated under no protocol; choose one with protocol=..., such as cam2016")
     return next(iter(found.values()))
 
 
 def _with_maps(one: ReportRun, config: DictConfig) -> Path | None:
-    """The folder whose ``maps/<split>`` are the run's: its own, or that of its newest evaluation of the same kind."""
+    """Return the folder with the run's ``maps/<split>``: its own, or its newest evaluation of the same kind."""
     if (one.folder / "maps" / config.split).is_dir():
         return one.folder
     if not (one.folder / "checkpoints").is_dir():
         raise InputError(
-            f"{one.folder}: neither maps of the {config.split} split nor checkpoints to make them with; give a folder "
+            f"{one.folder}: neither maps of the {config.split} split nor checkpoints to make them with; name a folder "
             "of `wsol train`, or of `wsol eval save_maps=true`"
         )
     digest = hashlib.sha256(checkpoints.find(one.folder, "best").read_bytes()).hexdigest()
@@ -183,7 +183,7 @@ def _with_maps(one: ReportRun, config: DictConfig) -> Path | None:
 
 
 def _make_maps(one: ReportRun, config: DictConfig, protocol: LocalizationProtocol) -> Path:
-    """Judge the run as `wsol eval save_maps=true` does, without its tables, which are on the page; the new folder."""
+    """Evaluate the run like `wsol eval save_maps=true`, without tables, which the page has; return the new folder."""
     asked = compose("eval", ["save_maps=true", f"split={config.split}"])
     OmegaConf.set_struct(asked, False)
     asked.run = str(one.folder)
@@ -196,7 +196,7 @@ def _make_maps(one: ReportRun, config: DictConfig, protocol: LocalizationProtoco
 
 
 def _shown(name: str, one: ReportRun, protocol: LocalizationProtocol, config: DictConfig) -> site.ReportColumn:
-    """Maps, classes and metrics of a run."""
+    """Return maps, classes and metrics of a run."""
     assert one.evaluated is not None
     folder = one.evaluated / "maps" / one.split.name
     maps = open_maps(folder)
@@ -219,7 +219,7 @@ def _shown(name: str, one: ReportRun, protocol: LocalizationProtocol, config: Di
 
 
 def _classes(folder: Path, one: ReportRun, absent: frozenset[str]) -> tuple[np.ndarray | None, np.ndarray | None]:
-    """The predicted classes int64 (N, k), -1 for none, and the true ones' ranks int64 (N,); None if none are known."""
+    """Return predicted classes int64 (N, k), -1 for none, and ranks of the ground truth int64 (N,); None if unknown."""
     files = sorted(folder.glob("classes-*.csv"))
     if not files:
         return None, None
@@ -231,7 +231,7 @@ def _classes(folder: Path, one: ReportRun, absent: frozenset[str]) -> tuple[np.n
 
 
 def _metrics(one: ReportRun) -> dict[str, Any]:
-    """What results.json of the run and of the evaluation say of this split: localization, classification, pixels."""
+    """Return the results of the run and of the evaluation for this split: localization, classification, pixels."""
     assert one.evaluated is not None
     rows: list[dict[str, Any]] = []
     found: dict[str, Any] = {"classification": {}, "pixels": {}}
@@ -250,7 +250,7 @@ def _metrics(one: ReportRun) -> dict[str, Any]:
 def _scored(
     one: ReportRun, protocol: LocalizationProtocol, maps: Maps, ranks: np.ndarray | None
 ) -> list[dict[str, Any]]:
-    """The localization rows of a protocol that no results.json has; the val split's maps choose, if they were saved."""
+    """Return localization rows of a protocol that no results.json has; saved maps of val choose the threshold."""
     measured, evaluations = {}, {}
     beside = Path(maps.folder).parent / "val"
     wanted = [(one.split, maps, ranks)]
@@ -269,13 +269,13 @@ def _scored(
 
 
 def _results(folder: Path) -> dict[str, Any]:
-    """A folder's results.json; empty where there is none yet."""
+    """Return a folder's results.json; empty if there is none yet."""
     file = folder / "results.json"
     return runs.read_results(file) if file.is_file() else {}
 
 
 def _names(given: Sequence[ReportRun]) -> list[str]:
-    """The runs' names; where two are alike, each with its folder, as far as the folders differ."""
+    """Return the runs' names; equal names are extended by the differing part of the folders."""
     names = [str(one.settings.get("name") or one.folder.resolve().parent.name) for one in given]
     if len(set(names)) == len(names):
         return names
@@ -286,6 +286,6 @@ def _names(given: Sequence[ReportRun]) -> list[str]:
 
 
 def _part(shown: site.ReportColumn, positions: np.ndarray) -> site.ReportColumn:
-    """Of a run, what is known of some images."""
+    """Return a run's data for some images."""
     ranked = None if shown.ranked is None else shown.ranked[positions]
     return shown._replace(ranked=ranked, ranks=None if shown.ranks is None else shown.ranks[positions])

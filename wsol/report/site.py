@@ -1,16 +1,16 @@
-"""Writing the report's folder: page, data, pictures.
+"""Writing the report's folder: page, data, images.
 
 ::
 
     index.html      the page to open
     page/           style sheet and scripts, as shipped
-    data/report.js  all that is known at once: runs, metrics, curves, classes, labels, true boxes
-    data/boxes-<run>-<part>.js   the boxes at every threshold, some hundred images a part: read after the page is there
-    data/maps-<part>.js          small maps of all runs: read as they come into view
+    data/report.js  data loaded at once: runs, metrics, curves, classes, labels, ground-truth boxes
+    data/boxes-<run>-<part>.js   the boxes at every threshold, several hundred images per part: read later
+    data/maps-<part>.js          small maps of all runs: read when they come into view
     pictures/<image>.jpg         the same
 
-A page opened from disk may not fetch files, but it may run scripts that lie beside it: each data file is a script that
-hands its content to ``WSOL``. Nothing is loaded from anywhere else.
+A page opened from disk may not fetch files, but it may run scripts beside it: each data file is a script that passes
+its content to ``WSOL``. Nothing is loaded from anywhere else.
 """
 
 from __future__ import annotations
@@ -39,31 +39,31 @@ from wsol.report.pictures import write_picture
 from wsol.report.steps import varints
 
 BOXES, MAPS = 480, 48
-"""Images in a part of the boxes, and of the maps; the first is a multiple of the second."""
+"""Number of images in a part of the boxes, and of the maps; the first is a multiple of the second."""
 
 FIELDS = ("name", "reference", "components", "scaling", "frame", "boundary", "average", "threshold_of")
-"""Of the protocol, what the page shows; ..."""
+"""Fields of the protocol that the page shows; ..."""
 JUDGING = ("plus_one", "predicted_end", "nothing_found")
-"""... and what it judges by."""
+"""... and those that it evaluates with."""
 
 
 _NO_MAP = np.zeros(8, np.int64)
-"""Where `Steps.numbers` would be: no steps, no true corners, no frame."""
+"""Replaces `Steps.numbers` if there is no map: no steps, no ground-truth corners, no frame."""
 
 
 class ReportColumn(NamedTuple):
-    """One run as the report shows it."""
+    """One run in the report."""
 
     name: str
     maps: Maps
     ranked: np.ndarray | None
-    """int64 (N, k) predicted classes of each image, best first, -1 for none; None if no classes are known."""
+    """int64 (N, k) predicted classes of each image, best first, -1 for none; None if classes are unknown."""
     ranks: np.ndarray | None
-    """int64 (N,) rank of each true class."""
+    """int64 (N,) rank of each ground-truth class."""
     metrics: dict[str, Any]
     """``localization`` rows, ``classification`` and ``pixels`` as in results.json."""
     facts: dict[str, Any]
-    """Word -> value, for people: seed, checkpoint, ..."""
+    """Properties for display: seed, checkpoint, ..."""
 
 
 def write(
@@ -81,18 +81,18 @@ def write(
     """Write a report.
 
     Args:
-        folder: an empty one.
-        title: of the page.
+        folder: an empty folder.
+        title: title of the page.
         split: the images shown.
         classes: names of the K classes.
-        protocol: that the page judges by.
+        protocol: protocol of the page.
         shown: the runs.
-        picture_side: longer side of the pictures, pixels.
-        whole: images of the split that ``split`` is a part of.
-        progress: told what is being done and how many of the images are.
+        picture_side: longer side of the images, pixels.
+        whole: number of images in the split that ``split`` is a part of.
+        progress: called with the current task and the number of images done.
 
     Raises:
-        InputError: something can't be written or read; a single unreadable picture only stays away.
+        InputError: something can't be written or read; a single unreadable image is only left out.
     """
     try:
         for name in ("data", "pictures", "page"):
@@ -128,7 +128,7 @@ def write(
 def _pictures(
     folder: Path, split: Split, side: int, pool: ThreadPoolExecutor, progress: Callable[[str, int], None]
 ) -> list[int]:
-    """Write all pictures; returns the positions of those that can't be read."""
+    """Write all images; returns the positions of those that can't be read."""
 
     def one(position: int) -> int | None:
         try:
@@ -155,7 +155,7 @@ def _run(
     pool: ThreadPoolExecutor,
     progress: Callable[[str, int], None],
 ) -> tuple[Curves, np.ndarray]:
-    """Judge a run and write its boxes and, a line for each part, its maps; returns its curves and who counts."""
+    """Evaluate a run; write its boxes and, one line per part, its maps; return its curves and which images count."""
     accuracy = Accuracy(split, protocol, shown.ranks)
     with _lines(folder, number).open("w", encoding="ascii") as lines:
         for positions, judged in judge(split, shown.maps, protocol, pool, BOXES):
@@ -175,7 +175,7 @@ def _run(
 
 
 def _join_maps(folder: Path, images: int, runs: int) -> None:
-    """Bring the maps of all runs together, part by part."""
+    """Join the maps of all runs, part by part."""
     files = [_lines(folder, number) for number in range(runs)]
     streams = [file.open(encoding="ascii") for file in files]
     for part, lines in enumerate(zip(*streams, strict=True)):
@@ -191,7 +191,7 @@ def _lines(folder: Path, number: int) -> Path:
 
 
 def _small(judged: EvaluatedMaps | None) -> list[Any] | None:
-    """Width, height and grey levels of a small map."""
+    """Return width, height and grey levels of a small map."""
     return None if judged is None else [*judged.small.shape[::-1], _base64(judged.small.tobytes())]
 
 
@@ -205,7 +205,7 @@ def _protocol(protocol: LocalizationProtocol, wide: LocalizationProtocol) -> dic
 
 
 def _images(split: Split, unseen: Sequence[int]) -> dict[str, Any]:
-    """What is known of the images in every run."""
+    """Return the data of the images that all runs share."""
     truths = [split.truth(i) for i in range(len(split))]
     return {
         "ids": list(split.ids),
@@ -217,7 +217,7 @@ def _images(split: Split, unseen: Sequence[int]) -> dict[str, Any]:
 
 
 def _about(shown: ReportColumn, split: Split, curves: Curves, counts: np.ndarray) -> dict[str, Any]:
-    """What is known of a run at once."""
+    """Return the data of a run that is loaded at once."""
     names = curves.names() if curves.images else ()
     first = None if shown.ranked is None else shown.ranked[:, 0]
     ranks = None if shown.ranks is None else np.where(shown.ranks == NOT_RANKED, -1, shown.ranks)
@@ -234,7 +234,7 @@ def _about(shown: ReportColumn, split: Split, curves: Curves, counts: np.ndarray
 
 
 def _call(name: str, *arguments: Any) -> str:
-    """A script that hands over its content; plain ASCII, for any names of classes and images."""
+    """Return a script that passes its content on; plain ASCII, for any names of classes and images."""
     return (
         f"WSOL.{name}({','.join(json.dumps(value, separators=(',', ':'), allow_nan=False) for value in arguments)});\n"
     )

@@ -1,9 +1,10 @@
-"""The box of a map as a step function of the threshold, and its bytes: what the page's slider looks up.
+"""The box of a map as a step function of the threshold, encoded as bytes that the page's slider looks up.
 
-Of several boxes at a threshold (protocols that count every contour), the one that counts is taken: that of greatest
-overlap with a true box. Neighbouring thresholds mostly have the same box, so a map of a thousand thresholds takes about
-a hundred steps of 5 to 7 bytes. Overlaps are not stored: the page computes them from the corners by the arithmetic of
-`wsol.functional.iou`, in the same double precision, so its verdicts are Python's to the last bit.
+If there are several boxes at a threshold (protocols that count every contour), the one that counts is used: that of
+greatest IoU with a ground-truth box. Neighbouring thresholds mostly have the same box, so a map of a thousand
+thresholds takes about a hundred steps of 5 to 7 bytes. Overlaps are not stored: the page computes them from the corners
+with the arithmetic of `wsol.functional.iou`, in the same double precision, so its results equal Python's to the last
+bit.
 """
 
 from __future__ import annotations
@@ -22,16 +23,16 @@ class Steps(NamedTuple):
     """The boxes of one map, one after another as the threshold rises."""
 
     first: np.ndarray
-    """int64 (S,) the position of the first threshold of each box; it holds until the next one's."""
+    """int64 (S,) position of the first threshold of each box; it is valid until the next one's."""
     boxes: np.ndarray
-    """int64 (S, 4) x0, y0, x1, y1 in the protocol's frame, half-open; without area where nothing is above."""
+    """int64 (S, 4) x0, y0, x1, y1 in the protocol's frame, half-open; without area if no pixel is above."""
     frame: Geometry
-    """Where the boxes are judged."""
+    """The frame in which the boxes are evaluated."""
     true_corners: np.ndarray
-    """float64 (M, 4) in that frame, ends as the protocol counts them."""
+    """float64 (M, 4) ground truth in that frame, with ends as the protocol counts them."""
 
     def numbers(self) -> np.ndarray:
-        """All but the true corners, as the page reads them: int64, the counts and frame, then 5 differences a step."""
+        """Everything except the ground-truth corners, as the page reads it: int64: counts, frame, then 5 per step."""
         (width, height), (x, y) = self.frame.resized, self.frame.offset
         head = [len(self.first), len(self.true_corners), width, height, *zigzag(np.array([x, y])).tolist()]
         rise = np.diff(self.first, prepend=0)
@@ -40,13 +41,13 @@ class Steps(NamedTuple):
 
 
 def steps(protocol: LocalizationProtocol, found: FoundBoxes, view: Geometry, truth: GroundTruth | None) -> Steps:
-    """The box that counts at every threshold.
+    """Return the box that counts at every threshold.
 
     Args:
-        protocol: that found the boxes.
-        found: by `LocalizationProtocol.find`.
-        view: that the map is of.
-        truth: of the image; None if there is none, then the largest box counts.
+        protocol: protocol that found the boxes.
+        found: result of `LocalizationProtocol.find`.
+        view: view of the map.
+        truth: ground truth of the image; None if there is none, then the largest box counts.
 
     Example:
         >>> from wsol.protocols import protocol
@@ -61,10 +62,10 @@ def steps(protocol: LocalizationProtocol, found: FoundBoxes, view: Geometry, tru
     boxes = found.spans.boxes.copy()
     value = boxes[:, 2] * boxes[:, 3] if truth is None else best_iou(found.corners, true, plus_one=protocol.plus_one)
     boxes[:, 2:] += boxes[:, :2]
-    if not len(boxes):  # ranked boxes may find none
+    if not len(boxes):  # ranked boxes may be empty
         return Steps(np.zeros(0, np.int64), boxes, frame, true)
     best = np.zeros(int(found.position.max()) + 1, np.int64)
-    for i in np.argsort(value, kind="stable"):  # the greatest comes last and stays
+    for i in np.argsort(value, kind="stable"):  # the greatest comes last and remains
         best[found.spans.first[i] : found.spans.last[i] + 1] = i
     at = boxes[best[found.position]]
     first = np.flatnonzero(np.append(True, (at[1:] != at[:-1]).any(axis=1)))
@@ -72,15 +73,15 @@ def steps(protocol: LocalizationProtocol, found: FoundBoxes, view: Geometry, tru
 
 
 def zigzag(values: np.ndarray) -> np.ndarray:
-    """Small numbers of either sign as small numbers from 0 on: 0, -1, 1, -2, ... become 0, 1, 2, 3, ..."""
+    """Map small numbers of either sign to small numbers from 0 on: 0, -1, 1, -2, ... become 0, 1, 2, 3, ..."""
     return np.where(values < 0, -2 * values - 1, 2 * values)
 
 
 def varints(values: np.ndarray) -> bytes:
-    """Numbers below 2**28, seven bits a byte, the lowest first, the eighth bit where another byte follows.
+    """Encode numbers below 2**28: seven bits per byte, the lowest first, the eighth bit set if another byte follows.
 
     Args:
-        values: int64 (n,), none negative.
+        values: int64 (n,), not negative.
 
     Example:
         >>> list(varints(np.array([5, 300])))

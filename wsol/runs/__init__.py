@@ -1,4 +1,4 @@
-"""Run folders: where a run lies, what is in it, which run a config stands for, and its checkpoints."""
+"""Run folders: their location and contents, the run that belongs to a config, and checkpoints."""
 
 from wsol.runs.folder import (
     LOGGERS,

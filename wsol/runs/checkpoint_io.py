@@ -1,8 +1,8 @@
-"""Checkpoints of a training on the disk: written whole or not at all, the last two kept, the newest readable one found.
+"""Training checkpoints on disk: written completely or not at all; the last two are kept, the newest readable is used.
 
 ::
 
-    checkpoints/last.ckpt        the end of the last whole epoch, or a step behind it
+    checkpoints/last.ckpt        the end of the last complete epoch, or a later step
     checkpoints/previous.ckpt    the one before it
     checkpoints/best.ckpt        the best epoch by `monitor`
 """
@@ -27,17 +27,17 @@ log = logging.getLogger("wsol")
 
 LAST, PREVIOUS, BEST = "last.ckpt", "previous.ckpt", "best.ckpt"
 REQUEUE = "hpc_ckpt_"
-"""Start of the name of what Lightning saves when SLURM is about to requeue the job."""
+"""Start of the name of the file that Lightning saves when SLURM is about to requeue the job."""
 
 
 class WholeCheckpointIO(TorchCheckpointIO):
-    """Writes checkpoints beside their target, and keeps last.ckpt as previous.ckpt when a new one replaces it.
+    """Writes checkpoints under a temporary name, and keeps last.ckpt as previous.ckpt when a new one replaces it.
 
-    The temporary file lies in the folder of the checkpoint and never in the system's folder for temporary files, which
-    may be small or on another disk. A process that is killed at any moment leaves the older checkpoints whole.
+    The temporary file is in the folder of the checkpoint and never in the system's temporary folder, which may be small
+    or on another disk. A process that is killed at any moment leaves the older checkpoints complete.
 
     Args:
-        keep_last: whether the last.ckpt that is there may become previous.ckpt; not if it is unreadable.
+        keep_last: whether the present last.ckpt may become previous.ckpt; False if it is unreadable.
     """
 
     def __init__(self, *, keep_last: bool = True) -> None:
@@ -49,19 +49,19 @@ class WholeCheckpointIO(TorchCheckpointIO):
         """Write a checkpoint; see `wsol.runs.checkpoints.write`.
 
         Raises:
-            OSError: it cannot be written; the older checkpoints are as they were.
+            OSError: it cannot be written; the older checkpoints are unchanged.
         """
         target = Path(path)
         if target.name.startswith(REQUEUE):
-            # From within a signal handler; a requeued job goes on from last.ckpt instead.
-            log.info("SLURM requeues this job; it goes on from the last checkpoint")
+            # Called within a signal handler; a requeued job continues from last.ckpt instead.
+            log.info("SLURM requeues this job; it will continue from the last checkpoint")
             return
         target.parent.mkdir(parents=True, exist_ok=True)
         checkpoints.write(checkpoint, target, before_replacing=self._keep if target.name == LAST else None)
         self._keep_last = self._keep_last or target.name == LAST
 
     def _keep(self, last: Path) -> None:
-        """Give the checkpoint that is about to be replaced its second name."""
+        """Link the checkpoint that is about to be replaced as previous.ckpt."""
         if self._keep_last and last.exists():
             with atomic_file(last.with_name(PREVIOUS)) as temporary:
                 try:
@@ -71,20 +71,20 @@ class WholeCheckpointIO(TorchCheckpointIO):
 
 
 class ResumePoint(NamedTuple):
-    """Where a training goes on."""
+    """The checkpoint from which a training continues."""
 
     file: Path
     """The checkpoint."""
     step: int
-    """How many optimizer steps it includes."""
+    """Number of optimizer steps that it includes."""
     is_last: bool
-    """Whether it is last.ckpt; if not, that is missing or unreadable."""
+    """Whether it is last.ckpt; if not, last.ckpt is missing or unreadable."""
 
 
 def resume_point(run: Path) -> ResumePoint | None:
-    """Return the newest readable one of a run's last two checkpoints; None if there is none of them.
+    """Return the newest readable one of a run's last two checkpoints; None if there are no checkpoints.
 
-    A log line names each file that cannot be read and says why.
+    Each file that cannot be read is logged with the reason.
 
     Args:
         run: the run folder.
@@ -99,21 +99,21 @@ def resume_point(run: Path) -> ResumePoint | None:
         try:
             step = int(checkpoints.read(file)["global_step"])
         except (InputError, KeyError, TypeError, ValueError) as error:
-            unreadable.append(str(error) if isinstance(error, InputError) else f"{file}: without a number of steps")
+            unreadable.append(str(error) if isinstance(error, InputError) else f"{file}: has no number of steps")
             continue
         if unreadable:
-            log.warning("%s; going on from the checkpoint before it, %s, after step %d", unreadable[0], file, step)
+            log.warning("%s; continuing from the previous checkpoint, %s, after step %d", unreadable[0], file, step)
         return ResumePoint(file, step, file.name == LAST)
     if unreadable:
         raise InputError(
-            f"{'; '.join(unreadable)}; no checkpoint is left to go on from: train anew, with another run_dir or "
-            f"without resume ({BEST}, if it is there, can still be judged by `wsol eval`)"
+            f"{'; '.join(unreadable)}; no checkpoint is left to continue from: train again, with another run_dir or "
+            f"without resume ({BEST}, if it exists, can still be evaluated by `wsol eval`)"
         )
     return None
 
 
 def remove_partial(run: Path) -> None:
-    """Remove what killed processes, on any machine, left of checkpoints that they were writing into a run's folder."""
+    """Remove partial checkpoints that killed processes, on any machine, left in a run's folder."""
     folder = run / "checkpoints"
     for name in (LAST, PREVIOUS, BEST):
         remove_leftovers(folder / name)

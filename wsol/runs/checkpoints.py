@@ -1,9 +1,9 @@
-"""Checkpoints: what they carry, reading them safely, and a localizer rebuilt from one alone.
+"""Checkpoints: their contents, how they are read safely, and how a localizer is rebuilt from one alone.
 
-A checkpoint is Lightning's, with one entry of ours, ``wsol``: the resolved config, the class names and the
+A checkpoint is Lightning's with one additional entry, ``wsol``: the resolved config, the class names and the
 preprocessing, all plain data. A checkpoint from elsewhere runs no code and writes nothing: its tensors are read with
-``weights_only`` from an archive that fits its checksums, the entry is held to a schema (`wsol.runs.header`), and its
-config builds only what `wsol.config.foreign` allows. A .safetensors file with that entry is as good as one.
+``weights_only`` from an archive whose checksums match, the entry is checked against a schema (`wsol.runs.header`), and
+its config builds only what `wsol.config.foreign` allows. A .safetensors file with that entry is equivalent.
 """
 
 from __future__ import annotations
@@ -28,11 +28,11 @@ from wsol.types import Preprocessing
 log = logging.getLogger("wsol")
 
 FORMAT = 1
-"""Version of what `header` writes."""
+"""Version of the format that `header` writes."""
 
 
 def header(config: DictConfig, classes: tuple[str, ...], preprocessing: Preprocessing) -> dict:
-    """Return what a checkpoint carries to rebuild its localizer: plain data, loadable with ``weights_only``."""
+    """Return the entry that rebuilds a checkpoint's localizer: plain data, loadable with ``weights_only``."""
     plain = OmegaConf.to_container(config, resolve=True)
     return {
         "format": FORMAT,
@@ -79,27 +79,27 @@ def _read_pickled(path: Path) -> dict:
 
 
 def _remedy(path: Path) -> str:
-    """What to do about a damaged checkpoint: name another one of the run, where there is one."""
+    """Say what to do about a damaged checkpoint: name another one of the run, if there is one."""
     others = [file.name for file in _whole(path.parent) if file.name != path.name]
     another = f", such as {others[0]}" if path.parent.name == "checkpoints" and others else ""
-    return f"take another checkpoint of the run{another}, or train again"
+    return f"use another checkpoint of the run{another}, or train again"
 
 
 def _whole(folder: Path) -> list[Path]:
-    """The checkpoints in a folder, without those that are being written."""
+    """Return the checkpoints in a folder, without those that are being written."""
     return [file for file in sorted(folder.glob("*.ckpt")) if not is_hidden(file)]
 
 
 def write(checkpoint: Mapping, path: Path, *, before_replacing: Callable[[Path], None] | None = None) -> None:
-    """Write a checkpoint whole or not at all; as .safetensors, if the file is called so, without the trainer's part.
+    """Write a checkpoint completely or not at all; with the suffix .safetensors, without the trainer's part.
 
     Args:
-        checkpoint: as Lightning makes it, with the entry of `header`.
+        checkpoint: made by Lightning, with the entry of `header`.
         path: file to create or replace.
-        before_replacing: called with ``path`` when the new content is on the disk and ``path`` still has the old one.
+        before_replacing: called with ``path`` when the new content is on disk and ``path`` still has the old one.
 
     Raises:
-        OSError: it cannot be written; what was there is as it was.
+        OSError: it cannot be written; the existing file is unchanged.
     """
     with atomic_file(path) as temporary:
         if path.suffix == safetensors_file.SUFFIX:
@@ -112,7 +112,7 @@ def write(checkpoint: Mapping, path: Path, *, before_replacing: Callable[[Path],
 
 
 def _save(content: dict, file: Path) -> None:
-    """`torch.save`, in which a full disk is an OSError: PyTorch itself says something else about its own position."""
+    """Call `torch.save`, and turn the error of a full disk into an OSError: PyTorch only reports its own position."""
     try:
         with file.open("wb") as stream:
             torch.save(content, stream)
@@ -123,24 +123,24 @@ def _save(content: dict, file: Path) -> None:
 
 
 def find(run: Path, name: str = "best") -> Path:
-    """The checkpoint meant by a run folder and ``best``, ``last`` or a file name; ``best`` falls back to last.
+    """Return the checkpoint for a run folder and ``best``, ``last`` or a file name; ``best`` falls back to last.
 
     Args:
-        run: a run folder, or already the file.
-        name: of the checkpoint.
+        run: a run folder, or the checkpoint file itself.
+        name: name of the checkpoint.
 
     Raises:
-        InputError: there is none.
+        InputError: no such checkpoint.
     """
     if run.is_file():
         return run
     folder = run / "checkpoints"
     if not folder.is_dir():
-        raise InputError(f"{run}: no run there (no checkpoints folder); expected a folder that `wsol train` made")
+        raise InputError(f"{run}: not a run (no checkpoints folder); expected a folder that `wsol train` made")
     there = {file.stem: file for file in _whole(folder)}
     stem = Path(name).stem if name.endswith(".ckpt") else name
     if stem == "best" and "best" not in there and "last" in there:
-        log.info("%s keeps no best checkpoint (nothing was monitored): taking the last one", run)
+        log.info("%s has no best checkpoint (nothing was monitored): using the last one", run)
         return there["last"]
     if stem not in there:
         raise unknown(f"checkpoint of {run}", name, there)
@@ -148,7 +148,7 @@ def find(run: Path, name: str = "best") -> Path:
 
 
 def load_localizer(checkpoint: dict, path: Path, *, trust: bool = False) -> tuple[Localizer, DictConfig]:
-    """Rebuild the localizer of a checkpoint and return it with the config it was trained under.
+    """Rebuild the localizer of a checkpoint and return it with its training config.
 
     Raises:
         InputError: the config names untrusted targets, or the weights do not fit the architecture.
@@ -168,7 +168,7 @@ def load_localizer(checkpoint: dict, path: Path, *, trust: bool = False) -> tupl
         if trust:
             raise
         raise InputError(
-            f"{path}: config.method: cannot be built of what the file says ({type(error).__name__}: "
+            f"{path}: config.method: cannot be built from the file ({type(error).__name__}: "
             f"{first_line(error)}); {REMEDY}"
         ) from error
     _compare(localizer, given, path)
@@ -178,7 +178,7 @@ def load_localizer(checkpoint: dict, path: Path, *, trust: bool = False) -> tupl
 
 
 def load_state(localizer: Localizer, state: Mapping[str, torch.Tensor], path: Path) -> None:
-    """Load the localizer's part of a Lightning state dict, strictly, saying what does not fit.
+    """Load the localizer's part of a Lightning state dict strictly, and report mismatches.
 
     Raises:
         InputError: missing or unexpected keys, or other shapes.
@@ -199,7 +199,7 @@ def _compare(localizer: Localizer, given: Mapping[str, torch.Tensor], path: Path
             if keys
         ]
         raise InputError(
-            f"{path}: its weights are of another architecture ({'; '.join(lines)}); use the config it was trained with"
+            f"{path}: its weights belong to another architecture ({'; '.join(lines)}); use the config of its training"
         )
 
 

@@ -1,11 +1,11 @@
-"""Run folders: one folder holds everything a run leaves behind.
+"""Run folders: one folder contains everything that a run writes.
 
 ::
 
-    config.yaml     the resolved config            results.json   what was measured, and under what
+    config.yaml     the resolved config            results.json   results, and their settings
     checkpoints/    last, previous, best           metrics.csv    values by epoch
-    run.log         what was said                  verdicts.npz   what was found of each image
-    pictures.png    some judged images
+    run.log         log messages                  verdicts.npz   results of each image
+    pictures.png    some evaluated images
 """
 
 from __future__ import annotations
@@ -27,38 +27,38 @@ from wsol.runs.register import KEY_FILE
 from wsol.runs.run_lock import LOCK_FILE, OWNER_FILE, remove_abandoned, unlock
 
 RUN_DIR_VARIABLE = "WSOL_RUN_DIR"
-"""Tells the other processes of a distributed run which folder the first one made."""
+"""Tells the other processes of a distributed run which folder the first one created."""
 
 
 def is_first_process() -> bool:
-    """Whether this is the first of the processes that Lightning, torchrun or srun started, by their variables."""
+    """Return whether this is the first process that Lightning, torchrun or srun started, by their variables."""
     return not any(int(os.environ.get(name) or 0) for name in ("RANK", "LOCAL_RANK", "NODE_RANK", "SLURM_PROCID"))
 
 
 def started_from_outside() -> bool:
-    """Whether this is one of several processes of a run that torchrun, srun, or the user on each node, started."""
+    """Return whether this is one of several processes that torchrun, srun, or the user on each node started."""
     several = any(int(os.environ.get(name) or 1) > 1 for name in ("WORLD_SIZE", "SLURM_STEP_NUM_TASKS"))
     return RUN_DIR_VARIABLE not in os.environ and (several or "NODE_RANK" in os.environ)
 
 
 def shared_folder(parent: Path) -> Path | None:
-    """The folder that all processes started by srun agree on, ``slurm-<job>-<step>``; None for a process of its own.
+    """Return the folder that all processes started by srun share, ``slurm-<job>-<step>``; None for a single process.
 
     Raises:
-        InputError: nothing that torchrun tells its processes names a folder.
+        InputError: torchrun gives its processes nothing that names a folder.
     """
     if not started_from_outside():
         return None
     if int(os.environ.get("SLURM_STEP_NUM_TASKS") or 1) > 1 and "TORCHELASTIC_RUN_ID" not in os.environ:
         return parent / f"slurm-{os.environ['SLURM_JOB_ID']}-{os.environ['SLURM_STEP_ID']}"
     raise InputError(
-        "processes started by torchrun, or on several nodes, must agree on a folder: give run_dir=... (wsol eval: "
-        "out=...), the same to all"
+        "processes started by torchrun, or on several nodes, must agree on a folder: set run_dir=... (wsol eval: "
+        "out=...) to the same value in all"
     )
 
 
 def new_folder(runs_dir: Path, name: str) -> Path:
-    """Make and return ``<runs_dir>/<name>/<date>_<time>``, with a number behind it where that is taken.
+    """Create and return ``<runs_dir>/<name>/<date>_<time>``, with a number appended if it exists.
 
     Processes started by srun share one, see `shared_folder`.
     """
@@ -74,12 +74,12 @@ def new_folder(runs_dir: Path, name: str) -> Path:
         except FileExistsError:
             continue
         return folder
-    raise InputError(f"{runs_dir / name}: a thousand runs of the same second; choose run_dir")
+    raise InputError(f"{runs_dir / name}: a thousand runs in the same second; choose run_dir")
 
 
 @contextlib.contextmanager
 def announced(folder: Path) -> Iterator[None]:
-    """Tell processes started meanwhile which folder this run has; the environment is as before afterwards."""
+    """Tell processes started inside the block which folder this run has; the environment is restored afterwards."""
     before = dict(os.environ)
     os.environ[RUN_DIR_VARIABLE] = str(folder.resolve())
     try:
@@ -90,15 +90,15 @@ def announced(folder: Path) -> Iterator[None]:
 
 
 def discard(folder: Path) -> None:
-    """Remove what a run that never began left in its folder; a folder with anything else in it is left alone."""
+    """Remove the files that a run that never began left in its folder; a folder with other content is left alone."""
     there = {file.name for file in folder.rglob("*") if file.is_file()}
     if there <= {"config.yaml", KEY_FILE, LOCK_FILE, OWNER_FILE, "run.log", "metrics.csv"}:
         unlock(folder)
-        shutil.rmtree(folder, ignore_errors=True)  # another process of the run may have been quicker
+        shutil.rmtree(folder, ignore_errors=True)  # another process of the run may have been faster
 
 
 def write_text(file: Path, text: str) -> None:
-    """Write a file whole or not at all."""
+    """Write a file completely or not at all."""
     with atomic_file(file) as temporary:
         temporary.write_text(text, encoding="utf-8")
 
@@ -109,7 +109,7 @@ def write_config(folder: Path, config: DictConfig) -> None:
 
 
 class _LogFile(logging.FileHandler):
-    """A log file that a full disk cuts short, instead of a stack trace on the screen for each line."""
+    """A log file that a full disk cuts short, instead of printing a stack trace for each line."""
 
     sets_level = False
     """Whether the package's logger has its level from `start_log`."""

@@ -1,4 +1,4 @@
-"""What a checkpoint must look like: config, classes, preprocessing and tensors, checked before anything is built."""
+"""The contents of a checkpoint: config, classes, preprocessing and tensors, checked before anything is built."""
 
 from __future__ import annotations
 
@@ -16,22 +16,22 @@ from wsol.config.foreign import LIMITS
 from wsol.config.plain import check_plain
 from wsol.errors import InputError
 
-REMEDY = "take another checkpoint of the run, or train again"
+REMEDY = "use another checkpoint of the run, or train again"
 USED = ("name", "seed", "data_dir", "image_size", "topk", "memory_format", "choices", "protocol", "backbone", "method")
-"""Keys of a config that are asked for by name, beside those that are looked at below."""
+"""Keys of a config that are read by name, besides those that are checked below."""
 SPARE = 64 * 2**20
-"""Elements that a network may have beside those in its file: tables that are made anew, and their like."""
+"""Elements that a network may have besides those in its file, such as tables that are computed again."""
 
 
 def check_header(header: Any, file: object) -> None:
-    """Hold the entry ``wsol`` of a checkpoint to its schema.
+    """Check the entry ``wsol`` of a checkpoint against its schema.
 
     Args:
         header: the entry.
-        file: where it is from, for messages.
+        file: its origin, for messages.
 
     Raises:
-        InputError: names the key, what was expected and what is there.
+        InputError: names the key, the expected value and the actual one.
     """
     _expect(isinstance(header, dict), file, "wsol", "a mapping", header)
     for key in ("config", "classes", "preprocessing"):
@@ -45,7 +45,7 @@ def check_header(header: Any, file: object) -> None:
 
 
 def check_config(config: Any, where: str) -> None:
-    """Hold a recorded config to the shape that every training config has, and to plain data.
+    """Check that a recorded config has the structure of a training config and contains only plain data.
 
     Args:
         config: plain data.
@@ -82,7 +82,7 @@ def check_config(config: Any, where: str) -> None:
 
 
 def _check_values(config: Mapping[str, Any], where: str) -> None:
-    """The few values of a config that are used without building anything."""
+    """Check the few values of a config that are used without building anything."""
     for key in ("name", "data_dir", "memory_format"):
         _expect(isinstance(config[key], str), where, key, "a string", config[key])
     for key in ("image_size", "seed"):
@@ -97,7 +97,7 @@ def _check_values(config: Mapping[str, Any], where: str) -> None:
 
 
 def _node(value: Any, where: object, key: str, can_be_null: bool) -> None:
-    """Expect a mapping with ``_target_``."""
+    """Require a mapping with ``_target_``."""
     if value is None and can_be_null:
         return
     is_node = isinstance(value, Mapping) and isinstance(value.get("_target_"), str)
@@ -120,12 +120,12 @@ def _check_preprocessing(found: Any, file: object) -> None:
 
 
 def check_weights(own: Mapping[str, Tensor], given: Mapping[str, Tensor], file: object) -> None:
-    """Expect the kind of numbers that the network has (floats, whole numbers), and finite ones.
+    """Require tensors of the same kind as the network's (floats or whole numbers) with finite values.
 
     Args:
         own: state dict of the network.
         given: tensors of the same names and shapes.
-        file: where they are from, for messages.
+        file: their origin, for messages.
 
     Raises:
         InputError: names the tensor.
@@ -136,16 +136,16 @@ def check_weights(own: Mapping[str, Tensor], given: Mapping[str, Tensor], file: 
         _expect(fits, file, f"state_dict.{name}", f"{wanted}".replace("torch.", ""), value.dtype)
         if value.dtype.is_floating_point and not torch.isfinite(value.float().sum()) and not value.isfinite().all():
             count = int((~value.isfinite()).sum())
-            raise InputError(f"{file}: state_dict.{name}: {count:,} numbers are NaN or infinite; {REMEDY}")
+            raise InputError(f"{file}: state_dict.{name}: {count:,} values are NaN or infinite; {REMEDY}")
 
 
 @contextmanager
 def bounded(elements: int, file: object) -> Iterator[None]:
-    """Refuse tensors beyond what a file holds, before they are allocated, while its network is built.
+    """Refuse tensors larger than the file's, before they are allocated, while its network is built.
 
     Args:
-        elements: in the file's tensors; twice as many, and `SPARE` more, may be made.
-        file: where the config is from, for messages.
+        elements: number of elements in the file's tensors; twice as many, plus `SPARE`, may be allocated.
+        file: origin of the config, for messages.
     """
     with _Bound(2 * elements + SPARE, file, elements):
         yield
@@ -169,8 +169,8 @@ class _Bound(TorchDispatchMode):
         self.made += asked
         if max(asked, self.made) > self.limit:
             raise InputError(
-                f"{self.file}: config.backbone and config.method ask for a network of more than {self.limit:,} "
-                f"numbers; the file's tensors hold {self.held:,}; {REMEDY}"
+                f"{self.file}: config.backbone and config.method define a network of more than {self.limit:,} "
+                f"numbers; the file's tensors have {self.held:,}; {REMEDY}"
             )
         return func(*args, **(kwargs or {}))
 

@@ -17,34 +17,34 @@ NOT_COMPARED: Mapping[str, str] = {
     "data_dir": "where the data lies; its fingerprint tells what it is",
     "memory_format": "order of the values in memory",
     "compile": "the same arithmetic up to rounding",
-    "checkpoint_every_steps": "what is written down",
+    "checkpoint_every_steps": "only what is recorded",
     "on_nan": "how a training that diverges ends",
-    "loader.num_workers": "order and augmentation are drawn from seed, epoch and position alone",
+    "loader.num_workers": "order and augmentation depend only on seed, epoch and position",
     "loader.pin_memory": "speed",
-    "loader.eval_batch_size": "every image is judged alone",
+    "loader.eval_batch_size": "every image is evaluated alone",
     "trainer.accelerator": "the same arithmetic up to rounding",
-    "trainer.precision": "auto stands for what the machine does best, so the rounding is the machine's in any case",
+    "trainer.precision": "auto depends on the machine, so rounding depends on the machine in any case",
     "trainer.strategy": "how several devices share the work",
     "trainer.devices": "loader.batch_size is that of all processes together",
     "trainer.num_nodes": "loader.batch_size is that of all processes together",
     "trainer.plugins": "which program started the processes",
     "trainer.deterministic": "rounding",
     "trainer.benchmark": "speed",
-    "trainer.log_every_n_steps": "what is written down",
-    "trainer.profiler": "what is written down",
-    "trainer.enable_progress_bar": "what is shown",
-    "trainer.enable_model_summary": "what is shown",
+    "trainer.log_every_n_steps": "only what is recorded",
+    "trainer.profiler": "only what is recorded",
+    "trainer.enable_progress_bar": "only what is shown",
+    "trainer.enable_model_summary": "only what is shown",
 }
-"""Keys, or groups of keys, that do not change what a run measures, and why."""
+"""Keys, or groups of keys, that do not change the results of a run, and the reasons."""
 
 GATHERED = frozenset({"seed", "protocol", "topk"})
-"""Keys in which the runs of one experiment may differ: a table gathers seeds, and results name their protocols."""
+"""Keys in which the runs of one experiment may differ: a table combines seeds, and results name their protocols."""
 
 DATA_PATHS = ("root", "_root", "_dir", "boxes", "archive")
-"""Keys of a dataset that end so hold paths; the fingerprint of the images says whether two runs had the same data."""
+"""Suffixes of dataset keys that contain paths; the images' fingerprint shows whether two runs had the same data."""
 
 SHOWN = 8
-"""Largest number of differing keys that are named."""
+"""Maximum number of differing keys that are named."""
 
 
 class Difference(NamedTuple):
@@ -59,7 +59,7 @@ class Difference(NamedTuple):
 
 
 def flat(node: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """A plain config with dotted keys; lists and empty mappings are values.
+    """Return a plain config with dotted keys; lists and empty mappings are values.
 
     Example:
         >>> flat({"a": {"b": 1, "c": {}}, "d": [2]})
@@ -77,7 +77,7 @@ def _flat(node: Mapping[str, Any], prefix: str) -> Iterator[tuple[str, Any]]:
 
 
 def of_run(config: Mapping[str, Any]) -> dict[str, Any]:
-    """What of a config with dotted keys makes it the same run.
+    """Return the part of a config with dotted keys that identifies a run.
 
     Example:
         >>> of_run({"seed": 1, "name": "x", "loader.num_workers": 2, "data.root": "/a", "data.names": "/a/n.txt"})
@@ -91,7 +91,7 @@ def of_run(config: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def of_experiment(config: Mapping[str, Any]) -> dict[str, Any]:
-    """What of a config with dotted keys makes it a run of the same experiment: as `of_run`, without `GATHERED`.
+    """Return the part of a config with dotted keys that identifies an experiment: `of_run` without `GATHERED`.
 
     Example:
         >>> of_experiment({"seed": 1, "protocol.cam2016.frame": "image", "optim.lr": 0.1})
@@ -101,12 +101,12 @@ def of_experiment(config: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def data_paths(config: Mapping[str, Any]) -> dict[str, Any]:
-    """The keys of a dataset that hold paths."""
+    """Return the keys of a dataset that contain paths."""
     return {key: value for key, value in config.items() if _is_data_path(key)}
 
 
 def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[Difference]:
-    """Where two configs with dotted keys differ; a key that one of them lacks counts as null there.
+    """Return the differences of two configs with dotted keys; a missing key counts as null.
 
     Example:
         >>> [str(each) for each in differences({"a": 64, "b": None}, {"a": 32})]
@@ -117,7 +117,7 @@ def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[Diffe
 
 
 def described(found: list[Difference]) -> str:
-    """The differences as one phrase, the first few in full."""
+    """Describe the differences in one phrase, the first few in full."""
     more = len(found) - SHOWN
     return ", ".join(map(str, found[:SHOWN])) + (f" and {more} more keys" if more > 0 else "")
 
@@ -134,7 +134,7 @@ def _is_data_path(key: str) -> bool:
 
 
 def _without_place(value: Any) -> Any:
-    """A file that a dataset reads beside its images, without the folder it lies in."""
+    """Return a file that a dataset reads besides its images, without its folder."""
     if isinstance(value, str) and ("/" in value or "\\" in value):
         for kind in (PurePosixPath, PureWindowsPath):
             if kind(value).is_absolute():

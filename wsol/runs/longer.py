@@ -1,4 +1,4 @@
-"""Whether a run may be trained longer than it was meant to be: not if its learning rates would have been others."""
+"""Whether a run may be trained for more epochs: not if that would have changed its earlier learning rates."""
 
 from __future__ import annotations
 
@@ -8,32 +8,32 @@ from typing import Any
 from omegaconf import DictConfig
 
 STEPS = 8
-"""Steps of an epoch for which learning rates are compared."""
+"""Number of steps per epoch at which learning rates are compared."""
 
 
 def why_not_longer(config: DictConfig, before: Any, now: Any) -> str | None:
-    """Say why a run of ``before`` epochs cannot become one of ``now`` epochs; None if it can.
+    """Return why a run of ``before`` epochs cannot be extended to ``now`` epochs; None if it can.
 
     Args:
-        config: of the run, with its schedule.
-        before: epochs that it was begun for.
-        now: epochs asked for.
+        config: config of the run, with its schedule.
+        before: number of epochs at its start.
+        now: requested number of epochs.
     """
     if not isinstance(before, int) or not isinstance(now, int):
-        return "its number of epochs is not known"
+        return "its number of epochs is unknown"
     if now < before:
         return "a run can be made longer, not shorter"
     for step, (old, new) in enumerate(zip(_rates(config, before, before), _rates(config, now, before), strict=True)):
         if abs(old - new) > 1e-9 * max(abs(old), abs(new)):
             return (
                 f"the learning rates depend on the number of epochs: in epoch {step // STEPS} the schedule's factor is "
-                f"{old:.3g} of {before} epochs and {new:.3g} of {now}"
+                f"{old:.3g} with {before} epochs and {new:.3g} with {now}"
             )
     return None
 
 
 def _rates(config: DictConfig, total: int, epochs: int) -> list[float]:
-    """The schedule's factor at each step of the first ``epochs`` epochs of ``total``."""
+    """Return the schedule's factor at each step of the first ``epochs`` epochs of ``total``."""
     import torch
 
     from wsol.config import build

@@ -1,4 +1,4 @@
-"""Which folder a training gets: a new one, the one named, or that of the run it goes on with."""
+"""The folder of a training: a new one, a named one, or that of the run to resume."""
 
 from __future__ import annotations
 
@@ -26,17 +26,17 @@ EPOCHS = "trainer.max_epochs"
 
 
 def open_folder(config: DictConfig, *, may_grow: bool = True) -> tuple[Path, bool]:
-    """Return the folder of this run, and whether it goes on with what is there (`resume`).
+    """Return the folder of this run, and whether it resumes an existing run.
 
-    The first process of a run locks the folder until `unlock` (see `wsol.runs.run_lock`) and records the config there;
-    not so where the run is finished and there is nothing left to do.
+    The first process of a run locks the folder until `unlock` (see `wsol.runs.run_lock`) and records the config there,
+    unless the run is finished and nothing is left to do.
 
     Args:
-        config: composed, of `wsol train` or `wsol ae`.
-        may_grow: whether a run that is named may be trained for more epochs than it was begun with.
+        config: composed config of `wsol train` or `wsol ae`.
+        may_grow: whether a named run may be trained for more epochs than at its start.
 
     Raises:
-        InputError: `run_dir` holds another run, or `resume` names a folder without a run or with one of another config.
+        InputError: `run_dir` contains another run, or `resume` names a folder without a run or with another config.
         RunInUse: another process is training the run.
     """
     if given := os.environ.get(RUN_DIR_VARIABLE):
@@ -44,7 +44,7 @@ def open_folder(config: DictConfig, *, may_grow: bool = True) -> tuple[Path, boo
     if not isinstance(config.resume, bool):
         folder = Path(str(config.resume))
         if not (folder / CONFIG_FILE).is_file():
-            raise InputError(f"{folder}: no run there (no {CONFIG_FILE}); expected a folder that `wsol train` made")
+            raise InputError(f"{folder}: not a run (no {CONFIG_FILE}); expected a folder that `wsol train` made")
         return _gone_on(folder, config, may_grow)
     if config.run_dir:
         return _named(Path(config.run_dir), config, may_grow)
@@ -67,14 +67,14 @@ def _new(config: DictConfig) -> Path:
 
 
 def _named(folder: Path, config: DictConfig, may_grow: bool) -> tuple[Path, bool]:
-    """`open_folder` where a folder is named."""
+    """Apply `open_folder` to a named folder."""
     if not (folder / CONFIG_FILE).exists():
         folder.mkdir(parents=True, exist_ok=True)
         return _begun(folder, config)
-    if not is_first_process():  # the first one made it
+    if not is_first_process():  # the first one created it
         return folder, config.resume is not False
     if not config.resume:
-        raise InputError(f"{folder} holds a run already: choose another run_dir, or resume=true to go on with it")
+        raise InputError(f"{folder} already contains a run: choose another run_dir, or resume it with resume=true")
     return _gone_on(folder, config, may_grow)
 
 
@@ -87,7 +87,7 @@ def _begun(folder: Path, config: DictConfig) -> tuple[Path, bool]:
 
 
 def _gone_on(folder: Path, config: DictConfig, may_grow: bool, checked: bool = False) -> tuple[Path, bool]:
-    """Go on with the run of a folder, after a look at whether the config is that run's."""
+    """Resume the run of a folder after checking that the config is that run's."""
     if not is_first_process():
         return folder, True
     grown = None if checked else _growth(folder, config, may_grow)
@@ -101,13 +101,13 @@ def _gone_on(folder: Path, config: DictConfig, may_grow: bool, checked: bool = F
     if reason is not None and results.is_file():
         kept = _free(folder, reason)
         results.rename(kept)
-        log.info("%s goes on; its results until now are kept as %s", folder, kept.name)
+        log.info("%s is resumed; its previous results are kept as %s", folder, kept.name)
     record(folder, config)
     return folder, True
 
 
 def _growth(folder: Path, config: DictConfig, may_grow: bool) -> Difference | None:
-    """How many epochs more a run is asked for, if so.
+    """Return the requested increase of the number of epochs, if any.
 
     Raises:
         InputError: anything else differs, or the run cannot be made longer.
@@ -120,49 +120,49 @@ def _growth(folder: Path, config: DictConfig, may_grow: bool) -> Difference | No
     grown = next((each for each in found if each.key == EPOCHS), None)
     why = None
     if grown and len(found) == 1:
-        why = why_not_longer(config, grown.before, grown.now) if may_grow else "its rounds have been trained"
+        why = why_not_longer(config, grown.before, grown.now) if may_grow else "its rounds are already trained"
         if why is None:
             return grown
     raise InputError(
-        f"{folder}: that run was made with another config: {identity.described(found)}"
-        f"{f'; {why}' if why else ''}. To go on with it, give {'this key' if len(found) == 1 else 'these keys'} as "
+        f"{folder}: that run has another config: {identity.described(found)}"
+        f"{f'; {why}' if why else ''}. To resume it, set {'this key' if len(found) == 1 else 'these keys'} as "
         f"before. Or start a new run in another folder, {_way_out(folder)}"
     )
 
 
 def _way_out(folder: Path) -> str:
-    """How a new run begins with the weights of this one."""
+    """Say how a new run can start from the weights of this one."""
     best = folder / "checkpoints" / "best.ckpt"
     file = best if best.exists() else best.with_name("last.ckpt")
-    return f"from the backbone of this one if you like: backbone.weights={file}"
+    return f"optionally from this run's backbone: backbone.weights={file}"
 
 
 def _unreadable(results: Path) -> str | None:
-    """How to call results that cannot be read; None if they can. What is not readable is measured again."""
+    """Return a name for results that cannot be read, so that they are computed again; None if they can be read."""
     try:
         read_results(results)
     except InputError as error:
-        log.warning("%s; it is measured again", str(error).partition("; ")[0])
+        log.warning("%s; it is evaluated again", str(error).partition("; ")[0])
         return "results-unreadable"
     return None
 
 
 def _free(folder: Path, stem: str) -> Path:
-    """A name that nothing in the folder has."""
+    """Return an unused name in the folder."""
     names = (f"{stem}{f'-{n}' if n else ''}.json" for n in range(10_000))
     return next(folder / name for name in names if not (folder / name).exists())
 
 
 def _tell(register: Register, match: Match) -> None:
-    """Say which run was found, or what there is instead."""
+    """Log which run was found, or the nearest one."""
     if match.run and match.not_compared:
-        _listed(f"{match.run} is the same run; what differs changes no result", match.not_compared)
+        _listed(f"{match.run} is the same run; the differences change no result", match.not_compared)
     if not match.run:
-        log.info("no run of this config in %s; starting anew", register.runs_dir)
+        log.info("no run with this config in %s; starting a new one", register.runs_dir)
         if match.nearest:
             _listed(f"the nearest, {match.nearest}, differs", match.differing)
             if [each.key for each in match.differing] == [EPOCHS]:
-                log.info("to go on with that one instead: resume=%s", match.nearest)
+                log.info("to resume that one instead: resume=%s", match.nearest)
     if note := register.note():
         log.warning("%s", note)
 
@@ -172,7 +172,7 @@ def _listed(what: str, found: Sequence[Difference]) -> None:
 
 
 class _Fingerprints:
-    """Fingerprints of a config's data, computed when they are asked for."""
+    """Fingerprints of a config's data, computed on first use."""
 
     def __init__(self, config: DictConfig) -> None:
         self._config = config

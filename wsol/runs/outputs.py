@@ -1,7 +1,7 @@
-"""The folder that a verb writes its results into: whole or not at all, and never over files of anybody else.
+"""The output folder of a verb: written completely or not at all, and never over other files.
 
-A verb prepares its folder under a hidden name. A folder that is new appears by one rename. Into a folder that exists,
-the results are moved at the end. So a verb that is stopped or killed leaves nothing that blocks the same command.
+A verb prepares its folder under a hidden name. A new folder appears with one rename. If the folder exists, the results
+are moved into it at the end. So a verb that is stopped or killed leaves nothing that blocks the same command.
 
 A finished folder has a marker file, `MARKER`, which names the verb and every file that it wrote. ``force=true``
 replaces an earlier output of the same verb, and nothing else.
@@ -25,7 +25,7 @@ from wsol.files import atomic_file, flush_all, flush_folder, hidden, remove_left
 from wsol.runs.folder import RUN_DIR_VARIABLE, is_first_process, shared_folder, started_from_outside
 
 MARKER = ".wsol-output.json"
-"""Name of the file in an output folder that says which verb wrote it and which files it wrote."""
+"""Name of the file in an output folder that names the verb and the files it wrote."""
 
 _OLD = ".replaced"
 _WITHOUT_SPACE = (errno.ENOSPC, errno.EDQUOT)
@@ -35,13 +35,13 @@ class OutputFolder:
     """The output folder of one command; it is checked at once, before any work is done.
 
     Args:
-        verb: such as ``predict``.
+        verb: name of the verb, such as ``predict``.
         out: the folder; None for a new one named by date and time, see `writing`.
         force: replace an earlier output of the same verb.
 
     Raises:
-        InputError: ``out`` is no folder, or it holds files, unless an earlier run of the same verb wrote all of them
-            and ``force`` is set.
+        InputError: ``out`` is not a folder, or it contains files, unless an earlier run of the same verb wrote all
+            of them and ``force`` is set.
 
     Example:
         >>> from tempfile import TemporaryDirectory
@@ -63,22 +63,22 @@ class OutputFolder:
 
     @property
     def folder(self) -> Path:
-        """The finished folder; of one named by date and time it is known when `writing` has ended."""
+        """The finished folder; if named by date and time, it is known when `writing` has ended."""
         assert self._final is not None
         return self._final
 
     @contextlib.contextmanager
     def writing(self, parent: Path) -> Iterator[Path]:
-        """Yield a hidden folder to write to; when the block ends well, it becomes the output folder.
+        """Yield a hidden folder to write to; it becomes the output folder when the block succeeds.
 
-        All processes that Lightning starts get the folder of the first one. Of processes started from outside, each
-        gets a folder of its own, and only that of the first one becomes the output folder.
+        All processes that Lightning starts get the folder of the first one. Processes started externally each get a
+        folder of their own, and only that of the first one becomes the output folder.
 
         Args:
-            parent: where a folder named by date and time goes, if ``out`` is None.
+            parent: parent of a folder named by date and time, if ``out`` is None.
 
         Raises:
-            InputError: the folder cannot be written, or has come to hold files meanwhile; nothing is replaced then.
+            InputError: the folder cannot be written, or files have appeared in it meanwhile; nothing is replaced then.
         """
         if self._given:
             self._final = Path(self._given)
@@ -94,7 +94,7 @@ class OutputFolder:
         with _hidden_folder(place) as prepared:
             try:
                 yield prepared
-            except InputError as error:  # in the words of the user, who knows nothing of hidden folders
+            except InputError as error:  # name the user's folder instead of the hidden one
                 raise InputError(str(error).replace(str(prepared), str(self._out or parent))) from error
             if not started_from_outside() or is_first_process():
                 self._publish(prepared, target, parent)
@@ -113,7 +113,7 @@ class OutputFolder:
             try:
                 os.rename(prepared, target)
             except OSError as error:
-                raise InputError(f"{target}: has come to hold files meanwhile; choose another out=...") from error
+                raise InputError(f"{target}: files have appeared in it meanwhile; choose another out=...") from error
             flush_folder(target.parent)
 
 
@@ -132,12 +132,12 @@ def check_file(file: Path, force: bool) -> None:
     if file.is_dir():
         raise InputError(f"{file} is a folder; expected the name of a file: choose another out=...")
     if file.exists() and not force:
-        raise InputError(f"{file} is there already: replace it with force=true, or choose another out=...")
+        raise InputError(f"{file} exists already: replace it with force=true, or choose another out=...")
 
 
 @contextlib.contextmanager
 def _hidden_folder(place: Path) -> Iterator[Path]:
-    """A hidden folder beside ``place``, removed at the end; so are parents made for it that stayed empty."""
+    """Yield a hidden folder beside ``place`` and remove it at the end, with parents created for it that are empty."""
     made = [folder for folder in place.parents if not folder.exists()]
     prepared = hidden(place)
     try:
@@ -166,7 +166,7 @@ def _check(verb: str, folder: Path, force: bool) -> None:
     """Refuse a folder whose content may not be replaced."""
     if not folder.is_dir():
         if folder.exists() or folder.is_symlink():
-            raise InputError(f"{folder}: that is no folder; choose another out=...")
+            raise InputError(f"{folder}: not a folder; choose another out=...")
         return
     remove_leftovers(folder / "output")
     entries = _entries(folder)
@@ -175,7 +175,7 @@ def _check(verb: str, folder: Path, force: bool) -> None:
     earlier = _read_marker(folder)
     if earlier.get("verb") != verb:
         raise InputError(
-            f"{folder} is not an empty folder, and not an earlier output of `wsol {verb}`, which alone may be "
+            f"{folder} is not an empty folder, and not an earlier output of `wsol {verb}`, and only those may be "
             "replaced: choose another out=..."
         )
     if added := sorted(set(entries) - set(earlier["files"])):
@@ -186,13 +186,13 @@ def _check(verb: str, folder: Path, force: bool) -> None:
         )
     if earlier["finished"] and not force:
         raise InputError(
-            f"{folder} is not an empty folder: it holds an earlier output of `wsol {verb}`; replace it with "
+            f"{folder} is not an empty folder: it contains an earlier output of `wsol {verb}`; replace it with "
             "force=true, or choose another out=..."
         )
 
 
 def _entries(folder: Path) -> list[str]:
-    """Relative paths of files, links and empty folders below a folder, without the marker and hidden folders."""
+    """Return relative paths of files, links and empty folders in a folder, without the marker and hidden folders."""
     found = []
     for parent, folders, files in os.walk(folder):
         at = Path(parent).relative_to(folder)
@@ -212,7 +212,7 @@ def _marker(verb: str, files: Sequence[str], *, finished: bool) -> str:
 
 
 def _read_marker(folder: Path) -> dict[str, Any]:
-    """What the marker says; empty where there is none, or one that this program did not write."""
+    """Return the content of the marker; empty if there is none, or if another program wrote it."""
     try:
         found = json.loads((folder / MARKER).read_text(encoding="utf-8"))
     except (OSError, ValueError):
@@ -227,9 +227,9 @@ def _read_marker(folder: Path) -> dict[str, Any]:
 
 
 def _move_into(prepared: Path, target: Path, verb: str) -> None:
-    """Move what was prepared inside an existing folder to its place; an earlier output, already checked, goes.
+    """Move the prepared files into place in an existing folder; an earlier output, already checked, is removed.
 
-    The marker says first that both outputs may be there, so a command that is killed here can be given again.
+    The marker first allows for files of both outputs, so a command that is killed here can be repeated.
     """
     old, new = _entries(target), _entries(prepared)
     with atomic_file(target / MARKER) as file:
@@ -245,7 +245,7 @@ def _move_into(prepared: Path, target: Path, verb: str) -> None:
 
 
 def _rename_to_date(prepared: Path, parent: Path) -> Path:
-    """Rename to ``<parent>/<date>_<time>``, with a number behind it where that is taken."""
+    """Rename to ``<parent>/<date>_<time>``, with a number appended if it exists."""
     stamp = datetime.datetime.now().strftime("%Y-%m-%d_%H-%M-%S")
     for suffix in ("", *(f"_{n}" for n in range(1, 1000))):
         folder = parent / f"{stamp}{suffix}"
@@ -259,11 +259,11 @@ def _rename_to_date(prepared: Path, parent: Path) -> Path:
             raise
         flush_folder(parent)
         return folder
-    raise InputError(f"{parent}: a thousand outputs of the same second; choose a folder with out=...")
+    raise InputError(f"{parent}: a thousand outputs in the same second; choose a folder with out=...")
 
 
 def _relink(prepared: Path) -> None:
-    """Make links between prepared files relative, so that they hold under the final name."""
+    """Make links between prepared files relative, so that they stay valid under the final name."""
     for parent, folders, files in os.walk(prepared):
         for link in (Path(parent) / name for name in (*folders, *files)):
             if link.is_symlink() and Path(goal := os.readlink(link)).is_relative_to(prepared):

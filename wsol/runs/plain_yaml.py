@@ -1,7 +1,7 @@
-"""Recorded configs are read as plain data: no tags, no aliases, no interpolations, and limits that no run ever reaches.
+"""Recorded configs, read as plain data: no tags, aliases or interpolations, and limits that no run reaches.
 
-A folder of runs may hold files of other programs, and files that somebody else made. Reading one of them must neither
-run code nor take longer than its size warrants, so the document is built from libyaml's events, one after another.
+A folder of runs may contain files of other programs and other people. Reading one must neither run code nor take longer
+than its size warrants, so the document is built from libyaml's events, one after another.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ MAX_BYTES = 4 * 2**20
 MAX_DEPTH = 64
 
 _Base: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-"""libyaml's parser where PyYAML was built with it: ten times the speed."""
+"""libyaml's parser if PyYAML was built with it: ten times as fast."""
 
 
 class _Loader(_Base):
-    """Scalars as OmegaConf reads them: ``1e-4`` is a number, and a date is a text."""
+    """Scalars as OmegaConf reads them: ``1e-4`` is a number, and a date is a string."""
 
     yaml_implicit_resolvers: ClassVar = {
         first: [(tag, regexp) for tag, regexp in resolvers if tag != "tag:yaml.org,2002:timestamp"]
@@ -37,17 +37,17 @@ _Loader.add_implicit_resolver("tag:yaml.org,2002:float", re.compile(_FLOAT), lis
 
 
 class _Refused(ValueError):
-    """What is wrong with a document."""
+    """A document that is refused, with the reason."""
 
 
 def read_mapping(file: Path) -> tuple[dict[str, Any], bytes]:
-    """Read a YAML file that holds a mapping of plain data.
+    """Read a YAML file that contains a mapping of plain data.
 
     Returns:
-        The mapping, its keys as text, and the bytes of the file.
+        The mapping, with keys as strings, and the bytes of the file.
 
     Raises:
-        InputError: no such file, not readable, too large, not a mapping, or something in it is not plain data.
+        InputError: no such file, not readable, too large, not a mapping, or some value is not plain data.
     """
     try:
         with open_regular(file) as stream:
@@ -69,10 +69,10 @@ def _unreadable(file: Path, why: str) -> InputError:
 
 
 def parse_mapping(text: str) -> dict[str, Any]:
-    """Return the mapping that a YAML document holds.
+    """Return the mapping in a YAML document.
 
     Raises:
-        ValueError: it holds something else, or something in it is not plain data.
+        ValueError: it contains something else, or some value is not plain data.
         yaml.YAMLError: it is not YAML.
 
     Example:
@@ -123,7 +123,7 @@ def _documents(loader: Any) -> list[Any]:
 
 
 class _Node:
-    """A mapping or a list that is not complete yet."""
+    """A mapping or a list that is incomplete."""
 
     def __init__(self, is_mapping: bool) -> None:
         self.value: Any = {} if is_mapping else []
@@ -137,9 +137,9 @@ class _Node:
             self.value[self._key] = value
             self._key = None
         elif isinstance(value, dict | list):
-            raise _Refused(f"line {line}: a key that is no text")
+            raise _Refused(f"line {line}: a key that is not a string")
         elif (key := str(value)) in self.value:
-            raise _Refused(f"line {line}: the key {key!r} is there twice")
+            raise _Refused(f"line {line}: the key {key!r} occurs twice")
         else:
             self._key = key
 

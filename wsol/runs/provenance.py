@@ -1,4 +1,4 @@
-"""What the numbers of a run depend on beside its config: versions, revision, machine."""
+"""What the results of a run depend on besides its config: versions, revision, machine."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ PACKAGES = (
 
 
 def write_results(folder: Path, results: Mapping[str, Any]) -> Path:
-    """Write results.json, with what the numbers depend on beside them."""
+    """Write results.json, including the provenance."""
     file = folder / "results.json"
     text = json.dumps({**results, **provenance()}, indent=2, allow_nan=False) + "\n"
     with atomic_file(file) as temporary:
@@ -37,7 +37,7 @@ def write_results(folder: Path, results: Mapping[str, Any]) -> Path:
 
 
 def provenance() -> dict[str, Any]:
-    """Package versions, git revision and machine."""
+    """Return package versions, git revision and machine."""
     versions: dict[str, str | None] = {"python": platform.python_version()}
     for package in PACKAGES:
         try:
@@ -53,7 +53,7 @@ def provenance() -> dict[str, Any]:
 
 
 def git_revision(folder: Path = Path(__file__).parent) -> dict[str, Any] | None:
-    """Revision of the checkout that the program runs from, and whether it was changed; None outside a checkout."""
+    """Return the revision of the program's checkout, and whether it has changes; None outside a checkout."""
 
     def git(*words: str) -> str:
         return subprocess.run(["git", *words], cwd=folder, capture_output=True, text=True, check=True).stdout.strip()
@@ -61,7 +61,7 @@ def git_revision(folder: Path = Path(__file__).parent) -> dict[str, Any] | None:
     try:
         git(
             "ls-files", "--error-unmatch", Path(__file__).name
-        )  # an installed copy may lie inside somebody else's checkout
+        )  # an installed copy may be inside another project's checkout
         return {
             "revision": git("rev-parse", "HEAD"),
             "changed": bool(git("status", "--porcelain", "--untracked-files=no")),

@@ -1,4 +1,4 @@
-"""The config of one run named by the user, as OmegaConf, its keys of the right kind."""
+"""The config of one run that the user names, as OmegaConf, with checked types."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ def read_config(folder: Path) -> DictConfig:
     """Read the config that a run recorded.
 
     Raises:
-        InputError: no run there, its config.yaml is unreadable, or a key holds what it cannot hold.
+        InputError: not a run, config.yaml is unreadable, or a key has a value of the wrong type.
     """
     file = folder / "config.yaml"
     if not file.is_file():
-        raise InputError(f"{folder}: no run there (no config.yaml); expected a folder that `wsol train` made")
+        raise InputError(f"{folder}: not a run (no config.yaml); expected a folder that `wsol train` made")
     plain, _ = read_mapping(file)
     _check(plain, file)
     try:
@@ -39,7 +39,7 @@ def _check(plain: dict[str, Any], file: Path) -> None:
             value = plain.get(key)
             if value is not None and (not isinstance(value, kind) or isinstance(value, bool)):
                 raise InputError(
-                    f"{file}: {key}: expected {expected}, got {value!r:.60}; put back the config that the run recorded"
+                    f"{file}: {key}: expected {expected}, got {value!r:.60}; restore the config that the run recorded"
                 )
     if plain.get("choices") is None:
         plain["choices"] = {}

@@ -1,7 +1,8 @@
-"""The register of runs: what runs there are below a folder, and which of them a config stands for.
+"""The register of runs: the runs below a folder, and the run that belongs to a config.
 
-A run is told by the config that it recorded, whatever its folder is called. Beside config.yaml lies a small JSON file
-with the same content, which is read in a tenth of a millisecond; it counts only as long as it belongs to config.yaml.
+A run is identified by the config that it recorded, regardless of its folder's name. A small JSON file beside
+config.yaml has the same content and is read in a tenth of a millisecond; it is only valid as long as it matches
+config.yaml.
 """
 
 from __future__ import annotations
@@ -31,22 +32,22 @@ log = logging.getLogger("wsol")
 CONFIG_FILE = "config.yaml"
 KEY_FILE = ".wsol-run.json"
 VERSION = 1
-"""Of the key file."""
+"""Version of the key file."""
 
 
 @dataclass(frozen=True)
 class RecordedRun:
-    """A run folder and what it recorded."""
+    """A run folder and its recorded data."""
 
     folder: Path
     config: Mapping[str, Any]
-    """Plain, keys dotted."""
+    """Plain config with dotted keys."""
     data: Mapping[str, str] = field(default_factory=dict)
-    """Fingerprint by split, as recorded at the start of training; empty where none is known."""
+    """Fingerprint by split, recorded at the start of training; empty if unknown."""
 
     @cached_property
     def identity(self) -> dict[str, Any]:
-        """What makes it this run, see `wsol.runs.identity`."""
+        """The part of the config that identifies the run, see `wsol.runs.identity`."""
         return identity.of_run(self.config)
 
     @property
@@ -55,8 +56,8 @@ class RecordedRun:
         return (self.folder / "results.json").is_file()
 
     def fingerprints(self) -> Mapping[str, str]:
-        """Fingerprints of its splits as far as they are known, from the key file or from its results."""
-        if known := self.data or _recorded_data(self.folder / "round0"):  # of `wsol ae`, whose rounds are runs
+        """Return the known fingerprints of its splits, from the key file or from its results."""
+        if known := self.data or _recorded_data(self.folder / "round0"):  # a run of `wsol ae`, whose rounds are runs
             return known
         try:
             splits = read_results(self.folder / "results.json")["data"].get("splits", {})
@@ -67,22 +68,22 @@ class RecordedRun:
 
 @dataclass(frozen=True)
 class Match:
-    """What the register has for a config."""
+    """The result of searching the register for a config."""
 
     run: Path | None
-    """The newest run of this very config."""
+    """The newest run with this config."""
     nearest: Path | None = None
-    """Where there is none: the run that differs in the fewest keys."""
+    """If there is none: the run that differs in the fewest keys."""
     differing: tuple[Difference, ...] = ()
-    """The keys in which that one differs."""
+    """The keys in which that run differs."""
     not_compared: tuple[Difference, ...] = ()
-    """The keys in which the run found differs without being another one, such as ``loader.num_workers``."""
+    """The keys in which the found run differs without being another run, such as ``loader.num_workers``."""
 
 
 class Register:
     """The runs below a folder, read once.
 
-    Folders that cannot be read as runs are passed over; `note` names them.
+    Folders that cannot be read as runs are skipped; `note` names them.
 
     Args:
         runs_dir: where run folders lie, at any depth; it need not exist.
@@ -92,11 +93,11 @@ class Register:
     def __init__(self, runs_dir: Path, only: Sequence[Path] | None = None) -> None:
         self.runs_dir, self._only = runs_dir, only
         self.passed_over: dict[Path, str] = {}
-        """File -> why it was passed over."""
+        """File -> why it was skipped."""
 
     @cached_property
     def runs(self) -> list[RecordedRun]:
-        """All runs, finished or not, by path."""
+        """Return all runs, finished or not, sorted by path."""
         found = []
         for folder in recorded_folders(self.runs_dir) if self._only is None else self._only:
             try:
@@ -106,16 +107,16 @@ class Register:
         return found
 
     def finished(self) -> list[RecordedRun]:
-        """The runs of `wsol train` that have results, by path; what the results say is not looked at."""
+        """Return the runs of `wsol train` that have results, sorted by path; the results are not read."""
         return [run for run in self.runs if run.is_finished and (run.folder / "checkpoints").is_dir()]
 
     def find(self, config: Mapping[str, Any], fingerprints: Callable[[], Mapping[str, str]] | None = None) -> Match:
-        """Look for the run that a config stands for.
+        """Find the run that belongs to a config.
 
         Args:
-            config: plain, keys dotted.
-            fingerprints: gives those of the config's data by split; asked only where a run is the same but for the
-                paths of its data.
+            config: plain config with dotted keys.
+            fingerprints: returns the fingerprints of the config's data by split; only called if a run is the same
+                except for the paths of its data.
         """
         wanted, now = identity.of_run(config), _Asked(fingerprints)
         rated: list[tuple[int, float, RecordedRun, list[Difference]]] = []
@@ -134,20 +135,20 @@ class Register:
         return Match(None, run.folder, tuple(found))
 
     def pass_over(self, file: Path, error: Exception) -> None:
-        """Remember a file that is no run's, or a damaged one."""
+        """Record a file that is damaged or not part of a run."""
         self.passed_over[file] = first_line(error).removeprefix(f"{file}: ")
 
     def note(self) -> str | None:
-        """One sentence on what was passed over; None if nothing was."""
+        """Return one sentence about skipped files; None if nothing was skipped."""
         if not self.passed_over:
             return None
         named = [f"{file}: {why}" for file, why in sorted(self.passed_over.items())]
         more = f"; and {len(named) - 5} more" if len(named) > 5 else ""
-        return f"passed over, for they cannot be read as runs: {'; '.join(named[:5])}{more}"
+        return f"skipped, because they cannot be read as runs: {'; '.join(named[:5])}{more}"
 
 
 class _Asked:
-    """Fingerprints that are computed when they are needed, once."""
+    """Fingerprints that are computed once, on first use."""
 
     def __init__(self, make: Callable[[], Mapping[str, str]] | None) -> None:
         self._make = make
@@ -160,9 +161,9 @@ class _Asked:
 
 
 def other_data(run: RecordedRun, config: Mapping[str, Any], fingerprints: Callable[[], Mapping[str, str]]) -> list:
-    """The paths in which the data of a run and of a config differ; empty if they are the same data all the same.
+    """Return the paths in which the data of a run and of a config differ; empty if the data are the same.
 
-    They are the same where each path is the same file, or where the fingerprints recorded are those of the data now.
+    They are the same if each path is the same file, or if the recorded fingerprints equal those of the present data.
     """
     before, now = identity.data_paths(run.config), identity.data_paths(config)
     found = [each for each in identity.differences(before, now) if not _same_place(each.before, each.now)]
@@ -174,7 +175,7 @@ def other_data(run: RecordedRun, config: Mapping[str, Any], fingerprints: Callab
 
 
 def record(folder: Path, config: DictConfig) -> None:
-    """Record the resolved config of a run at its start: config.yaml, and the key file beside it."""
+    """Record the resolved config of a run at its start: config.yaml and the key file."""
     text = OmegaConf.to_yaml(config, resolve=True)
     plain = OmegaConf.to_container(config, resolve=True)
     assert isinstance(plain, dict)
@@ -184,24 +185,24 @@ def record(folder: Path, config: DictConfig) -> None:
 
 
 def record_data(folder: Path, fingerprints: Mapping[str, str]) -> None:
-    """Record what data a run trains on, or hold it against what was recorded when the run began.
+    """Record the training data of a run, or compare them with the data recorded when the run began.
 
     Raises:
-        InputError: it is other data.
+        InputError: the data differ.
     """
     before = _recorded_data(folder)
     other = sorted(name for name in before.keys() & fingerprints.keys() if before[name] != fingerprints[name])
     if other:
         raise InputError(
-            f"{folder}: that run was begun on other data: images, labels or boxes of {', '.join(other)} are not those "
-            "recorded (fingerprints differ); give the data it was begun on, or choose another run_dir"
+            f"{folder}: that run began with other data: images, labels or boxes of {', '.join(other)} are not those "
+            "recorded (fingerprints differ); use the data it began with, or choose another run_dir"
         )
     config, content = read_mapping(folder / CONFIG_FILE)
     _write_key(folder, content, identity.flat(config), fingerprints)
 
 
 def read_run(folder: Path) -> RecordedRun:
-    """Read what a run recorded.
+    """Read the recorded data of a run.
 
     Raises:
         InputError: no config.yaml, or it cannot be read.
@@ -232,7 +233,7 @@ def _write_key(folder: Path, config: bytes, plain: Mapping[str, Any], data: Mapp
 
 
 def _read_key(folder: Path) -> dict[str, Any]:
-    """The key file; empty where there is none, or none of use."""
+    """Return the key file; empty if it is missing or invalid."""
     try:
         with open_regular(folder / KEY_FILE) as stream:
             content = json.loads(stream.read(MAX_BYTES))
@@ -261,7 +262,7 @@ def recorded_folders(top: Path) -> Iterator[Path]:
 
 
 def _without_places(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[Difference]:
-    """The differing keys of two configs of one run that may be worth a word."""
+    """Return the differing keys of two configs of one run that are worth reporting."""
     found = identity.differences(before, now)
     quiet = ("name", "choices", "runs_dir", "run_dir", "resume", "logger", "data_dir")
     return [each for each in found if each.key.partition(".")[0] not in quiet]

@@ -1,4 +1,4 @@
-"""Reading results.json: the one place that says what may be relied on in it."""
+"""Reading results.json: the only place that checks its content."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ ROW_TEXTS = ("split", "maps", "protocol", "threshold_origin")
 
 
 class _Wrong(ValueError):
-    """A key that holds what it cannot hold."""
+    """A key with an invalid value."""
 
     def __init__(self, key: str, expected: str, value: Any) -> None:
         shown = repr(value)
@@ -28,10 +28,10 @@ def read_results(file: Path) -> dict[str, Any]:
 
     Returns:
         Its content. ``localization`` is a list of rows, ``classification``, ``pixels`` and ``data.splits`` are mappings
-        by split, errors are percent in 0 to 100 or None; further keys are as they stand in the file.
+        by split, errors are percentages from 0 to 100 or None; other keys are returned as in the file.
 
     Raises:
-        InputError: it is missing, corrupt, or a key that is read holds something else.
+        InputError: it is missing or corrupt, or a key has an invalid value.
     """
     try:
         if file.stat().st_size > MAX_BYTES:
@@ -51,7 +51,7 @@ def read_results(file: Path) -> dict[str, Any]:
 
 
 def _refuse_constant(text: str) -> float:
-    raise ValueError(f"{text} is no measured value")
+    raise ValueError(f"{text} is not a valid value")
 
 
 def _check(content: Any) -> None:

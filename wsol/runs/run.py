@@ -15,7 +15,7 @@ from wsol.runs.results import read_results
 
 @dataclass(frozen=True)
 class Run:
-    """A folder that a training or an evaluation left.
+    """The folder of a finished training or evaluation.
 
     Example:
         >>> Run(Path("runs/demo-cam/2026-01-31_12-00-00"))
@@ -26,10 +26,10 @@ class Run:
 
     @property
     def results(self) -> dict[str, Any]:
-        """What results.json holds.
+        """The content of results.json.
 
         Raises:
-            InputError: there is none, or it cannot be read.
+            InputError: it is missing, or cannot be read.
         """
         return read_results(self.folder / "results.json")
 
@@ -38,7 +38,7 @@ class Run:
         """The resolved config.
 
         Raises:
-            InputError: there is none, or it cannot be read.
+            InputError: it is missing, or cannot be read.
         """
         return read_config(self.folder)
 
@@ -46,7 +46,7 @@ class Run:
         """Return the path of a checkpoint: ``best``, ``last``, or a file's name.
 
         Raises:
-            InputError: there is none of that name.
+            InputError: no checkpoint of that name.
         """
         return checkpoints.find(self.folder, name)
 

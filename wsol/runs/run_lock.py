@@ -1,4 +1,4 @@
-"""One process at a time trains a run: a kernel lock on a file in the run folder, freed however its process ends."""
+"""One process at a time trains a run: a kernel lock on a file in the run folder, released when the process ends."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ log = logging.getLogger("wsol")
 
 LOCK_FILE = ".wsol-lock"
 OWNER_FILE = ".wsol-owner.json"
-"""Says who holds the lock, for the message to others."""
+"""Names the owner of the lock, for messages to other processes."""
 PATIENCE = 15.0
-"""Seconds that the loading processes of a killed run may go on holding its lock."""
+"""Seconds for which the loading processes of a killed run may keep its lock."""
 
 _held: dict[Path, BaseFileLock | None] = {}
 _told: set[str] = set()
@@ -34,9 +34,9 @@ class RunInUse(InputError):
 
 
 def lock(folder: Path) -> None:
-    """Take the lock of a run folder until `unlock` or the end of this process; nothing where this process has it.
+    """Lock a run folder until `unlock` or the end of this process; does nothing if this process has the lock.
 
-    Where the file system has no locks that is said once, and the run goes on without one.
+    If the file system has no locks, a warning is logged once, and the run continues without one.
 
     Raises:
         RunInUse: another process has it.
@@ -44,14 +44,14 @@ def lock(folder: Path) -> None:
     place = folder.resolve()
     if place in _held:
         return
-    if not (folder / LOCK_FILE).exists():  # a new folder: were this process killed now, it would be known as abandoned
+    if not (folder / LOCK_FILE).exists():  # a new folder: counts as abandoned if this process is killed now
         _write_owner(folder)
     _held[place] = _acquired(folder)
     _write_owner(folder)
 
 
 def unlock(folder: Path) -> None:
-    """Let another process have a run folder."""
+    """Release a run folder."""
     place = folder.resolve()
     if place in _held:
         (folder / OWNER_FILE).unlink(missing_ok=True)
@@ -63,7 +63,7 @@ def unlock(folder: Path) -> None:
 def remove_abandoned(parent: Path) -> None:
     """Remove the folders in ``parent`` of runs that were killed before they recorded a config.
 
-    Such a folder holds the lock, and the name of a process of this machine that is gone, and no more.
+    Such a folder contains only the lock and the name of an ended process of this machine.
     """
     with contextlib.suppress(OSError):
         for folder in list(parent.iterdir()):
@@ -81,7 +81,7 @@ def _is_abandoned(folder: Path) -> bool:
 
 @contextlib.contextmanager
 def exclusive(folder: Path, patience: float = 120.0) -> Iterator[None]:
-    """Let one process at a time look for a run in a folder of runs, and begin one."""
+    """Allow one process at a time to look for a run in a folder of runs, and to begin one."""
     guard = _file_lock(folder / LOCK_FILE)
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -96,7 +96,7 @@ def exclusive(folder: Path, patience: float = 120.0) -> Iterator[None]:
 
 
 def _acquired(folder: Path) -> BaseFileLock | None:
-    """The lock, taken; None where the file system has none."""
+    """Return the lock, acquired; None if the file system has none."""
     wanted, until = _file_lock(folder / LOCK_FILE), time.monotonic() + PATIENCE
     while True:
         try:

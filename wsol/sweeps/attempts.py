@@ -1,9 +1,9 @@
-"""Who runs a trial, and whether they still live: one file for each attempt at it.
+"""The attempts at each trial: one file per attempt tells which worker runs it and whether that worker is alive.
 
-The file of an attempt is created exclusively, which is atomic on local and on network file systems, so an attempt has
-one owner even where file locks do not work between machines. The owner renews the file's time while it lives. Others
-take the next attempt when the owner said that it stopped, when its process is gone (on the same machine), or when the
-file's time did not change for `GRACE` seconds of their own clock (on another machine: clocks need not agree).
+The file of an attempt is created exclusively, which is atomic on local and network file systems, so an attempt has one
+owner even where file locks do not work between machines. The owner renews the file's time while it is alive. Others
+take the next attempt when the owner has recorded that it stopped, when its process is gone (on the same machine), or
+when the file's time has not changed for `GRACE` seconds of their own clock (on another machine: clocks need not agree).
 """
 
 from __future__ import annotations
@@ -21,20 +21,20 @@ from typing import Any, Literal
 from wsol.files import atomic_file
 
 INTERVAL = 10.0
-"""Seconds between two signs of life."""
+"""Seconds between two heartbeats."""
 GRACE = 120.0
-"""Seconds without a sign of life after which the owner of an attempt on another machine counts as dead."""
+"""Seconds without a heartbeat after which the owner of an attempt on another machine counts as dead."""
 
 Ending = Literal["finished", "left", "crashed"]
-"""``left``: interrupted from outside, through no fault of the trial."""
+"""``left``: interrupted externally, not because of the trial."""
 
 
 class Attempt:
-    """One attempt, owned by this process; signs of life are given until `end`.
+    """One attempt, owned by this process; heartbeats are sent until `end`.
 
     Args:
-        file: of the attempt, just created.
-        following: file of the next attempt; where it exists, another worker has taken over.
+        file: file of the attempt, just created.
+        following: file of the next attempt; if it exists, another worker has taken over.
         record: content of the file.
     """
 
@@ -44,11 +44,11 @@ class Attempt:
         threading.Thread(target=self._beat, daemon=True).start()
 
     def is_mine(self) -> bool:
-        """Whether no other worker has taken over."""
+        """Return whether no other worker has taken over."""
         return not self._following.exists()
 
     def end(self, how: Ending) -> None:
-        """Stop the signs of life, and say why."""
+        """Stop the heartbeats and record the reason."""
         self._stop.set()
         self._record["ended"] = how
         with contextlib.suppress(OSError), atomic_file(self.file) as temporary:
@@ -64,8 +64,8 @@ class Attempts:
     """The attempts in a folder.
 
     Args:
-        folder: of the files; it is made.
-        machine: this one; default `this_machine`.
+        folder: folder of the files; it is created.
+        machine: name of this machine; default `this_machine`.
     """
 
     def __init__(self, folder: Path, machine: str | None = None) -> None:
@@ -74,11 +74,11 @@ class Attempts:
         folder.mkdir(parents=True, exist_ok=True)
 
     def take(self, name: str, progress: int = 0) -> Attempt | None:
-        """Own the next attempt at ``name``; None while somebody else may be at it.
+        """Own the next attempt at ``name``; None while another worker may be running it.
 
         Args:
-            name: of what is attempted.
-            progress: of earlier attempts; see `crashes`.
+            name: name of the trial.
+            progress: progress of earlier attempts; see `crashes`.
         """
         last = self._count(name)
         if last and not self._is_over(self._file(name, last)):
@@ -96,12 +96,12 @@ class Attempts:
                 stream.write(json.dumps(record))
                 stream.flush()
                 os.fsync(stream.fileno())
-        except FileExistsError:  # another worker was quicker
+        except FileExistsError:  # another worker was faster
             return None
         return Attempt(file, self._file(name, last + 2), record)
 
     def crashes(self, name: str, progress: int) -> int:
-        """How many attempts at ``name`` began with this progress and ended with the death of their worker."""
+        """Return how many attempts at ``name`` began with this progress and ended with the death of their worker."""
         records = [_read(self._file(name, number))[0] for number in range(1, self._count(name) + 1)]
         return sum(
             record.get("progress") == progress and record.get("ended", "crashed") == "crashed" for record in records
@@ -134,8 +134,8 @@ class Attempts:
 
 
 def _read(file: Path) -> tuple[dict[str, Any], tuple[str, int]]:
-    """The record, and what a sign of life changes; a file that is being created has an empty record."""
-    with file.open(encoding="utf-8", errors="replace") as stream:  # opening it asks a file server for the newest state
+    """Return the record, and the values that a heartbeat changes; a file being created has an empty record."""
+    with file.open(encoding="utf-8", errors="replace") as stream:  # opening fetches the newest state from a file server
         text, changed = stream.read(), os.fstat(stream.fileno()).st_mtime_ns
     try:
         record = json.loads(text)
@@ -145,7 +145,7 @@ def _read(file: Path) -> tuple[dict[str, Any], tuple[str, int]]:
 
 
 def this_machine() -> str:
-    """Name of the machine as far as process numbers mean the same: host, its start, and the container."""
+    """Return the name of the scope in which process numbers are unique: host, its boot, and the container."""
     parts = [socket.gethostname()]
     with contextlib.suppress(OSError):
         parts.append(Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip())
@@ -154,7 +154,7 @@ def this_machine() -> str:
 
 
 def process_start(process: int) -> str | None:
-    """When a process of this machine was started, empty where the system does not tell; None if it is gone."""
+    """Return when a process of this machine was started, empty if the system does not tell; None if it is gone."""
     try:
         stat = Path(f"/proc/{process}/stat").read_text(encoding="utf-8", errors="replace")
         state, *rest = stat.rpartition(")")[2].split()

@@ -1,4 +1,4 @@
-"""A search from its settings to its result: what `wsol sweep` does."""
+"""A hyperparameter search from its settings to its result, as `wsol sweep` runs it."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ from wsol.sweeps.study import SweepStudy
 from wsol.sweeps.worker import Sweep, work
 
 COMPOSED = 8
-"""Rows of values that are composed before the first trial; longer choices are sampled evenly, ends included."""
+"""Number of rows of values composed before the first trial; longer choices are sampled evenly, ends included."""
 OWN = ("run_dir", "resume", "monitor")
-"""Keys of `wsol train` that each trial has for itself."""
+"""Keys of `wsol train` that each trial sets itself."""
 
 
 def search(
@@ -31,19 +31,20 @@ def search(
     config_dirs: Sequence[str] = (),
     **settings: Any,
 ) -> dict[str, Any]:
-    """Search hyperparameters, or go on with a search; returns what sweep.json says.
+    """Search hyperparameters, or continue a search; returns the content of sweep.json.
 
-    With several workers, call it below ``if __name__ == "__main__":``, for they are processes that import the program.
+    With several workers, call it below ``if __name__ == "__main__":``, because they are processes that import the
+    program.
 
     Args:
-        overrides: of `wsol train`, for all trials, such as ``["data=cub", "method=acol"]``.
-        sweep: a choice of the group ``sweep``, which the settings change.
-        config_dirs: folders of own configs.
+        overrides: overrides of `wsol train` for all trials, such as ``["data=cub", "method=acol"]``.
+        sweep: a choice of the group ``sweep``, which the settings override.
+        config_dirs: folders of the user's own configs.
         settings: keys of `wsol.config.schema.Search`, such as ``trials=3``, ``folder="found"`` or
             ``space={"optim.optimizer.lr": {"log": [1e-4, 1.0]}}``.
 
     Raises:
-        InputError: unknown keys, values that cannot be searched over, or no trial that was completed.
+        InputError: unknown keys, values that cannot be searched over, or no completed trial.
 
     Example:
         >>> search(trials=0)
@@ -58,18 +59,18 @@ def search(
 def read_settings(
     own: Sequence[str], config_dirs: Sequence[str] = (), changes: Mapping[str, Any] | None = None
 ) -> dict[str, Any]:
-    """The keys of `wsol.config.schema.Search`, and the ``choice`` that they come from.
+    """Return the keys of `wsol.config.schema.Search`, and the ``choice`` that they come from.
 
     Args:
         own: overrides of the sweep's config, ``sweep=...`` and ``sweep.KEY=...``.
-        config_dirs: folders of own configs.
+        config_dirs: folders of the user's own configs.
         changes: keys set after these.
     """
     config = compose("sweep", own, config_dirs)
     for key, value in (changes or {}).items():
         if key not in config.sweep:
             raise unknown("key of a sweep", key, [str(each) for each in config.sweep])
-        if key == "space":  # checked by `read_space`, which says more
+        if key == "space":  # checked by `read_space`, which reports more
             continue
         try:
             OmegaConf.update(config.sweep, key, str(value) if isinstance(value, Path) else value, merge=False)
@@ -87,24 +88,24 @@ def settings_of(config: DictConfig) -> dict[str, Any]:
 
 
 def metric_mode(metric: str) -> str:
-    """``min`` or ``max``; a metric of the val split only.
+    """Return ``min`` or ``max`` for a metric of the val split.
 
     Raises:
-        InputError: it is one of another split.
+        InputError: it belongs to another split.
     """
     if not metric.startswith("val/"):
         raise InputError(
-            f"sweep.metric={metric}: nothing is chosen on the test split, nor on training images; "
+            f"sweep.metric={metric}: nothing is chosen on the test split or on training images; "
             "use a metric of the val split, such as val/top1_error"
         )
     return "min" if metric.endswith(("error", "loss")) else "max"
 
 
 def check(settings: Mapping[str, Any], overrides: Sequence[str], config_dirs: Sequence[str] = ()) -> DictConfig:
-    """Refuse a search that cannot work before its first trial; returns the config of `wsol train` without draws.
+    """Refuse a search that cannot work before its first trial; returns the config of `wsol train` without the space.
 
     Raises:
-        InputError: what is wrong.
+        InputError: the reason.
     """
     metric_mode(settings["metric"])
     for key in ("trials", "workers"):
@@ -113,13 +114,13 @@ def check(settings: Mapping[str, Any], overrides: Sequence[str], config_dirs: Se
     space = read_space(settings["space"])
     searched = {dimension.key.lstrip("+") for dimension in space}
     if own := searched & set(OWN):
-        raise InputError(f"sweep.space.{min(own)}: each trial has its own; take it out")
+        raise InputError(f"sweep.space.{min(own)}: each trial sets this key itself; remove it")
     for word in overrides:
         key = word.partition("=")[0].lstrip("+~")
         if key in searched:
-            raise InputError(f"{word}: that key is searched over; leave it out, or take it out of sweep.space")
+            raise InputError(f"{word}: that key is searched over; leave it out, or remove it from sweep.space")
         if key in OWN:
-            raise InputError(f"{word}: each trial has its own; leave it out (sweep.metric is what is monitored)")
+            raise InputError(f"{word}: each trial sets this key itself; leave it out (sweep.metric is monitored)")
     check_group_choices(space, groups(config_dirs))
     _check_types(space)
     for row in _rows(space):
@@ -128,7 +129,7 @@ def check(settings: Mapping[str, Any], overrides: Sequence[str], config_dirs: Se
 
 
 def _rows(space: Sequence[Dimension]) -> list[list[str]]:
-    """Overrides that together have the values of every key, the first and the last of long choices among them."""
+    """Return overrides that together use the values of every key, including the first and last of long choices."""
     rows = min(COMPOSED, max(len(dimension.values) for dimension in space))
 
     def value(dimension: Dimension, row: int) -> Any:
@@ -139,7 +140,7 @@ def _rows(space: Sequence[Dimension]) -> list[list[str]]:
 
 
 def _check_types(space: Sequence[Dimension]) -> None:
-    """Refuse values of a type that a key does not take; those of long choices are not composed one by one."""
+    """Refuse values whose type a key does not accept; those of long choices are not composed one by one."""
     typed = OmegaConf.structured(schema.VERBS["train"])
     for dimension in space:
         key = dimension.key.lstrip("+")
@@ -153,14 +154,14 @@ def _check_types(space: Sequence[Dimension]) -> None:
 
 
 def _check_devices(config: DictConfig) -> None:
-    """Refuse trials of several processes: they could not be pruned, nor taken over, as one."""
+    """Refuse trials with several processes: they could not be pruned or taken over as a unit."""
     check_resolves(config)
     devices = config.trainer.devices
     single = len(devices) == 1 if isinstance(devices, ListConfig) else str(devices) == "1"
     if config.trainer.num_nodes != 1 or not single:
         raise InputError(
-            "a trial of wsol sweep runs on one device: set trainer.devices=1. Several devices are used by "
-            "sweep.workers=..., several machines by the same command on each; trials of several devices need "
+            "a trial of wsol sweep runs on one device: set trainer.devices=1. For several devices, set "
+            "sweep.workers=...; for several machines, run the same command on each; trials on several devices need "
             "wsol sweep --wandb"
         )
 
@@ -168,34 +169,34 @@ def _check_devices(config: DictConfig) -> None:
 def run(
     settings: Mapping[str, Any], overrides: Sequence[str], config_dirs: Sequence[str], config: DictConfig
 ) -> dict[str, Any]:
-    """Run all trials that have not ended, judge the best one where this is asked for; returns what sweep.json says.
+    """Run all trials that have not ended, evaluate the best one if requested; returns the content of sweep.json.
 
     Args:
         settings: keys of `wsol.config.schema.Search` and ``choice``.
-        overrides: of `wsol train`, for all trials.
-        config_dirs: folders of own configs.
-        config: what `check` returned.
+        overrides: overrides of `wsol train` for all trials.
+        config_dirs: folders of the user's own configs.
+        config: the result of `check`.
 
     Raises:
-        InputError: no trial was completed, or the search cannot go on.
+        InputError: no completed trial, or the search cannot continue.
     """
     _check_devices(config)
     if OmegaConf.is_missing(config.data, "root"):
-        raise InputError("data.root is not set: say where the dataset lies, data.root=...")
+        raise InputError("data.root is not set: set the folder of the dataset, data.root=...")
     folder = Path(settings["folder"] or Path(config.runs_dir) / _name(config, settings)).resolve()
     mode = metric_mode(settings["metric"])
     sweep = Sweep(str(folder), settings, tuple(overrides), tuple(config_dirs), mode, config.trainer.max_epochs)
     study = sweep.study(_identity(settings, config))
     if (folder / "test" / "results.json").exists() and not study.is_done():
         raise InputError(
-            f"{folder}: its best trial was judged on the test split already; more trials would choose with knowledge "
-            "of it. Start another search with another sweep.folder"
+            f"{folder}: its best trial was already evaluated on the test split; more trials would be chosen with "
+            "knowledge of it. Start another search with another sweep.folder"
         )
     return finish(sweep, study)
 
 
 def finish(sweep: Sweep, study: SweepStudy) -> dict[str, Any]:
-    """Run the trials of a study that have not ended, and write its summary; see `run`."""
+    """Run the unfinished trials of a study, and write its summary; see `run`."""
     from wsol.sweeps.processes import run_workers
 
     settings, folder = sweep.settings, study.folder
@@ -207,7 +208,7 @@ def finish(sweep: Sweep, study: SweepStudy) -> dict[str, Any]:
         else:
             failed = not run_workers(sweep, settings["workers"])
     if failed and not study.is_done():
-        raise InputError(f"{folder}: workers stopped before all trials were run; the same command goes on")
+        raise InputError(f"{folder}: workers stopped before all trials were run; repeat the command to continue")
     from wsol.sweeps import summary
 
     content = summary.write(sweep, study)
@@ -217,7 +218,7 @@ def finish(sweep: Sweep, study: SweepStudy) -> dict[str, Any]:
 
 
 def _identity(settings: Mapping[str, Any], config: DictConfig) -> dict[str, Any]:
-    """What makes it the same search."""
+    """Return what identifies the search."""
     from wsol.tables.collect import comparable
 
     plain = OmegaConf.to_container(config, resolve=True)
@@ -232,7 +233,7 @@ def _name(config: DictConfig, settings: Mapping[str, Any]) -> str:
 
 
 def _evaluate_test(study: SweepStudy, run_folder: Path) -> None:
-    """Judge the best trial on the test split, unless that was done or another machine is at it."""
+    """Evaluate the best trial on the test split, unless this is done or another machine is doing it."""
     out = study.folder / "test"
     while not (out / "results.json").exists():
         attempt = study.attempts.take("test")

@@ -1,4 +1,4 @@
-"""Several workers of a sweep as processes of this machine."""
+"""The workers of a sweep as processes of this machine."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from wsol.sweeps.study import CRASHES
 from wsol.sweeps.worker import Current, Sweep, terminable, work
 
 GRACE = 10.0
-"""Seconds that workers have to end in good order when this process ends."""
+"""Seconds that workers have to shut down when this process ends."""
 
 
 def run_workers(sweep: Sweep, workers: int) -> bool:
-    """Run workers to their ends, and replace those that a trial killed; returns whether all ended well."""
+    """Run workers until they end, and replace those that a trial killed; returns whether all succeeded."""
     replacements = CRASHES * sweep.settings["trials"]
     all_well = True
     running: dict[int, SpawnProcess] = {}
@@ -36,7 +36,7 @@ def run_workers(sweep: Sweep, workers: int) -> bool:
                     if worker.exitcode < 0 and replacements:
                         replacements -= 1
                         print(
-                            f"worker {number} was killed by signal {-worker.exitcode}: another one is started",
+                            f"worker {number} was killed by signal {-worker.exitcode}: starting another one",
                             file=sys.stderr,
                             flush=True,
                         )
@@ -67,7 +67,7 @@ def _end(workers: list[SpawnProcess]) -> None:
 
 
 def process(sweep: Sweep, threads: int) -> None:
-    """A worker in a process of its own, which ends with the process that started it."""
+    """Run a worker in its own process, which ends with the process that started it."""
     parent = multiprocessing.parent_process()
     assert parent is not None
 
@@ -88,14 +88,14 @@ def process(sweep: Sweep, threads: int) -> None:
         raise SystemExit(143) from None
     except KeyboardInterrupt:
         raise SystemExit(130) from None
-    except (InputError, OSError) as error:  # the first process says how to go on
+    except (InputError, OSError) as error:  # the first process reports how to continue
         print(f"a worker stopped: {first_line(error)}", file=sys.stderr, flush=True)
         raise SystemExit(2) from error
 
 
 @contextlib.contextmanager
 def _one_gpu(worker: int) -> Iterator[None]:
-    """Let a process that is started meanwhile see one GPU alone: workers are dealt out to those there are."""
+    """Let a process that is started inside the block see a single GPU: workers are distributed over the GPUs."""
     import torch
 
     name, before = "CUDA_VISIBLE_DEVICES", os.environ.get("CUDA_VISIBLE_DEVICES")

@@ -1,4 +1,4 @@
-"""Optuna's samplers and pruners as the settings of a sweep name them."""
+"""Optuna's samplers and pruners, made from the settings of a sweep."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ PRUNERS = ("none", "median", "hyperband")
 
 
 def make_sampler(settings: Mapping[str, Any], number: int, drawn: Mapping[str, Any]) -> BaseSampler:
-    """A sampler for one trial: its draws depend on the trial's number alone, where it does not learn.
+    """Return a sampler for one trial: unless it learns, its samples depend only on the trial's number.
 
     Args:
-        settings: of the search.
-        number: of the trial.
-        drawn: by an earlier attempt, and to be drawn again.
+        settings: settings of the search.
+        number: number of the trial.
+        drawn: values sampled by an earlier attempt, which are used again.
     """
     seed = (int(settings["seed"]) * 1_000_003 + number) % 2**32
     random = settings["sampler"] == "random"
@@ -35,11 +35,11 @@ def make_sampler(settings: Mapping[str, Any], number: int, drawn: Mapping[str, A
 
 
 def make_pruner(settings: Mapping[str, Any], max_epochs: int) -> BasePruner:
-    """The pruner of a study.
+    """Return the pruner of a study.
 
     Args:
-        settings: of the search.
-        max_epochs: of a trial.
+        settings: settings of the search.
+        max_epochs: number of epochs of a trial.
     """
     warmup = int(settings["warmup_epochs"])
     if settings["pruner"] == "none":

@@ -1,12 +1,12 @@
-"""What a sweep searches over: keys of `wsol train`, each with a choice, a range or a log range.
+"""The search space of a sweep: keys of `wsol train`, each with a choice, a range or a log range.
 
 ::
 
     space:
-      optim.optimizer.lr: {log: [1.0e-5, 1.0]}                 # drawn evenly in its logarithm
-      label_smoothing: {range: [0.0, 0.2]}                     # drawn evenly; of two integers: integers, ends included
+      optim.optimizer.lr: {log: [1.0e-5, 1.0]}                 # uniform in the logarithm
+      label_smoothing: {range: [0.0, 0.2]}                     # uniform; two integers: integers, ends included
       method: {choice: [cam, gmp]}                             # one of these: groups, names, numbers, lists
-      method.head.deltas: {range: [0.5, 0.9], as: "[{}]"}      # the drawn number put into a list
+      method.head.deltas: {range: [0.5, 0.9], as: "[{}]"}      # the number inside a list
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from wsol.errors import InputError, near_matches, unknown
 
 KINDS = ("choice", "range", "log")
 LARGEST = 2**53
-"""Integers beyond it are not exact as floating-point numbers, which samplers use."""
+"""Larger integers are not exact as floating-point numbers, which samplers use."""
 
 
 @dataclass(frozen=True)
@@ -36,13 +36,13 @@ class Dimension:
     kind: str
     """One of `KINDS`."""
     values: tuple[Any, ...]
-    """The choices, or the two ends."""
+    """The choices, or the two ends of a range."""
     template: str = "{}"
-    """How the drawn value is written."""
+    """Template of the override's value."""
 
     @cached_property
     def distribution(self) -> BaseDistribution:
-        """The same for Optuna; choices are drawn by their text."""
+        """The dimension for Optuna; choices are represented by their text."""
         if self.kind == "choice":
             return CategoricalDistribution([_text(value) for value in self.values])
         low, high = self.values
@@ -51,11 +51,11 @@ class Dimension:
         return FloatDistribution(low, high, log=self.kind == "log")
 
     def override(self, drawn: Any) -> str:
-        """The override of `wsol train` that sets the key to what was drawn from `distribution`."""
+        """Return the override of `wsol train` that sets the key to a value from `distribution`."""
         return self.override_of(self._choices[drawn] if self.kind == "choice" else drawn)
 
     def override_of(self, value: Any) -> str:
-        """The override of `wsol train` that sets the key to a value."""
+        """Return the override of `wsol train` that sets the key to a value."""
         if self.template == "{}":
             return override(self.key, value)
         return f"{self.key}={self.template.replace('{}', override_value(value))}"
@@ -66,11 +66,11 @@ class Dimension:
 
     @property
     def is_integer(self) -> bool:
-        """Whether whole numbers are drawn."""
+        """Whether whole numbers are sampled."""
         return all(isinstance(value, int) for value in self.values)
 
     def wandb(self) -> dict[str, Any]:
-        """The same for a `wandb sweep`."""
+        """Return the dimension for a `wandb sweep`."""
         if self.kind == "choice":
             return {"values": list(self.values)}
         if self.template != "{}":
@@ -88,7 +88,7 @@ def read_space(node: Mapping[str, Any]) -> list[Dimension]:
     """Read the space of a sweep's config.
 
     Raises:
-        InputError: no keys, or a key with something else than one choice, range or log range that can be drawn from.
+        InputError: no keys, or a key without exactly one valid choice, range or log range.
 
     Example:
         >>> [each.override(0.5) for each in read_space({"optim.optimizer.lr": {"log": [0.1, 1.0]}})]
@@ -103,7 +103,7 @@ def read_space(node: Mapping[str, Any]) -> list[Dimension]:
         if not isinstance(key, str):
             raise InputError(f"sweep.space.{key}: expected the name of a key of `wsol train`, got {key!r}")
         if (name := key.lstrip("+")) in names:
-            raise InputError(f"sweep.space.{key}: the key is there twice; leave one of the two out")
+            raise InputError(f"sweep.space.{key}: the key occurs twice; remove one of the two")
         names.add(name)
     return [_dimension(key, content) for key, content in node.items()]
 
@@ -112,11 +112,11 @@ def check_group_choices(space: Sequence[Dimension], groups: Mapping[str, Mapping
     """Refuse choices of config groups that do not exist.
 
     Args:
-        space: what is searched over.
+        space: the search space.
         groups: group -> its choices.
 
     Raises:
-        InputError: there is no such choice.
+        InputError: no such choice.
     """
     for dimension in space:
         known = groups.get(dimension.key.lstrip("+"))
@@ -141,7 +141,7 @@ def _dimension(key: str, node: Any) -> Dimension:
     if not isinstance(values, list | tuple) or not values:
         raise InputError(f"{where}: expected a list of values for {kind}, got {values!r}")
     if "{}" not in template:
-        raise InputError(f"{where}: `as` must hold {{}}, where the drawn value is put; got {template!r}")
+        raise InputError(f"{where}: `as` must contain {{}}, which the value replaces; got {template!r}")
     (_check_choices if kind == "choice" else _check_ends)(where, kind, list(values))
     return Dimension(key, kind, tuple(values), template)
 
@@ -153,7 +153,7 @@ def _check_choices(where: str, kind: str, values: list[Any]) -> None:
     seen: set[str] = set()
     for text in map(_text, values):
         if text in seen:
-            raise InputError(f"{where}: {text} is there twice; list each value once")
+            raise InputError(f"{where}: {text} occurs twice; list each value once")
         seen.add(text)
 
 
@@ -177,5 +177,5 @@ def _check_ends(where: str, kind: str, values: list[Any]) -> None:
 
 
 def _text(value: Any) -> str:
-    """A choice as the text that the study records."""
+    """Return a choice as the text that the study records."""
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)

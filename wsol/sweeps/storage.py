@@ -1,4 +1,4 @@
-"""Where a study lies: a database or a journal in the sweep's folder, or a database server."""
+"""The storage of a study: a database or a journal in the sweep's folder, or a database server."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class StorageError(InputError):
 
 @contextlib.contextmanager
 def reachable(storage: str) -> Iterator[None]:
-    """Say what is wrong with the storage, if something is.
+    """Convert errors of the storage to one that explains them.
 
     Raises:
         StorageError: it cannot be used.
@@ -52,13 +52,13 @@ def reachable(storage: str) -> Iterator[None]:
             ) from error
         raise StorageError(
             f"sweep.storage={storage}: cannot be used ({first_line(cause)}). Is it locked by another program, full, or "
-            "out of reach? Nothing is lost: the same command goes on when it is back"
+            "unreachable? Nothing is lost: repeat the command when it is available again"
         ) from error
 
 
 @contextlib.contextmanager
 def one_at_a_time(file: Path) -> Iterator[None]:
-    """Keep others out meanwhile, where the file system has locks."""
+    """Exclude other processes inside the block, if the file system has locks."""
     lock = FileLock(file, timeout=PATIENCE)
     try:
         lock.acquire()
@@ -74,7 +74,7 @@ def one_at_a_time(file: Path) -> Iterator[None]:
 
 
 def publish(file: Path, content: Mapping[str, Any]) -> None:
-    """Write a file unless another process, perhaps on another machine, has done so."""
+    """Write a file unless another process, perhaps on another machine, has written it."""
     temporary = file.with_name(f".{file.name}.{uuid.uuid4().hex}")
     temporary.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
     try:
@@ -89,7 +89,7 @@ def publish(file: Path, content: Mapping[str, Any]) -> None:
 
 
 def read_about(file: Path) -> dict[str, Any]:
-    """What the folder says of its study."""
+    """Return what the folder records about its study."""
     try:
         content = json.loads(file.read_text(encoding="utf-8"))
     except ValueError as error:
@@ -100,7 +100,7 @@ def read_about(file: Path) -> dict[str, Any]:
 
 
 def connect(name: str, folder: Path) -> BaseStorage:
-    """Open the storage, and make its tables where there are none."""
+    """Open the storage, and create its tables if necessary."""
     if name == "journal":
         return JournalStorage(JournalFileBackend(str(folder / "study.log")))
     if name != "sqlite" and "://" not in name:
@@ -108,7 +108,7 @@ def connect(name: str, folder: Path) -> BaseStorage:
     for attempt in range(5):
         try:
             return _database(name, folder)
-        except SQLAlchemyError as error:  # another machine makes the tables at the same time
+        except SQLAlchemyError as error:  # another machine creates the tables at the same time
             said = str(error).lower()
             if attempt == 4 or not any(word in said for word in ("already exists", "unique", "duplicate")):
                 raise
@@ -119,7 +119,7 @@ def connect(name: str, folder: Path) -> BaseStorage:
 def _database(name: str, folder: Path) -> RDBStorage:
     if name != "sqlite":
         return RDBStorage(name)
-    file = str(folder / "study.db")  # given to sqlite3 itself: in a URL, some characters of a path have a meaning
+    file = str(folder / "study.db")  # not in the URL, where some characters of a path have a meaning
 
     def open_file() -> sqlite3.Connection:
         return sqlite3.connect(file, timeout=60, check_same_thread=False)

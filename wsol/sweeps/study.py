@@ -1,10 +1,10 @@
-"""The trials of a sweep on disk: drawn once, run by one worker at a time, taken over from workers that died.
+"""The trials of a sweep on disk: sampled once, run by one worker at a time, taken over from workers that died.
 
 A trial of the search is a number below `sweep.trials` with a run folder and a file for each attempt at it (see
-`wsol.sweeps.attempts`); each attempt is a trial of Optuna, drawn by ``Study.ask``, of which one ends with a result.
-Optuna's heartbeats with `RetryHeartbeatStaleTrialCallback` do not serve here: they exist for databases alone, not for
-journals, and wait the whole grace period for a worker killed on the same machine. Nor do they know that a retry goes
-on in the run folder of its predecessor, so that there are as many results as asked for, with the same draws.
+`wsol.sweeps.attempts`). Each attempt is a trial of Optuna, sampled by ``Study.ask``, and one of them ends with a
+result. Optuna's heartbeats with `RetryHeartbeatStaleTrialCallback` do not work here: they only exist for databases, not
+for journals, and wait the whole grace period for a worker killed on the same machine. They also do not know that a
+retry continues in the run folder of its predecessor, so the number of results and their values would differ.
 """
 
 from __future__ import annotations
@@ -30,43 +30,43 @@ from wsol.sweeps.search_space import read_space
 from wsol.sweeps.storage import connect, one_at_a_time, publish, reachable, read_about
 
 CRASHES = 3
-"""Number of workers that a trial may kill, without getting on by an epoch, before it has failed."""
+"""Number of workers that a trial may kill without completing an epoch before it has failed."""
 NUMBER, ERROR = "trial", "error"
 """Attributes of Optuna's trials: the number of the trial in the sweep, and how it failed."""
 
 
 class LostTrialError(Exception):
-    """Another worker took the trial over, because this one gave no sign of life."""
+    """Another worker took the trial over, because this one sent no heartbeat."""
 
 
 @dataclass
 class Claim:
-    """A trial that this process alone runs."""
+    """A trial that only this process runs."""
 
     number: int
     trial: Trial
     attempt: Attempt
     overrides: list[str]
-    """Of `wsol train`: what was drawn."""
+    """Overrides of `wsol train`: the sampled values."""
     values: dict[int, float] = field(default_factory=dict)
     """The metric by epoch."""
 
 
 class SweepStudy:
-    """An Optuna study and the folder it lies in.
+    """An Optuna study and its folder.
 
     Args:
-        folder: of the sweep.
+        folder: folder of the sweep.
         settings: keys of `wsol.config.schema.Search`.
-        mode: ``min`` or ``max`` of the metric.
-        max_epochs: of a trial.
-        identity: what is searched; it is kept with a new study and compared with that of an existing one. None: not
+        mode: ``min`` or ``max`` for the metric.
+        max_epochs: number of epochs of a trial.
+        identity: what is searched; it is stored with a new study and compared with that of an existing one. None: not
             compared.
         machine: see `Attempts`.
 
     Raises:
-        InputError: unknown sampler or pruner; storage that cannot be used or does not hold the study of the folder;
-            a study that was begun with another identity.
+        InputError: unknown sampler or pruner; storage that cannot be used or does not contain the study of the folder;
+            a study that began with another identity.
     """
 
     def __init__(
@@ -99,16 +99,16 @@ class SweepStudy:
                 self.study = optuna.load_study(study_name=about["study"], storage=storage, pruner=pruner)
             except KeyError as error:
                 raise InputError(
-                    f"sweep.storage={settings['storage']} holds no study {about['study']!r}, which "
-                    f"{folder / 'study.json'} names: give the storage that the search was begun with, or choose "
+                    f"sweep.storage={settings['storage']} contains no study {about['study']!r}, which "
+                    f"{folder / 'study.json'} names: use the storage that the search began with, or choose "
                     "another sweep.folder"
                 ) from error
 
     def _compare(self, known: Mapping[str, Any], now: Mapping[str, Any]) -> None:
         if different := sorted(key for key in known.keys() | now.keys() if known.get(key) != now.get(key)):
             raise InputError(
-                f"{self.folder} holds a study that was begun otherwise ({', '.join(different)} differ): trials of two "
-                "searches cannot be ranked together; choose another sweep.folder, or give the first command"
+                f"{self.folder} contains a study with other settings ({', '.join(different)} differ): trials of two "
+                "searches cannot be ranked together; choose another sweep.folder, or repeat the first command"
             )
 
     def claim(self) -> Claim | None:
@@ -141,7 +141,7 @@ class SweepStudy:
         return None
 
     def _begin(self, number: int, attempt: Attempt) -> Claim | None:
-        """Draw a trial, as earlier attempts did; None if one of these has come to its end meanwhile."""
+        """Sample a trial, like earlier attempts; None if one of them has ended meanwhile."""
         for earlier in self._by_number().get(number, ()):
             if earlier.state == TrialState.RUNNING:
                 with contextlib.suppress(ValueError):  # it has just ended
@@ -165,14 +165,14 @@ class SweepStudy:
         """Record the metric after an epoch.
 
         Raises:
-            optuna.TrialPruned: the trial is not worth going on with.
+            optuna.TrialPruned: the trial is unpromising.
             LostTrialError: another worker runs it now.
             StorageError: the study cannot be reached.
         """
         with reachable(self.settings["storage"]):
             if not claim.attempt.is_mine():
                 raise LostTrialError
-            if epoch not in claim.values:  # a resumed trial repeats an epoch at most
+            if epoch not in claim.values:  # a resumed trial repeats at most one epoch
                 claim.values[epoch] = value
                 try:
                     claim.trial.report(value, epoch)
@@ -182,7 +182,7 @@ class SweepStudy:
                 raise optuna.TrialPruned
 
     def tell(self, claim: Claim, value: float | None, state: TrialState, error: str | None = None) -> None:
-        """Record how a trial ended, and let it go.
+        """Record how a trial ended, and release it.
 
         Raises:
             LostTrialError: another worker runs it now.
@@ -200,12 +200,12 @@ class SweepStudy:
         claim.attempt.end("finished")
 
     def is_done(self) -> bool:
-        """Whether every trial has ended."""
+        """Return whether every trial has ended."""
         results = self.results()
         return all(number in results for number in range(self.settings["trials"]))
 
     def results(self, *states: TrialState) -> dict[int, FrozenTrial]:
-        """The trials that have ended, all or those in some states, by their numbers in the sweep."""
+        """Return the trials that have ended, all or those in some states, by their numbers in the sweep."""
         with reachable(self.settings["storage"]):
             ended = {
                 number: next(filter(_is_result, attempts))
@@ -215,17 +215,17 @@ class SweepStudy:
         return {number: trial for number, trial in ended.items() if not states or trial.state in states}
 
     def best(self) -> tuple[int, FrozenTrial] | None:
-        """The complete trial of the best value, and its number; of equal ones the first."""
+        """Return the complete trial of the best value, and its number; the first if equal."""
         sign = 1 if self.mode == "min" else -1
         complete = self.results(TrialState.COMPLETE).items()
         return min(complete, key=lambda pair: (sign * (pair[1].value or 0.0), pair[0]), default=None)
 
     def run_dir(self, number: int) -> Path:
-        """The run folder of a trial."""
+        """Return the run folder of a trial."""
         return self.folder / "trials" / _name(number)
 
     def _by_number(self) -> dict[int, list[FrozenTrial]]:
-        """Optuna's trials, that is attempts, by the number of the sweep's trial."""
+        """Return Optuna's trials, that is attempts, by the number of the sweep's trial."""
         found: dict[int, list[FrozenTrial]] = {}
         for trial in self.study.get_trials(deepcopy=False):
             if NUMBER in trial.user_attrs:
@@ -238,13 +238,13 @@ def _name(number: int) -> str:
 
 
 def _is_result(trial: FrozenTrial) -> bool:
-    """Whether the attempt ended by itself; one that was taken over has failed without an error."""
+    """Return whether the attempt ended by itself; one that was taken over has failed without an error."""
     failed = trial.state == TrialState.FAIL and ERROR in trial.user_attrs
     return failed or trial.state in (TrialState.COMPLETE, TrialState.PRUNED)
 
 
 def best_of(values: Sequence[float], mode: str) -> float | None:
-    """The lowest or highest of the values that are numbers; None if none is.
+    """Return the lowest or highest of the values, ignoring NaN; None without a number.
 
     Example:
         >>> best_of([3.0, float("nan"), 2.0], "min")

@@ -1,4 +1,4 @@
-"""What a sweep leaves at its end: sweep.json, history.png and importance.png, and a few lines for the screen."""
+"""The summary of a sweep: sweep.json, history.png and importance.png, and a few lines for the screen."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ from wsol.sweeps.worker import Sweep
 from wsol.tables.collect import read_results
 
 ENOUGH = 4
-"""Complete trials below which no importance is computed."""
+"""Minimum number of complete trials for computing importance."""
 
 
 def write(sweep: Sweep, study: SweepStudy) -> dict[str, Any]:
-    """Write the files into the sweep's folder; returns what sweep.json says.
+    """Write the files into the sweep's folder; returns the content of sweep.json.
 
     Raises:
-        InputError: no trial was completed.
+        InputError: no completed trial.
     """
     found, results = study.best(), study.results()
     counts = Counter(trial.state.name.lower() for trial in results.values())
@@ -64,7 +64,7 @@ def write(sweep: Sweep, study: SweepStudy) -> dict[str, Any]:
 
 
 def command(sweep: Sweep, study: SweepStudy, trial: FrozenTrial) -> str:
-    """The command line that trains a trial's network anew, as an ordinary run."""
+    """Return the command line that trains a trial's network again, as an ordinary run."""
     drawn = [dimension.override(trial.params[dimension.key]) for dimension in study.space]
     folders = [word for folder in sweep.config_dirs for word in ("--config-dir", folder)]
     metric = override("monitor", sweep.settings["metric"])
@@ -72,7 +72,7 @@ def command(sweep: Sweep, study: SweepStudy, trial: FrozenTrial) -> str:
 
 
 def supervision(run: Path, metric: str) -> dict[str, Any]:
-    """What human annotation the choice among trials has cost: images of the val split, and what was known of each.
+    """Return the human annotation used to choose among trials: the images of the val split, and their annotation.
 
     Raises:
         InputError: the run folder has no readable results.json.
@@ -84,7 +84,7 @@ def supervision(run: Path, metric: str) -> dict[str, Any]:
 
 
 def importance(study: SweepStudy) -> dict[str, float]:
-    """The share of each key in the spread of values (PED-ANOVA, Watanabe et al. 2023); empty with too few trials."""
+    """Return the share of each key in the spread of values (PED-ANOVA, Watanabe et al. 2023); empty with few trials."""
     complete = study.results(TrialState.COMPLETE)
     if len(complete) < ENOUGH or len({trial.value for trial in complete.values()}) < 2:
         return {}
@@ -96,7 +96,7 @@ def importance(study: SweepStudy) -> dict[str, float]:
 
 
 def history(study: SweepStudy, metric: str) -> Figure:
-    """Values by trial, and the best so far."""
+    """Plot the values by trial, and the best so far."""
     figure = Figure(figsize=(7, 4), layout="constrained")
     axes = figure.subplots()
     complete = [
@@ -121,7 +121,7 @@ def history(study: SweepStudy, metric: str) -> Figure:
 
 
 def bars(shares: Mapping[str, float]) -> Figure:
-    """Importance of each key."""
+    """Plot the importance of each key."""
     figure = Figure(figsize=(7, 1 + 0.4 * len(shares)), layout="constrained")
     axes = figure.subplots()
     axes.barh(list(shares)[::-1], list(shares.values())[::-1])

@@ -18,7 +18,7 @@ class MetricReports(pl.Callback):
     """Reports a metric after each validation.
 
     Args:
-        report: takes epoch and value; what it raises ends the training.
+        report: called with epoch and value; exceptions that it raises end the training.
         metric: name of it.
     """
 
@@ -32,7 +32,7 @@ class MetricReports(pl.Callback):
 
 
 def train(sweep: Sweep, study: SweepStudy, claim: Claim) -> None:
-    """Train under the trial's draws in its run folder, or go on with the training there."""
+    """Train with the trial's values in its run folder, or resume the training there."""
     metric = sweep.settings["metric"]
     own = [override("monitor", metric), override("run_dir", str(study.run_dir(claim.number))), "resume=true"]
     config = compose("train", [*sweep.overrides, *claim.overrides, *own], sweep.config_dirs)
@@ -43,6 +43,6 @@ def train(sweep: Sweep, study: SweepStudy, claim: Claim) -> None:
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Keep a trial's epoch lines and tables off the screen; run.log has the lines."""
+    """Keep a trial's epoch lines and tables off the screen; run.log contains the lines."""
     with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
         yield

@@ -10,12 +10,12 @@ from wsol.sweeps.search_space import read_space
 
 
 def sweep_config(settings: Mapping[str, Any], overrides: Sequence[str], mode: str) -> dict[str, Any]:
-    """The same search for `wandb sweep`: each agent runs `wsol train` with logger=wandb.
+    """Return the same search for `wandb sweep`: each agent runs `wsol train` with logger=wandb.
 
     Args:
         settings: keys of `wsol.config.schema.Search`.
-        overrides: of `wsol train`, for all trials.
-        mode: ``min`` or ``max`` of the metric.
+        overrides: overrides of `wsol train` for all trials.
+        mode: ``min`` or ``max`` for the metric.
     """
     stop = {"early_terminate": {"type": "hyperband", "min_iter": max(1, settings["warmup_epochs"])}}
     monitor = override("monitor", settings["metric"])

@@ -1,4 +1,4 @@
-"""One worker of a sweep: takes trial after trial until none is left, and records how each ends."""
+"""One worker of a sweep: runs one trial after another until none is left, and records how each ends."""
 
 from __future__ import annotations
 
@@ -26,19 +26,19 @@ from wsol.sweeps.storage import StorageError
 from wsol.sweeps.study import Claim, LostTrialError, SweepStudy, best_of
 
 PATIENCE = 1.0
-"""Seconds between two looks for a trial while others run the last ones."""
+"""Seconds between two checks for a trial while others run the last ones."""
 FAILURES = 3
-"""Number of failed trials in a row that stop a worker while no trial of the study is complete."""
+"""Number of consecutive failed trials that stop a worker while no trial of the study is complete."""
 
 
 @dataclass(frozen=True)
 class Sweep:
-    """What every worker is told."""
+    """The settings that every worker receives."""
 
     folder: str
     settings: Mapping[str, Any]
     overrides: tuple[str, ...]
-    """Of `wsol train`, the same for all trials."""
+    """Overrides of `wsol train`, the same for all trials."""
     config_dirs: tuple[str, ...]
     mode: str
     """``min`` or ``max``."""
@@ -52,7 +52,7 @@ class Sweep:
 
 
 class Current:
-    """The attempt that this process is at, for the thread that watches over it."""
+    """The current attempt of this process, for the thread that watches it."""
 
     attempt: Attempt | None = None
 
@@ -61,11 +61,11 @@ def work(sweep: Sweep, study: SweepStudy | None = None) -> None:
     """Run trials until all have ended.
 
     Args:
-        sweep: to work on.
-        study: of it, where it is open already.
+        sweep: the sweep.
+        study: its study, if it is already open.
 
     Raises:
-        InputError: the first trials failed one after another; the message is that of the last.
+        InputError: the first trials failed one after another; the message is that of the last one.
     """
     study, failed = study or sweep.study(), 0
     with terminable():
@@ -79,13 +79,13 @@ def work(sweep: Sweep, study: SweepStudy | None = None) -> None:
             failed = failed + 1 if error else 0
             if failed >= FAILURES and study.best() is None and not study.is_done():
                 raise InputError(
-                    f"{FAILURES} trials failed one after another and none is complete, the last with: {error}. The "
-                    "same command goes on with the others"
+                    f"{FAILURES} trials failed one after another and none is complete; the last error was: {error}. "
+                    "Repeat the command to continue with the others"
                 )
 
 
 def run_trial(sweep: Sweep, study: SweepStudy, claim: Claim) -> str | None:
-    """Train one trial, or go on with it, and record how it ended; returns the error of a failed one."""
+    """Train one trial, or resume it, and record how it ended; returns the error of a failed one."""
     started, metric = time.perf_counter(), sweep.settings["metric"]
     try:
         Current.attempt = claim.attempt
@@ -93,7 +93,7 @@ def run_trial(sweep: Sweep, study: SweepStudy, claim: Claim) -> str | None:
         study.tell(claim, value, state, error)
         said = error or (f"{metric} {value:.4g}" if value is not None else "pruned")
     except LostTrialError:
-        error, said = None, "gave no sign of life for a while, and was taken over by another worker"
+        error, said = None, "sent no heartbeat for a while, and was taken over by another worker"
         claim.attempt.end("left")
     except (StorageError, KeyboardInterrupt):
         claim.attempt.end("left")
@@ -110,7 +110,7 @@ def run_trial(sweep: Sweep, study: SweepStudy, claim: Claim) -> str | None:
 
 
 def _outcome(sweep: Sweep, study: SweepStudy, claim: Claim) -> tuple[float | None, TrialState, str | None]:
-    """Run the trial: its value, its state, and what went wrong."""
+    """Run the trial; return its value, its state, and its error."""
     try:
         (sweep.train or _training())(sweep, study, claim)
     except optuna.TrialPruned:
@@ -122,7 +122,7 @@ def _outcome(sweep: Sweep, study: SweepStudy, claim: Claim) -> tuple[float | Non
         return None, TrialState.FAIL, first_line(caught)
     except Exception as caught:
         _stop_on_full_disk(caught)
-        with contextlib.suppress(OSError):  # the study has the first line all the same
+        with contextlib.suppress(OSError):  # the study still has the first line
             study.run_dir(claim.number).mkdir(parents=True, exist_ok=True)
             runs.write_text(study.run_dir(claim.number) / "error.txt", traceback.format_exc())
         return None, TrialState.FAIL, f"{type(caught).__name__}: {first_line(caught)}"
@@ -133,17 +133,17 @@ def _outcome(sweep: Sweep, study: SweepStudy, claim: Claim) -> tuple[float | Non
 
 
 def _stop_on_full_disk(error: BaseException) -> None:
-    """Stop the worker and not the trial where the disk takes no more.
+    """Stop the worker instead of the trial if the disk cannot be written.
 
     Raises:
-        StorageError: the error, or one that it came from, is that of a full or broken disk.
+        StorageError: the error, or its cause, is that of a full or broken disk.
     """
     at: BaseException | None = error
     while at is not None:
         if isinstance(at, OSError) and at.errno in UNWRITABLE:
             file = f"{at.filename}: " if at.filename else ""
             raise StorageError(
-                f"{file}{os.strerror(at.errno or 0)}. Nothing is lost: free some space, and the same command goes on"
+                f"{file}{os.strerror(at.errno or 0)}. Nothing is lost: free some space and repeat the command"
             ) from error
         at = at.__cause__ or at.__context__
 
@@ -156,7 +156,7 @@ def _training() -> Callable[[Sweep, SweepStudy, Claim], None]:
 
 @contextlib.contextmanager
 def terminable() -> Iterator[None]:
-    """Let SIGTERM raise `Terminated` meanwhile, so that trials are left in good order."""
+    """Make SIGTERM raise `Terminated` inside the block, so that trials end properly."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return

@@ -66,7 +66,7 @@ def read_text(path: Path, sink: Sink = STOP) -> str:
 
 
 def read_rows(path: Path, fields: int, separator: str | None = ",", sink: Sink = STOP, rest: bool = False) -> list[Row]:
-    r"""Read a table; blank lines are passed over.
+    r"""Read a table; blank lines are skipped.
 
     Args:
         path: a UTF-8 text file.

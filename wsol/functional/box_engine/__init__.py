@@ -1,1 +1,1 @@
-"""The compiled engine behind `wsol.functional.boxes`; private."""
+"""The compiled engine that `wsol.functional.boxes` uses; private."""

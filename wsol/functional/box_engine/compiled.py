@@ -1,12 +1,12 @@
 """Loops over pixels, compiled to machine code by numba on first use.
 
-The machine code is kept on disk, beside the source or in the user's cache folder (or in ``NUMBA_CACHE_DIR``); where
-nothing can be written, each process compiles anew. What numba keeps of a function is dropped when the function's file
-changes; here it is also dropped when any other file of this folder changes. Therefore **a compiled function calls
-compiled functions of its own file or of this folder only**, and gets what belongs elsewhere as an argument.
+The machine code is kept on disk, beside the source or in the user's cache folder (or in ``NUMBA_CACHE_DIR``). If none
+of them is writable, each process compiles again. numba discards the code of a function when the function's file
+changes; here it is also discarded when any other file of this folder changes. Therefore **a compiled function only
+calls compiled functions of this folder**, and takes anything else as an argument.
 
-Compiled functions release the interpreter lock, so threads run them side by side. Where numba can't be imported, they
-are what they are without it: right, and very slow.
+Compiled functions release the interpreter lock, so threads run them in parallel. Without numba, the functions run as
+plain Python: correct, and very slow.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ try:
     from numba.core import event
     from numba.core.caching import FunctionCache
 except ImportError:
-    logger.warning("numba can't be imported: boxes come from OpenCV, cut by cut; pixels are counted in plain Python")
+    logger.warning("numba can't be imported: boxes come from OpenCV, cut by cut, and plain Python counts pixels")
     numba = None
 
 AVAILABLE = numba is not None
@@ -58,12 +58,12 @@ def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def inlined(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Make a function part of each compiled function of its file that calls it."""
+    """Inline a function into each compiled function of its file that calls it."""
     return numba.njit(function, inline="always", **OPTIONS) if AVAILABLE else function
 
 
 def plain(values: Any, dtype: Any) -> np.ndarray:
-    """An array as compiled functions want it, contiguous and writable: any other kind would be compiled for anew.
+    """Return an array as compiled functions expect it, contiguous and writable; any other kind would be compiled again.
 
     Example:
         >>> plain([1, 2], np.float64).tolist()
@@ -75,7 +75,7 @@ def plain(values: Any, dtype: Any) -> np.ndarray:
 
 
 class Scratch(threading.local):
-    """Arrays to work in, kept from call to call. Each thread has its own.
+    """Work arrays that are reused from call to call. Each thread has its own.
 
     Example:
         >>> scratch = Scratch()
@@ -86,10 +86,10 @@ class Scratch(threading.local):
     def __init__(self) -> None:
         self.arrays: dict[str, np.ndarray] = {}
         self.kept: dict[Any, Any] = {}
-        """For the user: what was made of the arrays; forgotten when one of them has to be larger."""
+        """For the caller: objects built on the arrays; cleared when one of the arrays has to grow."""
 
     def take(self, name: str, dtype: Any, length: int) -> np.ndarray:
-        """The array of this name, whatever it holds from before."""
+        """Return the array of this name; its values are undefined."""
         if name not in self.arrays or len(self.arrays[name]) < length:
             self.arrays[name] = np.empty(length, dtype)
             self.kept.clear()
@@ -97,7 +97,7 @@ class Scratch(threading.local):
 
 
 def _source_digest() -> str:
-    """Changes with any file of this folder."""
+    """Return a digest that changes with any file of this folder."""
     digest = hashlib.sha256()
     for file in sorted(Path(__file__).parent.glob("*.py")):
         digest.update(file.name.encode() + b"\0" + file.read_bytes())
@@ -108,9 +108,9 @@ if AVAILABLE:
     SOURCE_DIGEST = _source_digest()
 
     class _FolderCache(FunctionCache):
-        """Machine code on disk, found again only while no file of this folder has changed.
+        """Machine code on disk that is valid only while no file of this folder changes.
 
-        An index of other sources is not unpickled: the classes that it names may be gone.
+        An index of other sources is not unpickled, because its classes may no longer exist.
         """
 
         def __init__(self, function: Callable[..., Any]) -> None:
@@ -118,14 +118,14 @@ if AVAILABLE:
             self._cache_file._version = f"{numba.__version__} {SOURCE_DIGEST}"
 
     class _Announcement(event.Listener):
-        """Says once that a function of this package is being compiled, as that takes a while."""
+        """Logs once that a function of this package is being compiled, because that takes a while."""
 
         said = False
 
         def on_start(self, event: Any) -> None:
             if not self.said and str(event.data["dispatcher"].py_func.__module__).startswith("wsol."):
                 self.said = True
-                logger.info("compiling loops over pixels, some 20 seconds; kept where a cache folder can be written")
+                logger.info("compiling loops over pixels: about 20 seconds, kept if a cache folder is writable")
 
         def on_end(self, event: Any) -> None:
             pass

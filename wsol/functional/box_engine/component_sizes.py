@@ -1,14 +1,14 @@
-"""The largest component at each cut, by sizes that add up, from one sweep over all pixels.
+"""The largest component at each cut, from one sweep over all pixels that adds up sizes.
 
-Pixels are added by falling level as in `wsol.functional.box_engine.padded_map`, and each adds to the size of its
-component: one pixel, or some area. Twice the area of the polygon through the centres of the border pixels of a
-component *without holes* is a sum over all blocks of 2 x 2 pixels: 1 where the component has three of them, 2 where it
-has all four. So a pixel adds one for each of the four blocks around it where two or three of the others are there
-before.
+Pixels are added in order of falling level as in `wsol.functional.box_engine.padded_map`, and each adds its share to the
+size of its component: one pixel, or some area. Twice the area of the polygon through the centres of the border pixels
+of a component *without holes* is a sum over all blocks of 2 x 2 pixels: 1 for a block with three pixels in the
+component, 2 for a block with all four. So a pixel adds one for each of the four blocks around it in which two or three
+of the others were added earlier.
 
-Components with their holes filled in are those of another map: of the map flooded from outside, where each pixel is
-raised to the lowest level at which water reaches it through side neighbours. It has no holes, and at every cut the
-components that the map has outside its holes, filled in.
+Filling the holes of all components is a flood fill from the border: each pixel is raised to the lowest level at which
+water from outside reaches it through side neighbours. The flooded map has no holes, and its components at every cut are
+the filled components of the original map that are not inside a hole.
 """
 
 from __future__ import annotations
@@ -24,41 +24,41 @@ from wsol.functional.box_engine.padded_map import PaddedMap, compare, fill
 U = np.uint64
 
 PIXELS = np.ones(256, np.uint32)
-"""What a pixel adds to the number of pixels, for each mask of its earlier neighbours."""
+"""What a pixel adds to the number of pixels, for each mask of earlier neighbours."""
 
 AREA = np.array(
     [sum((mask * 257 >> corner & 7).bit_count() >= 2 for corner in (0, 2, 4, 6)) for mask in range(256)], np.uint32
 )
-"""What it adds to twice the area."""
+"""What a pixel adds to twice the area, for each mask of earlier neighbours."""
 
 
 class Sizes(NamedTuple):
-    """Arrays for a sweep, with room for every pixel."""
+    """Work arrays for a sweep, with space for every pixel."""
 
     ranked: np.ndarray
-    """uint16 (H W,): above how many of the cuts each pixel is."""
+    """uint16 (H W,): the number of cuts that each pixel is above."""
     following: np.ndarray
-    """uint32 (as `PaddedMap.values`): chains of pixels to flow on from."""
+    """uint32 (as `PaddedMap.values`): linked lists of pixels still to be flooded."""
     order: np.ndarray
-    """uint32: positions by falling value."""
+    """uint32: positions in order of falling value."""
     parent: np.ndarray
-    """uint32: the component that each component has become part of, or itself."""
+    """uint32: the component that each component was merged into, or itself."""
     total: np.ndarray
     """uint32: size of each component."""
     begins: np.ndarray
-    """uint32: its first position in reading order."""
+    """uint32: first position of each component in reading order."""
     boxes: np.ndarray
-    """int32 (H W, 4): its box, both ends inside."""
+    """int32 (H W, 4): box of each component, both ends inclusive."""
     groups: np.ndarray
-    """uint8 (256,) and, next, (256, 4): see `wsol.functional.box_engine.component_tree.Side`."""
+    """uint8 (256,); with the next one, (256, 4), see `wsol.functional.box_engine.component_tree.Side`."""
     members: np.ndarray
     pixels: np.ndarray
-    """uint32 (256,): `PIXELS`, and, next, `AREA`."""
+    """uint32 (256,): `PIXELS`; the next one is `AREA`."""
     area: np.ndarray
 
 
 def sizes_for(padded: PaddedMap, scratch: Scratch) -> Sizes:
-    """The arrays for a padded map; they are the scratch's."""
+    """Return the arrays for a padded map; they belong to the scratch."""
     pixels = padded.height * padded.width
     names = ("order", "parent", "total", "begins")
     order, parent, total, begins = (scratch.take(name, np.uint32, pixels + 1) for name in names)
@@ -74,13 +74,13 @@ def largest(levels, rank, num_cuts, by_area, padded, sizes, out):
 
     Args:
         levels: uint16 (H, W); the upper byte is the level.
-        rank: int32 (256,), above how many of the cuts the pixels of each level are.
-        num_cuts: how many cuts there are.
-        by_area: whether size is the area within the outer contour (of equal ones the component that begins last, in
-            reading order, is taken), else the number of pixels (the one that begins first).
-        padded: room for the map.
-        sizes: arrays to work in.
-        out: int64 (L, 4) x, y, width, height for each cut; zeros where no pixel is above it.
+        rank: int32 (256,), the number of cuts that the pixels of each level are above.
+        num_cuts: number of cuts.
+        by_area: True if size is the area inside the outer contour (of equal components, the one that begins last in
+            reading order wins); False if it is the number of pixels (the one that begins first wins).
+        padded: work space for the map.
+        sizes: work arrays.
+        out: int64 (L, 4) x, y, width, height for each cut; zeros where no pixel is above the cut.
     """
     ranked = sizes.ranked[: levels.size].reshape(levels.shape)
     for y in range(levels.shape[0]):
@@ -99,7 +99,7 @@ def largest(levels, rank, num_cuts, by_area, padded, sizes, out):
 def _flood(padded, num_cuts, following):
     """Raise each pixel to the lowest value at which water reaches it from outside."""
     values, reached, ring, last = padded.values, padded.earlier, padded.ring, padded.height - 1
-    wet = np.zeros(num_cuts + 2, np.uint32)  # for each value the first of a chain of pixels to flow on from
+    wet = np.zeros(num_cuts + 2, np.uint32)  # for each value, the first of a linked list of pixels to flood from
     for y in range(padded.height):
         begin = (y + 1 << np.int64(padded.shift)) + padded.left
         end = begin + padded.width
@@ -120,7 +120,7 @@ def _flood(padded, num_cuts, following):
 
 @compiled
 def _sort(padded, num_cuts, order):
-    """Fill in positions by falling value, equal ones in reading order. Returns where the pixels of each value end."""
+    """Fill in positions by falling value, equal ones in reading order. Returns where each value's pixels end."""
     ends = np.zeros(num_cuts + 2, np.int64)
     for y in range(padded.height):
         begin = (y + 1 << np.int64(padded.shift)) + padded.left
@@ -188,7 +188,7 @@ def _sweep(padded, sizes, gain, last_wins, ends, out):
 
 @inlined
 def _find(parent, component):
-    """The component that this one has become part of."""
+    """Return the component that this one was merged into."""
     while parent[component] != component:
         parent[component] = parent[parent[component]]
         component = parent[component]

@@ -1,23 +1,23 @@
 """The connected components of a map at all thresholds, with their boxes, from one sweep over few of its pixels.
 
-Pixels are added in the order of `wsol.functional.box_engine.padded_map`. One without an earlier neighbour begins a
-component, any
-other one joins the component or components of its earlier neighbours. Union-find does that, and this is the *component
-tree* of the foreground (8-connected). Run backwards, the same order adds the background's pixels. With 4 neighbours,
-and everything beyond the frame as a component that is there from the start, all other components are the holes.
+Pixels are added in the order of `wsol.functional.box_engine.padded_map`. A pixel without an earlier neighbour begins a
+component; any other pixel joins the component or components of its earlier neighbours, by union-find. This yields the
+*component tree* of the foreground (8-connected). In reverse, the same order adds the pixels of the background. There,
+neighbours are 4-connected and everything beyond the frame is one component that exists from the start; all other
+components are the holes.
 
-Only events are sorted and swept. To add one, the components of its earlier neighbours are wanted, which need not be
+Only events are sorted and swept. Adding an event requires the components of its earlier neighbours, which need not be
 events.
 
-**The component of a pixel that is no event.** One of its row neighbours is earlier. That one in turn, unless it is an
-event, has an earlier row neighbour, and as the pixel we come from is later, it lies further on. The walk ends at an
-event, at the row peak at the latest; all that is passed is earlier and connected. The same goes for columns.
+**The component of a pixel that is not an event.** One of its row neighbours is earlier. That neighbour, unless it is an
+event, has an earlier row neighbour too, which lies further away, because the pixel we come from is later. The walk ends
+at an event, at the row peak at the latest; all pixels on the way are earlier and connected. The same holds for columns.
 
-The result is a list of *nodes*, one for each box that a component has had. Time counts cuts as a sweep passes them,
-downwards for the foreground and upwards for the background, and nodes are in the order of their birth.
+The result is a list of *nodes*, one for each box that a component has had. Time counts the cuts in the order in which a
+sweep passes them, downwards for the foreground and upwards for the background. Nodes are in order of birth.
 
-Positions and component numbers are unsigned: numba need not look for negative indices then. (It makes a float of an
-unsigned and a signed integer together, so what is added to them is unsigned as well.)
+Positions and component numbers are unsigned, so numba does not check for negative indices. (numba turns the sum of an
+unsigned and a signed integer into a float, so whatever is added to them is unsigned as well.)
 """
 
 from __future__ import annotations
@@ -33,13 +33,13 @@ U = np.uint64
 
 NODE = np.dtype(
     [
-        ("x0", np.int32),  # the box, both ends inside
+        ("x0", np.int32),  # the box, both ends inclusive
         ("y0", np.int32),
         ("x1", np.int32),
         ("y1", np.int32),
-        ("birth", np.int32),  # its time: from birth ...
-        ("end", np.int32),  # ... to before this
-        ("after", np.int32),  # the node that contains it from then on
+        ("birth", np.int32),  # its lifetime: from birth ...
+        ("end", np.int32),  # ... until just before this
+        ("after", np.int32),  # the node that contains it afterwards
         ("top", np.int32),  # position of one of its pixels in row y0
     ]
 )
@@ -47,43 +47,43 @@ NODE = np.dtype(
 
 
 class Side(NamedTuple):
-    """Foreground or background, as a sweep sees it."""
+    """What a sweep needs to know of the foreground or the background."""
 
     flag: np.uint8
-    """Its bit in `PaddedMap.events`."""
+    """Bit of this side in `PaddedMap.events`."""
     flip: np.uint8
-    """What turns `PaddedMap.earlier` into the mask of neighbours already added: 0, or 255 to invert it."""
+    """Converts `PaddedMap.earlier` to the mask of neighbours already added: 0, or 255 to invert it."""
     adjacent: np.uint8
-    """Mask of the neighbours that are connected to the pixel directly: all, or those that share a side."""
+    """Mask of the neighbours that are directly connected to the pixel: all, or those that share a side."""
     groups: np.ndarray
     """uint8 (256,): the number of groups in each mask."""
     members: np.ndarray
-    """uint8 (256, 4): one neighbour out of each group, an adjacent one."""
+    """uint8 (256, 4): one directly connected neighbour from each group."""
 
 
 class Work(NamedTuple):
-    """Arrays for a sweep, with room for every pixel."""
+    """Work arrays for a sweep, with space for every pixel."""
 
     words: np.ndarray
-    """uint32: which words of eight pixels have events."""
+    """uint32: which 64-bit words (eight pixels) contain events."""
     positions: np.ndarray
-    """uint32, of the events."""
+    """uint32: positions of the events."""
     keys: np.ndarray
     """uint64: value and position of each event."""
     other: np.ndarray
     """uint64."""
     parent: np.ndarray
-    """uint32: the component that each component has become part of, or itself."""
+    """uint32: the component that each component was merged into, or itself."""
     current: np.ndarray
-    """uint32: the node of each component that still is one."""
+    """uint32: the current node of each component that still exists."""
 
 
 def _groups(sides_touch: bool, corners_count: bool) -> tuple[np.ndarray, np.ndarray]:
-    """The tables ``groups`` and ``members`` of `Side`.
+    """Return the tables ``groups`` and ``members`` of `Side`.
 
     Args:
-        sides_touch: whether two neighbours that share a side with the pixel touch across its corner.
-        corners_count: whether a neighbour at a corner alone is one at all.
+        sides_touch: whether two neighbours that share a side with the pixel are connected across its corner.
+        corners_count: whether a neighbour that touches only a corner counts.
     """
     groups, members = np.zeros(256, np.uint8), np.zeros((256, 4), np.uint8)
     for mask in range(256):
@@ -116,17 +116,17 @@ _scratch = Scratch()
 
 
 def grow(padded: PaddedMap, rank: np.ndarray, num_cuts: int, holes: bool) -> tuple[np.ndarray, np.ndarray]:
-    """The components of a map at all cuts.
+    """Find the components of a map at all cuts.
 
     Args:
         padded: the map.
-        rank: int32 (256,), above how many of the cuts the pixels of each level are.
-        num_cuts: how many cuts there are.
-        holes: whether the background's components are wanted.
+        rank: int32 (256,), the number of cuts that the pixels of each level are above.
+        num_cuts: number of cuts.
+        holes: whether to find the background's components too.
 
     Returns:
-        The foreground's nodes, `NODE`; and the holes' (none if not wanted), without the foreground pixels around
-        them. They are the thread's: its next call overwrites them.
+        The nodes, `NODE`, of the foreground, and those of the holes (none unless requested), without the foreground
+        pixels around them. The arrays belong to the thread: its next call overwrites them.
     """
     work, nodes = work_for(padded.height * padded.width, _scratch)
     num_above, num_below = grow_trees(padded, FOREGROUND, BACKGROUND, rank, num_cuts, holes, work, nodes)
@@ -134,7 +134,7 @@ def grow(padded: PaddedMap, rank: np.ndarray, num_cuts: int, holes: bool) -> tup
 
 
 def work_for(pixels: int, scratch: Scratch) -> tuple[Work, np.ndarray]:
-    """Arrays for a sweep over that many pixels, with room for the nodes of both trees; of the scratch."""
+    """Return work arrays for a sweep over that many pixels and the nodes of both trees; they belong to the scratch."""
     dtypes = (np.uint32, np.uint32, U, U, np.uint32, np.uint32)
     arrays = (scratch.take(name, dtype, pixels + 8) for name, dtype in zip(Work._fields, dtypes, strict=True))
     return Work(*arrays), scratch.take("nodes", NODE, 2 * pixels + 16)
@@ -142,7 +142,7 @@ def work_for(pixels: int, scratch: Scratch) -> tuple[Work, np.ndarray]:
 
 @compiled
 def grow_trees(padded, foreground, background, rank, num_cuts, holes, work, nodes):
-    """Both trees, or the foreground's alone. Returns the number of nodes of each."""
+    """Build both trees, or only the foreground's. Returns the number of nodes of each."""
     num_above = _tree(padded, foreground, num_cuts - rank, num_cuts, work, nodes)
     num_below = _tree(padded, background, rank, num_cuts, work, nodes[num_above:]) if holes else np.uint32(0)
     return num_above, num_below
@@ -150,7 +150,7 @@ def grow_trees(padded, foreground, background, rank, num_cuts, holes, work, node
 
 @compiled
 def _tree(padded, side, times, num_cuts, work, nodes):
-    """One tree; ``times`` tells when the pixels of each level are added. Returns its number of nodes."""
+    """Build one tree; ``times`` tells when the pixels of each level are added. Returns its number of nodes."""
     keys = work.keys[: _collect(padded, side.flag, work.words, work.positions)]
     _sort(padded.values, work.positions, keys, work.other)
     order = keys if side.flip == 0 else keys[::-1]
@@ -182,7 +182,7 @@ def _collect(padded, flag, words, positions):
 
 @compiled
 def _sort(values, positions, keys, other):
-    """Fill in keys, 32 bits value and 32 bits position, by falling value; equal ones as the positions are ordered."""
+    """Fill in keys (32 bits value, 32 bits position) by falling value; equal ones keep the order of the positions."""
     low, high, one, byte = np.zeros(257, np.uint32), np.zeros(257, np.uint32), np.uint32(1), U(255)
     for i in range(len(keys)):
         value = U(values[positions[i]]) - U(1)
@@ -204,7 +204,7 @@ def _sort(values, positions, keys, other):
 
 @compiled
 def _sweep(padded, side, times, num_cuts, keys, parent, current, nodes):
-    """Add events in order and keep nodes. Component 0 is all that is outside; it has none. Returns their number."""
+    """Add events in order and record nodes. Component 0 is the outside; it has no node. Returns the number of nodes."""
     earlier, events, labels, ring = padded.earlier, padded.events, padded.labels, padded.ring
     flag, flip, adjacent, groups, members = side
     stride, one = U(1) << padded.shift, np.uint32(1)
@@ -247,7 +247,7 @@ def _sweep(padded, side, times, num_cuts, keys, parent, current, nodes):
 
 @inlined
 def _marked(events, p, flag, ring):
-    """Mask of the neighbours that are events."""
+    """Return the mask of the neighbours that are events."""
     return np.uint8(
         (events[p + ring[0]] & flag != 0)
         | (events[p + ring[1]] & flag != 0) << 1
@@ -262,7 +262,7 @@ def _marked(events, p, flag, ring):
 
 @inlined
 def _walk(earlier, events, p, direction, flag, flip, ring):
-    """Where an earlier neighbour leads to: an event of its component, across the way we came."""
+    """Return the event that an earlier neighbour leads to, in the same component, walking across our direction."""
     q = p + ring[direction]
     if not events[q] & flag:
         mask = earlier[q] ^ flip
@@ -278,7 +278,7 @@ def _walk(earlier, events, p, direction, flag, flip, ring):
 
 @inlined
 def _find(parent, component):
-    """The component that this one has become part of."""
+    """Return the component that this one was merged into."""
     while parent[component] != component:
         parent[component] = parent[parent[component]]
         component = parent[component]
@@ -298,7 +298,7 @@ def _open(node, x0, y0, x1, y1, now, num_cuts, top):
 
 @inlined
 def _extend(nodes, num, current, component, x0, y0, x1, y1, now, num_cuts, top):
-    """Make a component's box contain another one. Returns the number of nodes."""
+    """Extend a component's box to contain another box. Returns the number of nodes."""
     node = nodes[current[component]]
     outside = (x0 < node.x0) | (y0 < node.y0) | (x1 > node.x1) | (y1 > node.y1)
     if outside & (node.birth < now):  # the box so far was there at some cut

@@ -1,20 +1,20 @@
-"""Which component has the contour of largest area, at each cut, mostly without looking at a contour.
+"""Which component has the contour of largest area at each cut, usually without tracing any contour.
 
-``cv2.contourArea`` of an outer contour is that of the polygon through the centres of the component's border pixels,
-holes filled in. The contour around a hole never wins: it lies within the outer contour of the component that it is a
-hole of, which is at least as large and comes first. Of equal ones OpenCV's first wins, which is that of the component
-whose first pixel in reading order comes **last** (OpenCV prepends what it finds).
+``cv2.contourArea`` of an outer contour is the area of the polygon through the centres of the component's border pixels,
+with holes filled. The contour around a hole never wins: it is inside the outer contour of its component, which is at
+least as large and comes first. Of equal contours OpenCV's first wins, which belongs to the component whose first pixel
+in reading order comes **last** (OpenCV prepends each contour that it finds).
 
-Of the nodes of `wsol.functional.box_engine.component_tree` alive at a cut, the one of largest area is wanted. Areas
-are bounded
+The search looks for the node of largest area among the nodes of `wsol.functional.box_engine.component_tree` that are
+alive at a cut. Areas are bounded
 
-- above by that of the box, ``(x1 - x0) (y1 - y0)``;
-- above by the area that the component, or what it has become part of, is found to have at a later cut;
-- below, for the largest, by the area that the largest had at an earlier cut: components only grow.
+- above by the area of the box, ``(x1 - x0) (y1 - y0)``;
+- above by the area that the component, or the one it was merged into, has at a later cut;
+- below, for the largest, by the area of the largest at an earlier cut: components only grow.
 
-Contours are traced only where more than one node may be the largest. A tie counts as such, so after each trace the
-position in reading order is known as well. Where nearly everything is a component of its own, that takes longer than to
-add up all areas (`wsol.functional.box_engine.component_sizes`): the search gives up when its budget of steps is spent.
+Contours are traced only where more than one node may be the largest. A tie counts as such, so each trace also records
+the position in reading order. Where nearly every pixel is a component of its own, this takes longer than adding up all
+areas (`wsol.functional.box_engine.component_sizes`): the search gives up when its budget of steps is spent.
 """
 
 from __future__ import annotations
@@ -31,19 +31,19 @@ DX, DY = np.array([1, 1, 0, -1, -1, -1, 0, 1]), np.array([0, -1, -1, -1, 0, 1, 1
 """Steps to the eight neighbours, as numbered in `wsol.functional.box_engine.padded_map.PaddedMap`."""
 
 FARTHEST = 128
-"""How many cuts ahead an area is looked at, at most."""
+"""Maximum number of cuts to look ahead for an area."""
 
 STEPS_A_PIXEL = 4
-"""The budget, for each pixel of the map."""
+"""Budget of steps per pixel of the map."""
 
 
 class Bounds(NamedTuple):
-    """What is known of the area of each node, int64."""
+    """Bounds of the area of each node, int64."""
 
     ceiling: np.ndarray
     """Twice the area is at most this ..."""
     until: np.ndarray
-    """... up to and including this time, for the node itself and for what contains it then."""
+    """... up to and including this time, for the node itself and for the node that contains it then."""
     ahead: np.ndarray
     """How many cuts to look ahead next."""
 
@@ -53,14 +53,14 @@ def largest_contours(nodes, values, ring, lowest, candidates, bounds, budget, bo
     """Fill in the box around the contour of largest area at each time.
 
     Args:
-        nodes: the foreground's, see `wsol.functional.box_engine.component_tree.grow_trees`.
+        nodes: the foreground's nodes, see `wsol.functional.box_engine.component_tree.grow_trees`.
         values: of the padded map.
         ring: of the padded map.
-        lowest: int64 (L,) the lowest value that is there at each time.
-        candidates: int64, room for every node.
-        bounds: room for every node.
-        budget: steps, see `STEPS_A_PIXEL`.
-        boxes: int64 (L, 4) x, y, width, height; stays as it is where there is no component.
+        lowest: int64 (L,) the lowest value present at each time.
+        candidates: int64, space for every node.
+        bounds: space for every node.
+        budget: number of steps, see `STEPS_A_PIXEL`.
+        boxes: int64 (L, 4) x, y, width, height; unchanged where there is no component.
 
     Returns:
         Whether the budget sufficed.
@@ -89,7 +89,7 @@ def largest_contours(nodes, values, ring, lowest, candidates, bounds, budget, bo
 
 @compiled
 def _renew(nodes, candidates, num, bounds, now, most):
-    """Drop candidates that are no more or too small for ever. Returns how many are left, may lead, and one of these."""
+    """Drop candidates that ended or stay too small. Returns how many remain, how many may lead, and one of these."""
     for part in candidates[:num]:
         whole = _alive(nodes, part, now)
         if whole != part and bounds.until[part] > bounds.until[whole]:
@@ -107,7 +107,7 @@ def _renew(nodes, candidates, num, bounds, now, most):
 
 @compiled
 def _compare(nodes, values, ring, lowest, candidates, bounds, now, leader, most):
-    """Find the largest by tracing. Returns it, twice its area, and the number of steps."""
+    """Find the largest by tracing. Returns it, twice its area and the number of steps."""
     most, first, total = _trace(values, ring, U(nodes[leader].top), lowest[now])
     for node in candidates:
         if node == leader or _box_area(nodes[node]) < most:
@@ -131,13 +131,13 @@ def _compare(nodes, values, ring, lowest, candidates, bounds, now, leader, most)
 
 @compiled
 def _box_area(node):
-    """Twice the area of the box: no contour in it has more."""
+    """Return twice the area of the box: no contour inside it has more."""
     return 2 * np.int64(node.x1 - node.x0) * np.int64(node.y1 - node.y0)
 
 
 @compiled
 def _alive(nodes, node, now):
-    """The node that contains this one now."""
+    """Return the node that contains this one now."""
     while node >= 0 and nodes[node].end <= now:
         node = nodes[node].after
     return node
@@ -150,12 +150,12 @@ def _trace(values, ring, pixel, lowest):
     Args:
         values: of the padded map.
         ring: of the padded map.
-        pixel: its position. Where the pixel above it counts as well, that one is taken, and so on.
-        lowest: value of the lowest pixels that count.
+        pixel: its position. If the pixel above it counts as well, that one is taken, and so on.
+        lowest: the lowest value that counts.
 
     Returns:
-        Twice the area within the border, negative if it is one around a hole; the first position on it in reading
-        order; the number of steps.
+        Twice the area within the border, negative for the border of a hole; the first position on it in reading order;
+        the number of steps.
     """
     seven, steps = U(7), 1
     while values[pixel + ring[2]] >= lowest:
@@ -172,7 +172,7 @@ def _trace(values, ring, pixel, lowest):
         area += (2 * y + dy) * dx
         y, pixel, steps = y + dy, pixel + ring[direction], steps + 1
         first = min(first, pixel)
-        direction = direction + seven - (direction & U(1)) & seven  # what lies before is known to be lower
+        direction = direction + seven - (direction & U(1)) & seven  # the preceding pixels are known to be lower
         while values[pixel + ring[direction]] < lowest:
             direction = direction + U(1) & seven
         if pixel == start and direction == first_direction:

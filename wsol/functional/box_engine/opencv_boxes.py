@@ -1,4 +1,4 @@
-"""The boxes of a thresholded map as OpenCV finds them: what `wsol.functional.boxes` means, and its slow engine."""
+"""The boxes of a thresholded map from OpenCV: the reference for `wsol.functional.boxes`, and its slow engine."""
 
 from __future__ import annotations
 

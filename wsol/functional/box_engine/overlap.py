@@ -1,4 +1,4 @@
-"""Overlaps of boxes with true ones, and the greatest at each cut, in compiled code."""
+"""Overlaps of boxes with ground-truth boxes, and the greatest overlap at each cut, in compiled code."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from wsol.functional.box_engine.compiled import compiled
 
 @compiled
 def best_overlaps(boxes, true_boxes, more, out):
-    """Fill in the greatest IoU of each box with any true one, at least what is there before.
+    """Fill in the greatest IoU of each box with any ground-truth box, unless the present value is greater.
 
     Args:
         boxes: float64 (A, 4) corners.
         true_boxes: float64 (B, 4) corners.
-        more: 1.0 where x1, y1 name the last pixel inside, 0.0 where they name the edge.
+        more: 1.0 if x1, y1 are the last pixel inside, 0.0 if they are the edge.
         out: float64 (A,), not negative.
     """
     for j in range(len(true_boxes)):
@@ -28,7 +28,7 @@ def best_overlaps(boxes, true_boxes, more, out):
 
 @compiled
 def best_at_cuts(first, last, values, out):
-    """Raise ``out``, float64 (L,), to the greatest value of the spans that reach over each cut."""
+    """Raise ``out``, float64 (L,), to the greatest value of the spans that cover each cut."""
     for i in range(len(values)):
         value = values[i]
         for k in range(first[i], last[i] + 1):

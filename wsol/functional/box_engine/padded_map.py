@@ -1,18 +1,18 @@
-"""A map in a frame of padding, its pixels in order, and the few of them that can change a box.
+"""A padded map, the order of its pixels, and the few pixels that can change a box.
 
-**Order.** Sort the pixels of a map by falling value, equal ones in reading order. At a threshold, a first part of that
-order is the foreground; add pixel after pixel, and a pixel joins the components of its neighbours that are *earlier*.
+**Order.** Sort the pixels of a map by falling value, equal ones in reading order. At any threshold, the foreground is a
+prefix of that order. Add one pixel after another: each joins the components of those neighbours that are *earlier*.
 
 **Events.** The earlier neighbours of a pixel form *groups* that are connected around it. A pixel is an *event* if there
-is no group (it begins a component) or several (it may join components); or if neither its left nor its right neighbour
-is earlier (a *row peak*), or neither the upper nor the lower one (a *column peak*). No other pixel can change a
-component's box: it joins one component only, which has a pixel beside it and one above or below it, so the box reaches
-its column and its row already. The same holds for the background, whose components have 4 neighbours and take in pixels
-in the opposite order: there, "earlier" neighbours are the later ones. A smooth map of 224 x 224 has some 2,000 events
-of either kind among 50,176 pixels.
+is no group (it begins a component) or more than one (it may join components), if neither its left nor its right
+neighbour is earlier (a *row peak*), or if neither the upper nor the lower one is (a *column peak*). No other pixel can
+change a component's box: it joins a single component, which has a pixel beside it and one above or below it, so the box
+already reaches its column and its row. The same holds for the background, whose components have 4 neighbours and add
+pixels in the opposite order: there, the "earlier" neighbours are the later ones. A smooth map of 224 x 224 has about
+2,000 events of either kind among 50,176 pixels.
 
-Values have 16 bits, of which thresholds look at the upper 8, the *level*. The order within a level is free. With the
-next 8 bits of the map in the lower ones, most plateaus, all of whose rows have peaks, disappear.
+Values have 16 bits. Thresholds use the upper 8, the *level*; the order within a level is free. With the next 8 bits of
+the map in the lower byte, most plateaus disappear, in which every row would have a peak.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ LEFT = 8
 
 
 class PaddedMap(NamedTuple):
-    """A map in a frame of padding, `LEFT` columns on the left and at least one pixel elsewhere, flattened.
+    """A flattened map with padding: `LEFT` columns on the left and at least one pixel on the other sides.
 
     A row has ``1 << shift`` pixels: the *position* of a pixel is ``(y + 1 << shift) + x + LEFT``. Neighbours are
     numbered counterclockwise from 0, east; even ones share a side with the pixel. A mask has a bit for each of them.
@@ -41,15 +41,15 @@ class PaddedMap(NamedTuple):
     left: int
     shift: np.uint64
     ring: np.ndarray
-    """uint64 (8,): what to add to a position for each neighbour's."""
+    """uint64 (8,): the offset from a position to each neighbour's."""
     values: np.ndarray
-    """uint16: value + 1; 0 in the padding, which therefore is later than every pixel."""
+    """uint16: value + 1; 0 in the padding, which is therefore later than every pixel."""
     earlier: np.ndarray
-    """uint8 mask: which neighbours come earlier in the order of falling values; 255 in the padding."""
+    """uint8 mask: the neighbours that come earlier in the order of falling values; 255 in the padding."""
     events: np.ndarray
-    """uint8: bit 0, event of the foreground's tree; bit 1, of the background's, which all padding is."""
+    """uint8: bit 0, event of the foreground's tree; bit 1, event of the background's, set in all padding."""
     labels: np.ndarray
-    """uint32: component of each event that was swept; 0, all that is outside, in the padding."""
+    """uint32: component of each swept event; 0, the outside, in the padding."""
 
 
 _scratch = Scratch()
@@ -62,8 +62,8 @@ def pad(levels: np.ndarray) -> tuple[PaddedMap, float]:
         levels: uint16 (H, W).
 
     Returns:
-        The padded map, whose arrays are the thread's: its next call overwrites them. And which part of the pixels are
-        events of the foreground.
+        The padded map, whose arrays belong to the thread: its next call overwrites them; and the share of the pixels
+        that are events of the foreground.
     """
     if levels.shape not in _scratch.kept:
         _scratch.kept = {levels.shape: room_for(levels.shape, _scratch)}
@@ -72,7 +72,7 @@ def pad(levels: np.ndarray) -> tuple[PaddedMap, float]:
 
 
 def room_for(shape: tuple[int, int], scratch: Scratch) -> PaddedMap:
-    """A padded map of some shape (H, W), to be filled in; its arrays are the scratch's."""
+    """Return an unfilled padded map of some shape (H, W); its arrays belong to the scratch."""
     height, width = shape
     shift = (width + LEFT).bit_length()
     names = (("values", np.uint16), ("earlier", np.uint8), ("events", np.uint8), ("labels", np.uint32))
@@ -88,7 +88,7 @@ def _ring(shift: int) -> np.ndarray:
 
 @compiled
 def fill(levels, padded):
-    """Fill in all but the labels. Returns the number of the foreground's events."""
+    """Fill in everything except the labels. Returns the number of events of the foreground."""
     height, width = levels.shape
     values, labels, stride = padded.values, padded.labels, np.int64(1 << padded.shift)
     values[:stride] = values[(height + 1) * stride :] = 0
@@ -100,14 +100,14 @@ def fill(levels, padded):
         labels[row:begin] = labels[end : row + stride] = 0
         inside = values[begin:end]
         for x in range(width):
-            inside[x] = min(levels[y, x], 65534) + 1  # 65534 and 65535 are of one level
+            inside[x] = min(levels[y, x], 65534) + 1  # 65534 and 65535 have the same level
     compare(padded)
     return _mark_events(padded.earlier, padded.events)
 
 
 @compiled
 def compare(padded):
-    """Fill in `PaddedMap.earlier`: neighbours of greater value, or of the same and before in reading order."""
+    """Fill in `PaddedMap.earlier`: neighbours of greater value, or of equal value and before it in reading order."""
     values, earlier, width, stride = padded.values, padded.earlier, padded.width, np.int64(1 << padded.shift)
     earlier[:] = 255
     for y in range(padded.height):
@@ -132,7 +132,7 @@ def compare(padded):
 
 @compiled
 def _mark_events(earlier, events):
-    """Fill in `PaddedMap.events` from ``earlier``, eight bytes at a time. Returns how many the foreground has."""
+    """Fill in `PaddedMap.events` from ``earlier``, eight bytes at a time. Returns the number of foreground events."""
     masks, marks, num = earlier.view(U), events.view(U), U(0)
     for i in range(len(masks)):
         above = _is_event(masks[i], True)
@@ -143,7 +143,7 @@ def _mark_events(earlier, events):
 
 @compiled
 def _is_event(mask, sides_touch):
-    """For each of eight masks of earlier neighbours: 1 if the pixel is an event, else 0."""
+    """Return 1 for each of eight masks of earlier neighbours if the pixel is an event, else 0."""
     ones, sides = U(0x0101010101010101), U(0x5555555555555555)
     next1 = mask >> U(1) & ~(ones << U(7)) | (mask & ones) << U(7)  # bit k is the neighbour after k
     next2 = next1 >> U(1) & ~(ones << U(7)) | (next1 & ones) << U(7)

@@ -1,13 +1,12 @@
-"""From a class map to the grey levels of its frame, in compiled code: resize, scaling, levels.
+"""From a class map to the grey levels of its frame, in compiled code: resizing, scaling, levels.
 
-The same as `wsol.functional.maps.place` followed by `wsol.functional.boxes.fine_levels`, to the last bit.
+The result equals `wsol.functional.maps.place` followed by `wsol.functional.boxes.fine_levels`, to the last bit.
 
 **Resizing.** OpenCV resizes rows first and columns afterwards: each pixel of the frame is a weighted sum of 4 (cubic)
-neighbouring cells of one row, then of 4 of these sums in a column. Cells beyond the map's edge are those at the edge.
-The weights depend on the sizes only, are computed in float32, and are kept as `weights` gives them; the sums are
-float64. OpenCV sums in this order on every processor, so the outcome is equal. Its *linear* resize of float64 maps is
-another matter (Intel's library does it on some processors): such maps come here already resized, with ``TAKEN`` in
-place of weights.
+neighbouring cells of one row, then of 4 of these sums in a column. Cells beyond the map's edge repeat the edge. The
+weights depend only on the sizes and are float32; the sums are float64. OpenCV adds in this order on every processor, so
+the results are equal. Its *linear* resize of float64 maps is different (on some processors, Intel's library computes
+it): such maps arrive here already resized, with ``TAKEN`` in place of weights.
 """
 
 from __future__ import annotations
@@ -31,24 +30,24 @@ SCALINGS = {
 """The numbers of the words in `wsol.functional.maps.SCALINGS`; maps that come scaled already are as they are, too."""
 
 LARGEST = 1e300
-"""Maps with values beyond this, or not finite, are left to `wsol.functional.maps`."""
+"""Maps with values beyond this, or values that are not finite, are left to `wsol.functional.maps`."""
 
 
 class Axis(NamedTuple):
-    """Where the pixels of one side of a frame take their values from."""
+    """Where the pixels along one side of a frame take their values from."""
 
     cells: np.ndarray
     """int64 (n, 4): cells of the map for each pixel that shows it."""
     weights: np.ndarray
     """float64 (n, 4)."""
     begin: int
-    """The first pixel of the frame that shows the map."""
+    """First pixel of the frame that shows the map."""
     frame: int
     """Length of the frame's side."""
 
 
 class Placing(NamedTuple):
-    """What is done to a map before it is cut."""
+    """How a map is processed before it is cut into levels."""
 
     columns: Axis
     rows: Axis
@@ -69,14 +68,14 @@ class Placing(NamedTuple):
 
 @lru_cache(512)
 def axis(cells: int, size: int, begin: int, frame: int, resized: bool) -> Axis:
-    """The part of a resized map that a frame shows, along one side.
+    """Return the part of a resized map that a frame shows, along one side.
 
     Args:
         cells: length of the map's side.
-        size: what it is resized to.
+        size: the side after resizing.
         begin: the pixel of the frame where the resized map begins; may be negative.
         frame: length of the frame's side.
-        resized: whether the map's side has ``size`` pixels already.
+        resized: whether the map's side already has ``size`` pixels.
     """
     shown = np.arange(max(-begin, 0), min(frame - begin, size))
     if resized:
@@ -88,7 +87,7 @@ def axis(cells: int, size: int, begin: int, frame: int, resized: bool) -> Axis:
 
 
 def _cubic(cells: int, size: int) -> tuple[np.ndarray, np.ndarray]:
-    """The cells and weights of OpenCV's cubic interpolation: int64 (size, 4), float64 (size, 4)."""
+    """Return the cells and weights of OpenCV's cubic interpolation: int64 (size, 4), float64 (size, 4)."""
     one, a = np.float32(1), np.float32(-0.75)
     place = ((np.arange(size) + 0.5) * (1.0 / (size / cells)) - 0.5).astype(np.float32)
     cell = np.floor(place).astype(np.int64)
@@ -108,12 +107,12 @@ def place_levels(score_map, placing, row_sums, values, levels):
     Args:
         score_map: float64 (h, w).
         placing: see `Placing`.
-        row_sums: float64 (>= h * W,) to work in.
-        values: float64 (>= H * W,) to work in.
+        row_sums: float64 (>= h * W,) work space.
+        values: float64 (>= H * W,) work space.
         levels: uint16 (H, W); the upper byte is the level.
 
     Returns:
-        Whether that could be done; `LARGEST` says when not.
+        Whether this was possible; see `LARGEST`.
     """
     for y in range(score_map.shape[0]):
         for x in range(score_map.shape[1]):
@@ -162,7 +161,7 @@ def _take(score_map, columns, rows, out):
 
 @compiled
 def _resize(score_map, columns, rows, row_sums, out):
-    """Rows first, columns afterwards, in OpenCV's order."""
+    """Resize rows first, columns afterwards, as OpenCV does."""
     width = len(columns.cells)
     cells, weights = columns.cells, columns.weights
     sums = row_sums[: score_map.shape[0] * width].reshape(score_map.shape[0], width)
@@ -186,7 +185,7 @@ def _resize(score_map, columns, rows, row_sums, out):
 
 @compiled
 def _range(values):
-    """The least and the greatest value: column by column first, which the processor does side by side."""
+    """Return the least and the greatest value; column by column first, which the processor vectorizes."""
     least, greatest = values[0].copy(), values[0].copy()
     for y in range(1, values.shape[0]):
         row = values[y]
@@ -198,7 +197,7 @@ def _range(values):
 
 @compiled
 def _cut(values, low, peak, levels, top, left):
-    """256 times as many levels as thresholds look at, as `wsol.functional.boxes.fine_levels`."""
+    """Fill in 256 times as many levels as thresholds use, as `wsol.functional.boxes.fine_levels` does."""
     for y in range(values.shape[0]):
         source, row = values[y], levels[top + y][left : left + values.shape[1]]
         for x in range(len(source)):

@@ -1,9 +1,9 @@
 """The largest component above one cut, from the runs of pixels in its rows.
 
-The pixels above the cut are cut into *runs*, stretches of a row without a gap. Two runs of neighbouring rows touch if
-one begins at most one pixel after the other ends (components are 8-connected). Union-find joins touching runs, the one
-that is first in reading order being the root, so that of two components of equal size the first one wins by its number.
-For one cut this is several times as fast as following all cuts, and as `cv2.connectedComponentsWithStats`.
+The pixels above the cut form *runs*, stretches of a row without a gap. Two runs of neighbouring rows touch if one
+begins at most one pixel after the other ends (components are 8-connected). Union-find joins touching runs, and the root
+is the run that is first in reading order, so of two components of equal size the one that begins first wins. For a
+single cut this is several times as fast as following all cuts, and as `cv2.connectedComponentsWithStats`.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ def largest_above(levels, cut, flags, runs, box):
     Args:
         levels: uint16 (H, W); the upper byte is the level.
         cut: pixels of a level above it count.
-        flags: uint8 (>= W + 16,) to work in.
-        runs: int32 (>= H * (W / 2 + 1), 8) to work in: begin, end, row, parent; then size and box of a root.
+        flags: uint8 (>= W + 16,) work space.
+        runs: int32 (>= H * (W / 2 + 1), 8) work space: begin, end, row, parent; then size and box of a root.
         box: int64 (4,) x, y, width, height.
     """
     height, width = levels.shape
@@ -51,7 +51,7 @@ def largest_above(levels, cut, flags, runs, box):
 
 @compiled
 def _runs_of_row(flags, width, y, runs, num):
-    """Append the runs of a row, looking at eight pixels at a time. Returns the number of runs."""
+    """Append the runs of a row, eight pixels at a time. Returns the number of runs."""
     flags[width : width + 16] = 0
     words = flags[: (width + 8) // 8 * 8].view(U)
     inside = False
@@ -85,7 +85,7 @@ def _join(runs, run, other):
 
 @compiled
 def _largest(runs, num, box):
-    """Sum up the runs of each component; roots come before their runs."""
+    """Add up the runs of each component; roots come before their runs."""
     for run in range(num):
         root = _root(runs, run)
         begin, end, y = runs[run, 0], runs[run, 1], runs[run, 2]

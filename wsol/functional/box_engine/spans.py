@@ -1,4 +1,4 @@
-"""The boxes of one map at all its cuts, in one compiled function: where the parts of the engine meet."""
+"""The boxes of one map at all its cuts, in one compiled function that joins the parts of the engine."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ KINDS = {
 """The numbers of the words in `wsol.functional.boxes`."""
 
 FEW_CUTS = 4
-"""Largest number of cuts at which components are found one cut at a time, from runs: 20 to 60 us a cut at 224 x 224."""
+"""Up to this many cuts, components are found one cut at a time, from runs: 20 to 60 us per cut at 224 x 224."""
 
 MANY_EVENTS = 0.4
-"""Where more than this part of a map's pixels are events, adding up all areas is the fastest way to the largest."""
+"""If more than this share of a map's pixels are events, adding up all areas is the fastest way to the largest."""
 
 
 class Limits(NamedTuple):
-    """When which way is taken; another one changes no box."""
+    """When each algorithm is used; the choice changes no box."""
 
     few_cuts: int = FEW_CUTS
     many_events: float = MANY_EVENTS
@@ -39,7 +39,7 @@ class Limits(NamedTuple):
 
 
 class Room(NamedTuple):
-    """All that the search for boxes in a map of one shape works in, and where it leaves them."""
+    """Work space of the search for boxes in maps of one shape, and its result."""
 
     padded: PaddedMap
     foreground: Side
@@ -52,11 +52,11 @@ class Room(NamedTuple):
     bounds: Bounds
     sizes: Sizes
     flags: np.ndarray
-    """uint8, for `largest_above`."""
+    """uint8, work space of `largest_above`."""
     runs: np.ndarray
-    """int32 (n, 8), for `largest_above`."""
+    """int32 (n, 8), work space of `largest_above`."""
     boxes: np.ndarray
-    """int64 (n, 4) x, y, width, height; here, and in the next two, is what was found."""
+    """int64 (n, 4) x, y, width, height; this and the next two are the result."""
     first: np.ndarray
     """int64 (n,) positions in the array of cuts."""
     last: np.ndarray
@@ -64,13 +64,13 @@ class Room(NamedTuple):
 
 
 MOST_SHAPES = 64
-"""Of how many shapes each thread remembers the room."""
+"""For how many shapes each thread keeps the work space."""
 
 _scratch = Scratch()
 
 
 def room(shape: tuple[int, int]) -> Room:
-    """Room for a map of some shape (H, W). It is the thread's: the next call may give the same again."""
+    """Return work space for a map of some shape (H, W). It belongs to the thread: the next call may return it again."""
     if shape not in _scratch.kept:
         if len(_scratch.kept) >= MOST_SHAPES:
             _scratch.kept.clear()
@@ -111,7 +111,7 @@ def find_spans(levels, cuts, kind, limits, room):
         room: of the levels' shape.
 
     Returns:
-        The number of spans, which are in ``room.boxes``, ``room.first`` and ``room.last``.
+        The number of spans, which are stored in ``room.boxes``, ``room.first`` and ``room.last``.
     """
     boxes, num_cuts = room.boxes, len(cuts)
     rank = _rank(cuts)
@@ -140,7 +140,7 @@ def find_spans(levels, cuts, kind, limits, room):
 
 @compiled
 def _by_search(levels, cuts, rank, limits, room, boxes):
-    """Fill in the box of the largest contour at each cut, if that is quick. Returns whether it was."""
+    """Fill in the box of the largest contour at each cut, if that is quick. Returns whether it succeeded."""
     padded = room.padded
     if fill(levels, padded) > limits.many_events * levels.size:
         return False
@@ -154,9 +154,9 @@ def _by_search(levels, cuts, rank, limits, room, boxes):
 
 @compiled
 def _all_spans(foreground, holes, num_cuts, boxes, first, last):
-    """Fill in the spans of all nodes that are there at some cut, holes with the pixels around them."""
+    """Fill in the spans of all nodes present at some cut, holes with the pixels around them."""
     empty, num = num_cuts - foreground[0].birth if len(foreground) else 0, 0
-    if empty < num_cuts:  # from here on no pixel is above
+    if empty < num_cuts:  # no pixel is above the later cuts
         boxes[0], first[0], last[0], num = 0, empty, num_cuts - 1, 1
     for nodes, margin in ((foreground, 0), (holes, 1)):
         for i in range(len(nodes)):
@@ -173,7 +173,7 @@ def _all_spans(foreground, holes, num_cuts, boxes, first, last):
 
 @compiled
 def distinct_cuts(thresholds, highest):
-    """The distinct ``int(t * highest)``, int64 ascending, and the position of each threshold's among them."""
+    """Return the distinct ``int(t * highest)``, int64 ascending, and the position of each threshold's among them."""
     there, position = np.zeros(256, np.bool_), np.empty(len(thresholds), np.int64)
     for i in range(len(thresholds)):
         position[i] = np.int64(thresholds[i] * highest)
@@ -187,7 +187,7 @@ def distinct_cuts(thresholds, highest):
 
 @compiled
 def _rank(cuts):
-    """Of how many cuts each level is above: int32 (256,)."""
+    """Return the number of cuts that each level is above: int32 (256,)."""
     rank, num = np.empty(256, np.int32), 0
     for level in range(256):
         while num < len(cuts) and cuts[num] < level:

@@ -1,5 +1,5 @@
 "use strict";
-// Pictures with map, boxes and verdict of each run: what a card of the gallery and the enlarged picture are made of.
+// Cards: an image with map, boxes and result of each run, for the gallery and the enlarged view.
 WSOL.cards = (() => {
   const { make, dot } = WSOL.dom,
     { state, data, judge } = WSOL;
@@ -22,7 +22,7 @@ WSOL.cards = (() => {
   const WORDS = ["right", "box right", "part", "too large", "several", "miss"];
   let report = null;
 
-  // What a card is made of: a heading, and for each run picture, map, boxes and verdict.
+  // Create a card: a heading, and for each run image, map, boxes and result.
   function parts() {
     return [
       make("header", {}, make("b"), make("small")),
@@ -40,7 +40,7 @@ WSOL.cards = (() => {
                 "div",
                 { class: "frame" },
                 make("canvas", { class: "picture" }),
-                make("p", { class: "empty" }, "no picture"),
+                make("p", { class: "empty" }, "no image"),
                 make("canvas", { class: "map" }),
                 make("span", { class: "truth" }),
                 make("i", { class: "found" }),
@@ -61,7 +61,7 @@ WSOL.cards = (() => {
   const percents = ([x0, y0, x1, y1], [width, height]) =>
     `left:${(100 * x0) / width}%;top:${(100 * y0) / height}%;width:${(100 * (x1 - x0)) / width}%;height:${(100 * (y1 - y0)) / height}%`;
 
-  // What of a card does not follow the slider.
+  // Fill in the parts of a card that do not depend on the slider.
   function face(card, image, side) {
     const { labels, ids, sizes, boxes } = report.images,
       [width, height] = sizes[image],
@@ -84,7 +84,7 @@ WSOL.cards = (() => {
     paint(card, image, source, [width * scale, height * scale]);
   }
 
-  // Draw the picture at the size it is shown. As an <img> it would stay decoded in the browser's cache long after it has
+  // Draw the image at its displayed size. As an <img> it would stay decoded in the browser's cache long after it has
   // left the view, half a megabyte each.
   function paint(card, image, source, size) {
     const canvases = [...card.querySelectorAll(".picture")],
@@ -96,7 +96,7 @@ WSOL.cards = (() => {
     if (!source) return;
     const file = new Image();
     file.onload = async () => {
-      if (card.dataset.image !== String(image)) return; // the card shows another by now
+      if (card.dataset.image !== String(image)) return; // the card shows another image by now
       const bitmap = await createImageBitmap(file, {
         resizeWidth: width,
         resizeHeight: height,
@@ -112,7 +112,7 @@ WSOL.cards = (() => {
     file.src = source;
   }
 
-  // What follows the slider: box, overlap, verdict, map.
+  // Fill in the parts that depend on the slider: box, overlap, result, map.
   function fill(card, image) {
     card.querySelectorAll("figure").forEach((figure, r) => {
       const step = state.steps[r][image],

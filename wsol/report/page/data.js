@@ -1,9 +1,9 @@
 "use strict";
-// Data files are scripts that hand over their content: a page opened from disk may not fetch, but it may run scripts.
+// Data files are scripts that pass their content on: a page opened from disk may not fetch, but it may run scripts.
 WSOL.data = (() => {
   const KEPT = 60; // parts of maps in memory
-  const boxes = []; // by run, then part: what WSOL.judge.decode gives
-  const maps = new Map(); // by part: by run, then image: {width, height, levels} or null; the latest asked for comes last
+  const boxes = []; // by run, then part: results of WSOL.judge.decode
+  const maps = new Map(); // by part: by run, then image: {width, height, levels} or null; the most recently requested is last
   const asked = new Set();
   let report = null,
     whenMaps = () => {};
@@ -51,7 +51,7 @@ WSOL.data = (() => {
     await Promise.all(names.map(script));
   }
 
-  // An image's small map in a run; undefined until it has come, null if there is none.
+  // An image's small map in a run; undefined until it is loaded, null if there is none.
   function map(run, image) {
     const part = Math.floor(image / report.parts.maps),
       found = maps.get(part);

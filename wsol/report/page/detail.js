@@ -1,5 +1,5 @@
 "use strict";
-// One picture enlarged, with all that is known of it.
+// The enlarged view of one image, with all its data.
 WSOL.detail = (() => {
   const { $, make, whole, threshold, colour, dot } = WSOL.dom,
     { state, data, judge, cards } = WSOL;
@@ -57,11 +57,11 @@ WSOL.detail = (() => {
       WSOL.plot(curve, {
         x,
         lines,
-        label: "threshold of this picture’s IoU, percent",
+        label: "threshold for this image’s IoU, percent",
         pick: (at) => changed("threshold", at),
       })(state.at.map((at, r) => ({ x: x[at], colour: colour(r) })));
     }
-    const facts = `${sizes[image].join(" × ")} pixels · ${boxes[image].length ? `true ${boxes[image].length > 1 ? "boxes" : "box"} ${boxes[image].map(numbers).join(" and ")}` : "no true box"} · ${whole(n + 1)} of ${whole(state.order.length)}`;
+    const facts = `${sizes[image].join(" × ")} pixels · ${boxes[image].length ? `ground-truth ${boxes[image].length > 1 ? "boxes" : "box"} ${boxes[image].map(numbers).join(" and ")}` : "no ground-truth box"} · ${whole(n + 1)} of ${whole(state.order.length)}`;
     dialog.replaceChildren(
       make("button", { class: "close quiet", "aria-label": "Close", onclick: () => dialog.close() }, "×"),
       card,
@@ -78,7 +78,7 @@ WSOL.detail = (() => {
             make(
               "tr",
               {},
-              ...["Run", "Threshold", "Verdict", "IoU", "Box x0, y0, x1, y1", "Class", "Rank of the true class"].map(
+              ...["Run", "Threshold", "Result", "IoU", "Box x0, y0, x1, y1", "Class", "Rank of the ground-truth class"].map(
                 (text, n) => make("th", { class: [1, 3, 4, 6].includes(n) ? "number" : "" }, text),
               ),
             ),

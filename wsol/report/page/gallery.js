@@ -1,5 +1,5 @@
 "use strict";
-// Cards of pictures, as many as are in view; one is chosen by the keys and can be enlarged.
+// The gallery: cards of the images in view; one is selected with the keys and can be enlarged.
 WSOL.gallery = (() => {
   const { $, make, whole } = WSOL.dom,
     { state, data, judge, cards, detail } = WSOL;
@@ -89,7 +89,7 @@ WSOL.gallery = (() => {
     state.chosen.clear();
   }
 
-  // Show what has a kind, or a true and a predicted class, whatever was filtered before.
+  // Show the images of a kind, or of a ground-truth and a predicted class; replaces all other filters.
   function showKind(run, kind) {
     clear();
     state.run = run;
@@ -106,7 +106,7 @@ WSOL.gallery = (() => {
     filter();
   }
 
-  // Select anew and begin at the top.
+  // Apply the filters again and scroll to the top.
   function filter() {
     state.select();
     chosen = -1;
@@ -121,7 +121,7 @@ WSOL.gallery = (() => {
     update();
   }
 
-  // After a change of thresholds: what is in view follows; what is shown, and in which order, stays until `filter`.
+  // After a change of thresholds: update the cards in view; the selection and its order stay until `filter`.
   function update() {
     const counts = state.tally(state.run);
     [...$("chips").children].forEach((chip, k) => {
@@ -161,7 +161,7 @@ WSOL.gallery = (() => {
     $("list").style.height = `${Math.ceil(state.order.length / columns) * grid.row}px`;
   }
 
-  // Show the cards in view. Those that leave it serve again: no picture is kept in memory but what can be seen.
+  // Show the cards in view. Cards that leave it are reused, so only visible images are kept in memory.
   function draw() {
     if ($("view-gallery").hidden) return;
     if (!grid) layout();
@@ -197,7 +197,7 @@ WSOL.gallery = (() => {
     return card;
   }
 
-  // Choose the n-th card and bring it into view.
+  // Select the n-th card and scroll it into view.
   function choose(n) {
     if (!state.order.length) return;
     chosen = Math.min(Math.max(n, 0), state.order.length - 1);

@@ -1,7 +1,7 @@
 "use strict";
-// The judge: boxes from bytes, their overlap with the truth, and what is wrong with a wrong one. No page is touched here.
+// The evaluation: decode boxes, compute their IoU with the ground truth, and find the kind of error. Uses no DOM.
 // All arithmetic is that of wsol.functional.iou, wsol.protocols and wsol.functional.error_kinds, operation by operation
-// in double precision, so verdicts are Python's to the last bit; tests/report holds them against each other.
+// in double precision, so results equal Python's to the last bit; tests/report compares them.
 var WSOL = {};
 
 WSOL.judge = (() => {
@@ -21,13 +21,13 @@ WSOL.judge = (() => {
 
   const unzigzag = (value) => (value >> 1) ^ -(value & 1);
 
-  // A part of a run's boxes: of image i (counted within the part) the steps start[i] ... start[i + 1] - 1.
-  // first: position of the threshold from which a step holds; boxes: x0, y0, x1, y1 in the frame, half-open;
-  // frames: FRAME numbers an image; truth[i]: true corners in the frame, four a box, ends as the protocol counts them.
+  // A part of a run's boxes: image i (counted within the part) has the steps start[i] ... start[i + 1] - 1.
+  // first: position of the threshold from which a step is valid; boxes: x0, y0, x1, y1 in the frame, half-open;
+  // frames: FRAME numbers per image; truth[i]: ground-truth corners in the frame, four per box, ends as the protocol counts them.
   function decode(text, trueText) {
     const data = bytes(text);
     const corners = new Float64Array(bytes(trueText).buffer);
-    const most = Math.ceil(data.length / 5); // a step takes 5 bytes or more
+    const most = Math.ceil(data.length / 5); // a step takes at least 5 bytes
     const first = new Uint16Array(most);
     const boxes = new Int32Array(4 * most);
     const start = [0];
@@ -75,7 +75,7 @@ WSOL.judge = (() => {
     };
   }
 
-  // The greatest overlap of a step's box with a true one, as the protocol reckons it; 0 where there is no step.
+  // The greatest IoU of a step's box with a ground-truth box, as the protocol computes it; 0 without a step.
   function overlap(part, image, step, protocol) {
     if (step < 0) return 0;
     const box = part.boxes.subarray(4 * step, 4 * step + 4);
@@ -96,7 +96,7 @@ WSOL.judge = (() => {
     return [x0, y0, x1, y1];
   }
 
-  // The greatest overlap of a box with any of the true ones, four corners each.
+  // The greatest IoU of a box with any ground-truth box, four corners each.
   function bestOverlap(a, truth, more) {
     const areaA = Math.max(a[2] - a[0] + more, 0) * Math.max(a[3] - a[1] + more, 0);
     let best = 0;
@@ -114,7 +114,7 @@ WSOL.judge = (() => {
     return best;
   }
 
-  // The step that holds at a threshold's position; -1 where the image has no boxes.
+  // The step that is valid at a threshold's position; -1 if the image has no boxes.
   function stepAt(part, image, threshold) {
     let low = part.start[image],
       high = part.start[image + 1];
@@ -142,7 +142,7 @@ WSOL.judge = (() => {
   const share = (part, whole) => (whole > 0 ? part / whole : 0);
   const area = (x0, y0, x1, y1) => Math.max(x1 - x0, 0) * Math.max(y1 - y0, 0);
 
-  // The position in KINDS of a localization, by wsol.functional.error_kinds; boxes are of the image, half-open.
+  // The position in KINDS of a localization, by wsol.functional.error_kinds; boxes are in the image frame, half-open.
   function kind(box, trueBoxes, boxRight, classRight) {
     if (boxRight) return classRight ? 0 : 1;
     if (!trueBoxes.length) return 5;

@@ -1,5 +1,5 @@
 "use strict";
-// Wiring: the slider, the views, the keys.
+// Event handlers: the slider, the views, the keys.
 (() => {
   const { $, make, percent, threshold, dot } = WSOL.dom,
     { state, data } = WSOL;
@@ -42,7 +42,7 @@
     document.documentElement.dataset.ready = "yes";
   };
 
-  // A change of the threshold's position or of the overlap.
+  // Handle a change of the threshold's position or of the overlap.
   function change(what, value) {
     if (what === "threshold") state.at.fill(value);
     if (what === "overlap") state.overlap = value;
@@ -51,7 +51,7 @@
     settling = setTimeout(() => WSOL.gallery.filter(), SETTLE);
   }
 
-  // Judge everything and show it.
+  // Evaluate everything and show it.
   function follow() {
     if (!ready) return;
     state.evaluate();
@@ -171,7 +171,7 @@
     event.preventDefault();
   }
 
-  // The slider by about 0.01, or by one of its steps.
+  // Move the slider by about 0.01, or by one of its steps.
   function move(direction, fine) {
     const { thresholds } = report.protocol,
       last = thresholds.length - 1;
@@ -180,7 +180,7 @@
     change("threshold", Math.min(Math.max(state.at[0] + direction * step, 0), last));
   }
 
-  // Browsers may keep nothing for pages from disk: then the system's choice holds.
+  // Browsers may store nothing for pages from disk: then the system's setting applies.
   function stored() {
     try {
       return localStorage.getItem("wsol-theme");

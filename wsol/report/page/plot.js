@@ -34,8 +34,8 @@ WSOL.plot = (() => {
     BOTTOM = 34;
   const DASHES = ["", "6 4", "2 3", "9 3 2 3", "1 4", "12 4"];
 
-  // Draw lines into an element; returns a function that moves the marks.
-  // x: ascending in [0, 1]; lines: {name, y (percent), colour, dash (a number)}; pick(position) is told of a click.
+  // Draw lines in an element; returns a function that moves the marks.
+  // x: ascending in [0, 1]; lines: {name, y (percent), colour, dash (a number)}; pick(position) is called on a click.
   function plot(element, { x, lines, label, pick }) {
     const px = (value) => LEFT + value * (WIDTH - LEFT - RIGHT),
       py = (value) => TOP + (1 - value / 100) * (HEIGHT - TOP - BOTTOM);

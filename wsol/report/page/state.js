@@ -1,5 +1,5 @@
 "use strict";
-// What is chosen on the page, and what follows from it for every image of every run.
+// The settings of the page, and the results for every image of every run.
 WSOL.state = (() => {
   const judge = WSOL.judge,
     data = WSOL.data;
@@ -8,7 +8,7 @@ WSOL.state = (() => {
   const state = {
     at: [], // position of each run's threshold
     overlap: 0.5,
-    run: 0, // whose verdicts filter and sort
+    run: 0, // whose results filter and sort
     steps: [],
     iou: [],
     kinds: [], // by run, then image
@@ -36,7 +36,7 @@ WSOL.state = (() => {
     else state.at.fill(nearest(0.2));
   }
 
-  // The threshold of an origin as results.json has it, at the overlap asked for where each has its own; null without.
+  // The threshold of an origin as results.json has it, at the selected overlap if each has its own; null if missing.
   function reported(run, origin) {
     const row = report.runs[run].localization.find(
       (one) => one.protocol === report.protocol.name && one.threshold_origin === origin && one.maps === "localizer",
@@ -61,7 +61,7 @@ WSOL.state = (() => {
     });
   }
 
-  // Judge every image of every run at the chosen thresholds and overlap.
+  // Evaluate every image of every run at the selected thresholds and overlap.
   function evaluate() {
     report.runs.forEach((run, r) => {
       const { boxes } = report.images;
@@ -83,7 +83,7 @@ WSOL.state = (() => {
 
   const classRight = (r, i) => !report.runs[r].ranks || report.runs[r].ranks[i] === 0;
 
-  // The share of right boxes, percent, as the protocol averages, at each of some overlaps, ascending.
+  // The percentage of correct boxes, averaged as in the protocol, at each of several overlaps, ascending.
   function accuracies(r, overlaps) {
     const { counts } = report.runs[r],
       { labels } = report.images,
@@ -111,7 +111,7 @@ WSOL.state = (() => {
     return sums.map((sum) => (groups.size ? (100 * sum) / groups.size : NaN));
   }
 
-  // How many images are of each kind.
+  // The number of images of each kind.
   function tally(r) {
     const out = new Array(judge.KINDS.length).fill(0);
     for (const of of state.kinds[r]) if (of !== NOT_JUDGED) out[of]++;

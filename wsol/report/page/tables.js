@@ -1,5 +1,5 @@
 "use strict";
-// Class by class, and which classes are taken for which.
+// Results by class, and which classes are confused with which.
 WSOL.tables = (() => {
   const { $, make, percent, whole, dot } = WSOL.dom,
     { state } = WSOL;
@@ -11,7 +11,7 @@ WSOL.tables = (() => {
     confusion();
   }
 
-  // A row a class: name, images, and of each run accuracy of boxes and of classes.
+  // A row per class: name, images, and for each run the accuracy of boxes and of classes.
   function values() {
     const rows = new Map();
     report.images.labels.forEach((label, i) => {
@@ -121,7 +121,7 @@ WSOL.tables = (() => {
   function confusion() {
     const name = (label) => report.classes[label];
     $("view-confusion").replaceChildren(
-      make("h2", {}, "Classes taken for others"),
+      make("h2", {}, "Confused classes"),
       make(
         "p",
         { class: "note" },
