@@ -56,9 +56,9 @@ def test_of_several_boxes_the_one_that_counts_is_kept(name: str) -> None:
         half_open = np.array([box_at(mine, at) for at in range(wide.num_columns)])
         corners = wide.predicted_ends(half_open.astype(float), mine.frame.input_size)
         overlap = iou(corners, mine.true_corners, plus_one=wide.plus_one).max(axis=1)
-        right = np.array(
-            [overlap >= asked if wide.boundary == ">=" else overlap > asked for asked in wide.iou_thresholds]
-        )
+        bounds = [wide.boundary, *([wide.boundary_topk] if wide.boundary_topk else [])]
+        asked = [(bound, least) for bound in bounds for least in wide.iou_thresholds]
+        right = np.array([overlap >= least if bound == ">=" else overlap > least for bound, least in asked])
         np.testing.assert_array_equal(right, wide.judge(cells(seed), VIEW, TRUTH))
 
 
