@@ -71,6 +71,13 @@ class MobileNetV1(Backbone):
         self.declare(steps, aliases=("block5", "block11", "block13"))
         self.load(weights, None, preprocessing)
 
+    def initialise(self) -> None:
+        """Fill convolutions as He et al. 2015 (fan out), which for one over each channel is the number of its cells."""
+        super().initialise()
+        for module in self.modules():
+            if isinstance(module, nn.Conv2d) and module.groups > 1:
+                nn.init.normal_(module.weight, 0, (2 / module.weight[0].numel()) ** 0.5)
+
 
 def _conv(before: int, channels: int, stride: int, kernel: int = 3, groups: int = 1) -> list[nn.Module]:
     conv = nn.Conv2d(before, channels, kernel, stride=stride, padding=kernel // 2, groups=groups, bias=False)
