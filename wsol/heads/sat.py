@@ -58,6 +58,8 @@ class SatHead(TscamHead):
         torch.Size([2, 1, 6, 6])
     """
 
+    class_agnostic = True
+
     def __init__(
         self,
         points: Mapping[str, FeatureInfo],
