@@ -59,7 +59,7 @@ def main() -> None:
 
 
 def measure(split: Split, rule: object, rng: np.random.Generator) -> SplitResult:
-    """Judge made maps of a split by its boxes and by made pseudo boxes."""
+    """Evaluate made maps of a split by its boxes and by made pseudo boxes."""
     maps, boxes = [], []
     for position in range(len(split)):
         truth, (width, height) = split.truth(position), split.size(position)
@@ -82,7 +82,7 @@ def measure(split: Split, rule: object, rng: np.random.Generator) -> SplitResult
         boxes.append(np.concatenate([middle - reach, middle + reach])[None])
     pseudo = PseudoBoxes(Boxes.pack(boxes, inclusive=False), {})
     evaluation = SplitEvaluation(split, lambda s: [Geometry.whole(s)], {"choe2020": rule}, topk=(), pseudo=pseudo)
-    evaluation.judge(range(len(split)), maps, None)
+    evaluation.evaluate(range(len(split)), maps, None)
     return evaluation.compute()
 
 

@@ -1,4 +1,4 @@
-"""Curves of a set of images whose boxes are judged already, for tests."""
+"""Curves of a set of images whose boxes are evaluated already, for tests."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Splits that consist of annotation only, and a network's results for them: shared by tests of judging."""
+"""Splits that consist of annotation only, and a network's results for them: shared by tests of the evaluation."""
 
 from __future__ import annotations
 

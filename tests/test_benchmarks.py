@@ -89,12 +89,12 @@ def test_pipeline(printed) -> None:
 
 
 def test_memory(printed) -> None:
-    sizes = ("--images", "300", "--judged", "2", "--classes", "10", "--size", "32", "--batch-size", "50")
+    sizes = ("--images", "300", "--evaluated", "2", "--classes", "10", "--size", "32", "--batch-size", "50")
     out = printed("memory", *sizes)
     rows = {line[2:44].strip(): float(line.split()[-1]) for line in out.splitlines() if line.startswith("  ")}
     assert len(rows) == 6
     assert all(math.isfinite(value) for value in rows.values())
-    assert 0 < rows["states, the others"] == rows["states, the first 2 images, judged"] < 400
+    assert 0 < rows["states, the others"] == rows["states, the first 2 images, evaluated"] < 400
 
 
 def test_the_reference_of_the_evaluation_draws_the_boxes_of_the_protocol(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -107,7 +107,7 @@ def test_the_reference_of_the_evaluation_draws_the_boxes_of_the_protocol(monkeyp
     for _ in range(4):
         score_map = blob + 0.2 * rng.standard_normal((7, 7))
         protocol = dataclasses.replace(protocol, frame="input")
-        (hits,) = protocol.judge(score_map, Geometry.square((100, 100), 64), GroundTruth(box, inclusive=False))
+        (hits,) = protocol.evaluate(score_map, Geometry.square((100, 100), 64), GroundTruth(box, inclusive=False))
         boxes = reference["boxes_of"](score_map, 64, protocol.thresholds)
         theirs = reference["overlaps"](boxes, (box[0] * 0.64).astype(int)) >= 0.5
         assert 0 < hits.sum() < len(hits)

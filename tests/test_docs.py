@@ -147,7 +147,7 @@ def test_every_link_inside_the_site_leads_to_a_page_and_its_anchor(read: dict[Pa
 def test_the_search_index_has_pages_and_docstrings(site: Path) -> None:
     index = (site / "search" / "search_index.json").read_text(encoding="utf-8")
     assert "Where a threshold comes from" in index
-    assert "api/protocols.html#wsol.protocols.LocalizationProtocol.judge" in index
+    assert "api/protocols.html#wsol.protocols.LocalizationProtocol.evaluate" in index
 
 
 def test_every_room_has_its_page_in_the_reference() -> None:

@@ -25,7 +25,7 @@ FOLDERS = [
     "edits",
     "batch_transforms",
     "protocols",
-    "judging",
+    "box_evaluation",
     "metrics",
     "models",
     "explain",

@@ -39,7 +39,7 @@ def cam2016(shipped):
 
 @pytest.fixture
 def choe2020(shipped):
-    """As shipped, but judged in the view itself, so that small maps made by hand stay small."""
+    """As shipped, but evaluated in the view itself, so that small maps made by hand stay small."""
     return dataclasses.replace(shipped["choe2020"], frame="input")
 
 
@@ -95,18 +95,18 @@ def test_choe2020_equals_a_loop_over_all_thresholds(choe2020, seed):
     score_map = blob(rng)
     if seed == 5:
         score_map[3, 3] = np.nan
-    got = choe2020.judge(score_map, Geometry.square(size, side), truth)
+    got = choe2020.evaluate(score_map, Geometry.square(size, side), truth)
     assert got.shape == (1, 1000)
     assert got[0].tolist() == slow_choe2020(score_map, size, truth.boxes, side)
 
 
-def test_choe2020_judges_at_224_whatever_the_network_sees(shipped):
+def test_choe2020_evaluates_at_224_whatever_the_network_sees(shipped):
     rng = np.random.default_rng(8)
     truth = GroundTruth(np.array([[10.2, 5.0, 60.9, 40.1]]), inclusive=False)
     score_map = blob(rng)
     expected = slow_choe2020(score_map, (80, 60), truth.boxes, 224)
     for side in (64, 224):
-        got = shipped["choe2020"].judge(score_map, Geometry.square((80, 60), side), truth)
+        got = shipped["choe2020"].evaluate(score_map, Geometry.square((80, 60), side), truth)
         assert got[0].tolist() == expected
 
 
@@ -118,10 +118,10 @@ def test_all_thresholds_at_once_equal_one_at_a_time(choe2020, components, frame)
     truth = GroundTruth(np.array([[8.0, 5.0, 25.0, 22.0]]), inclusive=True)
     score_map = blob(np.random.default_rng(3))
     alone = [
-        dataclasses.replace(protocol, origins=("fixed",), fixed_threshold=float(t)).judge(score_map, view, truth)
+        dataclasses.replace(protocol, origins=("fixed",), fixed_threshold=float(t)).evaluate(score_map, view, truth)
         for t in protocol.thresholds
     ]
-    assert np.concatenate(alone, axis=1).tolist() == protocol.judge(score_map, view, truth).tolist()
+    assert np.concatenate(alone, axis=1).tolist() == protocol.evaluate(score_map, view, truth).tolist()
 
 
 def test_choe2020_counts_a_blob_one_pixel_larger(choe2020):
@@ -133,12 +133,14 @@ def test_choe2020_counts_a_blob_one_pixel_larger(choe2020):
     inside = GroundTruth(np.array([[10.0, 20.0, 70.0, 20.0 + 25]]), inclusive=True)  # 61 x 26 = 1586 > 1555.5
     less = GroundTruth(np.array([[10.0, 20.0, 70.0, 20.0 + 24]]), inclusive=True)  # 61 x 25 = 1525
     assert 61 * 25 < half < 61 * 26
-    assert choe2020.judge(score_map, view, inside)[0, 500]
-    assert not choe2020.judge(score_map, view, less)[0, 500]
+    assert choe2020.evaluate(score_map, view, inside)[0, 500]
+    assert not choe2020.evaluate(score_map, view, less)[0, 500]
     corner = np.zeros((224, 224), np.float32)
     corner[124:, 124:] = 1.0  # predicted (124, 124, 223, 223): 100 x 100
-    assert choe2020.judge(corner, view, GroundTruth(np.array([[124.0, 124.0, 223.0, 173.0]]), inclusive=True))[0, 500]
-    assert not choe2020.judge(corner, view, GroundTruth(np.array([[124.0, 124.0, 223.0, 172.0]]), inclusive=True))[
+    assert choe2020.evaluate(corner, view, GroundTruth(np.array([[124.0, 124.0, 223.0, 173.0]]), inclusive=True))[
+        0, 500
+    ]
+    assert not choe2020.evaluate(corner, view, GroundTruth(np.array([[124.0, 124.0, 223.0, 172.0]]), inclusive=True))[
         0, 500
     ]
 
@@ -149,15 +151,15 @@ def test_choe2020_scales_true_corners_as_written_and_truncates(choe2020):
     view = Geometry.square((20, 20), 10)
     wide = np.array([[0.0, 0.0, 3.9, 7.9]])  # half: (1.95, 3.95), truncated (1, 3): 2 x 4, overlap 1/2
     for inclusive in (True, False):
-        assert choe2020.judge(score_map, view, GroundTruth(wide, inclusive))[0, 500]
-        assert not choe2020.judge(score_map, view, GroundTruth(np.array([[0.0, 0.0, 3.9, 8.0]]), inclusive))[0, 500]
+        assert choe2020.evaluate(score_map, view, GroundTruth(wide, inclusive))[0, 500]
+        assert not choe2020.evaluate(score_map, view, GroundTruth(np.array([[0.0, 0.0, 3.9, 8.0]]), inclusive))[0, 500]
 
 
 def test_choe2020_of_a_constant_map_predicts_the_first_pixel(choe2020):
     view = Geometry.square((10, 10), 10)
     first, other = (GroundTruth(np.array([corners]), inclusive=True) for corners in ([0.0, 0, 0, 0], [2.0, 2, 7, 7]))
-    assert choe2020.judge(np.full((10, 10), 0.3), view, first).all()
-    assert not choe2020.judge(np.full((10, 10), 0.3), view, other).any()
+    assert choe2020.evaluate(np.full((10, 10), 0.3), view, first).all()
+    assert not choe2020.evaluate(np.full((10, 10), 0.3), view, other).any()
 
 
 def test_cam2016_by_hand(cam2016):
@@ -173,19 +175,19 @@ def test_cam2016_by_hand(cam2016):
         end = -1.0 if inclusive else 0.0
         half = GroundTruth(np.array([[2.0, 1.0, 6.0 + end, 6.0 + end]]), inclusive)  # 20 of 40 pixels
         less = GroundTruth(np.array([[2.0, 1.0, 5.9 + end, 6.0 + end]]), inclusive)
-        assert cam2016.judge(score_map, view, half).tolist() == [[True]]
-        assert cam2016.judge(score_map, view, less).tolist() == [[False]]
-        assert dataclasses.replace(cam2016, boundary=">").judge(score_map, view, half).tolist() == [[False]]
+        assert cam2016.evaluate(score_map, view, half).tolist() == [[True]]
+        assert cam2016.evaluate(score_map, view, less).tolist() == [[False]]
+        assert dataclasses.replace(cam2016, boundary=">").evaluate(score_map, view, half).tolist() == [[False]]
 
 
-def test_cam2016_judges_in_the_image_whatever_the_crop(cam2016):
+def test_cam2016_evaluates_in_the_image_whatever_the_crop(cam2016):
     view = Geometry(image_size=(80, 60), resized=(40, 30), offset=(10, 5), input_size=(20, 20))
     score_map = np.zeros((20, 20), np.float32)
     score_map[5:15, 5:15] = 1.0
     (predicted,) = cam2016.predict(score_map, view)
     # the window is (20, 10, 60, 50); cubic edges spread by about a pixel of the image
     assert np.abs(predicted - [30, 20, 50, 40]).max() <= 2
-    assert cam2016.judge(score_map, view, GroundTruth(predicted[None], inclusive=False)).tolist() == [[True]]
+    assert cam2016.evaluate(score_map, view, GroundTruth(predicted[None], inclusive=False)).tolist() == [[True]]
 
 
 def test_several_true_boxes_any_hit_counts_and_none_never(cam2016):
@@ -193,9 +195,9 @@ def test_several_true_boxes_any_hit_counts_and_none_never(cam2016):
     score_map[:4, :4] = 1
     view = Geometry.square((8, 8), 8)
     boxes = np.array([[5.0, 5.0, 8.0, 8.0], [0.0, 0.0, 4.0, 4.0]])
-    assert cam2016.judge(score_map, view, GroundTruth(boxes, inclusive=False)).tolist() == [[True]]
-    assert cam2016.judge(score_map, view, GroundTruth(boxes[:1], inclusive=False)).tolist() == [[False]]
-    assert cam2016.judge(score_map, view, GroundTruth(np.zeros((0, 4)), inclusive=False)).tolist() == [[False]]
+    assert cam2016.evaluate(score_map, view, GroundTruth(boxes, inclusive=False)).tolist() == [[True]]
+    assert cam2016.evaluate(score_map, view, GroundTruth(boxes[:1], inclusive=False)).tolist() == [[False]]
+    assert cam2016.evaluate(score_map, view, GroundTruth(np.zeros((0, 4)), inclusive=False)).tolist() == [[False]]
 
 
 def test_predict_maps_input_boxes_back(choe2020):
@@ -219,7 +221,7 @@ def test_every_protocol_predicts_a_box_of_a_flat_map(name):
 
 @pytest.mark.parametrize("frame", ["input", "image"])
 @pytest.mark.parametrize("end", ["last_pixel", "one_past", "one_past_clipped"])
-def test_given_boxes_are_judged_as_maps_of_the_same_box(choe2020, frame, end):
+def test_given_boxes_are_evaluated_as_maps_of_the_same_box(choe2020, frame, end):
     protocol = dataclasses.replace(choe2020, frame=frame, predicted_end=end, scaling="max")
     view = Geometry.square((16, 12), 16) if frame == "input" else Geometry((16, 12), (16, 12), (0, 0), (16, 12))
     rng = np.random.default_rng(0)
@@ -230,11 +232,11 @@ def test_given_boxes_are_judged_as_maps_of_the_same_box(choe2020, frame, end):
         (columns, rows) = (slice(x0, x1 + 1), slice(y0, y1 + 1))
         score_map[rows, columns] = 1
         truth = GroundTruth(np.array([[2.0, 2.0, 12.0, 10.0]]), inclusive=True)
-        by_box = protocol.judge_boxes(drawn if frame == "image" else view.to_image(drawn), view, truth)
-        assert protocol.judge(score_map, view, truth)[0, 10] == by_box[0, 0]
+        by_box = protocol.evaluate_boxes(drawn if frame == "image" else view.to_image(drawn), view, truth)
+        assert protocol.evaluate(score_map, view, truth)[0, 10] == by_box[0, 0]
 
 
-def test_ten_crop_is_judged_after_merging(shipped):
+def test_ten_crop_is_evaluated_after_merging(shipped):
     rng = np.random.default_rng(0)
     views = [Geometry((30, 20), (30, 20), (x, 0), (20, 20), m) for x in (0, 10) for m in (False, True)]
     whole = cv2.GaussianBlur(rng.random((20, 30)), (0, 0), 4).astype(np.float32)
@@ -244,7 +246,7 @@ def test_ten_crop_is_judged_after_merging(shipped):
     assert np.allclose(merged, whole, atol=1e-6)
     truth = GroundTruth(np.array([[5.0, 5.0, 25.0, 15.0]]), inclusive=False)
     for protocol in shipped.values():
-        assert protocol.judge(merged, view, truth).shape == (1, len(protocol.thresholds))
+        assert protocol.evaluate(merged, view, truth).shape == (1, len(protocol.thresholds))
 
 
 def test_the_grid_always_has_the_fixed_threshold(choe2020):
@@ -298,8 +300,8 @@ def test_nothing_is_changed(shipped):
     truth = GroundTruth(np.array([[1.0, 2.0, 9.0, 9.0]]), inclusive=True)
     before = score_map.copy(), truth.boxes.copy()
     for protocol in shipped.values():
-        protocol.judge(score_map, Geometry.square((20, 20), 14), truth)
-        protocol.judge_boxes(truth.boxes, Geometry.square((20, 20), 14), truth)
+        protocol.evaluate(score_map, Geometry.square((20, 20), 14), truth)
+        protocol.evaluate_boxes(truth.boxes, Geometry.square((20, 20), 14), truth)
     assert np.array_equal(score_map, before[0])
     assert np.array_equal(truth.boxes, before[1])
 
@@ -373,7 +375,7 @@ def test_tokencut2022_takes_the_peaks_component_above_the_mean(seed):
         x0, y0, x1, y1 = (int(v) for v in true[0] + [0, 0, 0 if inclusive else -1, 0 if inclusive else -1])
         expected = overlap_with_ends(cells.tolist(), [x0, y0, x1, y1]) >= 0.5
         at = list(rules.thresholds).index(1.0)
-        assert rules.judge(vector, view, GroundTruth(true, inclusive))[0, at] == expected
+        assert rules.evaluate(vector, view, GroundTruth(true, inclusive))[0, at] == expected
 
 
 @pytest.mark.parametrize("seed", range(4))
@@ -388,7 +390,7 @@ def test_sat2023_scales_cells_and_compares_values(seed):
     true = [5.5, 30.0, 180.9, 250.0]  # in the stored image; the crop is 16 pixels away on each side
     framed = [min(max(int(v - 16), 0), 223) for v in true]
     expected = overlap_with_ends([x, y, x + w, y + h], framed) >= 0.5
-    found = rules.judge(score_map, view, GroundTruth(np.array([true]), inclusive=True))
+    found = rules.evaluate(score_map, view, GroundTruth(np.array([true]), inclusive=True))
     assert found[0, list(rules.thresholds).index(0.4)] == expected
 
 
@@ -407,7 +409,7 @@ def test_calm2021_cuts_probabilities_at_powers_of_ten(seed):
         ends = [[x, y, min(x + w, 223), min(y + h, 223)] for x, y, w, h in boxes] or [[0, 0, 0, 0]]
         expected.append(any(overlap_with_ends(end, truth) >= 0.3 for end in ends))
     view = Geometry.square((224, 224), 224)
-    assert rules.judge(score_map, view, GroundTruth(np.array([truth], float), True))[0].tolist() == expected
+    assert rules.evaluate(score_map, view, GroundTruth(np.array([truth], float), True))[0].tolist() == expected
 
 
 def test_ivr2021_is_maxboxaccv2_of_maps_that_were_scaled_before(shipped):
@@ -417,9 +419,9 @@ def test_ivr2021_is_maxboxaccv2_of_maps_that_were_scaled_before(shipped):
     ivr = np.maximum(large - np.quantile(large, 0.45), 0)
     view, truth = Geometry.square((100, 80), 224), GroundTruth(np.array([[20.0, 10.0, 70.0, 60.0]]), inclusive=True)
     other = dataclasses.replace(protocols.protocol("choe2020-v2"), threshold_step=0.02)
-    expected = other.judge(ivr / ivr.max(), view, truth)
+    expected = other.evaluate(ivr / ivr.max(), view, truth)
     assert expected.any()
-    assert rules.judge(score_map, view, truth).tolist() == expected.tolist()
+    assert rules.evaluate(score_map, view, truth).tolist() == expected.tolist()
 
 
 def test_top_k_errors_ask_for_more_than_half_where_gt_known_asks_for_half():
@@ -430,10 +432,10 @@ def test_top_k_errors_ask_for_more_than_half_where_gt_known_asks_for_half():
     view = Geometry.square((20, 20), 20)
     half = GroundTruth(np.array([[5.0, 5.0, 14.0, 9.0]]), inclusive=True)
     more = GroundTruth(np.array([[5.0, 5.0, 14.0, 10.0]]), inclusive=True)
-    assert rules.judge(score_map, view, half).tolist() == [[True], [False]]
-    assert rules.judge(score_map, view, more).tolist() == [[True], [True]]
+    assert rules.evaluate(score_map, view, half).tolist() == [[True], [False]]
+    assert rules.evaluate(score_map, view, more).tolist() == [[True], [True]]
     metric = BoxAccuracy.from_protocol(rules, (1,))
-    metric.update(np.stack([rules.judge(score_map, view, t) for t in (half, more)]), [0, 1], ranks=[0, 0])
+    metric.update(np.stack([rules.evaluate(score_map, view, t) for t in (half, more)]), [0, 1], ranks=[0, 0])
     assert metric.compute().gt_known.tolist() == [[100.0]]
     assert metric.compute().accuracy("top1").tolist() == [[50.0]]
     logits, labels = np.array([[1.0, 0.0]] * 2), [0, 0]

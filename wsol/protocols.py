@@ -1,6 +1,6 @@
 """How a box is drawn from a score map, and when it is right: a localization protocol as one frozen object.
 
-Papers judge boxes differently, which makes their tables incomparable. Each choice on which they part is a field of
+Papers evaluate boxes differently, which makes their tables incomparable. Each choice on which they part is a field of
 `LocalizationProtocol`, without default: a protocol file (``configs/protocol``) states them all, and every result names
 its protocol.
 """
@@ -45,7 +45,7 @@ class LocalizationProtocol:
         >>> mine = protocol("cam2016", interpolation="linear")
         >>> hot = np.zeros((6, 6)); hot[:3, :3] = 1.0
         >>> view = Geometry.square((6, 6), 6)
-        >>> mine.judge(hot, view, GroundTruth(np.array([[0.0, 0.0, 3.0, 2.0]]), inclusive=False)).tolist()
+        >>> mine.evaluate(hot, view, GroundTruth(np.array([[0.0, 0.0, 3.0, 2.0]]), inclusive=False)).tolist()
         [[True]]
         >>> mine.predict(hot, view).tolist()
         [[0.0, 0.0, 3.0, 3.0]]
@@ -53,7 +53,7 @@ class LocalizationProtocol:
 
     name: str
     reference: str
-    """The paper or code that judges so."""
+    """The paper or code that evaluates so."""
     frame: str
     """Where map and boxes are compared: in the stored ``image``; in the whole image resized to a ``square``; in the
     centre ``crop`` of the resized image; or in the network's ``input``, whatever that is."""
@@ -176,13 +176,13 @@ class LocalizationProtocol:
 
     @cached_property
     def num_columns(self) -> int:
-        """How many boxes of a map are judged, G: one at each threshold, or the ranked ones that a guess may name."""
+        """How many boxes of a map are evaluated, G: one at each threshold, or the ranked ones that a guess may name."""
         if self.components == RANKED:
             return max((box for _, box in self.guesses or ()), default=1)
         return len(self.thresholds)
 
     def frame_of(self, view: Geometry) -> Geometry:
-        """Where the boxes of a view's image are judged."""
+        """Where the boxes of a view's image are evaluated."""
         size = view.image_size
         if self.frame == "square":
             return Geometry.square(size, self.frame_size or 0)
@@ -200,7 +200,7 @@ class LocalizationProtocol:
         """Merge the maps (V, h, w) of an image's views as the protocol does; see `wsol.functional.maps.merge`."""
         return maps.merge(score_maps, views, merging=self.view_merging)
 
-    def judge(self, score_map: np.ndarray, view: Geometry, truth: GroundTruth) -> np.ndarray:
+    def evaluate(self, score_map: np.ndarray, view: Geometry, truth: GroundTruth) -> np.ndarray:
         """Whether the box at each threshold is right.
 
         Args:
@@ -213,10 +213,10 @@ class LocalizationProtocol:
             bool (I, G), for each of ``iou_thresholds`` in the order of `thresholds`; under ``ranked``, G is the rank of
             the box. Where top-k errors have a boundary of their own, (2 I, G): then as they ask.
         """
-        return self.judge_found(self.find(score_map, view), view, truth)
+        return self.evaluate_found(self.find(score_map, view), view, truth)
 
     def find(self, score_map: np.ndarray, view: Geometry) -> FoundBoxes:
-        """The boxes at every threshold; the part of `judge` that does not look at the truth."""
+        """The boxes at every threshold; the part of `evaluate` that does not look at the truth."""
         frame = self.frame_of(view)
         placed = self._place(score_map, view)
         if self.components == RANKED:
@@ -228,13 +228,13 @@ class LocalizationProtocol:
             spans = boxes.box_spans(levels, cuts, self.components)
         return FoundBoxes(self.predicted_ends(boxes.half_open(spans.boxes), frame.input_size), spans, position)
 
-    def judge_found(self, found: FoundBoxes, view: Geometry, truth: GroundTruth) -> np.ndarray:
-        """The part of `judge` that looks at the truth: bool (I, G)."""
+    def evaluate_found(self, found: FoundBoxes, view: Geometry, truth: GroundTruth) -> np.ndarray:
+        """The part of `evaluate` that looks at the truth: bool (I, G)."""
         overlap = self._overlap(found.corners, self.frame_of(view), truth)
         best = found.spans.best(overlap, int(found.position.max()) + 1)
         return self._right(best)[:, found.position]
 
-    def judge_boxes(self, predicted: np.ndarray, view: Geometry, truth: GroundTruth) -> np.ndarray:
+    def evaluate_boxes(self, predicted: np.ndarray, view: Geometry, truth: GroundTruth) -> np.ndarray:
         """Whether each of given boxes is right.
 
         Args:
@@ -254,7 +254,7 @@ class LocalizationProtocol:
         """The box or boxes at one threshold, for use and for pictures.
 
         Args:
-            score_map: as in `judge`.
+            score_map: as in `evaluate`.
             view: what part of the image the map is of.
             threshold: in [0, 1]; None means the fixed one. Ranked boxes know none.
 
@@ -287,7 +287,7 @@ class LocalizationProtocol:
         return thresholds.cut(placed, at, self.threshold_of, self.threshold_quantile)
 
     def top_guesses(self, k: int) -> tuple[tuple[int, int], ...]:
-        """The k guesses of a top-k error, each as (rank of the class, column of `judge`), from 0."""
+        """The k guesses of a top-k error, each as (rank of the class, column of `evaluate`), from 0."""
         if self.guesses is None:
             return tuple((label, 0) for label in range(k))
         return tuple((label - 1, box - 1) for label, box in self.guesses[:k])

@@ -1,11 +1,11 @@
 """Bytes that evaluating takes for each image: all protocols and baselines, 1,000 classes, 50,000 images.
 
-    python scripts/benchmarks/memory.py [--images 50000] [--judged 200]
+    python scripts/benchmarks/memory.py [--images 50000] [--evaluated 200]
 
 What is fed are `wsol.engine.evaluation.SplitEvaluation` and its metrics, as in `wsol eval`, with made-up scores and
-maps of 14 x 14. Looking for boxes takes time but leaves nothing behind, so after the first ``--judged`` images each
+maps of 14 x 14. Looking for boxes takes time but leaves nothing behind, so after the first ``--evaluated`` images each
 image's hits are drawn; the metrics take the same rows either way. Printed are the bytes of the metrics' states, what
-Python and NumPy hold (tracemalloc), and the growth of the process: after the judged images, at the end, and at the
+Python and NumPy hold (tracemalloc), and the growth of the process: after the evaluated images, at the end, and at the
 peak, which includes computing all errors.
 """
 
@@ -23,29 +23,29 @@ from measuring import HEIGHT, WIDTH, Listed, machine, positive
 from omegaconf import OmegaConf
 from torchmetrics import Metric
 
-from wsol import judging
+from wsol import box_evaluation
 from wsol.config.build import instantiate
 from wsol.config.compose import config_root
 from wsol.data.packed import Boxes
 from wsol.data.transforms import ResizeSquare
-from wsol.engine import judged_chunks
+from wsol.engine import evaluated_chunks
 from wsol.engine.evaluation import SplitEvaluation
 from wsol.protocols import LocalizationProtocol
 from wsol.types import Batch
 
 
 class Drawn:
-    """Judges batches as `wsol.judging.judge` does, or samples random results instead of finding boxes."""
+    """Evaluates batches as `wsol.box_evaluation.evaluate` does, or samples random results instead of finding boxes."""
 
     drawing = False
 
     @staticmethod
-    def judge(
+    def evaluate(
         protocols: Mapping[str, LocalizationProtocol], maps: Sequence[np.ndarray], *rest: Any
     ) -> dict[str, np.ndarray]:
-        """As `wsol.judging.judge`."""
+        """As `wsol.box_evaluation.evaluate`."""
         if not Drawn.drawing:
-            return judging.judge(protocols, maps, *rest)
+            return box_evaluation.evaluate(protocols, maps, *rest)
         rng = np.random.default_rng(0)
         return {
             name: rng.random((len(maps), len(protocol.iou_thresholds), protocol.num_columns)) < 0.5
@@ -63,7 +63,7 @@ def evaluation(images: int, classes: int, size: int) -> SplitEvaluation:
         for file in (config_root() / "protocol" / f"{name}.yaml" for name in ("cam2016", "choe2020"))
     )
     protocols = {node["name"]: instantiate(node, "protocol") for node in map(dict, nodes)}
-    judged_chunks.judge = Drawn.judge
+    evaluated_chunks.evaluate = Drawn.evaluate
     return SplitEvaluation(split, ResizeSquare(size).views, protocols, num_classes=classes, baselines=True)
 
 
@@ -104,24 +104,24 @@ def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--images", type=positive, default=50_000)
-    parser.add_argument("--judged", type=positive, default=200, help="of these images boxes are really looked for")
+    parser.add_argument("--evaluated", type=positive, default=200, help="of these images boxes are really looked for")
     parser.add_argument("--classes", type=positive, default=1000)
     parser.add_argument("--size", type=positive, default=224, help="side of the network's input")
     parser.add_argument("--batch-size", type=positive, default=100)
     options = parser.parse_args()
-    judged, images = min(options.judged, options.images), options.images
-    if judged == images:
-        parser.error("--images must be more than --judged")
+    evaluated, images = min(options.evaluated, options.images), options.images
+    if evaluated == images:
+        parser.error("--images must be more than --evaluated")
     measures = evaluation(images, options.classes, options.size)
     tracemalloc.start()
     Drawn.drawing = False
-    feed(measures, 0, judged, options.batch_size, options.classes)
+    feed(measures, 0, evaluated, options.batch_size, options.classes)
     held, resident, states = tracemalloc.get_traced_memory()[0], process_bytes("VmRSS"), state_bytes(measures)
     Drawn.drawing = True
-    feed(measures, judged, images, options.batch_size, options.classes)
-    grown = images - judged
+    feed(measures, evaluated, images, options.batch_size, options.classes)
+    grown = images - evaluated
     figures = {
-        f"states, the first {judged:,} images, judged": states / judged,
+        f"states, the first {evaluated:,} images, evaluated": states / evaluated,
         "states, the others": (state_bytes(measures) - states) / grown,
         "Python and NumPy hold": (tracemalloc.get_traced_memory()[0] - held) / grown,
         "the process grew by": (process_bytes("VmRSS") - resident) / grown,

@@ -4,8 +4,8 @@
 
 Images (a few dozen JPEGs of 500 x 375, used over and over) and smooth maps of 14 x 14 are made up first. Time to write
 is that of the report alone: no network, no start of Python. The page is opened from disk in headless Chromium: seconds
-until it answers (all boxes read and judged), seconds of processor time that the page's process took for it (about the
-wait where nothing else runs), the slowest of twenty moves of the slider, and memory of that process and of all
+until it answers (all boxes read and evaluated), seconds of processor time that the page's process took for it (about
+the wait where nothing else runs), the slowest of twenty moves of the slider, and memory of that process and of all
 processes of the browser, before and after scrolling through the whole gallery.
 """
 

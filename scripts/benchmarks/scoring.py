@@ -3,7 +3,7 @@
     python scripts/benchmarks/scoring.py [--metadata <folder with CUB/test, ILSVRC/test>] [--dataset CUB] [--side 14]
 
 Without metadata the split is made up: ``--images`` of ILSVRC's usual sizes with one box each. The store is made up
-first (smooth maps, deterministic); the time is that of reading and judging under the protocols, without the start of
+first (smooth maps, deterministic); the time is that of reading and evaluating under the protocols, without the start of
 Python. Memory is what the process grows by meanwhile. To compare with an older checkout, run it again with
 ``PYTHONPATH=<checkout>``.
 """

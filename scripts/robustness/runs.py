@@ -1,4 +1,4 @@
-"""What runs leave behind, damaged: results.json, config.yaml, verdicts.npz, metrics.csv, checkpoints at resume."""
+"""What runs leave behind, damaged: results.json, config.yaml, image_results.npz, metrics.csv, checkpoints at resume."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from scripts.robustness.base import SMALL
 from scripts.robustness.checkpoints import flip, flipped
 from scripts.robustness.runner import Place, Try
 
-KIND = "results.json, config.yaml, verdicts.npz of runs"
+KIND = "results.json, config.yaml, image_results.npz of runs"
 RESUME = "metrics.csv and checkpoints at resume"
 TABLE = "table mine --config-dir {inputs} runs_dir={out}/runs format=markdown data_dir={data}"
 REPORT = "report {out}/runs/a out={out}/page"
@@ -44,7 +44,7 @@ def tries() -> Iterator[Try]:
     """All of them."""
     yield from _results()
     yield from _configs()
-    yield from _verdicts()
+    yield from _image_results()
     yield from _resumed()
 
 
@@ -58,7 +58,7 @@ def run_with(change: Callable[[Path], Any], *, finished: bool = True) -> Callabl
         table.mkdir()
         (table / "mine.yaml").write_text(LAYOUT)
         if not finished:
-            for name in ("results.json", "verdicts.npz", "pictures.png"):
+            for name in ("results.json", "image_results.npz", "pictures.png"):
                 (run / name).unlink(missing_ok=True)
         change(run)
         old = time.time() - 3600
@@ -170,21 +170,21 @@ def _configs() -> Iterator[Try]:
         yield Try(KIND, "config.yaml is no UTF-8", bad, act, "either", ("config.yaml",))
 
 
-def _verdicts() -> Iterator[Try]:
+def _image_results() -> Iterator[Try]:
     def arrays(change: Callable[[dict[str, np.ndarray]], Any]) -> Callable[[Path], None]:
         def apply(run: Path) -> None:
-            with np.load(run / "verdicts.npz") as file:
+            with np.load(run / "image_results.npz") as file:
                 content = dict(file)
             change(content)
-            np.savez(run / "verdicts.npz", **content)
+            np.savez(run / "image_results.npz", **content)
 
         return apply
 
     cases: dict[str, Callable[[Path], None]] = {
-        "empty": _bytes("verdicts.npz", lambda raw: b""),
-        "cut": _bytes("verdicts.npz", lambda raw: raw[: len(raw) // 2]),
-        "text": _bytes("verdicts.npz", lambda raw: b"hello"),
-        "flipped": _bytes("verdicts.npz", flipped(0.5)),
+        "empty": _bytes("image_results.npz", lambda raw: b""),
+        "cut": _bytes("image_results.npz", lambda raw: raw[: len(raw) // 2]),
+        "text": _bytes("image_results.npz", lambda raw: b"hello"),
+        "flipped": _bytes("image_results.npz", flipped(0.5)),
         "of another image less": arrays(lambda a: a.update({k: v[1:] for k, v in a.items() if k.endswith("ranks")})),
         "of ranks of text": arrays(lambda a: a.update({k: v.astype(str) for k, v in a.items() if k.endswith("ranks")})),
         "of pickled objects": arrays(lambda a: a.update({"test/ranks": np.array([{}] * 16, dtype=object)})),
@@ -192,11 +192,13 @@ def _verdicts() -> Iterator[Try]:
     }
     for what, change in cases.items():
         value = None if what == "of no arrays" else _noted
-        yield Try(KIND, f"verdicts.npz is {what}", run_with(change), TABLE, "either", ("verdicts.npz",), value)
+        yield Try(
+            KIND, f"image_results.npz is {what}", run_with(change), TABLE, "either", ("image_results.npz",), value
+        )
 
 
 def _noted(place: Place, outcome: Any) -> bool:
-    return "verdicts" in outcome.said
+    return "image_results" in outcome.said
 
 
 def _resumed() -> Iterator[Try]:

@@ -75,7 +75,7 @@ def test_regions_are_where_the_map_of_the_label_is_high(run: Path) -> None:
     assert np.mean(apart) < 0.002  # cells next to the threshold may round to the other side
 
 
-def test_the_next_round_sees_the_mean_there_and_whole_images_when_judged(run: Path) -> None:
+def test_the_next_round_sees_the_mean_there_and_whole_images_when_evaluated(run: Path) -> None:
     before, network = data_of(run / "round0")
     after, _ = data_of(run / "round1")
     fill = np.rint(np.array(network.preprocessing.mean) * 255)
@@ -125,7 +125,7 @@ def test_results_are_those_of_any_run(run: Path, data_dir: Path) -> None:
     assert len(lines) == 1 + 24 * len(own)
 
 
-def test_wsol_score_judges_the_merged_maps_alike(run: Path, tmp_path: Path) -> None:
+def test_wsol_score_evaluates_the_merged_maps_alike(run: Path, tmp_path: Path) -> None:
     assert main(["score", f"maps={run}", f"out={tmp_path / 'out'}"]) == 0
     expected = [row for row in results(run)["localization"] if row["split"] == "test"]
     assert results(tmp_path / "out")["localization"] == expected

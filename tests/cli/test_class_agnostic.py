@@ -20,7 +20,7 @@ def results_of(folder: Path) -> dict:
     return json.loads((folder / "results.json").read_text(encoding="utf-8"))
 
 
-def test_a_network_that_does_not_classify_is_judged_gt_known(wsol, data_dir, tmp_path: Path, capsys) -> None:
+def test_a_network_that_does_not_classify_is_evaluated_gt_known(wsol, data_dir, tmp_path: Path, capsys) -> None:
     words = [*EVAL, f"data_dir={data_dir}", "explainer=lost"]
     assert wsol("eval", *words, "save_maps=true", f"out={tmp_path / 'out'}") == 0
     assert "localizer, class-agnostic" in capsys.readouterr().out

@@ -110,7 +110,7 @@ def test_a_folder_without_boxes_is_for_training_only(tmp_path: Path, cub: Path, 
     assert results["localization"] == []
 
 
-def test_masks_are_judged_by_pxap(tmp_path: Path, capsys) -> None:
+def test_masks_are_evaluated_by_pxap(tmp_path: Path, capsys) -> None:
     root = layouts.make_openimages(tmp_path)
     words = [f"data.metadata_root={root / 'metadata'}", f"data.image_root={root / 'images'}"]
     assert main(["train", "data=openimages", *words, *ON_FILES, f"run_dir={tmp_path / 'run'}"]) == 0

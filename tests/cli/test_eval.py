@@ -20,7 +20,7 @@ def rows(folder: Path) -> list[dict]:
     return json.loads((folder / "results.json").read_text())["localization"]
 
 
-def test_judging_again_gives_the_same_digits(finished_run: Path, tmp_path: Path) -> None:
+def test_evaluating_again_gives_the_same_digits(finished_run: Path, tmp_path: Path) -> None:
     assert main(["eval", f"run={finished_run}", f"out={tmp_path / 'out'}", *QUICK]) == 0
     assert rows(tmp_path / "out") == rows(finished_run)
     assert (tmp_path / "out" / "pictures.png").stat().st_size > 1000
@@ -39,13 +39,13 @@ def test_other_protocols_and_settings_are_laid_over_the_run(finished_run: Path, 
     assert "top-3" in capsys.readouterr().out
 
 
-def test_ten_views_are_judged(finished_run: Path, tmp_path: Path) -> None:
+def test_ten_views_are_evaluated(finished_run: Path, tmp_path: Path) -> None:
     words = ["transform=ten_crop", "image_size=28", "protocol=cam2016"]
     assert main(["eval", f"run={finished_run}", f"out={tmp_path / 'out'}", *QUICK, *words]) == 0
     assert rows(tmp_path / "out")[0]["images"] == 16
 
 
-def test_the_val_split_and_the_last_checkpoint_can_be_judged(finished_run: Path, tmp_path: Path) -> None:
+def test_the_val_split_and_the_last_checkpoint_can_be_evaluated(finished_run: Path, tmp_path: Path) -> None:
     assert main(["eval", f"run={finished_run}", "split=val", "checkpoint=last", f"out={tmp_path / 'out'}", *QUICK]) == 0
     assert {row["split"] for row in rows(tmp_path / "out")} == {"val"}
 

@@ -27,14 +27,14 @@ DATA = ["data=creatures", *(word for word in SMALL_RUN if word.startswith("data.
 SMALL = {"occlusion": ["explainer.window=8", "explainer.stride=8"], "integrated": ["explainer.steps=2"]}
 
 
-def judged(folder: Path, *words: str) -> dict:
+def evaluated(folder: Path, *words: str) -> dict:
     assert main(["eval", f"out={folder}", *QUICK, *words]) == 0
     return json.loads((folder / "results.json").read_text())
 
 
 @pytest.mark.parametrize("name", sorted({*groups()["explainer"]} - OF_TRANSFORMERS))
-def test_every_map_maker_is_judged(finished_run: Path, tmp_path: Path, name: str) -> None:
-    found = judged(
+def test_every_map_maker_is_evaluated(finished_run: Path, tmp_path: Path, name: str) -> None:
+    found = evaluated(
         tmp_path, f"run={finished_run}", f"explainer={name}", "split=val", "save_maps=true", *SMALL.get(name, [])
     )
     assert found["choices"]["explainer"] == name
@@ -56,23 +56,23 @@ def scaled(folder: Path) -> np.ndarray:
 
 def test_cam_as_an_explainer_is_the_localizers_own(finished_run: Path, tmp_path: Path) -> None:
     words = [f"run={finished_run}", "trainer.precision=32-true", "split=val", "save_maps=true"]
-    own = judged(tmp_path / "own", *words)
-    cam = judged(tmp_path / "cam", *words, "explainer=cam")
+    own = evaluated(tmp_path / "own", *words)
+    cam = evaluated(tmp_path / "cam", *words, "explainer=cam")
     assert own["localization"] == cam["localization"]
     assert scaled(tmp_path / "own") == pytest.approx(scaled(tmp_path / "cam"))
-    other = judged(tmp_path / "other", *words, "explainer=gradcam", "explainer.relu=false")
+    other = evaluated(tmp_path / "other", *words, "explainer=gradcam", "explainer.relu=false")
     assert scaled(tmp_path / "own") == pytest.approx(scaled(tmp_path / "other"), abs=1e-4)
-    other = judged(tmp_path / "another", *words, "explainer=saliency")
+    other = evaluated(tmp_path / "another", *words, "explainer=saliency")
     assert other["localization"] != own["localization"]
     assert other["classification"] == own["classification"]
 
 
-def test_a_plain_classifier_is_judged(tmp_path: Path, data_dir: Path) -> None:
+def test_a_plain_classifier_is_evaluated(tmp_path: Path, data_dir: Path) -> None:
     torch.manual_seed(0)
     model = resnet18(num_classes=8)
     torch.save(model.state_dict(), tmp_path / "weights.pth")
     words = ["model=timm", "name=resnet18", "+model.options.num_classes=8", "image_size=64", f"data_dir={data_dir}"]
-    found = judged(tmp_path / "out", *words, f"weights={tmp_path / 'weights.pth'}", "explainer=gradcam", *DATA)
+    found = evaluated(tmp_path / "out", *words, f"weights={tmp_path / 'weights.pth'}", "explainer=gradcam", *DATA)
     assert found["choices"]["model"] == "timm"
     assert found["name"] == "timm-resnet18"
     # The same, by hand.
@@ -114,7 +114,7 @@ def test_bad_input_is_one_clear_message(finished_run: Path, tmp_path: Path, caps
 
 @pytest.mark.parametrize("how", ["crop", "weighted"])
 def test_the_gain_of_a_second_look_is_reported(finished_run: Path, tmp_path: Path, capsys, how: str) -> None:
-    found = judged(tmp_path, f"run={finished_run}", f"recognize={how}")
+    found = evaluated(tmp_path, f"run={finished_run}", f"recognize={how}")
     again, before = found["recognition"]["test"], found["classification"]["test"]
     assert again["how"] == how
     for name, error in before.items():
@@ -123,7 +123,7 @@ def test_the_gain_of_a_second_look_is_reported(finished_run: Path, tmp_path: Pat
 
 
 def test_ten_views_are_looked_at_again(finished_run: Path, tmp_path: Path) -> None:
-    found = judged(tmp_path, f"run={finished_run}", "recognize=crop", "transform=ten_crop", "image_size=28")
+    found = evaluated(tmp_path, f"run={finished_run}", "recognize=crop", "transform=ten_crop", "image_size=28")
     assert 0 <= found["recognition"]["test"]["top1_error"] <= 100
 
 

@@ -153,13 +153,20 @@ def test_a_job_that_cannot_be_stops_a_multirun_before_it_begins(
 
 
 def test_show_prints_what_the_run_printed(wsol, capsys, finished_run: Path) -> None:
-    words = [str(finished_run), "num_workers=0", "trainer.accelerator=cpu", "protocol=cam2016", "--out", "judged (1)"]
+    words = [
+        str(finished_run),
+        "num_workers=0",
+        "trainer.accelerator=cpu",
+        "protocol=cam2016",
+        "--out",
+        "evaluated (1)",
+    ]
     assert wsol("eval", *words) == 0
     printed = capsys.readouterr().out
     assert "GT-known" in printed
-    assert wsol("show", "judged (1)") == 0
+    assert wsol("show", "evaluated (1)") == 0
     assert capsys.readouterr().out == printed
-    assert wsol("show", str(finished_run), "judged (1)", "--json") == 0
+    assert wsol("show", str(finished_run), "evaluated (1)", "--json") == 0
     first, second = json.loads(capsys.readouterr().out)
     assert first == json.loads((finished_run / "results.json").read_text())
     assert list(second["classification"]) == ["val", "test"]

@@ -49,7 +49,7 @@ PLACES = {
     "fit": (LocalizerModule, "training_step"),
     "validation": (LocalizerModule, "validation_step"),
     "test": (LocalizerModule, "test_step"),
-    "after the test": (split_results, "keep_verdicts"),
+    "after the test": (split_results, "write_image_results"),
 }
 
 

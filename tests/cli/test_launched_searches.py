@@ -48,7 +48,9 @@ def test_workers_are_dealt_out_to_gpus(monkeypatch, there: int, seen: str | None
     assert os.environ.get(GPUS) == seen
 
 
-def test_the_test_split_is_judged_by_one_of_several_machines(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_test_split_is_evaluated_by_one_of_several_machines(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     from types import SimpleNamespace
 
     from wsol.engine import run_evaluation
@@ -56,18 +58,18 @@ def test_the_test_split_is_judged_by_one_of_several_machines(tmp_path: Path, mon
     from wsol.sweeps.attempts import Attempts
 
     study = SimpleNamespace(folder=tmp_path, attempts=Attempts(tmp_path))
-    judged = []
+    evaluated = []
 
-    def judge(config) -> None:
+    def evaluate(config) -> None:
         assert Attempts(tmp_path).take("test") is None, "another machine would wait"
-        judged.append(config.run)
+        evaluated.append(config.run)
         (tmp_path / "test").mkdir()
         (tmp_path / "test" / "results.json").write_text("{}")
 
-    monkeypatch.setattr(run_evaluation, "run", judge)
+    monkeypatch.setattr(run_evaluation, "run", evaluate)
     for _ in range(2):
         hyperparameter_search._evaluate_test(study, tmp_path / "trials" / "0003")
-    assert judged == [str(tmp_path / "trials" / "0003")]
+    assert evaluated == [str(tmp_path / "trials" / "0003")]
 
 
 @pytest.mark.slow

@@ -76,7 +76,7 @@ def test_the_tasks_of_a_slurm_step_agree_on_a_folder(placed, tmp_path: Path) -> 
     assert set(found) == {(tmp_path / "shared" / "slurm-4242-0", False)}
 
 
-def test_the_tasks_of_a_step_that_judges_agree_too(placed, tmp_path: Path) -> None:
+def test_the_tasks_of_a_step_that_evaluates_agree_too(placed, tmp_path: Path) -> None:
     """Each writes to a folder of its own; only that of the first one is kept."""
     for rank in (5, 0):
         placed({**SLURM, "SLURM_PROCID": str(rank)})
@@ -120,17 +120,24 @@ def test_two_processes_of_torchrun_are_one_run(tmp_path: Path, data_dir: Path, e
     config = OmegaConf.load(tmp_path / "out" / "config.yaml")
     assert (config.trainer.devices, config.trainer.num_nodes) == (2, 1)
     assert weights(tmp_path / "out")
-    words = ["run=out", "out=judged", "save_maps=true", "trainer=torchrun", "trainer.accelerator=cpu", "num_workers=0"]
+    words = [
+        "run=out",
+        "out=evaluated",
+        "save_maps=true",
+        "trainer=torchrun",
+        "trainer.accelerator=cpu",
+        "num_workers=0",
+    ]
     said = started([*launch, "-m", "wsol.cli", "eval", *words], tmp_path, environment)
     assert said.count("results.json") == 1
-    folder = tmp_path / "judged" / "maps" / "test"
+    folder = tmp_path / "evaluated" / "maps" / "test"
     assert {file.name for file in folder.iterdir()} == {
         f"{name}-{rank}.{end}"
         for rank in (0, 1)
         for name, end in (("maps", "bin"), ("maps", "json"), ("classes", "csv"))
     }
     assert len(open_maps(folder).ids) == 24
-    assert sorted(file.name for file in tmp_path.iterdir() if "judged" in file.name) == ["judged"]
+    assert sorted(file.name for file in tmp_path.iterdir() if "evaluated" in file.name) == ["evaluated"]
 
 
 @pytest.mark.parametrize("variables", [SLURM, TORCHRUN])

@@ -16,7 +16,7 @@ from wsol.cli import main
 from wsol.runs import MARKER, OutputFolder
 
 MADE = {
-    "eval": ("config.yaml", "maps", "per_image.csv", "pictures.png", "results.json", "verdicts.npz"),
+    "eval": ("config.yaml", "maps", "per_image.csv", "pictures.png", "results.json", "image_results.npz"),
     "predict": ("bad_images.csv", "coco_images.json", "coco_results.json", "maps", "overlays", "predictions.csv"),
     "score": ("per_image.csv", "results.json"),
     "report": ("data", "index.html", "page", "pictures"),
@@ -38,16 +38,16 @@ def words(finished_run: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[
         for i in range(4):
             Image.fromarray(rng.integers(0, 256, (32, 32, 3), dtype=np.uint8)).save(place / name / f"{i}.png")
     (place / "photos" / "bad.png").write_bytes(b"no image")
-    judged, weights = place / "judged", place / "net.safetensors"
+    evaluated, weights = place / "evaluated", place / "net.safetensors"
     evaluated = [f"run={finished_run}", "save_maps=true", "num_workers=0", "trainer.accelerator=cpu"]
-    assert main(["eval", *evaluated, f"out={judged}"]) == 0
+    assert main(["eval", *evaluated, f"out={evaluated}"]) == 0
     assert main(["convert", f"weights={finished_run / 'checkpoints' / 'best.ckpt'}", f"out={weights}"]) == 0
     looking = [f"run={finished_run}", "num_workers=0", "device=cpu"]
     return {
         "eval": evaluated,
         "predict": [f"run={finished_run}", f"images={place / 'photos'}", "device=cpu"],
-        "score": [f"maps={judged}"],
-        "report": [str(judged)],
+        "score": [f"maps={evaluated}"],
+        "report": [str(evaluated)],
         "features svm": looking,
         "features units": [*looking, "classes=[0]"],
         "features concept": [*looking, f"positives={place / 'with'}", f"negatives={place / 'without'}"],
@@ -124,8 +124,8 @@ def test_unfinished_evaluations_are_not_read(finished_run: Path, words: dict, tm
     """Maps and results in a hidden folder below a run, as `wsol eval` leaves them when it is killed."""
     run = tmp_path / "run"
     shutil.copytree(finished_run, run, ignore=shutil.ignore_patterns("eval"))  # of other tests
-    judged = Path(words["report"][0])
-    shutil.copytree(judged, hidden := left_behind(run / "eval" / "output"))
+    evaluated = Path(words["report"][0])
+    shutil.copytree(evaluated, hidden := left_behind(run / "eval" / "output"))
     results = json.loads((hidden / "results.json").read_text())
     for row in results["localization"]:
         row["protocol"] = "half"

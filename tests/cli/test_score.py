@@ -47,8 +47,8 @@ def npy(evaluated: Path, tmp_path: Path) -> Path:
 def test_kept_maps_score_as_the_run_did(evaluated: Path, tmp_path: Path, capsys) -> None:
     assert score(f"maps={evaluated}", f"out={tmp_path / 'out'}") == 0
     again, first = results(tmp_path / "out"), results(evaluated)
-    judged = [row for row in first["localization"] if row["split"] == "test"]
-    assert again["localization"] == judged
+    evaluated = [row for row in first["localization"] if row["split"] == "test"]
+    assert again["localization"] == evaluated
     assert again["classification"]["test"] == first["classification"]["test"]
     assert again["error_kinds"] == first["error_kinds"]
     assert "kinds of localization" in capsys.readouterr().out
@@ -210,7 +210,7 @@ def _data_dir(evaluated: Path) -> Path:
     return Path(OmegaConf.load(evaluated / "config.yaml").data_dir)
 
 
-def test_maps_can_be_judged_as_they_are(evaluated: Path, npy: Path, tmp_path: Path, capsys) -> None:
+def test_maps_can_be_evaluated_as_they_are(evaluated: Path, npy: Path, tmp_path: Path, capsys) -> None:
     words = [f"maps={npy}", *DATA, f"data_dir={_data_dir(evaluated)}", "protocol=cam2016", "baselines=false"]
     words.append("protocol.cam2016.fixed_threshold=0.4")
     first = sorted(npy.glob("*.npy"))[0]

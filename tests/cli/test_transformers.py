@@ -1,4 +1,4 @@
-"""Vision transformers from the command line: TS-CAM trained and judged, and sizes of images that do not fit."""
+"""Vision transformers from the command line: TS-CAM trained and evaluated, and sizes of images that do not fit."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ VIT = ["backbone=deit_t", "backbone.width=24", "backbone.depth=2", "backbone.hea
 SHORT = ["trainer.max_epochs=1", "protocol=tscam2021", "topk=[1]"]
 
 
-def test_tscam_is_trained_judged_and_judged_again(wsol, tmp_path: Path) -> None:
+def test_tscam_is_trained_evaluated_and_evaluated_again(wsol, tmp_path: Path) -> None:
     run, out = tmp_path / "run", tmp_path / "out"
     assert wsol("train", *VIT, *SHORT, "method=tscam", "optim=adamw", f"run_dir={run}") == 0
     assert wsol("eval", f"run={run}", f"out={out}", "num_workers=0") == 0

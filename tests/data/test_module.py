@@ -1,4 +1,4 @@
-"""The data module: independent of workers and processes, every judged image once, bad images named."""
+"""The data module: independent of workers and processes, every evaluated image once, bad images named."""
 
 from itertools import chain
 
@@ -145,7 +145,7 @@ def test_lightning_sets_the_epoch_and_resuming_goes_on(source, tmp_path):
 @pytest.mark.parametrize("count", [1, 2, 5, 7, 12, 13])
 @pytest.mark.parametrize("world", [1, 2, 3])
 @pytest.mark.parametrize("batch_size", [1, 2, 5])
-def test_every_judged_image_once_in_as_many_batches(count, world, batch_size):
+def test_every_evaluated_image_once_in_as_many_batches(count, world, batch_size):
     ranks = [[i for i, _ in EvalSampler(count, batch_size, rank, world)] for rank in range(world)]
     assert sorted(i for rank in ranks for i in rank if i != NOTHING) == list(range(count))
     assert len({-(-len(rank) // batch_size) for rank in ranks}) == 1

@@ -33,7 +33,7 @@ LIMIT = 300
 COUNTS = (1, 2, 7, 101)
 """Images of a split whose maps are given."""
 DATA = {"many": (5, 41), "few": (2, 1)}
-"""Images of ``val`` and ``test`` judged through the command line."""
+"""Images of ``val`` and ``test`` evaluated through the command line."""
 
 
 class Plain(Backbone):
@@ -51,7 +51,7 @@ class Plain(Backbone):
 
 
 def eval_words(run: Path, out: Path, data_dir: Path, name: str, world: int) -> list[str]:
-    """The command line that judges one of `DATA` with ``world`` processes."""
+    """The command line that evaluates one of `DATA` with ``world`` processes."""
     val, test = DATA[name]
     images = [
         "data=creatures",
@@ -66,7 +66,7 @@ def eval_words(run: Path, out: Path, data_dir: Path, name: str, world: int) -> l
     return ["eval", *once, *images, *devices]
 
 
-def judge_maps(count: int, rank: int, world: int) -> dict:
+def evaluate_maps(count: int, rank: int, world: int) -> dict:
     """Everything that is measured on ``count`` images, of which this process brings its share."""
     case = Case(count)
     evaluation = SplitEvaluation(case.split, ResizeSquare(24).views, PROTOCOLS, baselines=True)
@@ -154,7 +154,7 @@ def work(rank: int, folder: Path, run: Path, data_dir: Path, ports: dict[int, in
             if code := main(eval_words(run, folder / str(world) / name, data_dir, name, world)):
                 raise SystemExit(code)
         assert torch.distributed.get_world_size() == world
-        found: dict = {count: judge_maps(count, rank, world) for count in COUNTS}
+        found: dict = {count: evaluate_maps(count, rank, world) for count in COUNTS}
         if rank == 0:  # alone: were they to ask the others, all would wait for ever
             found["twins"] = functional_twins()
         torch.save(found, folder / f"{world}-{rank}.pt")

@@ -50,7 +50,7 @@ class Watch(pl.Callback):
         self.validated.append({key: value.clone() for key, value in pl_module.state_dict().items()})
 
 
-def test_the_average_is_what_is_validated_saved_and_judged(tmp_path: Path, data_dir: Path) -> None:
+def test_the_average_is_what_is_validated_saved_and_evaluated(tmp_path: Path, data_dir: Path) -> None:
     words = [*SMALL_RUN, f"data_dir={data_dir}", "callbacks=[ema]", "callbacks.ema.decay=0.4", "monitor=null"]
     config = compose("train", [*words, f"run_dir={tmp_path / 'run'}"])
     watch = Watch()
@@ -70,7 +70,7 @@ def test_the_average_is_what_is_validated_saved_and_judged(tmp_path: Path, data_
     assert all(torch.equal(value, last["training_state_dict"][key]) for key, value in watch.steps[-1].items())
     key = next(key for key, value in last["state_dict"].items() if value.is_floating_point() and value.ndim > 1)
     assert not torch.equal(last["state_dict"][key], last["training_state_dict"][key])
-    out = tmp_path / "judged"
+    out = tmp_path / "evaluated"
     assert main(["eval", f"run={tmp_path / 'run'}", f"out={out}", "trainer.accelerator=cpu"]) == 0
     found, expected = (
         [row for row in json.loads((folder / "results.json").read_text())["localization"] if row["maps"] == "localizer"]
@@ -116,7 +116,7 @@ def test_early_stopping_ends_a_training_and_a_resumed_one_goes_no_further(
     words = [*SMALL_RUN, f"data_dir={data_dir}", "callbacks=[early_stopping]", *never_better]
     words = ["train", *words, "trainer.max_epochs=5", "resume=true", f"run_dir={tmp_path / 'run'}"]
     with monkeypatch.context() as patched:
-        patched.setattr(split_results, "judge", lambda *given: (_ for _ in ()).throw(KeyboardInterrupt))
+        patched.setattr(split_results, "evaluate", lambda *given: (_ for _ in ()).throw(KeyboardInterrupt))
         assert main(words) == 130
     before = saved(tmp_path / "run")
     assert main(words) == 0

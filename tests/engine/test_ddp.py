@@ -23,9 +23,9 @@ from tests.engine.ddp_worker import (
     DATA,
     LIMIT,
     eval_words,
+    evaluate_maps,
     free_port,
     functional_twins,
-    judge_maps,
     together,
     work,
 )
@@ -37,7 +37,7 @@ WORLDS = (2, 3)
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory, finished_run: Path) -> Path:
-    """What three workers leave behind, and the same judged by this process alone."""
+    """What three workers leave behind, and the same evaluated by this process alone."""
     made = tmp_path_factory.mktemp("ddp")
     ports = {world: free_port() for world in WORLDS}
     wait = together(max(WORLDS), made, work, made, finished_run, made / "data", ports)
@@ -66,7 +66,7 @@ def test_wsol_eval_gives_the_same_digits_with_any_number_of_processes(folder: Pa
 @pytest.mark.parametrize("world", WORLDS)
 @pytest.mark.parametrize("count", COUNTS)
 def test_the_same_maps_give_the_same_digits_in_every_process(folder: Path, count: int, world: int) -> None:
-    alone = judge_maps(count, 0, 1)
+    alone = evaluate_maps(count, 0, 1)
     assert alone["curves"]["cam2016", "localizer"][0] == sum(i % 5 != 3 for i in range(count))
     for rank in range(world):
         assert torch.load(folder / f"{world}-{rank}.pt", weights_only=False)[count] == alone, rank
@@ -95,7 +95,7 @@ def run_script(folder: Path, *words: str) -> None:
 
 
 @pytest.mark.skipif(not SCRIPT.exists(), reason="the console script is not installed")
-def test_two_processes_train_into_one_folder_and_judge_as_one_does(tmp_path: Path, data_dir: Path) -> None:
+def test_two_processes_train_into_one_folder_and_evaluate_as_one_does(tmp_path: Path, data_dir: Path) -> None:
     # With one validation image the second process has none.
     words = [*SMALL_RUN, f"data_dir={data_dir}", "loader.eval_batch_size=1", "data.val_images=1", "data.test_images=7"]
     run_script(tmp_path, "train", *words, "trainer=ddp", "trainer.devices=2")

@@ -54,7 +54,10 @@ def test_no_digit_depends_on_the_number_of_processes(folder: Path, name: str) ->
     assert {row["images"] for row in shared["localization"] if row["split"] == "test"} == {1}
     assert shared["recognition"]["test"]["how"] in WAYS
     assert shared["pixels"]["val"]["PxAP"] > 0
-    with np.load(folder / "1" / name / "verdicts.npz") as one, np.load(folder / "2" / name / "verdicts.npz") as two:
+    with (
+        np.load(folder / "1" / name / "image_results.npz") as one,
+        np.load(folder / "2" / name / "image_results.npz") as two,
+    ):
         assert sorted(one.files) == sorted(two.files)
         assert all(np.array_equal(one[key], two[key]) for key in one.files)
 

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from tests.marked import CLASSES, PROTOCOLS, Case, Marked, batch, plain
 from wsol.data.source import Split
 from wsol.data.transforms import ResizeCrop, ResizeSquare, TenCrop
+from wsol.engine.evaluated_chunks import framed_mask
 from wsol.engine.evaluation import LOCALIZER, SplitEvaluation
-from wsol.engine.judged_chunks import framed_mask
 from wsol.engine.localization_table import localization_table
 from wsol.errors import InputError
 from wsol.functional.baselines import centre_boxes, centre_gaussian, whole_image
@@ -55,11 +55,11 @@ def guessed_right(bits: np.ndarray, case: Case, i: int, guesses) -> np.ndarray:
 
 def of_one(blind: Baselines, view, truth) -> dict[str, np.ndarray]:
     """Whether the baselines are correct on one image, bool (I, G), by the slow path."""
-    size, judged_by = view.image_size, blind.protocol
+    size, evaluated_by = view.image_size, blind.protocol
     return {
-        "whole image": judged_by.judge_boxes(whole_image(size), view, truth),
-        "centre box": judged_by.judge_boxes(centre_boxes(size), view, truth),
-        "centre gaussian": judged_by.judge(centre_gaussian(view.input_size), view, truth),
+        "whole image": evaluated_by.evaluate_boxes(whole_image(size), view, truth),
+        "centre box": evaluated_by.evaluate_boxes(centre_boxes(size), view, truth),
+        "centre gaussian": evaluated_by.evaluate(centre_gaussian(view.input_size), view, truth),
     }
 
 
@@ -72,7 +72,7 @@ def reference_curves(case: Case, views, protocol: LocalizationProtocol, topk: tu
         if truth is None:
             continue
         score_map, view = merge(case.maps[i], views(size), merging=protocol.view_merging)
-        right = {LOCALIZER: protocol.judge(score_map, view, truth), **of_one(blind, view, truth)}
+        right = {LOCALIZER: protocol.evaluate(score_map, view, truth), **of_one(blind, view, truth)}
         for name, bits in right.items():
             found.setdefault(name, []).append((bits, i))
     curves = {}

@@ -24,7 +24,7 @@ QUICK = ["num_workers=0", "trainer.accelerator=cpu"]
 SCRIPT = Path(sys.executable).with_name("wsol")
 
 
-def judged(run: Path, out: Path, *words: str) -> dict:
+def evaluated(run: Path, out: Path, *words: str) -> dict:
     assert main(["eval", f"run={run}", f"out={out}", *QUICK, *words]) == 0
     return json.loads((out / "results.json").read_text())
 
@@ -68,10 +68,10 @@ def second_run(tmp_path_factory: pytest.TempPathFactory, data_dir: Path) -> Path
 def test_a_top_k_error_asks_for_the_others_classes_and_the_own_box(
     finished_run: Path, tmp_path: Path, transform: list[str]
 ) -> None:
-    own = own_rows(judged(finished_run, tmp_path / "own", "protocol=all", *transform))
+    own = own_rows(evaluated(finished_run, tmp_path / "own", "protocol=all", *transform))
     for shift, (top1, top5) in {0: (True, True), 3: (False, True), 5: (False, False)}.items():
         file = classes_csv(finished_run, tmp_path / f"{shift}.csv", shift)
-        results = judged(finished_run, tmp_path / str(shift), "protocol=all", f"classes={file}", *transform)
+        results = evaluated(finished_run, tmp_path / str(shift), "protocol=all", f"classes={file}", *transform)
         assert results["classification"]["test"] == {"top1_error": 100.0 - 100 * top1, "top5_error": 100.0 - 100 * top5}
         rows = own_rows(results)
         assert len(rows) == len(own) > 10
@@ -87,16 +87,16 @@ def test_a_top_k_error_asks_for_the_others_classes_and_the_own_box(
 
 
 def test_a_second_network_is_its_own_classes(finished_run: Path, second_run: Path, tmp_path: Path) -> None:
-    kept = judged(second_run, tmp_path / "kept", "save_maps=true")
-    by_network = judged(finished_run, tmp_path / "network", f"classes={second_run}")
-    by_checkpoint = judged(
+    kept = evaluated(second_run, tmp_path / "kept", "save_maps=true")
+    by_network = evaluated(finished_run, tmp_path / "network", f"classes={second_run}")
+    by_checkpoint = evaluated(
         finished_run, tmp_path / "file", f"classes={second_run / 'checkpoints' / 'best.ckpt'}", "batch_size=5"
     )
-    by_kept = judged(finished_run, tmp_path / "evaluation", f"classes={tmp_path / 'kept'}")
+    by_kept = evaluated(finished_run, tmp_path / "evaluation", f"classes={tmp_path / 'kept'}")
     for results in (by_network, by_checkpoint, by_kept):
         assert results["classification"]["test"] == kept["classification"]["test"]
         assert own_rows(results) == own_rows(by_network)
-    itself = judged(finished_run, tmp_path / "itself", f"classes={finished_run}")
+    itself = evaluated(finished_run, tmp_path / "itself", f"classes={finished_run}")
     own = json.loads((finished_run / "results.json").read_text())
     assert own_rows(itself) == own_rows(own)
     assert kept["classification"]["test"] != own["classification"]["test"], "or the test could not fail"
@@ -104,7 +104,7 @@ def test_a_second_network_is_its_own_classes(finished_run: Path, second_run: Pat
 
 def test_source_and_hash_are_recorded_and_the_table_is_named(finished_run: Path, tmp_path: Path, capsys) -> None:
     file = classes_csv(finished_run, tmp_path / "dpn131.csv", 3)
-    results = judged(finished_run, tmp_path / "out", f"classes={file}", "save_maps=true")
+    results = evaluated(finished_run, tmp_path / "out", f"classes={file}", "save_maps=true")
     assert results["classes"] == {
         "name": "dpn131",
         "source": [str(file)],
@@ -118,17 +118,17 @@ def test_source_and_hash_are_recorded_and_the_table_is_named(finished_run: Path,
         assert {row["rank"] for row in csv.DictReader(lines)} == {"3"}
 
 
-def test_the_val_split_may_be_judged_by_other_classes(finished_run: Path, tmp_path: Path) -> None:
+def test_the_val_split_may_be_evaluated_by_other_classes(finished_run: Path, tmp_path: Path) -> None:
     file = classes_csv(finished_run, tmp_path / "val.csv", 0, split="val")
-    results = judged(finished_run, tmp_path / "out", "split=val", f"classes={file}")
+    results = evaluated(finished_run, tmp_path / "out", "split=val", f"classes={file}")
     assert results["classification"] == {"val": {"top1_error": 0.0, "top5_error": 0.0}}
 
 
 def test_what_was_found_of_each_image_makes_the_errors(finished_run: Path, tmp_path: Path) -> None:
-    """The verdicts kept beside results.json give its errors, under every protocol."""
+    """The results kept beside results.json give its errors, under every protocol."""
     file = classes_csv(finished_run, tmp_path / "classes.csv", 3)
     for out, words in ((tmp_path / "own", []), (tmp_path / "other", [f"classes={file}"])):
-        results = judged(finished_run, out, "protocol=all", *words)
+        results = evaluated(finished_run, out, "protocol=all", *words)
         checked = 0
         for row in (row for row in results["localization"] if row["maps"] == "localizer"):
             for error in (key for key in row if key.endswith("_error")):
@@ -185,7 +185,7 @@ def test_bad_input_is_one_clear_message(finished_run: Path, tmp_path: Path, caps
 @pytest.mark.slow
 @pytest.mark.skipif(not SCRIPT.exists(), reason="the console script is not installed")
 def test_two_processes_give_the_same_digits(finished_run: Path, second_run: Path, tmp_path: Path) -> None:
-    alone = judged(finished_run, tmp_path / "alone", f"classes={second_run}", "batch_size=1")
+    alone = evaluated(finished_run, tmp_path / "alone", f"classes={second_run}", "batch_size=1")
     words = [f"run={finished_run}", f"out={tmp_path / 'two'}", f"classes={second_run}", "batch_size=1", *QUICK]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     command = [SCRIPT, "eval", *words, "trainer=ddp", "trainer.devices=2", "trainer.accelerator=cpu"]

@@ -70,7 +70,7 @@ def test_one_process_of_an_allocation_trains_to_the_same_weights(
         for run in (tmp_path / "run", finished_run)
     )
     assert all(torch.equal(value, found[key]) for key, value in expected.items())
-    out = tmp_path / "judged"
+    out = tmp_path / "evaluated"
     words = [f"run={tmp_path / 'run'}", f"out={out}", "trainer.accelerator=cpu", "num_workers=0"]
     assert main(["eval", *words]) == 0
     assert (out / "results.json").is_file()

@@ -24,7 +24,7 @@ from wsol.types import Batch
 def test_validation_logs_the_names_it_says(source: Creatures, tmp_path: Path, transform) -> None:
     module, batches = make(), data(source, transform, eval_batch_size=4)
     evaluation = SplitEvaluation(batches.split("val"), transform.views, CAM, topk=(1, 5))
-    module.judge([evaluation])
+    module.set_evaluations([evaluation])
     trainer = fit(module, batches, tmp_path)
     logged = {name: float(value) for name, value in trainer.callback_metrics.items()}
     assert set(evaluation.names()) | {"train/loss", "train/loss_step", "train/top1_error", "train/lr"} == set(logged)
@@ -33,7 +33,7 @@ def test_validation_logs_the_names_it_says(source: Creatures, tmp_path: Path, tr
     module.eval()
     with torch.no_grad():
         for one in batches.eval_dataloader("val"):
-            module._judge(one, 0)
+            module._evaluate(one, 0)
     assert evaluation.scalars() == pytest.approx({name: logged[name] for name in evaluation.names()})
 
 
@@ -42,8 +42,8 @@ def test_testing_keeps_what_was_measured_by_split(source: Creatures, tmp_path: P
     evaluations = {
         name: SplitEvaluation(batches.split(name), batches.eval_transform.views, CAM) for name in ("val", "test")
     }
-    module.judge(evaluations.values())
-    batches.judged = ("val", "test")
+    module.set_evaluations(evaluations.values())
+    batches.evaluated = ("val", "test")
     trainer = pl.Trainer(
         accelerator="cpu",
         logger=False,
@@ -58,15 +58,15 @@ def test_testing_keeps_what_was_measured_by_split(source: Creatures, tmp_path: P
         assert evaluations[name].classes.rows()["index"].tolist() == list(range(6))
 
 
-def test_a_loader_that_nobody_judges_is_refused(source: Creatures, tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="call judge"):
+def test_a_loader_that_nobody_evaluates_is_refused(source: Creatures, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="call set_evaluations"):
         fit(make(), data(source), tmp_path, limit_val_batches=1.0)
 
 
 def test_unreadable_images_reach_the_evaluation(source: Creatures) -> None:
     module = make()
     evaluation = SplitEvaluation(source.split("test"), ResizeSquare(SIDE).views, CAM)
-    module.judge([evaluation])
+    module.set_evaluations([evaluation])
     empty = Batch(
         images=torch.empty(0, 3, SIDE, SIDE, dtype=torch.uint8),
         labels=torch.empty(0, dtype=torch.int64),

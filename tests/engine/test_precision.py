@@ -88,7 +88,7 @@ def test_flags_come_back_after_an_error() -> None:
     assert flags() == (True, True)
 
 
-def test_a_run_trains_in_its_precision_and_is_judged_in_float32(tmp_path: Path, data_dir: Path) -> None:
+def test_a_run_trains_in_its_precision_and_is_evaluated_in_float32(tmp_path: Path, data_dir: Path) -> None:
     small = [*SMALL_RUN, f"data_dir={data_dir}", "trainer.max_epochs=1", "trainer.precision=bf16-mixed"]
     with watched() as seen:
         assert main(["train", *small, f"run_dir={tmp_path / 'run'}"]) == 0

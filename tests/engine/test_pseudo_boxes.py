@@ -91,7 +91,7 @@ def test_the_threshold_is_the_best_by_pseudo_boxes_alone(val: Split, tmp_path: P
     one = val.subset([0])
     boxes = PseudoBoxes(pseudo.boxes.subset(np.array([0])), pseudo.about)
     evaluation = SplitEvaluation(one, lambda s: [Geometry.whole(s)], {"choe2020": chosen}, topk=(), pseudo=boxes)
-    evaluation.judge([0], [{"mean": (score_map, Geometry.whole(size))}], None)
+    evaluation.evaluate([0], [{"mean": (score_map, Geometry.whole(size))}], None)
     found = evaluation.compute()
     curves = found.curves["choe2020"]["localizer"]
     positions = choose_thresholds(chosen, curves, pseudo=found.pseudo["choe2020"])

@@ -53,9 +53,9 @@ def test_of_several_costs_the_best_in_cross_validation_is_taken(seed: int) -> No
     means = {}
     for cost in sorted(costs):
         shares = []
-        for learn, judge in StratifiedKFold(5, shuffle=True, random_state=seed).split(rows, labels):
+        for learn, evaluate in StratifiedKFold(5, shuffle=True, random_state=seed).split(rows, labels):
             svm = fit(features[learn], labels[learn], cost, seed=seed)
-            shares.append((svm.predict(features[judge]) == labels[judge]).mean())
+            shares.append((svm.predict(features[evaluate]) == labels[evaluate]).mean())
         means[cost] = np.mean(shares)
     assert len(set(means.values())) > 1, "the example must tell the costs apart"
     assert fit(features, labels, costs, seed=seed).c == max(means, key=lambda cost: means[cost])

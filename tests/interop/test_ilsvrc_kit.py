@@ -44,8 +44,8 @@ def test_errors_against_sets_of_pixels(images) -> None:
     guesses, labels, boxes, blacklist = (list(column) for column in zip(*images, strict=True))
     found = kit_errors(guesses, labels, [np.array(of_image) for of_image in boxes], blacklist)
     for name, count in (("top1_error", 1), ("top5_error", GUESSES)):
-        judged = [costs(g, label, b, count)[0] for g, label, b, out in images if not out]
-        np.testing.assert_allclose(found[name], 100 * np.mean(judged) if judged else np.nan)
+        evaluated = [costs(g, label, b, count)[0] for g, label, b, out in images if not out]
+        np.testing.assert_allclose(found[name], 100 * np.mean(evaluated) if evaluated else np.nan)
     cls = [costs(g, label, b, GUESSES)[1] for g, label, b, _ in images]
     np.testing.assert_allclose(found["top5_classification_error"], 100 * np.mean(cls))
 

@@ -96,7 +96,7 @@ def logged(request, train_folder: Path) -> tuple[Path, dict, dict]:
     """The offline run of `wsol train` or `wsol eval`, what it was given, and results.json."""
     out = train_folder
     if request.param == "eval":
-        out = train_folder.parent / "judged"
+        out = train_folder.parent / "evaluated"
         words = [f"run={train_folder}", f"out={out}", "save_maps=true", "trainer.accelerator=cpu"]
         assert main(["eval", *words, "logger=wandb", "logger.offline=true", "logger.images=5"]) == 0
         assert (out / "maps" / "test").is_dir()  # the logger looks over the shoulder of what writes the maps
@@ -104,7 +104,7 @@ def logged(request, train_folder: Path) -> tuple[Path, dict, dict]:
     return folder, history(folder), json.loads((out / "results.json").read_text())
 
 
-def test_pictures_have_boxes_and_captions_with_classes_overlap_and_verdict(logged) -> None:
+def test_pictures_have_boxes_and_captions_with_classes_overlap_and_result(logged) -> None:
     folder, found, _ = logged
     captions = found["test/localization.captions"]
     assert len(captions) == 5
@@ -118,12 +118,12 @@ def test_pictures_have_boxes_and_captions_with_classes_overlap_and_verdict(logge
         assert all(box["class_id"] == 0 for box in true)
         assert predicted["class_id"] == 1
         label, guess = true[0]["box_caption"], predicted["box_caption"].partition(",")[0]
-        verdict, _, rest = caption.partition(": ")
+        result, _, rest = caption.partition(": ")
         assert rest.startswith(f"{label}, predicted {guess}, IoU ")
         overlap = float(rest.split("IoU ")[1].split(" ")[0])
         if abs(overlap - 0.5) > 0.006:
             right = {True: "right", False: "right box, wrong class"}[label == guess]
-            assert (verdict == right) == (overlap > 0.5), caption
+            assert (result == right) == (overlap > 0.5), caption
 
 
 def test_curves_and_classes_agree_with_results_json(logged) -> None:
@@ -204,7 +204,7 @@ def test_overlaps_are_those_of_each_protocol_asked_image_by_image(views: int) ->
             truth = case.split.truth(position)
             if truth is not None:
                 of_image, view = protocol.merge(case.maps[position], [*to_views(case.sizes[position])] * views)
-                hits.append(seen.protocols[name].judge(of_image, view, truth))
+                hits.append(seen.protocols[name].evaluate(of_image, view, truth))
                 positions.append(position)
         alone = box_accuracy(
             np.stack(hits),

@@ -145,7 +145,7 @@ BAD_SCORES = {
 
 
 def localize(metric: Metric, **changes: Any) -> None:
-    """Update with two images that can be judged, but for the changes."""
+    """Update with two images that can be evaluated, but for the changes."""
     arguments = {"score_maps": MAPS, "boxes": [BOX, BOX], "sizes": SIZES} | changes
     metric.update(arguments.pop("score_maps"), arguments.pop("boxes"), arguments.pop("sizes"), **arguments)
 
@@ -241,7 +241,7 @@ def test_protocols_are_named_or_given() -> None:
     assert localization_error(MAPS, [BOX, BOX], protocol=protocol("cam2016"), topk=[]).keys() == {"gt_known_error"}
 
 
-def test_integer_maps_and_boxes_of_one_pixel_are_judged() -> None:
+def test_integer_maps_and_boxes_of_one_pixel_are_evaluated() -> None:
     spot = np.zeros((1, 224, 224), np.int32)
     spot[0, 7:10, 9:12] = 5
     metric = MaxBoxAcc(inclusive=True)

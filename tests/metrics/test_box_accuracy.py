@@ -5,10 +5,10 @@ import pytest
 import torch
 
 from tests.curves import box_accuracy
+from wsol.box_evaluation import GroundTruthBatch
 from wsol.errors import InputError
 from wsol.functional.baselines import centre_gaussian
 from wsol.functional.geometry import Geometry
-from wsol.judging import GroundTruthBatch
 from wsol.metrics._baselines import BASELINES, Baselines
 from wsol.metrics._box_accuracy import BoxAccuracy
 from wsol.metrics._table_rows import localization_rows
@@ -75,9 +75,9 @@ def test_memory_is_a_few_hundred_bytes_an_image():
 
 
 def test_rows_of_each_origin():
-    judged = box_accuracy(EYE[[4, 4, 2, 7]], PROTOCOL.thresholds, [0, 3, 0, 9])
+    evaluated = box_accuracy(EYE[[4, 4, 2, 7]], PROTOCOL.thresholds, [0, 3, 0, 9])
     fullsup = box_accuracy(EYE[[7, 7, 4]], PROTOCOL.thresholds, [0, 0, 0])
-    rows = {row["threshold_origin"]: row for row in localization_rows(PROTOCOL, judged, fullsup)}
+    rows = {row["threshold_origin"]: row for row in localization_rows(PROTOCOL, evaluated, fullsup)}
     assert list(rows) == ["fixed", "fullsup", "oracle"]
     assert rows["oracle"] == {
         "protocol": "p",
@@ -91,21 +91,21 @@ def test_rows_of_each_origin():
     assert (rows["fullsup"]["threshold"], rows["fullsup"]["gt_known_error"]) == (0.7, 75.0)
     assert (rows["fixed"]["threshold"], rows["fixed"]["gt_known_error"]) == (0.2, 75.0)
     assert rows["fixed"]["top1_error"] == 75.0
-    without = localization_rows(PROTOCOL, judged)
+    without = localization_rows(PROTOCOL, evaluated)
     assert [row["threshold_origin"] for row in without] == ["fixed", "oracle"]
 
 
 def test_of_equal_thresholds_the_lowest_is_taken():
-    judged = box_accuracy(np.ones((1, 1, 10), bool), PROTOCOL.thresholds, [0])
-    (row,) = localization_rows(PROTOCOL, judged, origins=["oracle"])
+    evaluated = box_accuracy(np.ones((1, 1, 10), bool), PROTOCOL.thresholds, [0])
+    (row,) = localization_rows(PROTOCOL, evaluated, origins=["oracle"])
     assert row["threshold"] == 0.0
 
 
 def test_no_images_give_no_errors():
-    judged = box_accuracy(np.zeros((0, 1, 10), bool), PROTOCOL.thresholds, [])
-    (row, _) = localization_rows(PROTOCOL, judged)
+    evaluated = box_accuracy(np.zeros((0, 1, 10), bool), PROTOCOL.thresholds, [])
+    (row, _) = localization_rows(PROTOCOL, evaluated)
     assert (row["gt_known_error"], row["top1_error"], row["images"]) == (None, None, 0)
-    assert np.isnan(judged.gt_known).all()
+    assert np.isnan(evaluated.gt_known).all()
 
 
 def test_bad_input_is_refused():
@@ -118,10 +118,10 @@ def test_bad_input_is_refused():
         box_accuracy(np.zeros((2, 1, 1), bool), None)
     with pytest.raises(InputError, match="needs labels"):
         box_accuracy(np.zeros((2, 1, 1), bool), None, topk=[], by_class=True)
-    judged = box_accuracy(np.zeros((2, 1, 10), bool), PROTOCOL.thresholds, topk=[])
+    evaluated = box_accuracy(np.zeros((2, 1, 10), bool), PROTOCOL.thresholds, topk=[])
     other = box_accuracy(np.zeros((2, 1, 3), bool), np.arange(3) / 3, topk=[])
     with pytest.raises(InputError, match="different thresholds"):
-        localization_rows(PROTOCOL, judged, other)
+        localization_rows(PROTOCOL, evaluated, other)
 
 
 def test_baselines_end_to_end():
@@ -160,13 +160,13 @@ def test_centre_box_under_a_protocol_of_fixed_threshold_is_chosen():
 
 
 @pytest.mark.parametrize("frame", ["input", "image"])
-def test_the_cached_gaussian_is_judged_like_any_map(frame):
+def test_the_cached_gaussian_is_evaluated_like_any_map(frame):
     protocol = dataclasses.replace(PROTOCOL, frame=frame)
     baselines = Baselines(protocol)
     for size in ((20, 10), (20, 10), (9, 13)):
         view = Geometry(size, (24, 24), (2, 4), (16, 16))
         truth = GroundTruth(np.array([[3.0, 2.0, 8.0, 9.0]]), inclusive=True)
-        expected = protocol.judge(centre_gaussian((16, 16)), view, truth)
+        expected = protocol.evaluate(centre_gaussian((16, 16)), view, truth)
         assert correct(baselines, view, truth)["centre gaussian"].tolist() == expected.tolist()
     assert len(baselines._found) == (1 if frame == "input" else 2)
 
@@ -226,8 +226,8 @@ def test_guesses_name_class_and_box():
 
 
 def test_intervals_hold_the_error():
-    judged = box_accuracy(np.arange(200).reshape(-1, 1, 1) % 3 == 0, None, np.zeros(200))
-    (row,) = localization_rows(PROTOCOL, judged, intervals=True)
+    evaluated = box_accuracy(np.arange(200).reshape(-1, 1, 1) % 3 == 0, None, np.zeros(200))
+    (row,) = localization_rows(PROTOCOL, evaluated, intervals=True)
     for error in ("gt_known_error", "top1_error"):
         low, high = row["intervals"][error]
         assert low < row[error] < high

@@ -15,7 +15,7 @@ from tests.metrics.cases import BOXES, CASES, LABELS, LOGITS, MAPS, MASKS, SCORE
 from wsol.metrics import LocalizationError, MaxBoxAcc, PxAP, TopKError
 
 
-class Judged(pl.LightningModule):
+class Evaluated(pl.LightningModule):
     """Learns nothing; each epoch validates with more of the images."""
 
     def __init__(self) -> None:
@@ -59,7 +59,7 @@ def test_a_checkpoint_is_chosen_by_a_logged_metric(tmp_path: Path) -> None:
         num_sanity_val_steps=0,
     )
     images = DataLoader(torch.arange(12), batch_size=5)
-    trainer.fit(Judged(), images, images)
+    trainer.fit(Evaluated(), images, images)
     values = [whole(CASES["MaxBoxAcc"], range(4 * (epoch + 1)))["value"] for epoch in range(3)]
     assert best.best_model_score == pytest.approx(max(values))
     assert Path(best.best_model_path).stem == f"epoch={values.index(max(values))}"

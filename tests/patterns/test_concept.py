@@ -14,7 +14,7 @@ from wsol.features import svm
 from wsol.features.extract import Extractor
 from wsol.heads.gap import GapHead
 from wsol.models.localizer import Localizer
-from wsol.patterns.concept import POSITIVE, concept_maps, files_as_split, hold_out, judged
+from wsol.patterns.concept import POSITIVE, classification_metrics, concept_maps, files_as_split, hold_out
 
 
 @pytest.fixture(scope="module")
@@ -82,6 +82,6 @@ def test_average_precision_against_its_definition() -> None:
     scores, labels = rng.normal(size=40), rng.integers(0, 2, 40)
     order = labels[np.argsort(-scores)]
     precisions = [order[: i + 1].mean() for i in range(40) if order[i]]
-    found = judged(scores, labels)
+    found = classification_metrics(scores, labels)
     assert found["average_precision"] == pytest.approx(100 * np.mean(precisions))
     assert found["accuracy"] == pytest.approx(100 * np.mean((scores > 0) == labels))

@@ -67,7 +67,7 @@ def runs(split: MadeUp, tmp_path_factory: pytest.TempPathFactory) -> list[Report
 
 @pytest.fixture(scope="module")
 def folder(split: MadeUp, runs: list[ReportColumn], tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A report of two runs, judged with a fixed threshold of 0.3."""
+    """A report of two runs, evaluated with a fixed threshold of 0.3."""
     out = tmp_path_factory.mktemp("report")
     write(out, "two <b>runs</b>", split, CLASSES, mine("cam2016", fixed_threshold=0.3), runs)
     return out

@@ -22,7 +22,7 @@ def mine(name: str, **changes) -> LocalizationProtocol:
     return dataclasses.replace(protocol(name), name="mine", **changes)
 
 
-def judged_in_page(page, at: int, overlap: float) -> list[list]:
+def evaluated_in_page(page, at: int, overlap: float) -> list[list]:
     """By run: kinds, overlaps, boxes of all images and the accuracy, after the slider and the overlap were moved."""
     return page.execute_script(
         """
@@ -65,13 +65,13 @@ def press(page, *keys: str) -> None:
 
 
 def in_view(page) -> dict[int, dict]:
-    """What each card shows of the first run: verdict, text of the overlap, box in percent of the picture."""
+    """What each card shows of the first run: result, text of the overlap, box in percent of the picture."""
     found = page.execute_script(
         """
         return [...document.querySelectorAll(".card")].map((card) => {
           const figure = card.querySelector("figure"), found = figure.querySelector(".found");
           return [card.dataset.image, {
-            verdict: figure.querySelector(".verdict").textContent, iou: figure.querySelector(".iou").textContent,
+            result: figure.querySelector(".result").textContent, iou: figure.querySelector(".iou").textContent,
             box: ["left", "top", "width", "height"].map((side) => parseFloat(found.style[side])),
             true: figure.querySelectorAll(".true").length, hidden: found.hidden}];
         });

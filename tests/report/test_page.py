@@ -1,4 +1,4 @@
-"""The page in a real browser: verdicts are Python's, and slider, filters, sort and keys do what they say."""
+"""The page in a real browser: results are Python's, and slider, filters, sort and keys do what they say."""
 
 from __future__ import annotations
 
@@ -15,38 +15,38 @@ from tests.report.pages import (
     LAST_IS_DRAWN,
     LEFT_EDGES,
     choose,
+    evaluated_in_page,
     in_view,
-    judged_in_page,
     mine,
     order,
     press,
     texts,
 )
 from wsol.functional.maps import merge
-from wsol.report.judging import at_all_thresholds
+from wsol.report.evaluation import at_all_thresholds
 from wsol.report.site import write
 
 
-def test_the_slider_moves_box_overlap_and_verdict_of_every_visible_picture(folder, split, runs, opened) -> None:
+def test_the_slider_moves_box_overlap_and_result_of_every_visible_picture(folder, split, runs, opened) -> None:
     page = opened(folder, "gallery")
     wide = at_all_thresholds(mine("cam2016", fixed_threshold=0.3))
     before = in_view(page)
     assert len(before) >= 9
     for at in (150, 620):
-        judged_in_page(page, at, 0.5)
+        evaluated_in_page(page, at, 0.5)
         now = in_view(page)
         assert now.keys() == before.keys(), "cards stay where they are while the slider moves"
         for i, shown in now.items():
             if i in (NO_MAP, NO_TRUTH, BLACKLISTED):
-                assert shown["verdict"] == "not judged"
+                assert shown["result"] == "not evaluated"
                 continue
             (box,) = wide.predict(*merge(*runs[0].maps.read(split.ids[i])), float(wide.thresholds[at]))
             width, height = split.size(i)
             expected = [box[0] / width, box[1] / height, (box[2] - box[0]) / width, (box[3] - box[1]) / height]
             assert shown["hidden"] == (box[2] == box[0])
             np.testing.assert_allclose(shown["box"], 100 * np.array(expected), atol=1e-3)
-            right = wide.judge(*merge(*runs[0].maps.read(split.ids[i])), split.truth(i))[1, at]
-            assert (shown["verdict"] in ("right", "box right")) == right
+            right = wide.evaluate(*merge(*runs[0].maps.read(split.ids[i])), split.truth(i))[1, at]
+            assert (shown["result"] in ("right", "box right")) == right
             assert shown["true"] == len(split.truth(i).boxes)
     assert {i: shown["iou"] for i, shown in now.items()} != {i: shown["iou"] for i, shown in before.items()}
     assert texts(page, "#at") == [f"{wide.thresholds[620]:g}"]
@@ -55,7 +55,7 @@ def test_the_slider_moves_box_overlap_and_verdict_of_every_visible_picture(folde
 def test_the_page_begins_at_the_reported_threshold_and_goes_back_to_it(folder, opened) -> None:
     page = opened(folder)
     assert texts(page, "#at") == ["0.3"]
-    judged_in_page(page, 700, 0.5)
+    evaluated_in_page(page, 700, 0.5)
     assert texts(page, "#at") == ["0.7"]
     button = page.find_element("css selector", "#origins button[value=fixed]")
     assert button.get_attribute("aria-pressed") == "false"
@@ -91,7 +91,7 @@ def test_filters_by_class_kind_overlap_and_words(folder, split, runs, opened) ->
     assert page.find_element("id", "search").get_attribute("value") == ""
 
 
-def test_sorting_and_whose_verdicts_count(folder, split, opened) -> None:
+def test_sorting_and_whose_results_count(folder, split, opened) -> None:
     page = opened(folder, "gallery")
     first, second = np.array(page.execute_script("return WSOL.state.iou.map((of) => [...of])"))
     for word, keys in {
@@ -116,7 +116,7 @@ def test_a_new_threshold_is_sorted_by_once_the_slider_rests(folder, opened) -> N
     page = opened(folder, "gallery")
     choose(page, "sort", "best")
     before = order(page)
-    judged_in_page(page, 700, 0.5)
+    evaluated_in_page(page, 700, 0.5)
     assert order(page) == before
     now = np.array(page.execute_script("return [...WSOL.state.iou[0]]"))
     expected = np.argsort(-now, kind="stable").tolist()
@@ -160,7 +160,7 @@ def test_keys(folder, opened) -> None:
 def test_overview_shows_metrics_kinds_and_curves(folder, opened) -> None:
     page = opened(folder)
     assert page.find_element("id", "title").text == "two <b>runs</b>", "names are text, never HTML"
-    assert texts(page, "#subtitle") == [f"test split, {IMAGES} images, judged by mine"]
+    assert texts(page, "#subtitle") == [f"test split, {IMAGES} images, evaluated by mine"]
     table = page.find_element("id", "metrics").text
     assert "acol & <i>kin</i>" in table
     assert table.count("50.00") == 2
@@ -212,16 +212,16 @@ def test_a_kind_a_class_and_a_confused_pair_lead_to_their_pictures(folder, split
     assert all(split.labels[i] != predicted[i] for i in chosen)
 
 
-def test_per_class_numbers_are_the_verdicts(folder, split, opened) -> None:
+def test_per_class_numbers_are_the_results(folder, split, opened) -> None:
     page = opened(folder, "classes")
     kinds, overlaps = map(np.array, page.execute_script(FIRST_RUN))
     for text in texts(page, "#per-class tbody tr"):
         name, images, right, mean, *_ = text.split("\t")
         of = split.labels == CLASSES.index(name)
-        judged = of & (kinds != 255)
+        evaluated = of & (kinds != 255)
         assert int(images) == of.sum()
-        assert float(right) == pytest.approx(100 * (kinds[judged] < 2).mean(), abs=0.05)
-        assert float(mean) == pytest.approx(overlaps[judged].mean(), abs=5e-4)
+        assert float(right) == pytest.approx(100 * (kinds[evaluated] < 2).mean(), abs=0.05)
+        assert float(mean) == pytest.approx(overlaps[evaluated].mean(), abs=5e-4)
 
 
 def test_nothing_comes_from_the_network_and_pictures_as_they_come_into_view(split, runs, tmp_path, opened) -> None:
@@ -247,7 +247,7 @@ def test_a_missing_picture_or_map_is_said(folder, opened) -> None:
     press(page, *"j" * (UNREADABLE + 1))
     assert "no image" in page.find_element("css selector", ".card.chosen").text
     press(page, *"k" * (UNREADABLE - NO_MAP))
-    assert "not judged" in page.find_element("css selector", ".card.chosen").text
+    assert "not evaluated" in page.find_element("css selector", ".card.chosen").text
 
 
 def test_without_classes_the_report_says_so(split, tmp_path, opened) -> None:

@@ -9,13 +9,13 @@ import numpy as np
 import pytest
 
 from tests.report.made_up import BLACKLISTED, CLASSES, IMAGES, NO_MAP, NO_TRUTH, MadeUp
-from tests.report.pages import judged_in_page, mine
+from tests.report.pages import evaluated_in_page, mine
 from wsol.config.compose import groups
 from wsol.functional.error_kinds import KINDS, error_kind
 from wsol.functional.iou import iou
 from wsol.functional.maps import merge
 from wsol.protocols import protocol
-from wsol.report.judging import at_all_thresholds
+from wsol.report.evaluation import at_all_thresholds
 from wsol.report.site import ReportColumn, write
 from wsol.report.steps import steps
 
@@ -24,7 +24,7 @@ OVERLAPS = (0.3, 0.5, 0.7)
 
 
 @pytest.mark.parametrize("name", groups()["protocol"])
-def test_verdicts_are_pythons_for_every_image_threshold_and_overlap(
+def test_results_are_pythons_for_every_image_threshold_and_overlap(
     name: str, split: MadeUp, runs: list[ReportColumn], tmp_path: Path, opened
 ) -> None:
     own = protocol(name)
@@ -38,11 +38,11 @@ def test_verdicts_are_pythons_for_every_image_threshold_and_overlap(
     for r, run in enumerate(runs):
         for i in sorted(set(range(IMAGES)) - left_out):
             score_map, view = merge(*run.maps.read(split.ids[i], split.size(i)))
-            hits[r, i] = wide.judge(score_map, view, split.truth(i))
+            hits[r, i] = wide.evaluate(score_map, view, split.truth(i))
             found[r, i] = steps(wide, wide.find(score_map, view), view, split.truth(i))
     for at in places:
         for k, overlap in enumerate(OVERLAPS):
-            answers = judged_in_page(page, at, overlap)
+            answers = evaluated_in_page(page, at, overlap)
             for r, (kinds, overlaps, boxes, accuracy) in enumerate(answers):
                 right = [bool(hits[r, i][k, at]) for i in sorted(set(range(IMAGES)) - left_out)]
                 labels = split.labels[sorted(set(range(IMAGES)) - left_out)]
@@ -77,11 +77,11 @@ def test_an_overlap_of_exactly_the_one_asked_for(boundary: str, split: MadeUp, r
     own = mine("cam2016", boundary=boundary)
     write(tmp_path, "ties", split, CLASSES, own, runs[:1])
     page = opened(tmp_path)
-    ((_, overlaps, _, _),) = judged_in_page(page, 200, 0.5)
+    ((_, overlaps, _, _),) = evaluated_in_page(page, 200, 0.5)
     i = int(np.argmax(overlaps))
     exact = overlaps[i]
     assert 0 < exact < 1
-    ((kinds, _, _, _),) = judged_in_page(page, 200, exact)
+    ((kinds, _, _, _),) = evaluated_in_page(page, 200, exact)
     score_map, view = merge(*runs[0].maps.read(split.ids[i]))
     asked = dataclasses.replace(at_all_thresholds(own), iou_thresholds=(exact,))
-    assert (kinds[i] < 2) == asked.judge(score_map, view, split.truth(i))[0, 200] == (boundary == ">=")
+    assert (kinds[i] < 2) == asked.evaluate(score_map, view, split.truth(i))[0, 200] == (boundary == ">=")

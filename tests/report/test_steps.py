@@ -14,7 +14,7 @@ from wsol.config.compose import groups
 from wsol.functional.geometry import Geometry
 from wsol.functional.iou import iou
 from wsol.protocols import RANKED, protocol
-from wsol.report.judging import at_all_thresholds
+from wsol.report.evaluation import at_all_thresholds
 from wsol.report.steps import Steps, steps, varints, zigzag
 from wsol.types import GroundTruth
 
@@ -48,7 +48,7 @@ def test_the_box_at_every_threshold_is_the_protocols(name: str, seed: int) -> No
 
 @pytest.mark.parametrize("name", groups()["protocol"])
 def test_of_several_boxes_the_one_that_counts_is_kept(name: str) -> None:
-    """Verdicts from the kept box alone equal the protocol's over all boxes, at every threshold and overlap."""
+    """Results from the kept box alone equal the protocol's over all boxes, at every threshold and overlap."""
     wide = dataclasses.replace(at_all_thresholds(protocol(name)), iou_thresholds=(0.1, 0.3, 0.5, 0.7))
     for seed in range(4):
         found = wide.find(cells(seed), VIEW)
@@ -59,7 +59,7 @@ def test_of_several_boxes_the_one_that_counts_is_kept(name: str) -> None:
         bounds = [wide.boundary, *([wide.boundary_topk] if wide.boundary_topk else [])]
         asked = [(bound, least) for bound in bounds for least in wide.iou_thresholds]
         right = np.array([overlap >= least if bound == ">=" else overlap > least for bound, least in asked])
-        np.testing.assert_array_equal(right, wide.judge(cells(seed), VIEW, TRUTH))
+        np.testing.assert_array_equal(right, wide.evaluate(cells(seed), VIEW, TRUTH))
 
 
 def test_without_a_true_box_the_largest_is_kept() -> None:

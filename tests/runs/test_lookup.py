@@ -54,7 +54,7 @@ def test_a_misspelt_name_is_answered_with_near_ones(runs: list[Path]) -> None:
 
 
 def test_evaluations_and_rounds_are_no_runs(runs: list[Path]) -> None:
-    evaluation = made("runs/judged", 9_000)
+    evaluation = made("runs/evaluated", 9_000)
     (evaluation / "checkpoints").rmdir()
     (evaluation / MARKER).write_text("{}")
     erasing = made("runs/erasing", 5_000)

@@ -65,7 +65,9 @@ def test_wandb_gets_the_same_search(capsys) -> None:
     assert {"wsol", "train", "method=gmp", "logger=wandb", "${args_no_hyphens}"} <= set(config["command"])
 
 
-def test_a_search_ranks_on_val_judges_test_once_and_says_what_it_spent(tmp_path, data_dir, monkeypatch, capsys) -> None:
+def test_a_search_ranks_on_val_evaluates_test_once_and_says_what_it_spent(
+    tmp_path, data_dir, monkeypatch, capsys
+) -> None:
     monkeypatch.chdir(tmp_path)
     words = [*SMALL_RUN, f"data_dir={data_dir}", "sweep.folder=found"]
     own = ["sweep.test=true", "sweep.metric=val/choe2020/oracle/gt_known_error"]
@@ -76,8 +78,8 @@ def test_a_search_ranks_on_val_judges_test_once_and_says_what_it_spent(tmp_path,
     assert content["best"]["value"] == min(content["values"].values())
     assert content["supervision"] == {"split": "val", "kind": "boxes", "images": 16, "per_class": 2.0}
     for trial in range(3):
-        judged = json.loads((folder / "trials" / f"{trial:04d}" / "results.json").read_text())
-        assert list(judged["classification"]) == ["val"], "a trial does not touch the test split"
+        evaluated = json.loads((folder / "trials" / f"{trial:04d}" / "results.json").read_text())
+        assert list(evaluated["classification"]) == ["val"], "a trial does not touch the test split"
     assert "test" in json.loads((folder / "test" / "results.json").read_text())["classification"]
     assert (folder / "history.png").read_bytes()[:4] == b"\x89PNG"
     assert content["command"] in capsys.readouterr().out

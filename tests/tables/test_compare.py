@@ -99,7 +99,7 @@ def test_what_the_table_calls_different_is_marked_and_not_compared(runs) -> None
     assert value.marks == ["not comparable: 50 classes"]
 
 
-def test_seeds_judged_otherwise_are_left_out_of_the_mean(runs) -> None:
+def test_seeds_evaluated_otherwise_are_left_out_of_the_mean(runs) -> None:
     value = compare(CELL, runs(a={"error": 40}, b={"error": 70, "seed": 1, "protocol": "choe2020"}), {})
     assert (value.measured, value.seeds) == (60.0, (0,))
 

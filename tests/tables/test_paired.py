@@ -37,7 +37,7 @@ def wrong(error: float, seed: int, images: int = IMAGES) -> np.ndarray:
 def make(
     folder: Path, error: float, *, draw: int = 0, labels: np.ndarray | None = None, keep: bool = True, **about
 ) -> Path:
-    """A run of such a top-1 localization error, and a classification error 20 below, with verdicts.npz."""
+    """A run of such a top-1 localization error, and a classification error 20 below, with image_results.npz."""
     run = make_run(folder, {"choices": {}, "data": {}}, error=error - 20, classification=error - 20, **about)
     of = np.arange(IMAGES) % 8 if labels is None else labels
     positions = np.arange(IMAGES)
@@ -131,7 +131,7 @@ def test_what_cannot_be_compared_is_not(tmp_path: Path, about: dict) -> None:
     assert values(tmp_path)[1].versus is None
 
 
-def test_runs_that_kept_no_verdicts_are_named_with_what_to_do(tmp_path: Path) -> None:
+def test_runs_that_kept_no_results_are_named_with_what_to_do(tmp_path: Path) -> None:
     run = make(tmp_path / "CAM" / "a", 60, keep=False)
     make(tmp_path / "ACoL" / "b", 48)
     found = values(tmp_path)[1]
@@ -149,7 +149,7 @@ def test_runs_that_kept_no_verdicts_are_named_with_what_to_do(tmp_path: Path) ->
 
 
 def damaged(content: bytes) -> dict[str, bytes]:
-    """What may stand in place of a verdicts.npz."""
+    """What may stand in place of a image_results.npz."""
 
     def npz(**arrays) -> bytes:
         stream = io.BytesIO()

@@ -97,19 +97,19 @@ def results(file: Path) -> None:
     """Print the tables of a results.json."""
     content = json.loads(file.read_text(encoding="utf-8"))
     out = console()
-    judged = next(reversed(content["classification"]), "train")
-    counted = content["data"]["splits"][judged]
+    evaluated = next(reversed(content["classification"]), "train")
+    counted = content["data"]["splits"][evaluated]
     images = f"{counted['images']:,} images"
     if counted["boxes"] and counted.get("images_with_boxes", counted["images"]) < counted["images"]:
         images += f", {counted['images_with_boxes']:,} of them with boxes"
     seed = "" if content["seed"] is None else f", seed {content['seed']}"
     classes = f", classes of {content['classes']['name']}" if "classes" in content else ""
-    out.print(f"\n[bold]{content['name']}[/bold]{seed}, {judged} split ({images}){classes}")
-    rows = [row for row in content["localization"] if row["split"] == judged]
+    out.print(f"\n[bold]{content['name']}[/bold]{seed}, {evaluated} split ({images}){classes}")
+    rows = [row for row in content["localization"] if row["split"] == evaluated]
     if rows:
         out.print(localization_table(rows))
     else:
-        out.print("localization: not judged, for there are no boxes to judge by")
+        out.print("localization: not evaluated, for there are no boxes to evaluate by")
     if content.get("error_kinds"):
         out.print(error_kinds(content["error_kinds"]))
     if "against" in content:
@@ -131,7 +131,7 @@ def results(file: Path) -> None:
         if ids:
             out.print(f"{split}: {len(ids)} maps with values that are not finite, taken as zero: {', '.join(ids[:5])}")
     if content.get("missing_maps"):
-        out.print(f"{judged}: {len(content['missing_maps'])} images without a map count as misses")
+        out.print(f"{evaluated}: {len(content['missing_maps'])} images without a map count as misses")
     out.print(f"written to {file}", style="dim", soft_wrap=True)
 
 

@@ -84,7 +84,7 @@ class Eval:
 
     run: str | None = _key(None, "RUN: a run's folder, its name, last, or a checkpoint file")
     checkpoint: str = _key("best", "best, last, or the name of a file in the run's checkpoints")
-    split: str = _key("test", "the split to judge: test or val")
+    split: str = _key("test", "the split to evaluate: test or val")
     runs_dir: str = _key("runs", "where run folders lie, for runs given by name")
     out: str | None = _key(None, "folder of results.json; default <run folder>/eval/<date and time>")
     force: bool = _key(False, "replace the output of an earlier run of this verb")
@@ -97,7 +97,7 @@ class Eval:
     pseudo_boxes: str | None = _key(
         None, "boxes of val images that nobody drew (list, CSV, COCO, or an evaluation's maps), for origin pseudo"
     )
-    save_maps: bool = _key(False, "keep the maps of all judged images in <out>/maps, for `wsol score`")
+    save_maps: bool = _key(False, "keep the maps of all evaluated images in <out>/maps, for `wsol score`")
     maps_dtype: str = _key("auto", "of kept maps: float32, float16, uint8; auto is float32 up to 64 x 64, else uint8")
     classes: Any = _key(None, "in place of the run's own: CSV (image_id,class,score), a second run or its checkpoint")
     eval_precision: str = _key("32-true", "of what is reported: 32-true, bf16-mixed, 16-mixed or auto")

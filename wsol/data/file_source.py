@@ -273,12 +273,12 @@ class ListedSource(Source):
         """Read the headers of a split's images and hold its boxes against their sizes (a second for 5,000 images)."""
         if not self.has_images:
             raise InputError(
-                f"{name}: {NO_IMAGES}, so no network can be trained or judged on it; set image_root to the folder of "
+                f"{name}: {NO_IMAGES}, so it can train or evaluate no network; set image_root to the folder of "
                 "its images (saved maps can be scored without)"
             )
         if bare := self._split(name).unmarked():
             log.info(
-                "%s: %s of %s images have no box, such as %s; they are classified, and no box of theirs is judged",
+                "%s: %s of %s images have no box, such as %s; they are classified, and no box of theirs is evaluated",
                 name,
                 f"{bare['images']:,}",
                 f"{len(self._split(name)):,}",

@@ -200,7 +200,7 @@ def _is_plain_jpeg(data: bytes) -> bool:
     """Whether these are a baseline or progressive JPEG of 8 bits and one or three channels, with its end marker.
 
     The end marker is the cheap sign that the file is whole: without it OpenCV fills the rest with grey and says
-    nothing. Behind the first scan's header 0xFFD9 is nothing else. Pillow judges the files refused here.
+    nothing. Behind the first scan's header 0xFFD9 is nothing else. Pillow evaluates the files refused here.
     """
     at, plain = 2, False
     while data[:2] == b"\xff\xd8" and at + 10 <= len(data) and data[at] == 0xFF:

@@ -78,7 +78,7 @@ class LocalizationData(LightningDataModule):
         self.num_workers, self.seed = num_workers, _at_least("seed", seed, 0)
         self.on_bad_image, self.drop_last, self.erased = on_bad_image, drop_last, dict(erased or {})
         self.pin_memory = torch.cuda.is_available() if pin_memory is None else pin_memory
-        self.judged: tuple[str, ...] = ("test",)
+        self.evaluated: tuple[str, ...] = ("test",)
         """Names of the splits that `test_dataloader` gives."""
         self._splits: dict[str, Split] = {}
         self._resumed = {"epoch": -1, "batches": 0}
@@ -153,8 +153,8 @@ class LocalizationData(LightningDataModule):
         return self.eval_dataloader("val") if "val" in self.splits else []
 
     def test_dataloader(self) -> list[Loader]:
-        """Batches of each of the splits to be judged, in the order of `judged`."""
-        return [self.eval_dataloader(name) for name in self.judged]
+        """Batches of each of the splits to be evaluated, in the order of `evaluated`."""
+        return [self.eval_dataloader(name) for name in self.evaluated]
 
     def eval_dataloader(self, name: str) -> Loader:
         """Every image of a split once over all processes, in order."""

@@ -24,7 +24,7 @@ from wsol.errors import InputError, unknown
 from wsol.types import GroundTruth
 
 SPLITS = ("train", "val", "test")
-"""Training images; the few with boxes that choose thresholds (train-fullsup); those that are judged."""
+"""Training images; the few with boxes that choose thresholds (train-fullsup); those that are evaluated."""
 
 NO_IMAGES = "the dataset was given without images (image_root: null)"
 
@@ -76,7 +76,7 @@ class Split(ABC):
 
     @property
     def images_with_boxes(self) -> int:
-        """How many images carry at least one box; only these are judged by boxes."""
+        """How many images carry at least one box; only these are evaluated by boxes."""
         return 0 if self.boxes is None else int((np.diff(self.boxes.ends, prepend=0) > 0).sum())
 
     def counts(self) -> dict[str, int]:
@@ -109,7 +109,7 @@ class Split(ABC):
         return GroundTruth(self.boxes[i], self.boxes.inclusive)
 
     def unmarked(self) -> dict[str, Any]:
-        """Count and name (the first five) images without a box in a split with boxes: no box of theirs is judged.
+        """Count and name (the first five) images without a box in a split with boxes: no box of theirs is evaluated.
 
         Returns:
             ``images`` and ``first``; empty if there are none, or no boxes at all.

@@ -8,7 +8,8 @@ which the regions found in all earlier rounds are replaced by the mean pixel::
     <run>/round0/regions/   where its map of the label, scaled by its range, reaches the threshold (64 x 64 an image)
     <run>/round0/maps/      its maps of the val and test images, which nothing is erased from
     <run>/maps/             the rounds' maps, scaled by their range, merged by the maximum: for `wsol score <run>`
-    <run>/results.json      how these are judged; the class scores are those of round 0, which learned from whole images
+    <run>/results.json      how these are evaluated; the class scores are those of round 0, which learned from whole
+    images
 
 Existing results are not computed again, so a stopped command continues with resume=true, within a round as `wsol train`
 does. All rounds have the run's seed, because it determines which images are held out; their networks start alike.
@@ -194,7 +195,7 @@ class Round:
             if name == "train":  # not a valid name of a module
                 split = split.subset(np.arange(len(split)), "found")
             wanted[name] = SplitEvaluation(split, self.data.eval_transform.views, {}, topk=(), writer=writer)
-        split_results.judge(self.trainer, self.module, self.data, wanted)
+        split_results.evaluate(self.trainer, self.module, self.data, wanted)
 
     def evaluate(self, config: DictConfig, folder: Path) -> None:
         """Evaluate the merged maps of a run folder under its config and write results.json and per_image.csv."""
@@ -218,7 +219,7 @@ class Round:
             "skipped_images": {},
             "not_finite_maps": {name: found.not_finite for name, found in measured.items() if found.not_finite},
         }
-        split_results.keep_verdicts(folder, measured, evaluations)
+        split_results.write_image_results(folder, measured, evaluations)
         split_results.write(
             folder, config, self.module, self.data, self.trainer, results, threshold=config.threshold, **extra
         )

@@ -54,7 +54,7 @@ class Overlaps:
             return
         for name, protocol in self.protocols.items():
             if not (protocol.blacklist and listed is not None and listed[position]):
-                hits = protocol.judge(*protocol.merge(maps, geometries), truth)[None]
+                hits = protocol.evaluate(*protocol.merge(maps, geometries), truth)[None]
                 self.metrics[name].update(hits, [position], labels=self.split.labels[[position]])
 
     def compute(self, trainer: pl.Trainer) -> dict[str, Curves]:
@@ -94,7 +94,7 @@ def tell(
         over_iou = seen.compute(trainer)
         for logger in _listening(trainer):
             made = charts(module.measured[split], seen.protocols, over_iou, seen.split.labels, classes, val)
-            logger.log_judged(split, split_results.shown(module), made, classes)
+            logger.log_evaluated(split, split_results.shown(module), made, classes)
     for logger in _listening(trainer):
         logger.finish_run(folder)
 
@@ -138,7 +138,7 @@ def charts(
                 found = curves.per_class(key, positions, labels)
                 for label, row in by_class.items():
                     row.append(found.get(label))
-    about, line = ", percent", "judged by"
+    about, line = ", percent", "evaluated by"
     made = {
         "accuracy_over_threshold": Chart(
             f"Accuracy over threshold{about}", (line, "threshold", "accuracy"), thresholds, True

@@ -19,8 +19,9 @@ import torch.distributed
 from torch import Tensor, nn
 from torchmetrics import Metric
 
+from wsol.box_evaluation import chunks, threads
 from wsol.data.source import Split
-from wsol.engine.judged_chunks import LOCALIZER, MEAN, ChunkJudge, JudgedChunk, Merged
+from wsol.engine.evaluated_chunks import LOCALIZER, MEAN, ChunkEvaluator, ChunkResult, Merged
 from wsol.engine.split_types import ExternalClasses, MapWriter, PseudoBoxes, SplitResult, by_boxes
 from wsol.errors import InputError
 from wsol.functional.geometry import Geometry
@@ -28,7 +29,6 @@ from wsol.functional.iou import iou
 from wsol.functional.maps import merge, place, to_levels
 from wsol.functional.pixels import average_precision, precision_and_coverage
 from wsol.functional.ranks import check_topk, errors_of_ranks, true_class_ranks
-from wsol.judging import chunks, threads
 from wsol.metrics import PxAP, TopKError
 from wsol.metrics._baselines import BASELINES, Baselines
 from wsol.metrics._box_accuracy import BoxAccuracy
@@ -57,7 +57,7 @@ class _Pending(NamedTuple):
     positions: list[int]
     ranks: np.ndarray | None
     predicted: list[int] | None
-    chunks: list[Future[tuple[JudgedChunk, JudgedChunk | None]]]
+    chunks: list[Future[tuple[ChunkResult, ChunkResult | None]]]
 
 
 class SplitEvaluation(nn.Module):
@@ -71,8 +71,8 @@ class SplitEvaluation(nn.Module):
         protocols: by name.
         topk: which top-k errors.
         num_classes: number of classes K, to refuse a top-k beyond it before any work is done.
-        baselines: whether the predictions that need no network are judged too.
-        pictures: how many judged images to keep for people to look at, spread evenly over the split.
+        baselines: whether the predictions that need no network are evaluated too.
+        pictures: how many evaluated images to keep for people to look at, spread evenly over the split.
         writer: keeps every map on disk.
         pseudo: boxes that nobody drew, of each image, for thresholds and checkpoints chosen without human boxes.
         elsewhere: classes in place of the network's own, in every top-k error. The maps stay the network's: a top-k
@@ -117,15 +117,15 @@ class SplitEvaluation(nn.Module):
         self._not_finite: set[int] = set()
         self._threads = threads()
         self._pool = ThreadPoolExecutor(self._threads)
-        self._judge_chunk = ChunkJudge(split, self.protocols, self.baselines)
+        self._evaluate_chunk = ChunkEvaluator(split, self.protocols, self.baselines)
         self.pseudo_boxes = pseudo
         self.pseudo_protocols = {name: p for name, p in protocols.items() if p.chooses} if pseudo is not None else {}
         self.pseudo = nn.ModuleDict(
             {name: BoxAccuracy.from_protocol(p, self.topk) for name, p in self.pseudo_protocols.items()}
         )
-        self._judge_pseudo: ChunkJudge | None = None
+        self._evaluate_pseudo: ChunkEvaluator | None = None
         if pseudo is not None:
-            self._judge_pseudo = ChunkJudge(by_boxes(split, pseudo.boxes), self.pseudo_protocols, {})
+            self._evaluate_pseudo = ChunkEvaluator(by_boxes(split, pseudo.boxes), self.pseudo_protocols, {})
         self._pending: deque[_Pending] = deque()
 
     # -- adding batches ------------------------------------------------------------------------------------------------
@@ -164,7 +164,7 @@ class SplitEvaluation(nn.Module):
         ways = {MEAN, *(protocol.view_merging for protocol in protocols.values())}
         return {way: merge(maps, views, merging=way) for way in ways}
 
-    def judge(self, positions: Sequence[int], merged: Sequence[Merged | None], ranks: np.ndarray | None) -> None:
+    def evaluate(self, positions: Sequence[int], merged: Sequence[Merged | None], ranks: np.ndarray | None) -> None:
         """Evaluate maps from any source.
 
         Args:
@@ -183,7 +183,7 @@ class SplitEvaluation(nn.Module):
     ) -> None:
         """Pass a batch to the threads, and collect the results of the previous one."""
         parts = chunks(len(positions), self._threads)
-        futures = [self._pool.submit(self._judge_both, positions[part], maps[part]) for part in parts]
+        futures = [self._pool.submit(self._evaluate_both, positions[part], maps[part]) for part in parts]
         self._pending.append(_Pending(positions, ranks, predicted, futures))
         self.collect(1)
 
@@ -201,7 +201,7 @@ class SplitEvaluation(nn.Module):
                 if batch.predicted is not None:
                     self._keep(batch.positions[part], found.merged, batch.predicted[part])
 
-    def _take(self, positions: list[int], found: JudgedChunk, ranks: np.ndarray | None) -> None:
+    def _take(self, positions: list[int], found: ChunkResult, ranks: np.ndarray | None) -> None:
         """Update the metrics with the results of some images."""
         self._not_finite.update(positions[i] for i in found.not_finite)
         self._take_boxes(positions, found, ranks, self.protocols, self.boxes)
@@ -222,7 +222,7 @@ class SplitEvaluation(nn.Module):
     def _take_boxes(
         self,
         positions: list[int],
-        found: JudgedChunk,
+        found: ChunkResult,
         ranks: np.ndarray | None,
         protocols: Mapping[str, LocalizationProtocol],
         metrics: nn.ModuleDict,
@@ -236,14 +236,14 @@ class SplitEvaluation(nn.Module):
                 labels = self.split.labels[at[kept]]
                 self._metric(metrics, name).update(correct[LOCALIZER][kept], at[kept], ranks=known, labels=labels)
 
-    def _judge_both(
+    def _evaluate_both(
         self, positions: Sequence[int], maps: Sequence[Callable[[], Merged | None]]
-    ) -> tuple[JudgedChunk, JudgedChunk | None]:
-        """Judge some images by the boxes that people drew, and by those that nobody drew if there are any."""
-        if self._judge_pseudo is None:
-            return self._judge_chunk(positions, maps), None
+    ) -> tuple[ChunkResult, ChunkResult | None]:
+        """Evaluate some images by the boxes that people drew, and by those that nobody drew if there are any."""
+        if self._evaluate_pseudo is None:
+            return self._evaluate_chunk(positions, maps), None
         merged = [partial(_itself, of_image()) for of_image in maps]
-        return self._judge_chunk(positions, merged), self._judge_pseudo(positions, merged)
+        return self._evaluate_chunk(positions, merged), self._evaluate_pseudo(positions, merged)
 
     def classify(self, positions: Sequence[int], ranks: np.ndarray) -> None:
         """Add the ranks of ground-truth classes, integer (N,), without class scores."""

@@ -1,4 +1,4 @@
-"""Fitting an explainer with statistics of a dataset on the training images, before anything is judged."""
+"""Fitting an explainer with statistics of a dataset on the training images, before anything is evaluated."""
 
 from __future__ import annotations
 

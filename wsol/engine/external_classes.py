@@ -119,14 +119,14 @@ class _Network:
         own = settings.copy()
         own.transform, own.image_size, self.name = trained.transform, trained.image_size, str(trained.name)
         self.data = build.build_data(own, data.source, self.localizer.preprocessing, seed=settings.seed)
-        self.data.judged = (config.split,)
+        self.data.evaluated = (config.split,)
 
     def look(self, trainer: pl.Trainer, channels_last: bool) -> ExternalClasses:
         """Run the network once over the split; images that cannot be read have no class."""
         module = _Looking(self.localizer, channels_last=channels_last, eval_precision=self._precision)
         with plain_interruptions():
             trainer.test(module, datamodule=self.data, verbose=False)
-        images = len(self.data.split(self.data.judged[0]))
+        images = len(self.data.split(self.data.evaluated[0]))
         found = ExternalClasses(np.full(images, NOT_RANKED, np.int64), np.full(images, -1, np.int64))
         found.ranks[module.rows["index"]] = module.rows["ranks"]
         found.first[module.rows["index"]] = module.rows["first"]

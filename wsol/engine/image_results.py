@@ -1,6 +1,6 @@
 """Per-image results of a split, saved beside results.json for paired comparisons of two runs.
 
-``verdicts.npz`` contains plain arrays, no pickles; each name has the prefix ``<split>/``:
+``image_results.npz`` contains plain arrays, no pickles; each name has the prefix ``<split>/``:
 
 =============================  ====================================================================================
 ``ids``                        str (N,) the images of the split
@@ -26,7 +26,7 @@ import numpy as np
 from wsol.errors import InputError, first_line
 from wsol.files import atomic_file
 
-FILE = "verdicts.npz"
+FILE = "image_results.npz"
 MAX_BYTES = 2**31
 """Maximum size of an array that is read."""
 
@@ -42,7 +42,7 @@ class ImageErrors(NamedTuple):
     """int (N,) if the error is the mean over classes."""
 
 
-def not_judged(dtype: np.dtype | type) -> int:
+def not_evaluated(dtype: np.dtype | type) -> int:
     """Return the greatest value of an integer type, which marks an image that was not evaluated."""
     return int(np.iinfo(dtype).max)
 
@@ -66,8 +66,8 @@ def pack(values: np.ndarray, positions: np.ndarray, images: int, dtype: type[np.
         >>> pack(np.array([3, 700]), np.array([0, 2]), 3, np.uint8).tolist()
         [3, 255, 254]
     """
-    out = np.full(images, not_judged(dtype), dtype)
-    out[positions] = np.minimum(values, not_judged(dtype) - 1)
+    out = np.full(images, not_evaluated(dtype), dtype)
+    out[positions] = np.minimum(values, not_evaluated(dtype) - 1)
     return out
 
 
@@ -77,7 +77,7 @@ def read(
     """Read the error of each image.
 
     Args:
-        folder: folder with ``verdicts.npz``.
+        folder: folder with ``image_results.npz``.
         split: split, such as ``test``.
         name: ``top5_error`` for classes, or with a protocol ``gt_known_error``, ``top1_error``, ... for boxes.
         protocol: protocol of the boxes; None for classes.
@@ -128,7 +128,7 @@ def _of_classes(file: Mapping[str, np.ndarray], split: str, name: str) -> ImageE
         return None
     ids = _array(file, f"{split}/ids", "U", None)
     ranks = _array(file, f"{split}/ranks", "u", len(ids))
-    seen = ranks != not_judged(ranks.dtype)
+    seen = ranks != not_evaluated(ranks.dtype)
     return ImageErrors(ids[seen], 100.0 * (ranks[seen] >= int(number)), None)
 
 
@@ -141,7 +141,7 @@ def _of_boxes(
     ids = _array(file, f"{split}/ids", "U", None)
     right = _array(file, key, "u", len(ids))
     overlaps, by_class = _array(file, f"{split}/{protocol}", "u", 2).tolist()
-    seen = right != not_judged(right.dtype)
+    seen = right != not_evaluated(right.dtype)
     if overlaps < 1 or np.any(right[seen] > overlaps):
         raise ValueError(f"{key}: correct at more overlaps than there are")
     labels = _array(file, f"{split}/labels", "iu", len(ids))[seen] if by_class else None

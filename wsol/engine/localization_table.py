@@ -13,7 +13,7 @@ from wsol.metrics._table_rows import localization_rows
 def localization_table(
     measured: Mapping[str, SplitResult],
     evaluations: Mapping[str, SplitEvaluation],
-    judged: str,
+    evaluated: str,
     class_agnostic: bool | None = None,
 ) -> list[dict[str, Any]]:
     """Return the rows of a split's localization table: by protocol, the localizer first, then the baselines.
@@ -21,22 +21,22 @@ def localization_table(
     Args:
         measured: what each split gave; thresholds of origin ``fullsup`` are chosen on ``val`` where that is among them.
         evaluations: that measured it.
-        judged: the split to report.
+        evaluated: the split to report.
         class_agnostic: whether the localizer's maps are the same for all classes; None where that is not known.
 
     Returns:
         Rows ``{split, maps, protocol, threshold_origin, threshold, gt_known_error, top1_error, ..., images}``; the
         baselines have no class scores and so no top-k errors. Those of the localizer say ``class_agnostic``.
     """
-    fullsup = measured.get("val") if judged != "val" else None
+    fullsup = measured.get("val") if evaluated != "val" else None
     rows: list[dict[str, Any]] = []
-    for name, curves in measured[judged].curves.items():
+    for name, curves in measured[evaluated].curves.items():
         choosing = fullsup.curves.get(name, {}) if fullsup else {}
         pseudo = measured["val"].pseudo.get(name) if "val" in measured else None
         val = {maps: curve for maps, curve in choosing.items() if curve.images}
         for maps, curve in curves.items():
-            origins = None if maps == LOCALIZER else evaluations[judged].baselines[name].origins[maps]
-            protocol = evaluations[judged].protocols[name]
+            origins = None if maps == LOCALIZER else evaluations[evaluated].baselines[name].origins[maps]
+            protocol = evaluations[evaluated].protocols[name]
             is_own = maps == LOCALIZER
             found = localization_rows(
                 protocol,
@@ -47,5 +47,5 @@ def localization_table(
                 pseudo=pseudo if is_own else None,
             )
             fact = {"class_agnostic": class_agnostic} if is_own and class_agnostic is not None else {}
-            rows += [{"split": judged, "maps": maps, **fact, **row} for row in found]
+            rows += [{"split": evaluated, "maps": maps, **fact, **row} for row in found]
     return rows

@@ -159,15 +159,15 @@ def _results(config: DictConfig, ours: MapSet, theirs: MapSet | None) -> dict[st
     """Return the content of results.json."""
     measured, evaluations = ours.all_measured()
     protocols = ours.evaluation.protocols
-    judged = ours.split
+    evaluated = ours.split
     agnostic = ours.maps.about().get("made_of", {}).get("class_agnostic")
     results = {
         "name": f"score-{Path(config.maps).name}",
         "seed": None,
         "choices": OmegaConf.to_container(config.choices),
-        "classification": {judged.name: measured[judged.name].classification},
-        "localization": localization_table(measured, evaluations, judged.name, agnostic),
-        "pixels": {judged.name: measured[judged.name].pixels} if measured[judged.name].pixels else {},
+        "classification": {evaluated.name: measured[evaluated.name].classification},
+        "localization": localization_table(measured, evaluations, evaluated.name, agnostic),
+        "pixels": {evaluated.name: measured[evaluated.name].pixels} if measured[evaluated.name].pixels else {},
         "skipped_images": {},
         "maps": {"folder": str(ours.folder), "count": len(ours.maps.ids), **ours.maps.about()},
         "missing_maps": ours.absent,

@@ -87,10 +87,10 @@ class LocalizerModule(pl.LightningModule):
 
     @property
     def class_agnostic(self) -> bool:
-        """Whether the judged maps of an image are the same for all classes."""
+        """Whether the evaluated maps of an image are the same for all classes."""
         return (self._explainer or self.localizer).class_agnostic
 
-    def judge(self, evaluations: Iterable[SplitEvaluation], recognitions: Iterable[Recognition] = ()) -> None:
+    def set_evaluations(self, evaluations: Iterable[SplitEvaluation], recognitions: Iterable[Recognition] = ()) -> None:
         """Set the evaluations: one `SplitEvaluation` per split, in the order of the data loaders.
 
         Images of the splits that have a `Recognition` are classified again using their maps.
@@ -190,7 +190,7 @@ class LocalizerModule(pl.LightningModule):
 
     def validation_step(self, batch: Batch, batch_idx: int, dataloader_idx: int = 0) -> None:
         """Evaluate one batch of this loader's split."""
-        self._judge(batch, dataloader_idx)
+        self._evaluate(batch, dataloader_idx)
 
     def on_validation_epoch_end(self) -> None:
         """Log the results of the validation split."""
@@ -203,7 +203,7 @@ class LocalizerModule(pl.LightningModule):
 
     def test_step(self, batch: Batch, batch_idx: int, dataloader_idx: int = 0) -> None:
         """Evaluate one batch of this loader's split."""
-        self._judge(batch, dataloader_idx)
+        self._evaluate(batch, dataloader_idx)
 
     def on_test_epoch_end(self) -> None:
         """Store the results while the states are on the device, where processes can exchange them."""
@@ -217,11 +217,13 @@ class LocalizerModule(pl.LightningModule):
         return [module for module in self.evaluations.values() if isinstance(module, SplitEvaluation)]
 
     @torch.no_grad()
-    def _judge(self, batch: Batch, loader: int) -> None:
+    def _evaluate(self, batch: Batch, loader: int) -> None:
         """Compute the scores and the map of each image's ground-truth class in one forward pass."""
         evaluations = self._in_order()
         if loader >= len(evaluations):
-            raise InputError("no evaluations are set: call judge(...) with one SplitEvaluation for each data loader")
+            raise InputError(
+                "no evaluations are set: call set_evaluations(...) with one SplitEvaluation for each data loader"
+            )
         evaluation = evaluations[loader]
         if len(batch.labels):
             again = self.recognitions[evaluation.split.name] if self.recognitions else None

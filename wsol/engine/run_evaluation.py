@@ -83,7 +83,7 @@ def check_scores(network: Network, config: DictConfig) -> None:
         return
     if config.topk and config.classes is None:
         raise InputError(
-            f"topk={list(config.topk)}: {network.title} does not classify, so only GT-known localization is judged; "
+            f"topk={list(config.topk)}: {network.title} does not classify, so only GT-known localization is evaluated; "
             "leave topk out, or name the classes of another network with classes=..."
         )
     if config.recognize is not None:
@@ -147,7 +147,7 @@ def evaluate(settings: DictConfig, config: DictConfig, network: Network, data: L
             if other is not None:
                 evaluations[config.split].elsewhere = other.find(trainer, channels_last)
             seen = charts.watch(trainer, evaluations)
-            results = split_results.judge(trainer, module, data, evaluations, again)
+            results = split_results.evaluate(trainer, module, data, evaluations, again)
         _gather(folder, trainer)
     if trainer.is_global_zero:
         runs.write_config(folder, settings)
@@ -160,7 +160,7 @@ def evaluate(settings: DictConfig, config: DictConfig, network: Network, data: L
             extra["classes"] = other.about
         if config.save_maps:
             extra["error_kinds"] = look(evaluations, module, folder)
-        split_results.keep_verdicts(folder, module.measured, evaluations)
+        split_results.write_image_results(folder, module.measured, evaluations)
         split_results.write(folder, settings, module, data, trainer, results, **extra)
     charts.tell(trainer, module, seen, data.source.classes, folder)
 

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from wsol.box_evaluation import threads
 from wsol.data.source import Split
 from wsol.engine.evaluation import LOCALIZER, Merged, SplitEvaluation
 from wsol.engine.split_types import SplitResult
@@ -27,7 +28,6 @@ from wsol.functional.iou import iou
 from wsol.interop.map_store import MapWriter
 from wsol.interop.maps import Maps
 from wsol.interop.predictions import PredictionWriter
-from wsol.judging import threads
 from wsol.metrics._curves import choose_thresholds
 from wsol.metrics._table_rows import DRAWS
 from wsol.protocols import LocalizationProtocol
@@ -127,7 +127,7 @@ def score(
         known = None if ranks is None else ranks[positions]
         if known is not None:
             evaluation.classify(positions, known)
-        evaluation.judge(positions, merged, known)
+        evaluation.evaluate(positions, merged, known)
         progress(positions[-1] + 1)
     return evaluation.compute()
 

@@ -101,7 +101,7 @@ def pseudo_boxes(config: DictConfig, data: LocalizationData) -> PseudoBoxes | No
     return read_pseudo_boxes(config.pseudo_boxes, split, inclusive)
 
 
-def judge(
+def evaluate(
     trainer: pl.Trainer,
     module: LocalizerModule,
     data: LocalizationData,
@@ -112,10 +112,10 @@ def judge(
 
     Thresholds of origin ``fullsup`` come from the val split if it is in ``wanted``.
     """
-    module.judge(wanted.values(), again)
+    module.set_evaluations(wanted.values(), again)
     if not wanted:
         return {"classification": {}, "localization": [], "pixels": {}, "skipped_images": {}}
-    data.judged = tuple(wanted)
+    data.evaluated = tuple(wanted)
     with plain_interruptions():
         trainer.test(module, datamodule=data, verbose=False)
     measured, agnostic = module.measured, module.class_agnostic
@@ -170,7 +170,7 @@ def write(
     )
 
 
-def keep_verdicts(
+def write_image_results(
     folder: Path, measured: Mapping[str, SplitResult], evaluations: Mapping[str, SplitEvaluation]
 ) -> None:
     """Write the results of each image, for paired comparisons; see `wsol.engine.image_results`."""
@@ -218,7 +218,7 @@ def shown(module: LocalizerModule) -> list[Picture]:
 
 
 def describe_split(split: Split) -> dict[str, Any]:
-    """Size and fingerprint of a split; only images with boxes are judged by boxes."""
+    """Size and fingerprint of a split; only images with boxes are evaluated by boxes."""
     return {
         "images": len(split),
         "images_with_boxes": split.images_with_boxes,

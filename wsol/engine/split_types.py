@@ -30,7 +30,7 @@ class SplitResult(NamedTuple):
     ranks: tuple[np.ndarray, np.ndarray]
     """int64 (N,) positions of the images whose classes were looked at, ascending; int32 (N,) ranks of the true ones."""
     pseudo: Mapping[str, Curves] = MappingProxyType({})
-    """Of the network's maps, judged by boxes that nobody drew, by protocol; empty without such boxes."""
+    """Of the network's maps, evaluated by boxes that nobody drew, by protocol; empty without such boxes."""
 
 
 class ExternalClasses(NamedTuple):
@@ -52,7 +52,7 @@ class PseudoBoxes(NamedTuple):
 
 
 class MapWriter(TypingProtocol):
-    """Takes the maps that are judged, to keep them; see `wsol.engine.saved_maps.KeptMaps`."""
+    """Takes the maps that are evaluated, to keep them; see `wsol.engine.saved_maps.KeptMaps`."""
 
     def add(self, image_id: str, maps: np.ndarray, geometries: Sequence[Geometry], logits: np.ndarray) -> None:
         """Keep the maps float32 (V, h, w) of an image's views, and its class scores float32 (K,)."""

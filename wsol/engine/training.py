@@ -149,7 +149,7 @@ def train(
         start = {"ckpt_path": str(point.file), "weights_only": True}
     log.info("run folder %s", folder)
     log.info("%s", describe(config, data, localizer, trainer))
-    module.judge(split_results.evaluations(config, data, ("val",), baselines=False).values())
+    module.set_evaluations(split_results.evaluations(config, data, ("val",), baselines=False).values())
     fit(trainer, module, datamodule=data, **start)
     evaluate_best(config, folder, trainer, module, data, evaluations, started)
 
@@ -201,13 +201,13 @@ def evaluate_best(
     best = _best(trainer, folder)
     checkpoints.load_state(module.localizer, checkpoints.read(best)["state_dict"], best)
     seen = charts.watch(trainer, evaluations)
-    results = split_results.judge(trainer, module, data, evaluations)
+    results = split_results.evaluate(trainer, module, data, evaluations)
     results["skipped_images"]["train"] = sorted(data.split("train").ids[i] for i in gathered(module.train_skipped))
-    seconds = {"training": round(trained, 1), "judging": round(time.perf_counter() - started - trained, 1)}
+    seconds = {"training": round(trained, 1), "evaluation": round(time.perf_counter() - started - trained, 1)}
     if trainer.is_global_zero:
         chosen = {"file": f"checkpoints/{best.name}", "monitor": config.monitor if "val" in evaluations else None}
         extra = {"checkpoint": chosen, "epochs": trainer.current_epoch, "seconds": seconds}
-        split_results.keep_verdicts(folder, module.measured, evaluations)
+        split_results.write_image_results(folder, module.measured, evaluations)
         split_results.write(folder, config, module, data, trainer, results, **extra)
     charts.tell(trainer, module, seen, data.source.classes, folder)
 

@@ -91,7 +91,7 @@ def fitted_size(width: int, height: int, side: int, *, enlarge: bool = True) -> 
 
 
 def picture_sheet(pictures: Sequence[Picture]) -> np.ndarray:
-    """Lay out judged images, each beside itself under its heat map.
+    """Lay out evaluated images, each beside itself under its heat map.
 
     Returns:
         uint8 (H, W, 3) RGB, black where nothing is.

@@ -34,7 +34,7 @@ MAX_LEVELS = 255
 
 ORIGINS = ("fixed", "pseudo", "fullsup", "oracle")
 """Where a threshold comes from: a constant; chosen on the val split by boxes that nobody drew; chosen there by boxes
-that people drew (train-fullsup); chosen on the judged split itself."""
+that people drew (train-fullsup); chosen on the evaluated split itself."""
 
 
 def faults(protocol: Any) -> Iterator[InputError]:

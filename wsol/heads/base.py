@@ -35,7 +35,7 @@ class Head(nn.Module, ABC):
     class_agnostic: bool = False
     """Whether the maps of an image are the same for all classes."""
     classifies: bool = True
-    """Whether it scores classes; the logits of one that does not are (N, 0), and it is judged GT-known only."""
+    """Whether it scores classes; the logits of one that does not are (N, 0), and it is evaluated GT-known only."""
 
     def __init__(self, points: Mapping[str, FeatureInfo], num_classes: int) -> None:
         """Store the backbone's points and the number of classes K.

@@ -55,8 +55,8 @@ class ScmHead(TscamHead):
         >>> points = {"last": FeatureInfo(24, 16), "attention": FeatureInfo(4, 16, groups=2)}
         >>> head = ScmHead(points, num_classes=8)
         >>> features = {"last": torch.randn(2, 24, 6, 5), "attention": torch.rand(2, 4, 6, 5)}
-        >>> trained, judged = head.train()(features).logits, head.eval()(features).logits
-        >>> trained.shape, torch.allclose(trained, judged)
+        >>> trained, evaluated = head.train()(features).logits, head.eval()(features).logits
+        >>> trained.shape, torch.allclose(trained, evaluated)
         (torch.Size([2, 8]), False)
     """
 

@@ -149,10 +149,12 @@ def kit_errors(
         found = ", ".join(str(len(of)) for of in (guesses, labels, boxes, barred))
         raise InputError(f"expected guesses, labels, boxes and blacklist of the same images, got {found} of them")
     images = list(zip(guesses, labels, boxes, barred, strict=True))
-    judged = [(of_image, label, true) for of_image, label, true, out in images if not out]
+    evaluated = [(of_image, label, true) for of_image, label, true, out in images if not out]
     return {
-        "top5_error": _percent([not _localized(of_image[:GUESSES], label, true) for of_image, label, true in judged]),
-        "top1_error": _percent([not _localized(of_image[:1], label, true) for of_image, label, true in judged]),
+        "top5_error": _percent(
+            [not _localized(of_image[:GUESSES], label, true) for of_image, label, true in evaluated]
+        ),
+        "top1_error": _percent([not _localized(of_image[:1], label, true) for of_image, label, true in evaluated]),
         "top5_classification_error": _percent(
             [label not in [guess.kit_class for guess in of_image[:GUESSES]] for of_image, label, _, _ in images]
         ),

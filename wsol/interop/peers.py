@@ -44,7 +44,7 @@ def recognise(state: Mapping[str, Tensor], source: str) -> tuple[Peer, dict[str,
     """
     if any(name.startswith(OURS) for name in state):
         raise InputError(
-            f"{source}: a checkpoint of `wsol train` already; judge it with wsol eval {source}, or make it "
+            f"{source}: a checkpoint of `wsol train` already; evaluate it with wsol eval {source}, or make it "
             "one file with out=<file>.safetensors"
         )
     if state and all(name.startswith(PARALLEL) for name in state):

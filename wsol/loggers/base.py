@@ -24,7 +24,7 @@ class RunLogger(ABC):
     """A logger that also receives the evaluated images and the end of the run."""
 
     @abstractmethod
-    def log_judged(
+    def log_evaluated(
         self, split: str, pictures: Sequence[Picture], charts: Mapping[str, Chart], classes: Sequence[str]
     ) -> None:
         """Log evaluated images with their boxes, and charts by name; ``classes`` are the names by label."""

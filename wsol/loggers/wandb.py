@@ -37,7 +37,7 @@ class PictureLogger(WandbLogger, RunLogger):
         self.images = images
 
     @rank_zero_only
-    def log_judged(
+    def log_evaluated(
         self, split: str, pictures: Sequence[Picture], charts: Mapping[str, Chart], classes: Sequence[str]
     ) -> None:
         """Log evaluated images with boxes, and charts as tables, plotted if they are tables of lines."""
@@ -76,7 +76,7 @@ def logger(
         offline: keep everything in the run folder; needs no account (``wandb sync`` uploads it later). False leaves it
             to wandb's own settings, such as the variable WANDB_MODE.
         tags: of the run.
-        images: how many judged images to show with predicted and true boxes.
+        images: how many evaluated images to show with predicted and true boxes.
 
     Raises:
         InputError: wandb needs an account, and has none or one that the server refuses.
@@ -127,7 +127,7 @@ def _image(picture: Picture, classes: Sequence[str]) -> wandb.Image:
     guess = "no class" if no_guess else classes[picture.predicted_label]
     true = [entry(box, 0, label) for box in picture.true_boxes]
     predicted = entry(picture.predicted_box, 1, f"{guess}, IoU {picture.iou:.2f}")
-    verdict = error_kind(
+    result = error_kind(
         picture.predicted_box,
         picture.true_boxes,
         box_right=picture.iou >= 0.5,
@@ -135,6 +135,6 @@ def _image(picture: Picture, classes: Sequence[str]) -> wandb.Image:
     )
     return wandb.Image(
         picture.image,
-        caption=f"{verdict}: {label}, predicted {guess}, IoU {picture.iou:.2f} ({picture.image_id})",
+        caption=f"{result}: {label}, predicted {guess}, IoU {picture.iou:.2f} ({picture.image_id})",
         boxes={"boxes": {"box_data": [*true, predicted], "class_labels": {0: "true", 1: "predicted"}}},
     )

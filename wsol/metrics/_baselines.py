@@ -7,10 +7,10 @@ from collections.abc import Hashable, Sequence
 
 import numpy as np
 
+from wsol.box_evaluation import GroundTruthBatch, evaluate_boxes, evaluate_found
 from wsol.functional.baselines import FRACTIONS, centre_boxes, centre_gaussian, whole_image
 from wsol.functional.geometry import Geometry
 from wsol.functional.maps import window
-from wsol.judging import GroundTruthBatch, judge_boxes, judge_found
 from wsol.metrics._box_accuracy import BoxAccuracy
 from wsol.protocols import FoundBoxes, LocalizationProtocol
 
@@ -74,7 +74,7 @@ class Baselines:
         """
         sizes = [view.image_size for view in views]
         given = {size: np.concatenate([whole_image(size), centre_boxes(size)]) for size in set(sizes)}
-        correct = judge_boxes(self.protocol, np.stack([given[size] for size in sizes]), views, annotated)
+        correct = evaluate_boxes(self.protocol, np.stack([given[size] for size in sizes]), views, annotated)
         gaussian = np.empty((len(views), len(self.protocol.asked), self.protocol.num_columns), dtype=bool)
         alike: dict[Hashable, list[int]] = defaultdict(list)
         for i, view in enumerate(views):
@@ -83,7 +83,7 @@ class Baselines:
         for images in alike.values():
             view = views[images[0]]
             frame, found = self.protocol.frame_of(view), self._gaussian(view)
-            gaussian[images] = judge_found(self.protocol, found, frame, annotated.some(images))
+            gaussian[images] = evaluate_found(self.protocol, found, frame, annotated.some(images))
         by_name = {"whole image": correct[..., :1], "centre box": correct[..., 1:], "centre gaussian": gaussian}
         return {name: of_one[:, : len(self.protocol.iou_thresholds)] for name, of_one in by_name.items()}
 

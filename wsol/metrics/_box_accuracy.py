@@ -46,7 +46,7 @@ class BoxRows:
     def from_protocol(
         cls, protocol: LocalizationProtocol, topk: Iterable[int] = (1, 5), name: str = "correct"
     ) -> BoxRows:
-        """Return the rows for the results of `LocalizationProtocol.judge`."""
+        """Return the rows for the results of `LocalizationProtocol.evaluate`."""
         topk, thresholds = check_topk(topk), protocol.thresholds
         return cls(
             thresholds if len(thresholds) else None,
@@ -71,7 +71,7 @@ class BoxRows:
         """Encode the rows of N images.
 
         Args:
-            correct: bool (N, I, G), see `LocalizationProtocol.judge`.
+            correct: bool (N, I, G), see `LocalizationProtocol.evaluate`.
             ranks: integer (N,) rank of each ground-truth class; not used if ``topk`` is empty.
             labels: integer (N,) ground-truth classes; not used unless ``by_class``.
 
@@ -158,7 +158,7 @@ class BoxAccuracy(PerImage):
 
     @classmethod
     def from_protocol(cls, protocol: LocalizationProtocol, topk: Iterable[int] = (1, 5), **kwargs: Any) -> BoxAccuracy:
-        """Return the metric for the results of a protocol (`LocalizationProtocol.judge`)."""
+        """Return the metric for the results of a protocol (`LocalizationProtocol.evaluate`)."""
         rows = BoxRows.from_protocol(protocol, topk)
         return cls(
             rows.thresholds,
@@ -181,7 +181,7 @@ class BoxAccuracy(PerImage):
         """Add a batch.
 
         Args:
-            correct: bool (N, I, G), see `LocalizationProtocol.judge`.
+            correct: bool (N, I, G), see `LocalizationProtocol.evaluate`.
             index: integer (N,) positions in the split.
             ranks: integer (N,) rank of each ground-truth class (`wsol.functional.ranks`); not used if ``topk`` is
                 empty.

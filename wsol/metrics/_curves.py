@@ -146,30 +146,30 @@ class Curves(NamedTuple):
 
 def choose_thresholds(
     protocol: LocalizationProtocol,
-    judged: Curves,
+    evaluated: Curves,
     fullsup: Curves | None = None,
     origins: Sequence[str] | None = None,
     pseudo: Curves | None = None,
 ) -> dict[str, np.ndarray]:
     """Choose the threshold for each overlap: its position, int64 (I,), by the threshold's origin.
 
-    ``oracle`` takes the threshold of highest GT-known accuracy on the judged split (of equal ones the lowest),
+    ``oracle`` takes the threshold of highest GT-known accuracy on the evaluated split (of equal ones the lowest),
     ``fullsup`` that on the train-fullsup split, ``pseudo`` that on the val split by boxes that nobody drew, and
     ``fixed`` the protocol's constant. Predictions without threshold are ``fixed`` where the protocol's are (ranked
     boxes), else of origin ``none``.
     """
-    first = np.zeros(len(judged.ious), dtype=np.int64)
+    first = np.zeros(len(evaluated.ious), dtype=np.int64)
     wanted = protocol.origins if origins is None else origins
     if pseudo is not None and protocol.chooses and origins is None:
         wanted = [origin for origin in ORIGINS if origin in {*wanted, "pseudo"}]
-    if judged.thresholds is None:
+    if evaluated.thresholds is None:
         return {"fixed" if "fixed" in wanted else "none": first}
-    positions: dict[str, np.ndarray] = {"oracle": judged.best()}
+    positions: dict[str, np.ndarray] = {"oracle": evaluated.best()}
     for origin, curves in (("fullsup", fullsup), ("pseudo", pseudo)):
         if curves is not None:
-            if not np.array_equal(judged.thresholds, [] if curves.thresholds is None else curves.thresholds):
-                raise InputError(f"the curves of the judged split and of origin {origin} have different thresholds")
+            if not np.array_equal(evaluated.thresholds, [] if curves.thresholds is None else curves.thresholds):
+                raise InputError(f"the curves of the evaluated split and of origin {origin} have different thresholds")
             positions[origin] = curves.best()
     if protocol.fixed_threshold is not None:
-        positions["fixed"] = first + int(np.abs(judged.thresholds - protocol.fixed_threshold).argmin())
+        positions["fixed"] = first + int(np.abs(evaluated.thresholds - protocol.fixed_threshold).argmin())
     return {origin: positions[origin] for origin in wanted if origin in positions}

@@ -9,11 +9,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from wsol.box_evaluation import chunks, evaluate
 from wsol.errors import InputError
 from wsol.functional import metric_inputs as inputs
 from wsol.functional.geometry import Geometry
 from wsol.functional.ranks import check_ranks, check_topk, ranks_or_invalid
-from wsol.judging import chunks, judge
 from wsol.metrics._box_accuracy import BoxRows
 from wsol.metrics._curves import Curves
 from wsol.metrics._table_rows import localization_rows
@@ -75,26 +75,26 @@ def check_batch(
     return LocalizationBatch(maps, truths, pairs, ranks, classes, inputs.check_index(positions, len(maps)))
 
 
-def correct_boxes(judged_by: LocalizationProtocol, batch: LocalizationBatch, *, inclusive: bool) -> np.ndarray:
-    """Return whether boxes are correct, bool (N, I, G) (overlap, threshold); see `LocalizationProtocol.judge`."""
+def correct_boxes(evaluated_by: LocalizationProtocol, batch: LocalizationBatch, *, inclusive: bool) -> np.ndarray:
+    """Return whether boxes are correct, bool (N, I, G) (overlap, threshold); see `LocalizationProtocol.evaluate`."""
     shapes = [(score_map.shape[1], score_map.shape[0]) for score_map in batch.maps]
     views = [Geometry(size, shape, (0, 0), shape) for size, shape in zip(batch.sizes, shapes, strict=True)]
     truths = [GroundTruth(boxes, inclusive) for boxes in batch.boxes]
     parts = list(chunks(len(views), 1))
-    found = [judge({"": judged_by}, batch.maps[part], views[part], truths[part])[""] for part in parts]
-    shape = 0, len(judged_by.asked), judged_by.num_columns
+    found = [evaluate({"": evaluated_by}, batch.maps[part], views[part], truths[part])[""] for part in parts]
+    shape = 0, len(evaluated_by.asked), evaluated_by.num_columns
     return np.concatenate([np.zeros(shape, dtype=bool), *found])
 
 
 def errors_at(
-    judged_by: LocalizationProtocol, curves: Curves, origin: str | None = None, fullsup: Curves | None = None
+    evaluated_by: LocalizationProtocol, curves: Curves, origin: str | None = None, fullsup: Curves | None = None
 ) -> dict[str, float]:
     """Return the errors at a threshold of a given origin, percent; see `LocalizationError.errors`."""
-    wanted = origin or ("fixed" if "fixed" in judged_by.origins else "oracle")
-    for row in localization_rows(judged_by, curves, fullsup, origins=[wanted]):
+    wanted = origin or ("fixed" if "fixed" in evaluated_by.origins else "oracle")
+    for row in localization_rows(evaluated_by, curves, fullsup, origins=[wanted]):
         errors = {key: value for key, value in row.items() if key.endswith("_error")}
         return {key: float("nan") if value is None else value for key, value in errors.items()}
-    raise InputError(f"protocol {judged_by.name!r} has no threshold of origin {wanted!r} here")
+    raise InputError(f"protocol {evaluated_by.name!r} has no threshold of origin {wanted!r} here")
 
 
 def best_accuracy(curves: Curves) -> float:
@@ -133,9 +133,11 @@ def localization_error(
         >>> errors["gt_known_error"].item()
         0.0
     """
-    judged_by, topk = protocol_of(protocol), check_topk(topk)
-    curves = _curves(judged_by, score_maps, boxes, sizes, logits=logits, labels=labels, topk=topk, inclusive=inclusive)
-    return {k: inputs.to_result(v, torch.device("cpu")) for k, v in errors_at(judged_by, curves).items()}
+    evaluated_by, topk = protocol_of(protocol), check_topk(topk)
+    curves = _curves(
+        evaluated_by, score_maps, boxes, sizes, logits=logits, labels=labels, topk=topk, inclusive=inclusive
+    )
+    return {k: inputs.to_result(v, torch.device("cpu")) for k, v in errors_at(evaluated_by, curves).items()}
 
 
 def max_box_acc(
@@ -158,15 +160,15 @@ def max_box_acc(
         >>> max_box_acc(np.eye(8)[None], [[0, 0, 8, 8]], v2=True).item()
         100.0
     """
-    judged_by = protocol("choe2020-v2" if v2 else "choe2020")
-    curves = _curves(judged_by, score_maps, boxes, sizes, topk=(), inclusive=inclusive)
+    evaluated_by = protocol("choe2020-v2" if v2 else "choe2020")
+    curves = _curves(evaluated_by, score_maps, boxes, sizes, topk=(), inclusive=inclusive)
     return inputs.to_result(best_accuracy(curves), torch.device("cpu"))
 
 
 def _curves(
-    judged_by: LocalizationProtocol, *values: Any, topk: tuple[int, ...], inclusive: bool, **classes: Any
+    evaluated_by: LocalizationProtocol, *values: Any, topk: tuple[int, ...], inclusive: bool, **classes: Any
 ) -> Curves:
     batch = check_batch(*values, topk=topk, inclusive=inclusive, **classes)
-    layout = BoxRows.from_protocol(judged_by, topk)
-    rows = layout.encode(correct_boxes(judged_by, batch, inclusive=inclusive), batch.ranks, batch.labels)
+    layout = BoxRows.from_protocol(evaluated_by, topk)
+    rows = layout.encode(correct_boxes(evaluated_by, batch, inclusive=inclusive), batch.ranks, batch.labels)
     return layout.curves(rows, np.arange(len(batch.maps)))

@@ -17,7 +17,7 @@ DRAWS = 2_000
 
 def localization_rows(
     protocol: LocalizationProtocol,
-    judged: Curves,
+    evaluated: Curves,
     fullsup: Curves | None = None,
     *,
     origins: Sequence[str] | None = None,
@@ -28,10 +28,10 @@ def localization_rows(
 
     Args:
         protocol: whose thresholds the curves have.
-        judged: of the split that is reported.
+        evaluated: of the split that is reported.
         fullsup: of the train-fullsup split; without it there is no row of that origin.
         origins: in place of the protocol's own.
-        pseudo: of the val split, judged by boxes that nobody drew; gives the row of that origin.
+        pseudo: of the val split, evaluated by boxes that nobody drew; gives the row of that origin.
         intervals: whether each error comes with its 95 % bootstrap interval over images, the threshold held where it is
             (see `wsol.functional.bootstrap`).
 
@@ -44,20 +44,20 @@ def localization_rows(
         InputError: the two curves have different thresholds.
     """
     rows = []
-    for origin, positions in choose_thresholds(protocol, judged, fullsup, origins, pseudo).items():
-        errors = {f"{name}_error": judged.error(name, positions) for name in judged.names()}
-        one = len(judged.ious) == 1
+    for origin, positions in choose_thresholds(protocol, evaluated, fullsup, origins, pseudo).items():
+        errors = {f"{name}_error": evaluated.error(name, positions) for name in evaluated.names()}
+        one = len(evaluated.ious) == 1
         row: dict[str, Any] = {
             "protocol": protocol.name,
             "threshold_origin": origin,
-            "threshold": _threshold(judged, int(positions[0])) if one else None,
+            "threshold": _threshold(evaluated, int(positions[0])) if one else None,
             **errors,
-            "images": judged.images,
+            "images": evaluated.images,
         }
         if not one:
-            row["by_iou"] = [_at(judged, i, int(positions[i])) for i in range(len(judged.ious))]
-        if intervals and judged.images:
-            row["intervals"] = _intervals(judged, positions)
+            row["by_iou"] = [_at(evaluated, i, int(positions[i])) for i in range(len(evaluated.ious))]
+        if intervals and evaluated.images:
+            row["intervals"] = _intervals(evaluated, positions)
         rows.append(row)
     return rows
 

@@ -79,7 +79,7 @@ def concept_maps(seen: FeatureBatch, svm: LinearSvm) -> Tensor:
     return maps / torch.where(lengths > 0, lengths, torch.ones_like(lengths)).view(-1, 1, 1, 1)
 
 
-def judged(scores: np.ndarray, labels: np.ndarray) -> dict[str, float]:
+def classification_metrics(scores: np.ndarray, labels: np.ndarray) -> dict[str, float]:
     """Return accuracy, mean accuracy of positives and negatives, and average precision, percent.
 
     Args:
@@ -87,7 +87,7 @@ def judged(scores: np.ndarray, labels: np.ndarray) -> dict[str, float]:
         labels: int (N,), `POSITIVE` or `NEGATIVE`.
 
     Example:
-        >>> judged(np.array([2.0, -1.0, -3.0, -4.0]), np.array([1, 1, 0, 0]))
+        >>> classification_metrics(np.array([2.0, -1.0, -3.0, -4.0]), np.array([1, 1, 0, 0]))
         {'accuracy': 75.0, 'mean_class_accuracy': 75.0, 'average_precision': 100.0}
     """
     found = accuracies(np.where(scores > 0, POSITIVE, NEGATIVE), labels)

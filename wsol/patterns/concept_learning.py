@@ -22,7 +22,7 @@ from wsol.functional.drawing import overlay, sheet
 from wsol.functional.geometry import Geometry
 from wsol.functional.maps import merge, place
 from wsol.interop.image_file import write_png
-from wsol.patterns.concept import NEGATIVE, POSITIVE, concept_maps, files_as_split, hold_out, judged
+from wsol.patterns.concept import NEGATIVE, POSITIVE, classification_metrics, concept_maps, files_as_split, hold_out
 from wsol.types import Progress, no_progress
 
 ON_SHEET = 24
@@ -59,8 +59,8 @@ def run(config: DictConfig, progress: Progress = no_progress) -> LearnedConcept:
     concept = svm.fit(features[~held], split.labels[~held], costs, scale=config.l2, seed=config.seed)
     scores = concept.scores(features)[:, POSITIVE]
     found: dict[str, dict[str, float]] = {
-        "learned from": judged(scores[~held], split.labels[~held]),
-        "held out": judged(scores[held], split.labels[held]),
+        "learned from": classification_metrics(scores[~held], split.labels[~held]),
+        "held out": classification_metrics(scores[held], split.labels[held]),
     }
     held_out = split.subset(np.flatnonzero(held))
     shown = held_out if images is None else files_as_split("images", images, [0] * len(images))

@@ -34,7 +34,7 @@ from wsol.interop.predictions import NOT_RANKED
 from wsol.metrics._curves import Curves
 from wsol.protocols import LocalizationProtocol
 from wsol.report.confusion import confusion
-from wsol.report.judging import Accuracy, EvaluatedMaps, at_all_thresholds, judge
+from wsol.report.evaluation import Accuracy, EvaluatedMaps, at_all_thresholds, evaluate
 from wsol.report.pictures import write_picture
 from wsol.report.steps import varints
 
@@ -43,7 +43,7 @@ BOXES, MAPS = 480, 48
 
 FIELDS = ("name", "reference", "components", "scaling", "frame", "boundary", "average", "threshold_of")
 """Fields of the protocol that the page shows; ..."""
-JUDGING = ("plus_one", "predicted_end", "nothing_found")
+EVALUATING = ("plus_one", "predicted_end", "nothing_found")
 """... and those that it evaluates with."""
 
 
@@ -158,18 +158,18 @@ def _run(
     """Evaluate a run; write its boxes and, one line per part, its maps; return its curves and which images count."""
     accuracy = Accuracy(split, protocol, shown.ranks)
     with _lines(folder, number).open("w", encoding="ascii") as lines:
-        for positions, judged in judge(split, shown.maps, protocol, pool, BOXES):
-            accuracy.add(positions, judged)
-            found = [one.steps for one in judged if one is not None]
-            numbers = [_NO_MAP if one is None else one.steps.numbers() for one in judged]
+        for positions, evaluated in evaluate(split, shown.maps, protocol, pool, BOXES):
+            accuracy.add(positions, evaluated)
+            found = [one.steps for one in evaluated if one is not None]
+            numbers = [_NO_MAP if one is None else one.steps.numbers() for one in evaluated]
             corners = [one.true_corners.ravel() for one in found]
             boxes = _base64(varints(np.concatenate(numbers)))
             true = _base64(np.concatenate([np.zeros(0), *corners]).astype("<f8").tobytes())
             part = positions.start // BOXES
             text = _call("boxes", number, part, boxes, true)
             (folder / f"boxes-{number}-{part}.js").write_text(text, encoding="ascii")
-            for start in range(0, len(judged), MAPS):
-                lines.write(json.dumps([_small(one) for one in judged[start : start + MAPS]]) + "\n")
+            for start in range(0, len(evaluated), MAPS):
+                lines.write(json.dumps([_small(one) for one in evaluated[start : start + MAPS]]) + "\n")
             progress(shown.name, positions.stop)
     return accuracy.curves(), accuracy.counts
 
@@ -190,14 +190,14 @@ def _lines(folder: Path, number: int) -> Path:
     return folder / f"maps-{number}.part"
 
 
-def _small(judged: EvaluatedMaps | None) -> list[Any] | None:
+def _small(evaluated: EvaluatedMaps | None) -> list[Any] | None:
     """Return width, height and grey levels of a small map."""
-    return None if judged is None else [*judged.small.shape[::-1], _base64(judged.small.tobytes())]
+    return None if evaluated is None else [*evaluated.small.shape[::-1], _base64(evaluated.small.tobytes())]
 
 
 def _protocol(protocol: LocalizationProtocol, wide: LocalizationProtocol) -> dict[str, Any]:
     return {
-        **{name: getattr(protocol, name) for name in (*FIELDS, *JUDGING)},
+        **{name: getattr(protocol, name) for name in (*FIELDS, *EVALUATING)},
         "ious": list(wide.iou_thresholds),
         "own_ious": list(protocol.iou_thresholds),
         "thresholds": [round(float(value), 12) for value in wide.thresholds],

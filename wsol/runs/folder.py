@@ -4,7 +4,7 @@
 
     config.yaml     the resolved config            results.json   results, and their settings
     checkpoints/    last, previous, best           metrics.csv    values by epoch
-    run.log         log messages                  verdicts.npz   results of each image
+    run.log         log messages                  image_results.npz   results of each image
     pictures.png    some evaluated images
 """
 

@@ -38,7 +38,7 @@ class Run:
     """The one it was started by, if any."""
 
     @cached_property
-    def _judged(self) -> list[tuple[Path, Mapping[str, Any]]]:
+    def _evaluated(self) -> list[tuple[Path, Mapping[str, Any]]]:
         """The folders that hold results of this network on these images, the run's own first, and what they say."""
         own = read_results(self.folder / "results.json")
         found: list[tuple[Path, Mapping[str, Any]]] = [(self.folder, own)]
@@ -58,7 +58,7 @@ class Run:
     def is_readable(self) -> bool:
         """Whether its results can be read; where not, the register remembers why."""
         try:
-            return bool(self._judged)
+            return bool(self._evaluated)
         except InputError as error:
             self.register.pass_over(self.folder / "results.json", error)
             return False
@@ -72,9 +72,9 @@ class Run:
         Raises:
             InputError: results.json is corrupt.
         """
-        parts = [part for _, part in self._judged if (part.get("classes") or {}).get("name") == classes]
+        parts = [part for _, part in self._evaluated if (part.get("classes") or {}).get("name") == classes]
         if not parts:
-            return {**self._judged[0][1], "localization": [], "classification": {}, "pixels": {}}
+            return {**self._evaluated[0][1], "localization": [], "classification": {}, "pixels": {}}
         rows: dict[tuple[str, str], list[Any]] = {}
         for part in parts:
             new: dict[tuple[str, str], list[Any]] = {}
@@ -90,7 +90,7 @@ class Run:
 
         A file that cannot be read says nothing; the register remembers why.
         """
-        for folder, part in self._judged:
+        for folder, part in self._evaluated:
             if (part.get("classes") or {}).get("name") != classes:
                 continue
             try:
@@ -137,7 +137,7 @@ def matching(runs: Sequence[Run], wanted: Mapping[str, Any]) -> dict[int, Run]:
     """The newest run of each seed whose config is ``wanted`` and whose results can be read.
 
     Raises:
-        InputError: two of them judged different images.
+        InputError: two of them evaluated different images.
     """
     same = [run for run in runs if not identity.differences(run.config, wanted) and run.is_readable]
     newest = {run.seed: run for run in same}  # runs come oldest first

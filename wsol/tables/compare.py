@@ -102,7 +102,9 @@ def compare(cell: Cell, runs: Mapping[int, Run], commands: Mapping[int, str], ne
     missing = tuple(command for seed, command in commands.items() if seed not in runs)
     measured = {seed: _part(run.results(cell.classes), cell.column) for seed, run in runs.items()}
     found = {seed: part for seed, part in measured.items() if part is not None}
-    if len({(part.protocol, part.threshold) for part in found.values()}) > 1:  # some were judged as published, some not
+    if (
+        len({(part.protocol, part.threshold) for part in found.values()}) > 1
+    ):  # some were evaluated as published, some not
         asked = (cell.column.protocol, cell.column.threshold)
         found = {seed: part for seed, part in found.items() if (part.protocol, part.threshold) == asked}
     if not found:
@@ -145,7 +147,7 @@ class _Part:
 
 
 def _part(results: Mapping[str, Any], column: Column) -> _Part | None:
-    """The value of one run; under another protocol where it was not judged under the column's."""
+    """The value of one run; under another protocol where it was not evaluated under the column's."""
     if column.of != "localization":
         value = results.get(column.of, {}).get(column.split, {}).get(column.metric)
         if value is None:

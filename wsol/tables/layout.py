@@ -17,8 +17,9 @@
         published: cam2016/ilsvrc_val_localization_error/VGGnet-GAP      # one number a column, or by column:
         # published: {top-1 loc: cam2016/..., top-1 cls: [path, path]}   # several paths are summed
         differs: null                   # why measured and published cannot be compared, if they cannot
-        classes: dpn131                 # judged with the classes of this classifier: `wsol eval classes=dpn131.csv`
-        protocol: bas2022               # in place of the columns', where rows of one table are judged in several ways
+        classes: dpn131                 # evaluated with the classes of this classifier: `wsol eval classes=dpn131.csv`
+        protocol: bas2022               # in place of the columns', where rows of one table are evaluated in several
+            ways
         threshold: oracle
         about: {backbone: VGG-16}       # what is said of the row, by name of the table's `attributes`: [backbone, ...];
                                         # protocol, threshold and source (how sure the numbers are) are filled in
@@ -216,9 +217,9 @@ def _cells(row: Mapping[str, Any], columns: Mapping[str, Column]) -> list[Cell]:
             raise InputError(f"{where}: overrides without an experiment; give both or neither")
         rest = numbers[name], row.get("differs"), row.get("classes")
         if column.of == "localization":
-            judged = {key: row.get(key) or getattr(column, key) for key in ("protocol", "threshold")}
-            column = replace(column, **judged)
-            if experiment is not None and None in judged.values():
+            evaluated = {key: row.get(key) or getattr(column, key) for key in ("protocol", "threshold")}
+            column = replace(column, **evaluated)
+            if experiment is not None and None in evaluated.values():
                 raise InputError(
                     f"column {name!r}, {where}: a localization needs protocol and threshold (fixed, pseudo, fullsup, "
                     "or oracle)"

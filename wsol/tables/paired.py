@@ -25,7 +25,7 @@ def against_baseline(layout: Layout, values: Sequence[Value]) -> list[Value]:
     """Compare every measured cell with that of the baseline row in the same column, where the two can be compared.
 
     They can be if both were measured under one protocol and origin of the threshold, on the same images. An interval
-    over images needs what was found of each image (``verdicts.npz``); values that are no mean over images, such as
+    over images needs what was found of each image (``image_results.npz``); values that are no mean over images, such as
     PxAP, have intervals over seeds alone.
     """
     label = layout.baseline or next(iter(layout.rows), None)

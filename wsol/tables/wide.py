@@ -93,10 +93,10 @@ def _on_all(layout: Layout, values: Sequence[Value], both: bool, seeds: tuple[in
         said.append(f"± half of the 95 % interval over {' or '.join(intervals)}")
     if seeds:
         said.append(f"measured over seeds {', '.join(map(str, seeds))}")
-    return [*(["; ".join(said)] if said else []), *_judged(layout, values)]
+    return [*(["; ".join(said)] if said else []), *_evaluated(layout, values)]
 
 
-def _judged(layout: Layout, values: Sequence[Value]) -> list[str]:
+def _evaluated(layout: Layout, values: Sequence[Value]) -> list[str]:
     """Protocol and threshold of the columns, unless rows have their own."""
     ways: dict[str, set[str]] = {}
     for value in values:

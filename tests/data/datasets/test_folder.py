@@ -47,7 +47,7 @@ def test_csv_and_coco_say_the_same(tmp_path: Path) -> None:
 def test_without_boxes_it_serves_for_training_alone(tmp_path: Path) -> None:
     source = Folder(make_folder(tmp_path, boxes=None))
     assert not source.split("test").has_boxes
-    assert "test: no boxes, so localization cannot be judged on it" in source.verify().notes
+    assert "test: no boxes, so localization cannot be evaluated on it" in source.verify().notes
 
 
 def test_flat_folders(tmp_path: Path) -> None:

@@ -19,5 +19,5 @@ def run(config: DictConfig) -> int:
     print(network.title)
     print(f"written to {path}; evaluate it with: wsol eval {path}")
     if path.is_dir() and network.settings.data is None:
-        print("Its classes are numbers: to judge it, convert it with the dataset it was trained on, data=...")
+        print("Its classes are numbers: to evaluate it, convert it with the dataset it was trained on, data=...")
     return 0

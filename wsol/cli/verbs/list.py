@@ -23,7 +23,7 @@ HEADER = (
     "GT-known",
     "top-1 loc",
     "top-1 cls",
-    "judged by",
+    "evaluated by",
     "folder",
 )
 ERRORS = ("gt_known_error", "top1_error", "classification")
@@ -39,7 +39,7 @@ def run(config: DictConfig) -> int:
         print(json.dumps([dataclasses.asdict(one) for one in found], indent=2, default=str))
     elif found:
         print("\n".join(_aligned([HEADER, *map(_row, found)])))
-        print("errors on the last split judged, percent")
+        print("errors on the last split evaluated, percent")
     else:
         these = f" that match {' or '.join(config.patterns)}" if config.patterns else ""
         print(f"no runs{these} in {config.runs_dir}")
@@ -50,10 +50,10 @@ def run(config: DictConfig) -> int:
 
 def _row(one: RunSummary) -> tuple[str, ...]:
     errors = (f"{one.results[key]:.2f}" if key in one.results else "-" for key in ERRORS)
-    judged = one.protocol or ("-" if one.is_finished else "not finished")
+    evaluated = one.protocol or ("-" if one.is_finished else "not finished")
     seed = "-" if one.seed is None else str(one.seed)
     time = one.time.strftime("%Y-%m-%d %H:%M")
-    return one.name, time, one.method, one.backbone, one.data, seed, *errors, judged, str(one.folder)
+    return one.name, time, one.method, one.backbone, one.data, seed, *errors, evaluated, str(one.folder)
 
 
 def _aligned(rows: Sequence[Sequence[str]]) -> list[str]:

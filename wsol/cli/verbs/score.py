@@ -1,4 +1,4 @@
-"""`wsol score`: judge saved maps under any protocols, compare two sets of them, look at every image."""
+"""`wsol score`: evaluate saved maps under any protocols, compare two sets of them, look at every image."""
 
 from __future__ import annotations
 

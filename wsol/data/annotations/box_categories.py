@@ -1,7 +1,7 @@
 """Which boxes of an annotation file are of an image's own class, where the file names a category for each box.
 
-Localization is judged on the object that an image's label names. A box of another category (the sky around a bird) must
-not count as a correct answer.
+Localization is evaluated on the object that an image's label names. A box of another category (the sky around a bird)
+must not count as a correct answer.
 """
 
 from __future__ import annotations

@@ -148,7 +148,7 @@ def read_ground_truth(path: Path, devkit_synsets: Path | None, sink: Sink = STOP
 
 
 def read_blacklist(path: Path, sink: Sink = STOP) -> set[int]:
-    """Read the numbers of validation images that are not judged, one a line."""
+    """Read the numbers of validation images that are not evaluated, one a line."""
     numbers = set()
     for row in read_rows(path, 1, sink=sink):
         image = whole(row.fields[0])

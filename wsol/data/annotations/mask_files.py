@@ -86,7 +86,7 @@ class MaskedSource(ListedSource):
     """A dataset with masks. Where an image has no listed box, the box around all pixels of its mask is taken.
 
     A subclass gives `_list_masks` instead of `_list`. An image without an object has neither box nor mask: it
-    serves for training and classification, and is left out where boxes or masks are judged.
+    serves for training and classification, and is left out where boxes or masks are evaluated.
     """
 
     def __init__(self, root: Path | None, sink: Sink, classes: ClassChoice = None) -> None:
@@ -132,7 +132,7 @@ class MaskedSource(ListedSource):
     def _notes(self) -> Iterable[str]:
         return [
             f"{name}: {len(images)} images have a mask without object or none, such as {images[0]}; they are trained "
-            "on and classified, and left out where boxes or masks are judged"
+            "on and classified, and left out where boxes or masks are evaluated"
             for name, images in self._without_object.items()
             if images
         ]

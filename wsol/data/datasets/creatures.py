@@ -68,7 +68,7 @@ class Creatures(Source):
             on first use; processes that draw at the same time don't disturb each other.
         train_images: how many there are to train with.
         val_images: how many to choose thresholds with.
-        test_images: how many to be judged on.
+        test_images: how many to be evaluated on.
         seed: of everything that varies from image to image.
         looks: any of the knobs of `wsol.data.datasets.creature_art.Looks`, such as ``size`` and ``num_classes``.
 

@@ -198,7 +198,7 @@ class Folder(MaskedSource):
         yield from super()._notes()
         for name in self.splits:
             if not self._build(name).has_boxes and name != "train":
-                yield f"{name}: no boxes, so localization cannot be judged on it"
+                yield f"{name}: no boxes, so localization cannot be evaluated on it"
 
     def _warnings(self) -> Iterable[str]:
         if self._root not in self._folders.values():

@@ -8,7 +8,7 @@ Under ``root``, or under Kaggle's ``ILSVRC/Data/CLS-LOC`` and ``ILSVRC/Annotatio
     val/*.JPEG  or  val/<synset>/*.JPEG
     Annotations/val/*.xml  or  LOC_val_solution.csv        class and boxes of the validation images
 
-Papers judge on the validation images, so they are the split ``test`` here; there is no ``val`` split (the lists of
+Papers evaluate on the validation images, so they are the split ``test`` here; there is no ``val`` split (the lists of
 `wsol.data.datasets.wsolevaluation` have one).
 """
 

@@ -1,4 +1,4 @@
-"""Tiny ImageNet-200: 100,000 images of 200 ImageNet classes at 64x64 pixels, 10,000 more to judge, a box each.
+"""Tiny ImageNet-200: 100,000 images of 200 ImageNet classes at 64x64 pixels, 10,000 more to evaluate, a box each.
 
 Le and Yang 2015, "Tiny ImageNet Visual Recognition Challenge", http://cs231n.stanford.edu/tiny-imagenet-200.zip
 

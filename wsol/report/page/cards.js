@@ -2,7 +2,7 @@
 // Cards: an image with map, boxes and result of each run, for the gallery and the enlarged view.
 WSOL.cards = (() => {
   const { make, dot } = WSOL.dom,
-    { state, data, judge } = WSOL;
+    { state, data, evaluation } = WSOL;
   const HEAT = [
     [0, 0, 4],
     [40, 11, 84],
@@ -49,7 +49,7 @@ WSOL.cards = (() => {
             make(
               "figcaption",
               {},
-              make("div", {}, make("b", { class: "verdict" }), make("span", { class: "number iou" })),
+              make("div", {}, make("b", { class: "result" }), make("span", { class: "number iou" })),
               make("small", { class: "guess" }),
             ),
           ),
@@ -119,13 +119,13 @@ WSOL.cards = (() => {
         kind = state.kinds[r][image],
         size = report.images.sizes[image],
         found = figure.querySelector(".found");
-      const box = step < 0 ? [0, 0, 0, 0] : judge.imageBox(data.part(r, image), data.within(image), step, size);
+      const box = step < 0 ? [0, 0, 0, 0] : evaluation.imageBox(data.part(r, image), data.within(image), step, size);
       found.hidden = !(box[2] > box[0] && box[3] > box[1]);
       found.style.cssText = percents(box, size);
       figure.dataset.kind = kind;
-      figure.querySelector(".verdict").textContent = kind === state.NOT_JUDGED ? "not judged" : WORDS[kind];
+      figure.querySelector(".result").textContent = kind === state.NOT_EVALUATED ? "not evaluated" : WORDS[kind];
       figure.querySelector(".iou").textContent =
-        kind === state.NOT_JUDGED ? "" : `IoU ${state.iou[r][image].toFixed(2)}`;
+        kind === state.NOT_EVALUATED ? "" : `IoU ${state.iou[r][image].toFixed(2)}`;
       const several = report.runs.length > 1;
       figure
         .querySelector(".guess")

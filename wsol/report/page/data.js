@@ -2,7 +2,7 @@
 // Data files are scripts that pass their content on: a page opened from disk may not fetch, but it may run scripts.
 WSOL.data = (() => {
   const KEPT = 60; // parts of maps in memory
-  const boxes = []; // by run, then part: results of WSOL.judge.decode
+  const boxes = []; // by run, then part: results of WSOL.evaluation.decode
   const maps = new Map(); // by part: by run, then image: {width, height, levels} or null; the most recently requested is last
   const asked = new Set();
   let report = null,
@@ -28,10 +28,10 @@ WSOL.data = (() => {
     WSOL.start(report);
   };
   WSOL.boxes = (run, part, text, truth) => {
-    (boxes[run] ||= [])[part] = WSOL.judge.decode(text, truth);
+    (boxes[run] ||= [])[part] = WSOL.evaluation.decode(text, truth);
   };
   WSOL.maps = (part, runs) => {
-    const read = (map) => map && { width: map[0], height: map[1], levels: WSOL.judge.bytes(map[2]) };
+    const read = (map) => map && { width: map[0], height: map[1], levels: WSOL.evaluation.bytes(map[2]) };
     maps.set(
       part,
       runs.map((images) => images.map(read)),

@@ -2,7 +2,7 @@
 // The enlarged view of one image, with all its data.
 WSOL.detail = (() => {
   const { $, make, whole, threshold, colour, dot } = WSOL.dom,
-    { state, data, judge, cards } = WSOL;
+    { state, data, evaluation, cards } = WSOL;
   let report = null,
     changed = () => {};
 
@@ -27,14 +27,14 @@ WSOL.detail = (() => {
       { sizes, boxes } = report.images;
     const rows = report.runs.map((run, r) => {
       const step = state.steps[r][image],
-        box = step < 0 ? null : judge.imageBox(data.part(r, image), data.within(image), step, sizes[image]);
+        box = step < 0 ? null : evaluation.imageBox(data.part(r, image), data.within(image), step, sizes[image]);
       const rank = run.ranks ? run.ranks[image] : null;
       return make(
         "tr",
         {},
         make("td", {}, dot(r), run.name),
         make("td", { class: "number" }, threshold(state.threshold(r))),
-        make("td", {}, state.kinds[r][image] === state.NOT_JUDGED ? "not judged" : judge.KINDS[state.kinds[r][image]]),
+        make("td", {}, state.kinds[r][image] === state.NOT_EVALUATED ? "not evaluated" : evaluation.KINDS[state.kinds[r][image]]),
         make("td", { class: "number" }, state.iou[r][image].toFixed(4)),
         make("td", { class: "number" }, box ? numbers(box) : "–"),
         make("td", {}, cards.guess(r, image) || "–"),
@@ -50,8 +50,8 @@ WSOL.detail = (() => {
         dash: 0,
         y: x.map((_, t) => {
           const part = data.part(r, image),
-            step = judge.stepAt(part, data.within(image), t);
-          return 100 * judge.overlap(part, data.within(image), step, report.protocol);
+            step = evaluation.stepAt(part, data.within(image), t);
+          return 100 * evaluation.overlap(part, data.within(image), step, report.protocol);
         }),
       }));
       WSOL.plot(curve, {

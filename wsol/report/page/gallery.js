@@ -2,7 +2,7 @@
 // The gallery: cards of the images in view; one is selected with the keys and can be enlarged.
 WSOL.gallery = (() => {
   const { $, make, whole } = WSOL.dom,
-    { state, data, judge, cards, detail } = WSOL;
+    { state, data, evaluation, cards, detail } = WSOL;
   const GAP = 14,
     PAD = 11,
     HEAD = 42,
@@ -36,7 +36,7 @@ WSOL.gallery = (() => {
     $("of-run").hidden = report.runs.length < 2;
     $("sort").querySelector("[value=apart]").hidden = report.runs.length < 2;
     $("chips").replaceChildren(
-      ...judge.KINDS.map((kind, k) =>
+      ...evaluation.KINDS.map((kind, k) =>
         make(
           "button",
           {

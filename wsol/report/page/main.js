@@ -15,7 +15,7 @@
     document.title = `${report.title} – wsol report`;
     $("title").textContent = report.title;
     const count = [...new Set([report.count, report.whole])].map(WSOL.dom.whole).join(" of ");
-    $("subtitle").textContent = `${report.split} split, ${count} images, judged by ${report.protocol.name}`;
+    $("subtitle").textContent = `${report.split} split, ${count} images, evaluated by ${report.protocol.name}`;
     theme(stored());
     state.start(report);
     const last = report.protocol.thresholds.length - 1;

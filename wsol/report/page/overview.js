@@ -173,7 +173,7 @@ WSOL.overview = (() => {
         return make(
           "div",
           { class: "split" },
-          make("div", { class: "of" }, dot(r), run.name, make("small", {}, `${whole(all)} judged images`)),
+          make("div", { class: "of" }, dot(r), run.name, make("small", {}, `${whole(all)} evaluated images`)),
           make(
             "div",
             { class: "stack" },
@@ -184,12 +184,12 @@ WSOL.overview = (() => {
                   class: `kind-${k}`,
                   style: `flex-grow:${count}`,
                   hidden: count ? null : "",
-                  title: `${WSOL.judge.KINDS[k]}: ${whole(count)} images`,
+                  title: `${WSOL.evaluation.KINDS[k]}: ${whole(count)} images`,
                   onclick: () => WSOL.gallery.showKind(r, k),
                 },
                 ...(count < 0.05 * all
                   ? []
-                  : [make("b", {}, percent((100 * count) / all)), make("span", {}, WSOL.judge.KINDS[k])]),
+                  : [make("b", {}, percent((100 * count) / all)), make("span", {}, WSOL.evaluation.KINDS[k])]),
               ),
             ),
           ),

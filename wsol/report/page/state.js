@@ -1,9 +1,9 @@
 "use strict";
 // The settings of the page, and the results for every image of every run.
 WSOL.state = (() => {
-  const judge = WSOL.judge,
+  const evaluation = WSOL.evaluation,
     data = WSOL.data;
-  const NOT_JUDGED = 255;
+  const NOT_EVALUATED = 255;
   let report = null;
   const state = {
     at: [], // position of each run's threshold
@@ -67,18 +67,18 @@ WSOL.state = (() => {
       const { boxes } = report.images;
       for (let i = 0; i < report.count; i++) {
         const part = data.part(r, i),
-          step = judge.stepAt(part, data.within(i), state.at[r]);
+          step = evaluation.stepAt(part, data.within(i), state.at[r]);
         state.steps[r][i] = step;
-        state.iou[r][i] = judge.overlap(part, data.within(i), step, report.protocol);
-        state.kinds[r][i] = run.counts[i] ? kind(r, i, part, step) : NOT_JUDGED;
+        state.iou[r][i] = evaluation.overlap(part, data.within(i), step, report.protocol);
+        state.kinds[r][i] = run.counts[i] ? kind(r, i, part, step) : NOT_EVALUATED;
       }
     });
   }
 
   function kind(r, i, part, step) {
-    const boxRight = step >= 0 && judge.right(state.iou[r][i], state.overlap, report.protocol);
-    const box = step < 0 ? [0, 0, 0, 0] : judge.imageBox(part, data.within(i), step, report.images.sizes[i]);
-    return judge.kind(box, report.images.boxes[i], boxRight, classRight(r, i));
+    const boxRight = step >= 0 && evaluation.right(state.iou[r][i], state.overlap, report.protocol);
+    const box = step < 0 ? [0, 0, 0, 0] : evaluation.imageBox(part, data.within(i), step, report.images.sizes[i]);
+    return evaluation.kind(box, report.images.boxes[i], boxRight, classRight(r, i));
   }
 
   const classRight = (r, i) => !report.runs[r].ranks || report.runs[r].ranks[i] === 0;
@@ -97,7 +97,7 @@ WSOL.state = (() => {
         high = state.steps[r][i] < 0 ? 0 : overlaps.length;
       while (low < high) {
         const middle = (low + high) >> 1;
-        if (judge.right(state.iou[r][i], overlaps[middle], report.protocol)) low = middle + 1;
+        if (evaluation.right(state.iou[r][i], overlaps[middle], report.protocol)) low = middle + 1;
         else high = middle;
       }
       groups.get(key)[low]++;
@@ -113,8 +113,8 @@ WSOL.state = (() => {
 
   // The number of images of each kind.
   function tally(r) {
-    const out = new Array(judge.KINDS.length).fill(0);
-    for (const of of state.kinds[r]) if (of !== NOT_JUDGED) out[of]++;
+    const out = new Array(evaluation.KINDS.length).fill(0);
+    for (const of of state.kinds[r]) if (of !== NOT_EVALUATED) out[of]++;
     return out;
   }
 
@@ -147,7 +147,7 @@ WSOL.state = (() => {
   }
 
   return Object.assign(state, {
-    NOT_JUDGED,
+    NOT_EVALUATED,
     start,
     reported,
     nearest,

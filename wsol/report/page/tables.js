@@ -19,7 +19,7 @@ WSOL.tables = (() => {
         rows.set(label, {
           label,
           images: 0,
-          of: report.runs.map(() => ({ judged: 0, right: 0, iou: 0, known: 0, named: 0 })),
+          of: report.runs.map(() => ({ evaluated: 0, right: 0, iou: 0, known: 0, named: 0 })),
         });
       const row = rows.get(label);
       row.images++;
@@ -30,7 +30,7 @@ WSOL.tables = (() => {
           sums.named += state.classRight(r, i);
         }
         if (!run.counts[i]) return;
-        sums.judged++;
+        sums.evaluated++;
         sums.right += state.kinds[r][i] < 2;
         sums.iou += state.iou[r][i];
       });
@@ -42,8 +42,8 @@ WSOL.tables = (() => {
         report.classes[row.label],
         row.images,
         ...row.of.flatMap((sums) => [
-          share(sums.right, sums.judged),
-          sums.judged ? sums.iou / sums.judged : NaN,
+          share(sums.right, sums.evaluated),
+          sums.evaluated ? sums.iou / sums.evaluated : NaN,
           share(sums.named, sums.known),
         ]),
       ],

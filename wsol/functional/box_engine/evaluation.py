@@ -1,8 +1,8 @@
 """Whether boxes are correct at every threshold, for many maps in one compiled call that holds no interpreter lock.
 
-Protocols that cut the same levels, that is, that place and scale maps alike, are judged together: a map is placed once,
-components are looked for once for each kind and set of thresholds (a *question*), and overlaps are computed for each
-protocol (a *rule*).
+Protocols that cut the same levels, that is, that place and scale maps alike, are evaluated together: a map is placed
+once, components are looked for once for each kind and set of thresholds (a *question*), and overlaps are computed for
+each protocol (a *rule*).
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ class Annotation(NamedTuple):
 
 
 class Work(NamedTuple):
-    """What a map is judged in."""
+    """What a map is evaluated in."""
 
     row_sums: np.ndarray
     values: np.ndarray
@@ -85,7 +85,7 @@ _scratch = Scratch()
 
 
 def work(shape: tuple[int, int], map_height: int) -> Work:
-    """What maps of some height are judged in, in a frame of some shape (H, W). It is the thread's."""
+    """What maps of some height are evaluated in, in a frame of some shape (H, W). It is the thread's."""
     pixels, found = shape[0] * shape[1], room(shape)
     return Work(
         _scratch.take("row sums", np.float64, map_height * shape[1]),
@@ -103,8 +103,8 @@ def resized(count: int, size: tuple[int, int]) -> np.ndarray:
 
 
 @compiled
-def judge_maps(maps, placing, questions, rules, truth, limits, work, done, correct):
-    """Judge the maps of N images.
+def evaluate_maps(maps, placing, questions, rules, truth, limits, work, done, correct):
+    """Evaluate the maps of N images.
 
     Args:
         maps: float64 (N, h, w), or (N, H, W) resized already.
@@ -114,7 +114,8 @@ def judge_maps(maps, placing, questions, rules, truth, limits, work, done, corre
         truth: see `Annotation`.
         limits: see `wsol.functional.box_engine.spans.Limits`.
         work: see `work`.
-        done: bool (N,), filled in: whether the map could be judged; where not, its row of ``correct`` is not filled in.
+        done: bool (N,), filled in: whether the map could be evaluated; where not, its row of ``correct`` is not filled
+            in.
         correct: bool (N, C), filled in: for each protocol I x G values, protocols one after the other.
     """
     for i in range(len(maps)):
@@ -167,8 +168,8 @@ def _corners(boxes, end, nothing, shape, out):
 
 
 @compiled
-def judge_spans(corners, first, last, num_cuts, position, true_corners, begin, more, ious, correct):
-    """Judge the same boxes on N images.
+def evaluate_spans(corners, first, last, num_cuts, position, true_corners, begin, more, ious, correct):
+    """Evaluate the same boxes on N images.
 
     Args:
         corners: float64 (B, 4) with their ends as the protocol counts them.
@@ -194,8 +195,8 @@ def judge_spans(corners, first, last, num_cuts, position, true_corners, begin, m
 
 
 @compiled
-def judge_boxes(corners, true_corners, begin, more, ious, correct):
-    """Judge B boxes of each of N images, float64 (N, B, 4); the other arguments are those of `judge_spans`."""
+def evaluate_boxes(corners, true_corners, begin, more, ious, correct):
+    """Evaluate B boxes of each of N images, float64 (N, B, 4); the other arguments are those of `evaluate_spans`."""
     overlaps = np.empty(corners.shape[1])
     for i in range(len(correct)):
         overlaps[:] = 0.0

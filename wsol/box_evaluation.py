@@ -1,13 +1,13 @@
-"""Whether the boxes of many maps are correct, under several protocols at once: batches judged by compiled code.
+"""Whether the boxes of many maps are correct, under several protocols at once: batches evaluated by compiled code.
 
-What `wsol.protocols.LocalizationProtocol.judge` says of one map, to the last bit, at a fraction of its time: Python
+What `wsol.protocols.LocalizationProtocol.evaluate` says of one map, to the last bit, at a fraction of its time: Python
 runs once for
-each group of maps, not for each map and protocol, and the compiled code (`wsol.functional.box_engine.judging`) holds no
-interpreter lock, so that threads judge side by side. Protocols that place and scale maps alike share the placed map,
-and those that ask for the same boxes share the boxes.
+each group of maps, not for each map and protocol, and the compiled code (`wsol.functional.box_engine.evaluation`) holds
+no interpreter lock, so that threads evaluate side by side. Protocols that place and scale maps alike share the placed
+map, and those that ask for the same boxes share the boxes.
 
-What compiled code does not do is left to `LocalizationProtocol.judge`, map by map: ranked boxes, maps with values that
-are not finite, and everything where numba can't be imported.
+What compiled code does not do is left to `LocalizationProtocol.evaluate`, map by map: ranked boxes, maps with values
+that are not finite, and everything where numba can't be imported.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ import cv2
 import numpy as np
 
 from wsol.errors import InputError
-from wsol.functional.box_engine import judging as engine
+from wsol.functional.box_engine import evaluation as engine
 from wsol.functional.box_engine.compiled import AVAILABLE, plain
 from wsol.functional.box_engine.placing import AS_IT_IS, SCALINGS, Placing, axis
 from wsol.functional.box_engine.spans import KINDS
@@ -35,7 +35,7 @@ from wsol.protocols import FoundBoxes, LocalizationProtocol
 from wsol.types import GroundTruth
 
 CHUNK = 16
-"""Images that a thread judges at a time."""
+"""Images that a thread evaluates at a time."""
 
 AT_ONCE = 1 << 18
 """Pixels of maps that OpenCV resizes before compiled code looks at them; they should stay in the processor's cache."""
@@ -76,32 +76,32 @@ class GroundTruthBatch(NamedTuple):
         return protocol.true_ends((annotated + protocol.true_shift) * resized / stored - offset, inputs)
 
 
-def judge(
+def evaluate(
     protocols: Mapping[str, LocalizationProtocol],
     maps: Sequence[np.ndarray],
     views: Sequence[Geometry],
     truths: Sequence[GroundTruth],
     names: Sequence[str] | None = None,
 ) -> dict[str, np.ndarray]:
-    """Judge the maps of N images.
+    """Evaluate the maps of N images.
 
     Args:
         protocols: by name.
-        maps: N of real (h, w), as for `LocalizationProtocol.judge`.
+        maps: N of real (h, w), as for `LocalizationProtocol.evaluate`.
         views: N, what part of the image each map is of.
         truths: N.
         names: of the images, for messages.
 
     Returns:
-        bool (N, I, G) by protocol, see `LocalizationProtocol.judge`.
+        bool (N, I, G) by protocol, see `LocalizationProtocol.evaluate`.
 
     Raises:
-        InputError: a map can't be judged.
+        InputError: a map can't be evaluated.
 
     Example:
         >>> from wsol.protocols import protocol
         >>> view, truth = Geometry.square((8, 8), 8), GroundTruth(np.array([[0.0, 0.0, 8.0, 8.0]]), inclusive=False)
-        >>> correct = judge({"mine": protocol("cam2016")}, [np.ones((8, 8))], [view], [truth])
+        >>> correct = evaluate({"mine": protocol("cam2016")}, [np.ones((8, 8))], [view], [truth])
         >>> correct["mine"].tolist()
         [[[True]]]
     """
@@ -115,24 +115,24 @@ def judge(
         if AVAILABLE and group.compiled:
             frames = [group.first.frame_of(view) for view in views]
             for part in _alike(maps, views, frames):
-                found = _judge_alike(group, part, maps, views, frames, annotated)
+                found = _evaluate_group(group, part, maps, views, frames, annotated)
                 for name, values in found.correct.items():
                     correct[name][part.images] = values
                 done[part.images] = found.done
         for i in np.flatnonzero(~done).tolist():
             for name, protocol in group.protocols:
                 try:
-                    correct[name][i] = protocol.judge(maps[i], views[i], truths[i])
+                    correct[name][i] = protocol.evaluate(maps[i], views[i], truths[i])
                 except InputError as error:
                     where = f"{names[i]}, " if names else ""
                     raise InputError(f"{where}protocol {protocol.name!r}: {error}") from error
     return correct
 
 
-def judge_boxes(
+def evaluate_boxes(
     protocol: LocalizationProtocol, boxes: np.ndarray, views: Sequence[Geometry], annotated: GroundTruthBatch
 ) -> np.ndarray:
-    """Judge B given boxes of each of N images, float64 (N, B, 4), as `judge_boxes` does for one: bool (N, I, B)."""
+    """Evaluate B given boxes of each of N images, float64 (N, B, 4), like `evaluate_boxes` for one: bool (N, I, B)."""
     frames = [protocol.frame_of(view) for view in views]
     numbers = np.array([(*frame.resized, *frame.image_size, *frame.offset, *frame.input_size) for frame in frames])
     resized, stored, offset, inputs = (
@@ -142,14 +142,14 @@ def judge_boxes(
     corners = protocol.predicted_ends(framed, inputs)
     out = np.empty((len(boxes), len(protocol.asked), boxes.shape[1]), dtype=bool)
     true, begin = _counted(protocol, annotated.corners(protocol, frames), annotated.begin)
-    engine.judge_boxes(plain(corners, np.float64), true, begin, *_comparison(protocol), out)
+    engine.evaluate_boxes(plain(corners, np.float64), true, begin, *_comparison(protocol), out)
     return out
 
 
-def judge_found(
+def evaluate_found(
     protocol: LocalizationProtocol, found: FoundBoxes, frame: Geometry, annotated: GroundTruthBatch
 ) -> np.ndarray:
-    """Judge the same boxes on each of N images of one frame, as `judge_found` does for one: bool (N, I, G)."""
+    """Evaluate the same boxes on each of N images of one frame, as `evaluate_found` does for one: bool (N, I, G)."""
     images = len(annotated.begin) - 1
     out = np.empty((images, len(protocol.asked), len(found.position)), dtype=bool)
     true, begin = _counted(protocol, annotated.corners(protocol, [frame] * images), annotated.begin)
@@ -157,7 +157,7 @@ def judge_found(
     num_cuts = int(position.max()) + 1 if len(position) else 0
     first, last = plain(spans.first, np.int64), plain(np.minimum(spans.last, num_cuts - 1), np.int64)
     corners = plain(found.corners, np.float64)
-    engine.judge_spans(corners, first, last, num_cuts, position, true, begin, *_comparison(protocol), out)
+    engine.evaluate_spans(corners, first, last, num_cuts, position, true, begin, *_comparison(protocol), out)
     return out
 
 
@@ -195,7 +195,7 @@ class Group(NamedTuple):
 
     @property
     def compiled(self) -> bool:
-        """Whether compiled code judges them."""
+        """Whether compiled code evaluates them."""
         return self.first.components != RANKED
 
     @property
@@ -282,13 +282,13 @@ def _alike(maps: Sequence[np.ndarray], views: Sequence[Geometry], frames: Sequen
         part = window(view, frame)
         visible = part[0] < frame.input_size[0] and part[1] < frame.input_size[1] and part[2] > 0 and part[3] > 0
         if not visible or view.image_size != frame.image_size or score_map.ndim != 2 or not score_map.size:
-            continue  # `LocalizationProtocol.judge` says what is wrong
+            continue  # `LocalizationProtocol.evaluate` says what is wrong
         key = part, frame.input_size, score_map.shape
         found.setdefault(key, Alike([], *key)).images.append(i)
     return list(found.values())
 
 
-def _judge_alike(
+def _evaluate_group(
     group: Group,
     part: Alike,
     maps: Sequence[np.ndarray],
@@ -325,7 +325,9 @@ def _judge_alike(
         rows = slice(start, min(start + step, len(stack)))
         given = _resized(stack[rows], size, group.first.interpolation) if by_opencv else stack[rows]
         truth = engine.Annotation(corners, true.begin[rows.start : rows.stop + 1])
-        engine.judge_maps(given, placing, group.questions, group.rules, truth, LIMITS, work, done[rows], correct[rows])
+        engine.evaluate_maps(
+            given, placing, group.questions, group.rules, truth, LIMITS, work, done[rows], correct[rows]
+        )
     ends = np.cumsum(columns)
     return EvaluatedMaps(
         {

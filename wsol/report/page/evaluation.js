@@ -4,7 +4,7 @@
 // in double precision, so results equal Python's to the last bit; tests/report compares them.
 var WSOL = {};
 
-WSOL.judge = (() => {
+WSOL.evaluation = (() => {
   const KINDS = ["right", "right box, wrong class", "part", "too large", "several objects", "miss"];
   const SEVERAL_COVERED = 0.3,
     PART_INSIDE = 0.5,

@@ -30,7 +30,7 @@ class EvaluatedMaps(NamedTuple):
     small: np.ndarray
     """uint8 (h, w), see `wsol.report.pictures.small_map`."""
     hits: np.ndarray
-    """bool (I, G), see `LocalizationProtocol.judge`; all False without a ground-truth box."""
+    """bool (I, G), see `LocalizationProtocol.evaluate`; all False without a ground-truth box."""
 
 
 def at_all_thresholds(protocol: LocalizationProtocol) -> LocalizationProtocol:
@@ -52,7 +52,7 @@ def at_all_thresholds(protocol: LocalizationProtocol) -> LocalizationProtocol:
     return replace(protocol, **changes)
 
 
-def judge(
+def evaluate(
     split: Split, maps: Maps, protocol: LocalizationProtocol, pool: Executor, chunk: int
 ) -> Iterator[tuple[range, list[EvaluatedMaps | None]]]:
     """Yield positions of some images and their evaluated maps, None without a map.
@@ -74,7 +74,7 @@ def judge(
         found = protocol.find(score_map, view)
         hits = np.zeros((len(protocol.asked), protocol.num_columns), dtype=bool)
         if truth is not None and len(found.spans.boxes):
-            hits = protocol.judge_found(found, view, truth)
+            hits = protocol.evaluate_found(found, view, truth)
         return EvaluatedMaps(steps(protocol, found, view, truth), small_map(score_map, view, protocol), hits)
 
     for start in range(0, len(split), chunk):
@@ -99,9 +99,9 @@ class Accuracy:
         """bool (N,) which images the protocol evaluates, if they have a map."""
         self._metric = BoxAccuracy.from_protocol(protocol, () if ranks is None else (1,))
 
-    def add(self, positions: Sequence[int], judged: Sequence[EvaluatedMaps | None]) -> None:
+    def add(self, positions: Sequence[int], evaluated: Sequence[EvaluatedMaps | None]) -> None:
         """Add some images; an image without a map is not evaluated."""
-        found = {at: one for at, one in zip(positions, judged, strict=True) if one is not None}
+        found = {at: one for at, one in zip(positions, evaluated, strict=True) if one is not None}
         self.counts[[at for at in positions if at not in found]] = False
         at = np.array([i for i in found if self.counts[i]], dtype=np.int64)
         if len(at):

@@ -1,6 +1,6 @@
-"""How fast maps are judged: this package, an older checkout of it, and the per-threshold loop over OpenCV.
+"""How fast maps are evaluated: this package, an older checkout of it, and the per-threshold loop over OpenCV.
 
-    python scripts/benchmarks/judging.py [--old <checkout>] [--count 64] [--repeats 5] [--threads 1 2]
+    python scripts/benchmarks/box_evaluation.py [--old <checkout>] [--count 64] [--repeats 5] [--threads 1 2]
 
 From float32 maps of 14 x 14 to whether the box at every threshold is correct, images of 500 x 375 and some other sizes.
 Every side is a process of its own that waits for work; they take turns, so that other work of the machine slows
@@ -29,9 +29,9 @@ from wsol.protocols import protocol
 from wsol.types import GroundTruth
 
 try:
-    from wsol.judging import GroundTruthBatch, judge
+    from wsol.box_evaluation import GroundTruthBatch, evaluate
 except ImportError:  # an older checkout
-    judge = None
+    evaluate = None
 
 TEN = ("choe2020", "choe2020-v2", "cam2016", "cam2016-code", "bas2022")
 TEN += ("adl2019", "psol2020", "tscam2021", "acol2018", "ilsvrc")
@@ -62,13 +62,13 @@ class Images:
         self.views = [Geometry.square(size, 224) for size in sizes]
         self.truths = [GroundTruth(np.array([[0.2 * w, 0.1 * h, 0.8 * w, 0.7 * h]]).round(), True) for w, h in sizes]
 
-    def judged(self, names: tuple[str, ...], part: slice) -> list[str]:
-        """Judge some of the images; a digest of what was found, by protocol."""
+    def evaluated(self, names: tuple[str, ...], part: slice) -> list[str]:
+        """Evaluate some of the images; a digest of what was found, by protocol."""
         protocols = {name: PROTOCOLS[name] for name in names}
         blind = BASELINES if names == TEN else {}
         maps, views, truths = self.maps[part], self.views[part], self.truths[part]
-        if judge is not None:
-            found = judge(protocols, maps, views, truths)
+        if evaluate is not None:
+            found = evaluate(protocols, maps, views, truths)
             for baselines in blind.values():
                 baselines.correct(views, GroundTruthBatch.of(truths))
             return [str(found[name].sum((0, 2)).tolist()) for name in names]
@@ -76,7 +76,7 @@ class Images:
             for view, truth in zip(views, truths, strict=True):
                 baselines.correct(view, truth)
         images = list(zip(maps, views, truths, strict=True))
-        return [str(sum(p.judge(*one).sum(1) for one in images).tolist()) for p in protocols.values()]
+        return [str(sum(p.evaluate(*one).sum(1) for one in images).tolist()) for p in protocols.values()]
 
 
 PROTOCOLS = {name: protocol(name) for name in TEN}
@@ -110,12 +110,12 @@ def work(count: int) -> None:
             parts = [slice(start, start + 16) for start in range(0, count, 16)] * 4
             with ThreadPoolExecutor(num_threads) as pool:
                 start = time.perf_counter()
-                list(pool.map(images.judged, [TASKS[task]] * len(parts), parts))
+                list(pool.map(images.evaluated, [TASKS[task]] * len(parts), parts))
                 micros = 1e6 * (time.perf_counter() - start) / (4 * count)
         else:
             start = time.process_time()
             for begin in range(0, count, 16):
-                found += images.judged(TASKS[task], slice(begin, min(begin + 16, count)))
+                found += images.evaluated(TASKS[task], slice(begin, min(begin + 16, count)))
             micros = 1e6 * (time.process_time() - start) / count
         print(json.dumps([micros, found]), flush=True)
 

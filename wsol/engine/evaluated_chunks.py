@@ -8,10 +8,10 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
+from wsol.box_evaluation import GroundTruthBatch, evaluate
 from wsol.data.source import Split
 from wsol.functional.geometry import Geometry
 from wsol.functional.maps import place
-from wsol.judging import GroundTruthBatch, judge
 from wsol.metrics._baselines import Baselines
 from wsol.protocols import LocalizationProtocol
 from wsol.runs.results import LOCALIZER
@@ -27,7 +27,7 @@ MEAN = "mean"
 """How views are merged for pixels and displayed images."""
 
 
-class JudgedChunk(NamedTuple):
+class ChunkResult(NamedTuple):
     """The results of some images."""
 
     merged: list[Merged | None]
@@ -41,7 +41,7 @@ class JudgedChunk(NamedTuple):
     """Which images have a mask, with map and mask as they are compared."""
 
 
-class ChunkJudge:
+class ChunkEvaluator:
     """Evaluates images of one split; several threads may call it.
 
     Args:
@@ -55,7 +55,7 @@ class ChunkJudge:
     ) -> None:
         self.split, self.protocols, self.baselines = split, protocols, baselines
 
-    def __call__(self, positions: Sequence[int], maps: Sequence[Callable[[], Merged | None]]) -> JudgedChunk:
+    def __call__(self, positions: Sequence[int], maps: Sequence[Callable[[], Merged | None]]) -> ChunkResult:
         """Evaluate some images.
 
         Args:
@@ -72,7 +72,7 @@ class ChunkJudge:
         pairs = ((i, self._masked(*of)) for i, of in enumerate(zip(positions, merged, strict=True)))
         masked = [(i, *pair) for i, pair in pairs if pair is not None]
         bad = [i for i, of in enumerate(merged) if of is not None and not np.isfinite(of[MEAN][0]).all()]
-        return JudgedChunk(merged, marked, correct, bad, masked)
+        return ChunkResult(merged, marked, correct, bad, masked)
 
     def _correct(self, positions: list[int], merged: Sequence[Merged | None]) -> dict[str, dict[str, np.ndarray]]:
         truths = [truth for truth in map(self.split.truth, positions) if truth is not None]
@@ -83,7 +83,7 @@ class ChunkJudge:
         for way in {protocol.view_merging for protocol in self.protocols.values()}:
             protocols = {name: protocol for name, protocol in self.protocols.items() if protocol.view_merging == way}
             maps, of_maps = [of_image[way][0] for of_image in given], [of_image[way][1] for of_image in given]
-            found |= judge(protocols, maps, of_maps, known, ids)
+            found |= evaluate(protocols, maps, of_maps, known, ids)
         views = [
             Geometry.whole(self.split.size(position)) if of_image is None else of_image[MEAN][1]
             for position, of_image in zip(positions, merged, strict=True)

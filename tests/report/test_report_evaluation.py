@@ -13,12 +13,12 @@ from wsol.config.compose import groups
 from wsol.functional.maps import merge
 from wsol.protocols import protocol
 from wsol.report.confusion import confusion
-from wsol.report.judging import OVERLAPS, Accuracy, at_all_thresholds, judge
+from wsol.report.evaluation import OVERLAPS, Accuracy, at_all_thresholds, evaluate
 from wsol.report.pictures import small_map
 
 
 @pytest.mark.parametrize("name", groups()["protocol"])
-def test_more_thresholds_and_overlaps_change_no_verdict(tmp_path: Path, name: str) -> None:
+def test_more_thresholds_and_overlaps_change_no_result(tmp_path: Path, name: str) -> None:
     own, wide = protocol(name), at_all_thresholds(protocol(name))
     split = MadeUp()
     shown = made_up_run(tmp_path, split, "run")
@@ -29,22 +29,24 @@ def test_more_thresholds_and_overlaps_change_no_verdict(tmp_path: Path, name: st
     for i in range(6):
         if i not in (NO_TRUTH, NO_MAP):
             score_map, view = merge(*shown.maps.read(split.ids[i]))
-            expected = own.judge(score_map, view, split.truth(i))
-            np.testing.assert_array_equal(wide.judge(score_map, view, split.truth(i))[np.ix_(rows, columns)], expected)
+            expected = own.evaluate(score_map, view, split.truth(i))
+            np.testing.assert_array_equal(
+                wide.evaluate(score_map, view, split.truth(i))[np.ix_(rows, columns)], expected
+            )
 
 
 @pytest.mark.parametrize("chunk", [5, 100])
-def test_accuracy_counts_what_the_protocol_judges(tmp_path: Path, chunk: int) -> None:
+def test_accuracy_counts_what_the_protocol_evaluates(tmp_path: Path, chunk: int) -> None:
     split, wide = MadeUp(), at_all_thresholds(protocol("cam2016"))
     shown = made_up_run(tmp_path, split, "run")
     accuracy = Accuracy(split, wide, shown.ranks)
     with ThreadPoolExecutor(2) as pool:
-        for positions, judged in judge(split, shown.maps, wide, pool, chunk):
-            accuracy.add(positions, judged)
-            assert [one is None for one in judged] == [at == NO_MAP for at in positions]
+        for positions, evaluated in evaluate(split, shown.maps, wide, pool, chunk):
+            accuracy.add(positions, evaluated)
+            assert [one is None for one in evaluated] == [at == NO_MAP for at in positions]
     assert np.flatnonzero(~accuracy.counts).tolist() == sorted([NO_TRUTH, NO_MAP, BLACKLISTED])
-    judged_ones = np.flatnonzero(accuracy.counts).tolist()
-    hits = [wide.judge(*merge(*shown.maps.read(split.ids[i])), split.truth(i)) for i in judged_ones]
+    evaluated_ones = np.flatnonzero(accuracy.counts).tolist()
+    hits = [wide.evaluate(*merge(*shown.maps.read(split.ids[i])), split.truth(i)) for i in evaluated_ones]
     curves = accuracy.curves()
     np.testing.assert_allclose(curves.gt_known, 100 * np.mean(hits, axis=0))
     first = shown.ranks[accuracy.counts] == 0

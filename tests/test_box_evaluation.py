@@ -1,4 +1,4 @@
-"""Batches judged by compiled code against the slow path: map by map, OpenCV at every cut."""
+"""Batches evaluated by compiled code against the slow path: map by map, OpenCV at every cut."""
 
 import dataclasses
 
@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from wsol import judging
+from wsol import box_evaluation
 from wsol.errors import InputError
 from wsol.functional import boxes, maps
 from wsol.functional.box_engine.placing import _cubic
@@ -44,11 +44,11 @@ PROTOCOLS |= {
 }
 
 
-def slow(judged_by: LocalizationProtocol, score_map: np.ndarray, view: Geometry, truth: GroundTruth) -> np.ndarray:
-    """`LocalizationProtocol.judge`, with boxes from OpenCV."""
+def slow(evaluated_by: LocalizationProtocol, score_map: np.ndarray, view: Geometry, truth: GroundTruth) -> np.ndarray:
+    """`LocalizationProtocol.evaluate`, with boxes from OpenCV."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(boxes, "AVAILABLE", False)
-        return judged_by.judge(score_map, view, truth)
+        return evaluated_by.evaluate(score_map, view, truth)
 
 
 def some_map(rng: np.random.Generator, kind: int) -> np.ndarray:
@@ -79,7 +79,7 @@ def some_view(rng: np.random.Generator) -> Geometry:
 
 @settings(max_examples=12)
 @given(st.integers(0, 2**32 - 1))
-def test_a_batch_is_judged_as_its_maps_one_by_one(seed):
+def test_a_batch_is_evaluated_as_its_maps_one_by_one(seed):
     rng = np.random.default_rng(seed)
     score_maps = [some_map(rng, int(rng.integers(0, 7))) for _ in range(4)]
     views, truths = [some_view(rng) for _ in range(4)], []
@@ -87,21 +87,21 @@ def test_a_batch_is_judged_as_its_maps_one_by_one(seed):
         corner = rng.random((int(rng.integers(0, 3)), 2)) * view.image_size
         side = 1 + rng.random(corner.shape) * view.image_size
         truths.append(GroundTruth(np.concatenate([corner, corner + side], 1).round(), bool(rng.integers(0, 2))))
-    found = judging.judge(PROTOCOLS, score_maps, views, truths)
-    for name, judged_by in PROTOCOLS.items():
-        one_by_one = [slow(judged_by, *one) for one in zip(score_maps, views, truths, strict=True)]
+    found = box_evaluation.evaluate(PROTOCOLS, score_maps, views, truths)
+    for name, evaluated_by in PROTOCOLS.items():
+        one_by_one = [slow(evaluated_by, *one) for one in zip(score_maps, views, truths, strict=True)]
         assert found[name].tolist() == [one.tolist() for one in one_by_one], name
 
 
 @pytest.mark.parametrize("name", ["choe2020", "choe2020-v2", "cam2016", "bas2022"])
 def test_whole_curves_at_the_protocols_own_sizes(name):
     rng = np.random.default_rng(0)
-    judged_by, view = protocol(name), Geometry.square((120, 90), 224)
+    evaluated_by, view = protocol(name), Geometry.square((120, 90), 224)
     truth = GroundTruth(np.array([[20.0, 10.0, 80.0, 70.0], [0.0, 0.0, 119.0, 89.0]]), inclusive=True)
     score_maps = [cv2.GaussianBlur(rng.standard_normal((14, 14)), (0, 0), 1.5).astype(np.float32) for _ in range(3)]
-    found = judging.judge({name: judged_by}, score_maps, [view] * 3, [truth] * 3)[name]
+    found = box_evaluation.evaluate({name: evaluated_by}, score_maps, [view] * 3, [truth] * 3)[name]
     assert found.any()
-    assert found.tolist() == [slow(judged_by, score_map, view, truth).tolist() for score_map in score_maps]
+    assert found.tolist() == [slow(evaluated_by, score_map, view, truth).tolist() for score_map in score_maps]
 
 
 @given(st.integers(1, 40), st.integers(1, 400), st.integers(0, 2**32 - 1))
@@ -120,11 +120,11 @@ def test_what_is_wrong_with_a_map_names_the_image():
     view, truth = Geometry.square((9, 9), 9), GroundTruth(np.array([[0.0, 0.0, 5.0, 5.0]]), inclusive=False)
     given = [np.ones((3, 3)), np.full((3, 3), 2.0)]
     with pytest.raises(InputError, match=r"b\.jpg, protocol 'choe2020': scaling 'none' expects maps in \[0, 1\]"):
-        judging.judge({"choe2020": unscaled}, given, [view] * 2, [truth] * 2, ["a.jpg", "b.jpg"])
+        box_evaluation.evaluate({"choe2020": unscaled}, given, [view] * 2, [truth] * 2, ["a.jpg", "b.jpg"])
 
 
 def test_protocols_that_place_alike_are_one_group():
-    groups = judging.groups_of(tuple(PROTOCOLS.items()))
+    groups = box_evaluation.groups_of(tuple(PROTOCOLS.items()))
     members = {tuple(name for name, _ in group.protocols) for group in groups}
     assert any({"choe2020", "choe2020-v2", "peak of many"} <= set(names) for names in members)
     assert ("acol2018", "ilsvrc") in members
@@ -132,9 +132,9 @@ def test_protocols_that_place_alike_are_one_group():
 
 
 def test_threads_are_the_process_share(monkeypatch):
-    alone = judging.threads()
+    alone = box_evaluation.threads()
     monkeypatch.setenv("LOCAL_WORLD_SIZE", str(2 * alone))
-    assert judging.threads() == 1
+    assert box_evaluation.threads() == 1
 
 
 def test_a_window_is_what_the_boxes_of_the_geometries_say():
