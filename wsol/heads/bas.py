@@ -91,6 +91,7 @@ class BasHead(Head):
             raise InputError(f"alpha, beta: expected weights of at least 0, got {alpha} and {beta}")
         self.taps, self.reruns = (reruns, point), reruns
         self.alpha, self.beta, self.relu, self.top = alpha, beta, relu, top
+        self.class_agnostic = top > 1  # the mean map of the best-scored classes, whichever class is asked for
         self.branch = Branch(self.point(point).channels, num_classes, width)
         self.localizer = nn.Conv2d(self.point(reruns).channels, num_classes, 3, padding=1)
         nn.init.xavier_uniform_(self.localizer.weight)

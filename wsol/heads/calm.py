@@ -71,6 +71,7 @@ class CalmHead(Head):
             raise unknown("map", map, MAPS)
         self.taps = (point,)
         self.objective, self.map = train, map
+        self.class_agnostic = map == "prior"
         channels = self.point(point).channels
         self.classifier = nn.Linear(channels, num_classes)
         self.attention = nn.Conv2d(channels, 1, 1)
