@@ -7,22 +7,10 @@ from typing import Any
 
 from hydra.core.config_store import ConfigStore
 
-
-def _key(default: Any, about: str) -> Any:
-    """Return a config key with its default and the sentence that `--help` prints."""
-    if isinstance(default, list | dict):
-        return field(default_factory=lambda: type(default)(default), metadata={"help": about})
-    return field(default=default, metadata={"help": about})
-
-
-def _group(*, is_open: bool = False) -> Any:
-    """A config group: its keys and values come from the YAML file chosen; an open one takes any others too."""
-    return field(default=None, metadata={"open": is_open})
-
-
-def _given() -> Any:
-    """A list that the options and the other words of a command line fill."""
-    return field(default_factory=list, metadata={})
+from wsol.config.schema_features import Concept, Svm, Units
+from wsol.config.schema_fields import given as _given
+from wsol.config.schema_fields import group as _group
+from wsol.config.schema_fields import key as _key
 
 
 @dataclass
@@ -347,70 +335,6 @@ class DataVerify:
     choices: dict[str, Any] = field(default_factory=dict)
     data: Any = _group()
     transform: Any = _group()
-
-
-@dataclass
-class Features:
-    """Keys shared by the verbs on features."""
-
-    run: str | None = _key(None, "RUN: a run's folder, its name, last, or a checkpoint file")
-    checkpoint: str = _key("best", "best, last, or the name of a file in the run's checkpoints")
-    runs_dir: str = _key("runs", "where run folders lie, and where the results of a bare backbone go")
-    out: str | None = _key(None, "folder to write; default <run folder>/<verb>/<date and time>")
-    force: bool = _key(False, "replace the output of an earlier run of this verb")
-    batch_size: int = _key(32, "number of images at once")
-    num_workers: Any = _key("auto", "number of loading processes, or auto")
-    image_size: int | None = _key(None, "side of the network's input, pixels; default as in the run")
-    device: str = _key("auto", "auto, cpu, cuda")
-    trust: bool = _key(False, "build objects of any package that the checkpoint's config names")
-    choices: dict[str, Any] = field(default_factory=dict)
-    transform: Any = _group()
-
-
-@dataclass
-class Svm(Features):
-    """`wsol features svm`."""
-
-    data_dir: str | None = _key(None, "where datasets lie; default data, or as in the run")
-    point: str | None = _key(None, "where features are read: point or module; default what the head's pooling reads")
-    crops: Any = _key(["whole"], "of train and test images: some of whole, map (a class map's box), box (the true one)")
-    maps: str | None = _key(None, "for crops=map: the localizer's or the svm's; default localizer for a run, else svm")
-    train_on: str = _key("same", "the SVM learns from images cut the same way, or from whole ones: same or whole")
-    threshold: float | None = _key(None, "of the map's box, part of its maximum; default the protocol's fixed one")
-    C: Any = _key(1.0, "cost of the SVM; a list: the best in cross-validation on the training images")
-    l2: bool = _key(True, "scale the features of each image to length 1")
-    seed: int = _key(0, "seed of the SVM's solver and of cross-validation")
-    data: Any = _group()
-    backbone: Any = _group()
-    protocol: Any = _group()
-
-
-@dataclass
-class Units(Features):
-    """`wsol features units`."""
-
-    data_dir: str | None = _key(None, "folder of the datasets; default data, or as in the run")
-    split: str = _key("test", "split of the images")
-    classes: list[Any] | None = _key(None, "classes to show, by name or index; default all")
-    units: int = _key(5, "number of units with the greatest weights to show per class")
-    images: int = _key(6, "number of images that activate a unit most to show per unit")
-    threshold: float = _key(0.5, "threshold of the region shown, as a fraction of the unit's maximum in the image")
-    data: Any = _group()
-
-
-@dataclass
-class Concept(Features):
-    """`wsol features concept`."""
-
-    positives: Any = _key(None, "images that show it: a folder, a file, a glob in quotes, or a list of these")
-    negatives: Any = _key(None, "images that do not")
-    images: Any = _key(None, "images to draw maps of; default those held out")
-    point: str | None = _key(None, "where features are read: point or module; default what the head's pooling reads")
-    held_out: float = _key(0.25, "share of the positives and of the negatives that the SVM does not learn from")
-    C: Any = _key(1.0, "cost of the SVM; a list: the best in cross-validation on what it learns from")
-    l2: bool = _key(True, "scale the features of each image to length 1")
-    seed: int = _key(0, "seed of the held-out selection and of the SVM")
-    backbone: Any = _group()
 
 
 VERBS: dict[str, Any] = {
