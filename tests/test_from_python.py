@@ -80,4 +80,4 @@ def test_the_example_of_the_start_page_fits_the_functions(monkeypatch: pytest.Mo
     for name in ("create_localizer", "fit", "evaluate", "load"):
         monkeypatch.setattr(wsol, name, check(name, getattr(wsol, name)), raising=False)
     exec(compile(code, "docs/index.md", "exec"), {})
-    assert called == ["create_localizer", "fit", "evaluate", "load"]
+    assert called == ["create_localizer", "load", "create_localizer", "fit", "evaluate", "load"]
