@@ -6,6 +6,11 @@ from pathlib import Path
 
 from omegaconf import DictConfig, OmegaConf
 
+from wsol.backbones.base import Backbone
+from wsol.backbones.tiny import Tiny
+from wsol.backbones.vit import ViT
+from wsol.backbones.vit_gated import GatedViT
+
 CONFIGS = Path(__file__).parents[1] / "configs"
 
 SMALL_VIT = {"width": 24, "depth": 3, "heads": 2}
@@ -36,3 +41,10 @@ def load_small_backbone(name: str) -> DictConfig:
     """The content of a backbone's choice; a vision transformer's with few and thin blocks."""
     config = load_choice("backbone", name)
     return OmegaConf.merge(config, SMALL_VIT) if "heads" in config else config
+
+
+def backbone_of_head(head: DictConfig) -> Backbone:
+    """A small network that has the points which the head of a method reads."""
+    if "gate" in head:
+        return GatedViT("deit_tiny_patch16_224", gated_blocks=2, **SMALL_VIT)
+    return ViT("deit_tiny_patch16_224", **SMALL_VIT) if "attention" in head else Tiny()

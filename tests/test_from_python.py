@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import timm
 import torch
 import torchvision
 from PIL import Image
@@ -61,7 +62,7 @@ def test_the_example_of_the_start_page_fits_the_functions(monkeypatch: pytest.Mo
     """Its calls are held against signatures and lists of names; the training it shows takes hours on a GPU."""
     (code,) = (block.text for block in blocks(DOCS / "index.md") if block.language == "python")
     lists = {
-        "backbone": wsol.list_backbones(),
+        "backbone": [*wsol.list_backbones(), *timm.list_models()],
         "method": wsol.list_methods(),
         "data": wsol.list_datasets(),
         "protocol": wsol.list_protocols(),

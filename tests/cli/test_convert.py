@@ -86,7 +86,7 @@ def test_classes_are_numbers_without_a_dataset(weights: Path, tmp_path: Path, ca
     localizer, _ = checkpoints.load_localizer(checkpoints.read(file), file)
     assert localizer.classes == tuple("01234567")
     assert "replace it with force=true" in refused(capsys, f"weights={weights}", f"out={out}")
-    assert "already a checkpoint of `wsol train`" in refused(capsys, f"weights={file}")
+    assert "a checkpoint of `wsol train` already" in refused(capsys, f"weights={file}")
 
 
 def test_edits_thresholds_and_strides_of_the_command_line(tmp_path: Path) -> None:
@@ -222,7 +222,7 @@ def test_from_and_to_one_file(weights: Path, finished_run: Path, tmp_path: Path,
     ("words", "message"),
     [
         (["method=acol"], "method=...: the tensors determine it"),
-        (["backbone=resnet50", "delta=0.6"], "is for weights of ACoL"),
+        (["backbone=resnet50", "delta=0.6"], "goes with weights of ACoL"),
         (["backbone=vgg16"], "weights"),
         (["backbone=resnte50"], "did you mean 'resnet50'"),
     ],

@@ -167,7 +167,7 @@ def test_nothing_is_overwritten_without_force(run: Path, tmp_path: Path, capsys)
     [
         (["format=onxx"], "unknown format 'onxx': did you mean 'onnx'"),
         (["run=null"], "which run? wsol export <run>"),
-        (["run=/nowhere"], "/nowhere: no run there"),
+        (["run=/nowhere"], "/nowhere: not a run"),
         (["checkpoint=wrost"], "unknown checkpoint of"),
         (["top=9"], "top: expected 1 to 8, the number of classes, got 9"),
         (["out={tmp}/model.bin"], "ends in .onnx"),

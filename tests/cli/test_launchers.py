@@ -57,7 +57,9 @@ def test_outside_of_its_launcher_such_a_trainer_is_refused(wsol, capsys, choice:
 def test_other_numbers_than_slurms_are_refused(placed) -> None:
     placed(SLURM)
     config = compose("train", ["trainer=ddp", "trainer.devices=2", "trainer.num_nodes=2", "trainer.accelerator=cpu"])
-    with pytest.raises(InputError, match="ntasks-per-node"):
+    with pytest.raises(
+        InputError, match="srun started 8 processes, but this trainer starts its processes itself: use trainer=slurm"
+    ):
         build.build_trainer(config.trainer, logger=False)
 
 

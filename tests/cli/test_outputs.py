@@ -16,7 +16,7 @@ from wsol.cli import main
 from wsol.runs import MARKER, OutputFolder
 
 MADE = {
-    "eval": ("config.yaml", "maps", "per_image.csv", "pictures.png", "results.json", "image_results.npz"),
+    "eval": ("config.yaml", "image_results.npz", "maps", "per_image.csv", "pictures.png", "results.json"),
     "predict": ("bad_images.csv", "coco_images.json", "coco_results.json", "maps", "overlays", "predictions.csv"),
     "score": ("per_image.csv", "results.json"),
     "report": ("data", "index.html", "page", "pictures"),
@@ -39,12 +39,12 @@ def words(finished_run: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[
             Image.fromarray(rng.integers(0, 256, (32, 32, 3), dtype=np.uint8)).save(place / name / f"{i}.png")
     (place / "photos" / "bad.png").write_bytes(b"no image")
     evaluated, weights = place / "evaluated", place / "net.safetensors"
-    evaluated = [f"run={finished_run}", "save_maps=true", "num_workers=0", "trainer.accelerator=cpu"]
-    assert main(["eval", *evaluated, f"out={evaluated}"]) == 0
+    evaluating = [f"run={finished_run}", "save_maps=true", "num_workers=0", "trainer.accelerator=cpu"]
+    assert main(["eval", *evaluating, f"out={evaluated}"]) == 0
     assert main(["convert", f"weights={finished_run / 'checkpoints' / 'best.ckpt'}", f"out={weights}"]) == 0
     looking = [f"run={finished_run}", "num_workers=0", "device=cpu"]
     return {
-        "eval": evaluated,
+        "eval": evaluating,
         "predict": [f"run={finished_run}", f"images={place / 'photos'}", "device=cpu"],
         "score": [f"maps={evaluated}"],
         "report": [str(evaluated)],

@@ -119,7 +119,7 @@ def test_a_binary_set_trains_without_further_words(
     run = tmp_path / "run"
     assert main(["train", *words, f"run_dir={run}"]) == 0
     shown = capsys.readouterr()
-    assert "top-5 is not reported: there are 2 classes" in shown.err
+    assert "top-5 is left out: there are 2 classes" in shown.err
     assert "test split (6 images, 4 of them with boxes)" in shown.out
     results = json.loads((run / "results.json").read_text())
     assert set(results["classification"]["test"]) == {"top1_error"}

@@ -78,9 +78,10 @@ def reference_curves(case: Case, views, protocol: LocalizationProtocol, topk: tu
     curves = {}
     for name, images in found.items():
         of = [case.labels[i] for _, i in images]
-        accuracy = {"gt_known": mean_of([bits for bits, _ in images], of, protocol)}
+        overlaps = len(protocol.iou_thresholds)  # with a boundary of its own, top-k has as many rows more
+        accuracy = {"gt_known": mean_of([bits[:overlaps] for bits, _ in images], of, protocol)}
         for k in topk if name == LOCALIZER else ():
-            guessed = [guessed_right(bits, case, i, protocol.top_guesses(k)) for bits, i in images]
+            guessed = [guessed_right(bits[-overlaps:], case, i, protocol.top_guesses(k)) for bits, i in images]
             accuracy[f"top{k}"] = mean_of(guessed, of, protocol)
         curves[name] = (len(images), {of: values.tolist() for of, values in accuracy.items()})
     return curves

@@ -13,9 +13,7 @@ import pytest
 import torch
 from torch._subclasses.fake_tensor import DataDependentOutputException, FakeTensorMode
 
-from tests.choices import SMALL_VIT, choices, load_choice
-from wsol.backbones.tiny import Tiny
-from wsol.backbones.vit import ViT
+from tests.choices import backbone_of_head, choices, load_choice
 from wsol.config import build
 from wsol.engine.module import LocalizerModule
 from wsol.models.localizer import Localizer
@@ -29,7 +27,7 @@ def make(method: str) -> LocalizerModule:
     """A module of a method on a small CNN, or on a small ViT if it reads attention."""
     config = load_choice("method", method)
     edits = {point: build.instantiate(node, "edits") for point, node in (config.get("edits") or {}).items()}
-    backbone = Tiny() if "attention" not in config.head else ViT("deit_tiny_patch16_224", **SMALL_VIT)
+    backbone = backbone_of_head(config.head)
     network = Localizer(backbone, build.instantiate(config.head, "head"), CLASSES, edits=edits)
     transforms = [build.instantiate(node, "batch_transforms") for node in config.batch_transforms]
     return LocalizerModule(network, optimizer=partial(torch.optim.SGD, lr=0.1), batch_transforms=transforms)

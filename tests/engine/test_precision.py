@@ -104,7 +104,7 @@ def test_a_run_trains_in_its_precision_and_is_evaluated_in_float32(tmp_path: Pat
 
 def test_eval_takes_eval_precision(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     assert main(["eval", f"run={tmp_path}", "trainer.precision=bf16-mixed"]) != 0
-    assert "say eval_precision=bf16-mixed" in capsys.readouterr().err
+    assert "set eval_precision=bf16-mixed" in capsys.readouterr().err
     with pytest.raises(InputError, match="eval_precision"):
         make(eval_precision="half")
 

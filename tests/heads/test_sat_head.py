@@ -150,7 +150,7 @@ def test_refusals(options: dict, message: str) -> None:
 def test_other_refusals() -> None:
     with pytest.raises(InputError, match="gated_blocks: expected 1 to 3, got 4"):
         GatedViT(DEIT, gated_blocks=4, **SMALL_VIT)
-    with pytest.raises(InputError, match="an edit cannot be placed at 'gate' of GatedViT, which can only be read"):
+    with pytest.raises(InputError, match="an edit cannot be placed at 'gate' of GatedViT, which is read-only"):
         GatedViT(DEIT, **SMALL_VIT)(torch.zeros(1, 3, 32, 32), edits={"gate": nn.Identity()})
     for backbone in ("tiny", "deit_t"):
         with pytest.raises(InputError, match=r"reads the point 'gate', which \w+ does not have.*deit_s_gated"):

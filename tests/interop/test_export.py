@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from tests.test_every_method import ANYWHERE, BACKBONES, CLASSES, lacks, localizer
+from wsol import extras
 from wsol.backbones.tiny import Tiny
 from wsol.errors import InputError
 from wsol.heads.gap import GapHead
@@ -162,6 +163,6 @@ def test_what_cannot_be_traced_is_one_message() -> None:
 
 
 def test_missing_packages_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(export_onnx.importlib.util, "find_spec", lambda name: None if name == "onnxscript" else name)
+    monkeypatch.setattr(extras, "_is_installed", lambda name: name != "onnxscript")
     with pytest.raises(InputError, match=r"format=onnx needs onnxscript: pip install \"wsol\[export\]\""):
         export_onnx.require()

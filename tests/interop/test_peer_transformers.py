@@ -57,5 +57,5 @@ def test_plain_deit_is_none_of_them() -> None:
     with torch.device("meta"):
         state = theirs(TRANSFORMERS[0]).state_dict()
         state["head.weight"] = torch.zeros(1000, 192)
-    with pytest.raises(InputError, match="of no known network"):
+    with pytest.raises(InputError, match="of an unknown network"):
         recognise(state, "deit.pth")

@@ -329,7 +329,7 @@ def test_plain_classifiers(network: Callable[[], nn.Module]) -> None:
 def test_nothing_and_our_own_are_refused() -> None:
     with pytest.raises(InputError, match="it has nothing"):
         recognise({}, "weights.pth")
-    with pytest.raises(InputError, match=r"already a checkpoint .*; evaluate it with wsol eval run=last\.ckpt"):
+    with pytest.raises(InputError, match=r"`wsol train` already; evaluate it with wsol eval last\.ckpt"):
         recognise({"localizer.head.classifier.weight": torch.zeros(2, 3)}, "last.ckpt")
     with pytest.raises(InputError, match="no classifier"):
         num_classes({"backbone.conv1.weight": torch.zeros(1)}, "weights.pth")

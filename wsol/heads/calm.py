@@ -102,7 +102,10 @@ class CalmHead(Head):
             log_joint = log_classes + torch.where(prior < SMALLEST, prior + SMALLEST, prior).log()
             posterior = self._posterior(log_classes, prior, output.logits).detach()
             gains = (posterior * log_joint).sum((2, 3))
-        return {"classification": -(targets * gains).sum(1).mean()}
+        each = -(targets * gains).sum(1)
+        if self.class_weights is not None:
+            each = each * (targets @ self.class_weights)
+        return {"classification": each.mean()}
 
     def maps(self, output: Output, classes: Tensor) -> Tensor:
         """Return probabilities float32 (N, M, h, w); see `Head.maps`."""
