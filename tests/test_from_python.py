@@ -49,7 +49,8 @@ def test_the_page_runs(place: Path, finished_run: Path, data_dir: Path, monkeypa
     scope: dict = {}
     for block in blocks(DOCS / "from-python.md"):
         if block.language == "python":
-            exec(compile(block.text, "docs/from-python.md", "exec"), scope)
+            offline = block.text.replace('"resnet18", pretrained=True', '"resnet18", weights="resnet18.pth"')
+            exec(compile(offline, "docs/from-python.md", "exec"), scope)
     said = capsys.readouterr().out
     assert re.search(r"\w+ 0\.\d\d \[", said), said
     assert "torch.Size([2, 8]) torch.Size([2, 1, 16, 16])" in said

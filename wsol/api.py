@@ -149,14 +149,9 @@ def create_localizer(
         >>> net(torch.zeros(2, 3, 64, 64)).logits.shape
         torch.Size([2, 8])
     """
-    unknown_classes = num_classes is None and classes is None
     if pretrained_classifier is None:
-        pretrained_classifier = unknown_classes and (pretrained or weights is not None)
-    if unknown_classes and not pretrained_classifier:
-        raise InputError(
-            "create_localizer needs num_classes=..., or classes=... with their names; or pretrained=True alone, which "
-            "keeps the classifier of the weights"
-        )
+        pretrained_classifier = num_classes is None and classes is None and (pretrained or weights is not None)
+    _check_classes(num_classes, classes, pretrained_classifier)
     if pretrained_classifier and not pretrained and weights is None:
         raise InputError("pretrained_classifier=True needs weights: pretrained=True, or weights=<file>")
     if pretrained and weights is not None:
@@ -311,7 +306,10 @@ PARTS = ("backbone", "method")
 def _check_classes(num_classes: int | None, classes: Sequence[str] | None, pretrained_classifier: bool) -> None:
     """Require the number of classes or their names, and that they agree."""
     if num_classes is None and classes is None and not pretrained_classifier:
-        raise InputError("create_localizer needs num_classes=..., or classes=... with their names")
+        raise InputError(
+            "create_localizer needs num_classes=..., or classes=... with their names; or pretrained=True alone, which "
+            "keeps the classifier of the weights"
+        )
     if classes is not None and num_classes not in (None, len(classes)):
         raise InputError(f"num_classes={num_classes}, but classes has {len(classes)} names: give only one of them")
 

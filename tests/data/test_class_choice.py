@@ -26,7 +26,7 @@ from wsol.errors import InputError
 
 ROOT = Path(__file__).parents[2]
 EXPERIMENTS = [
-    *(ROOT / "configs/experiment/cub6").glob("*.yaml"),
+    *(ROOT / "configs/experiment/cub6").glob("cam_*.yaml"),
     ROOT / "configs/experiment/tiny_imagenet50/cam_resnet18.yaml",
 ]
 

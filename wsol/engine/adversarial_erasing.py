@@ -214,7 +214,11 @@ class Round:
                 extra["error_kinds"] = saved_maps.write_looked(folder / "per_image.csv", rows)
         results = {
             "classification": {name: found.classification for name, found in measured.items()},
-            "localization": [row for name in measured for row in localization_table(measured, evaluations, name)],
+            "localization": [
+                row
+                for name in measured
+                for row in localization_table(measured, evaluations, name, self.module.class_agnostic)
+            ],
             "pixels": {name: found.pixels for name, found in measured.items() if found.pixels},
             "skipped_images": {},
             "not_finite_maps": {name: found.not_finite for name, found in measured.items() if found.not_finite},
