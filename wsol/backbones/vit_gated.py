@@ -34,7 +34,14 @@ class GatedViT(ViT):
     Args:
         name: timm's name of the model.
         gated_blocks: how many of the last blocks are gated, G.
-        width, depth, heads, drop_path, affinity_blocks, output_stride, weights, preprocessing: see `ViT`.
+        width: see `ViT`, as all of the following.
+        depth: number of blocks L.
+        heads: number of heads H.
+        drop_path: rate of stochastic depth.
+        affinity_blocks: how many of the last blocks are averaged in ``affinity``.
+        output_stride: None, or the patch size.
+        weights: of the plain ViT or of this network.
+        preprocessing: entries that replace those of the model's pretrained config.
 
     Raises:
         InputError: as `ViT`, or ``gated_blocks`` out of its range.
