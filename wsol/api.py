@@ -156,19 +156,17 @@ def create_localizer(
         raise InputError("pretrained_classifier=True needs weights: pretrained=True, or weights=<file>")
     if pretrained and weights is not None:
         raise InputError("set pretrained=True or weights=<file>, not both")
-    keys = {"backbone.output_stride": output_stride, "backbone.weights": None if weights is None else str(weights)}
-    keys["method.pretrained_classifier"] = pretrained_classifier or None
+    keys = {
+        "backbone.output_stride": output_stride,
+        "backbone.weights": None if weights is None else str(weights),
+        "method.pretrained_classifier": pretrained_classifier or None,
+    }
     parts = [*_backbone(backbone, config_dirs), f"method={_known('method', method, config_dirs)}"]
-    config = compose(
-        "train",
-        [*parts, *_key_overrides(keys), *(override(key, value) for key, value in (overrides or {}).items())],
-        config_dirs,
-    )
+    own = [override(key, value) for key, value in (overrides or {}).items()]
+    config = compose("train", [*parts, *_key_overrides(keys), *own], config_dirs)
     if pretrained:
         config.backbone.weights = build.pretrained_name(config.backbone)
-    names = tuple(classes) if classes is not None else None
-    if names is None and num_classes is not None:
-        names = tuple(map(str, range(num_classes)))
+    names = _names(num_classes, classes)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         network = build.build_localizer(config, names)
@@ -301,6 +299,13 @@ def evaluate(
 
 
 PARTS = ("backbone", "method")
+
+
+def _names(num_classes: int | None, classes: Sequence[str] | None) -> tuple[str, ...] | None:
+    """Return the names of the classes, which are numbers where only their number is known."""
+    if classes is not None:
+        return tuple(classes)
+    return None if num_classes is None else tuple(map(str, range(num_classes)))
 
 
 def _check_classes(num_classes: int | None, classes: Sequence[str] | None, pretrained_classifier: bool) -> None:

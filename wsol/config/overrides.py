@@ -65,7 +65,7 @@ def as_written(word: str, groups: Container[str] = (), texts: Container[str] = (
     Args:
         word: such as ``images=photos (1)``.
         groups: names of config groups, whose choices are never paths.
-        texts: keys that hold a text whatever it looks like, such as a folder called ``2026_01``.
+        texts: keys whose value is always a text, such as a folder called ``2026_01``.
 
     Raises:
         InputError: several numbers, or a function that stands for several values, outside of a multirun.
@@ -97,7 +97,7 @@ def jobs(words: Sequence[str], groups: Mapping[str, Collection[str]]) -> list[li
         groups: choices of each config group, for ``glob(...)``.
 
     Raises:
-        InputError: an interval, of which there is no end of values.
+        InputError: an interval, which has no finite number of values.
 
     Example:
         >>> jobs(["seed=0,1", "out=a (1),b", "topk=[1,5]"], {})[1]
