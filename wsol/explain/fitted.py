@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from wsol.errors import InputError
 from wsol.explain.base import Explainer, eval_mode
+from wsol.files import atomic_file
 from wsol.models.classifier import Classifier
 from wsol.models.precision import evaluation_precision
 from wsol.tensor_files import read_safetensors, to_safetensors
@@ -103,7 +104,8 @@ class FittedExplainer(Explainer):
         """
         self.require(next(iter(self.statistics), ""))
         about = json.dumps({"class": type(self).__name__, "options": self.options()})
-        Path(file).write_bytes(to_safetensors(self.statistics, {ENTRY: about}))
+        with atomic_file(Path(file)) as temporary:
+            temporary.write_bytes(to_safetensors(self.statistics, {ENTRY: about}))
 
     def load(self, source: str | Path) -> None:
         """Read statistics that `save` wrote.

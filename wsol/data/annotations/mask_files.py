@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -95,9 +96,9 @@ class MaskedSource(ListedSource):
         self._lists: dict[str, Listing] = {}
         self._without_object: dict[str, list[str]] = {}
 
+    @abstractmethod
     def _list_masks(self, name: str) -> tuple[Listing, list[list[Path]], Decode]:
         """Read what there is to know about a split, and which mask files each image has."""
-        raise NotImplementedError
 
     def _list(self, name: str) -> Listing:
         if name not in self._lists:
