@@ -74,7 +74,7 @@ def test_a_list_has_a_line_for_each_run_and_passes_over_what_is_none(runs: list[
     assert [(one.folder, one.is_finished) for one in found] == [(runs[1], True), (runs[0], True), (runs[2], False)]
     assert (found[1].results["gt_known_error"], found[1].protocol) == (40.0, "cam2016 fixed")
     assert found[0].results == {}
-    assert (found[1].name, found[1].method, found[1].data) == ("demo-cam", "cam", "creatures")
+    assert (found[1].name, found[1].method, found[1].data) == ("demo-cam", "cam", "creatures_whole")
     assert "runs/other/config.yaml" in (register.note() or "")
     assert [one.name for one in summaries(Register(Path("runs")), ["bi"])] == ["birds"]
     assert len(summaries(Register(Path("runs")), ["demo*", "nothing"])) == 2
