@@ -8,13 +8,18 @@ import pytest
 import torch
 
 from tests.test_every_method import BACKBONES, CLASSES, METHODS, lacks, localizer
+from wsol.config.construct import locate
+from wsol.engine.module import LocalizerModule
+from wsol.errors import InputError
 from wsol.heads.base import soft_cross_entropy
 
 HEADS = Path(__file__).parents[2] / "wsol" / "heads"
 SMALL = [name for name in METHODS if name.rpartition("/")[2] not in BACKBONES and not lacks(name, "tiny")]
+WITHOUT = {name for name in SMALL if not locate(METHODS[name].head._target_, name).classifies}
+"""Methods that learn without classes."""
 
 
-@pytest.mark.parametrize("method", SMALL)
+@pytest.mark.parametrize("method", [name for name in SMALL if name not in WITHOUT])
 def test_every_head_weighs_its_classification(method: str) -> None:
     """An image's terms are multiplied by the weight of its class, those that know no class are not."""
     model = localizer(method, "tiny", 16).eval()
@@ -35,6 +40,16 @@ def test_every_head_weighs_its_classification(method: str) -> None:
     torch.manual_seed(1)
     again = model.loss(output, targets)
     assert all(torch.equal(again[name], plain[name]) for name in plain)
+
+
+@pytest.mark.parametrize("method", sorted(WITHOUT))
+def test_what_learns_without_classes_refuses_what_is_about_classes(method: str) -> None:
+    model = localizer(method, "tiny", 16)
+    model.head.weigh_classes(None)
+    with pytest.raises(InputError, match=r"class_weights: \w+ learns without classes; leave them out"):
+        model.head.weigh_classes(torch.ones(CLASSES))
+    with pytest.raises(InputError, match=r"label_smoothing=0.1: the network learns without classes; leave it out"):
+        LocalizerModule(model, label_smoothing=0.1)
 
 
 def test_heads_make_their_terms_by_the_weighing_method() -> None:

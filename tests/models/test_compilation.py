@@ -38,10 +38,10 @@ def test_every_method_is_one_graph(method: str, is_training: bool) -> None:
     # A break raises; a head that runs stages again makes a copy of them in the forward pass, which breaks the graph.
     whole = torch.compile(network, fullgraph=network.head.reruns is None, backend="eager")
     found = whole(images, labels=labels)
-    assert found.logits.shape == (4, 5)
+    assert found.logits.shape == (4, 5 if network.classifies else 0)
     if not is_training:
         assert torch.equal(found.logits, network(images, labels=labels).logits)
-        classes = found.logits.topk(2).indices
+        classes = torch.tensor([[0, 4], [1, 2], [3, 3], [2, 0]])
         assert torch.equal(network.maps(found, classes), network.maps(network(images, labels=labels), classes))
 
 

@@ -68,6 +68,8 @@ class LocalizerModule(pl.LightningModule):
         super().__init__()
         if not 0 <= label_smoothing < 1:
             raise InputError(f"label_smoothing must lie in [0, 1), got {label_smoothing}")
+        if label_smoothing and not localizer.classifies:
+            raise InputError(f"label_smoothing={label_smoothing}: the network learns without classes; leave it out")
         layout = torch.channels_last if channels_last else torch.contiguous_format
         self.localizer = localizer.to(memory_format=layout)
         self.eval_precision = check_precision(eval_precision)
@@ -123,8 +125,9 @@ class LocalizerModule(pl.LightningModule):
         output = self.localizer(images, labels=wanted)
         losses = self.localizer.head.loss(output, targets, label_smoothing=self._label_smoothing)
         loss = torch.stack(list(losses.values())).sum()
-        error = 100.0 * (output.logits.detach().argmax(1) != wanted).float().mean()
-        logged = {"train/loss": loss.detach(), "train/top1_error": error}
+        logged = {"train/loss": loss.detach()}
+        if self.localizer.classifies:
+            logged["train/top1_error"] = 100.0 * (output.logits.detach().argmax(1) != wanted).float().mean()
         if len(losses) > 1:
             logged |= {f"train/loss_{name}": value.detach() for name, value in losses.items()}
         # Lightning adds these up on the device, NaN included; the step never waits for the device.

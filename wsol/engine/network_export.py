@@ -10,10 +10,11 @@ from omegaconf import DictConfig
 from wsol import runs
 from wsol.config import build
 from wsol.data.transforms import EvalTransform
+from wsol.engine.predictor import OBJECT
 from wsol.errors import InputError, unknown
 from wsol.files import atomic_file
 from wsol.interop import export_onnx, export_torch
-from wsol.interop.export import TOLERANCE, Portable, compare
+from wsol.interop.export import TOLERANCE, Portable, compare, num_maps
 from wsol.models.localizer import Localizer
 from wsol.runs import checkpoints
 
@@ -77,7 +78,7 @@ def _file(config: DictConfig, source: Path) -> Path:
 
 def _write_graph(config: DictConfig, localizer: Localizer, transform: EvalTransform, file: Path) -> ExportedFile:
     """Write a graph completely or not at all."""
-    top = min(5, localizer.num_classes) if config.top is None else config.top
+    top = min(5, num_maps(localizer)) if config.top is None else config.top
     graph = Portable(localizer, top, normalise=config.normalise is not False)
     card = describe(localizer, transform, normalised_inside=config.normalise is not False)
     file.parent.mkdir(parents=True, exist_ok=True)
@@ -97,8 +98,9 @@ def _write_graph(config: DictConfig, localizer: Localizer, transform: EvalTransf
 def describe(localizer: Localizer, transform: EvalTransform, *, normalised_inside: bool) -> dict[str, Any]:
     """Return the description stored in a file: how to prepare its input, and the names of the classes."""
     expected = localizer.preprocessing
+    names = (localizer.classes or map(str, range(localizer.num_classes))) if localizer.classifies else (OBJECT,)
     return {
-        "classes": list(localizer.classes or map(str, range(localizer.num_classes))),
+        "classes": list(names),
         "size": transform.size,
         "interpolation": transform.interpolation,
         "transform": {"name": type(transform).__name__, **vars(transform)},

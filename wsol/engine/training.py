@@ -35,6 +35,9 @@ from wsol.runs.checkpoint_io import BEST, LAST, WholeCheckpointIO, remove_partia
 
 log = logging.getLogger("wsol")
 
+DEFAULT_MONITOR = "val/top1_error"
+"""Of a network that classifies."""
+
 
 def run(
     config: DictConfig,
@@ -121,6 +124,8 @@ def train(
     if runs.is_first_process():
         runs.record_data(folder, {name: source.split(name).fingerprint() for name in source.splits})
     localizer = build.build_localizer(config, source.classes) if localizer is None else _prepared(localizer, source)
+    if not localizer.classifies:
+        _without_classes(config)
     if config.compile:
         compile_network(localizer)
     data = build.build_data(config, source, localizer.backbone.preprocessing, seed=config.seed)
@@ -152,6 +157,17 @@ def train(
     module.set_evaluations(split_results.evaluations(config, data, ("val",), baselines=False).values())
     fit(trainer, module, datamodule=data, **start)
     evaluate_best(config, folder, trainer, module, data, evaluations, started)
+
+
+def _without_classes(config: DictConfig) -> None:
+    """Adapt a config to a network that does not classify: no top-k errors, and none to choose a checkpoint by."""
+    config.topk = []
+    if config.monitor == DEFAULT_MONITOR:
+        config.monitor = None
+        log.warning(
+            "the network does not classify, so the last checkpoint is evaluated; monitor=val/PROTOCOL/ORIGIN/"
+            "gt_known_error chooses another one (origin pseudo: without human boxes, see pseudo_boxes)"
+        )
 
 
 def _module(config: DictConfig, localizer: Localizer, data: LocalizationData) -> LocalizerModule:

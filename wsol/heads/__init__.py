@@ -4,6 +4,7 @@ from wsol.heads.acol import AcolHead
 from wsol.heads.acol_chain import AcolChainHead
 from wsol.heads.bas import BasHead
 from wsol.heads.base import Head
+from wsol.heads.c2am import C2amHead
 from wsol.heads.calm import CalmHead
 from wsol.heads.dawsol import DawsolHead
 from wsol.heads.gap import GapHead
@@ -16,6 +17,7 @@ __all__ = [
     "AcolChainHead",
     "AcolHead",
     "BasHead",
+    "C2amHead",
     "CalmHead",
     "DawsolHead",
     "GapHead",

@@ -98,7 +98,13 @@ class Head(nn.Module, ABC):
         return (each * (targets.float() @ self.class_weights)).mean()
 
     def weigh_classes(self, weights: Tensor | None) -> None:
-        """Set the weights of the classes in the loss: float (K,), or None to weigh all alike."""
+        """Set the weights of the classes in the loss: float (K,), or None to weigh all alike.
+
+        Raises:
+            InputError: weights for a head whose loss knows no classes.
+        """
+        if weights is not None and not self.classifies:
+            raise InputError(f"class_weights: {type(self).__name__} learns without classes; leave them out")
         device = next((p.device for p in self.parameters()), None)
         self.class_weights = None if weights is None else torch.as_tensor(weights, dtype=torch.float32, device=device)
 

@@ -26,9 +26,9 @@ class Answer(NamedTuple):
     """The outputs of the graph."""
 
     logits: Tensor
-    """float32 (N, K) class scores before softmax."""
+    """float32 (N, K) class scores before softmax; (N, 0) of a network that does not classify."""
     classes: Tensor
-    """int64 (N, M) the M best classes, best first."""
+    """int64 (N, M) the M best classes, best first; 0 for the one map of a network that does not classify."""
     maps: Tensor
     """float32 (N, M, h, w) their maps, unscaled, over the whole input."""
 
@@ -43,7 +43,7 @@ class Portable(nn.Module):
             deviation.
 
     Raises:
-        InputError: top is zero or above the number of classes.
+        InputError: top is zero or above the number of maps: one a class, or one if the network does not classify.
 
     Example:
         >>> from functools import partial
@@ -57,8 +57,9 @@ class Portable(nn.Module):
 
     def __init__(self, localizer: Any, top: int, normalise: bool = True) -> None:
         super().__init__()
-        if not 1 <= top <= localizer.num_classes:
-            raise InputError(f"top: expected 1 to {localizer.num_classes}, the number of classes, got {top}")
+        if not 1 <= top <= (most := num_maps(localizer)):
+            what = "classes" if localizer.classifies else "maps of a network that does not classify"
+            raise InputError(f"top: expected 1 to {most}, the number of {what}, got {top}")
         self.localizer, self.top = localizer.eval(), top
         given: Preprocessing = localizer.preprocessing if normalise else Preprocessing((0, 0, 0), (1, 1, 1))
         self.mean = nn.Buffer(torch.tensor(given.mean, dtype=torch.float32).view(3, 1, 1))
@@ -68,8 +69,19 @@ class Portable(nn.Module):
         """Return the fields of an `Answer` for float32 images (N, 3, H, W)."""
         output: Output = self.localizer((images - self.mean) / self.std)
         logits = output.logits.float()
-        classes = logits.topk(self.top).indices
+        classes = self.best(logits)
         return logits, classes, self.localizer.maps(output, classes)
+
+    def best(self, logits: Tensor) -> Tensor:
+        """Return the classes int64 (N, M) that get a map."""
+        if self.localizer.classifies:
+            return logits.topk(self.top).indices
+        return torch.zeros_like(logits.sum(1, keepdim=True), dtype=torch.int64)
+
+
+def num_maps(localizer: Any) -> int:
+    """Return how many maps an image has: one a class, or one if the network does not classify."""
+    return int(localizer.num_classes) if localizer.classifies else 1
 
 
 def trace(graph: Portable, size: int) -> ExportedProgram:
@@ -119,11 +131,12 @@ def compare(graph: Portable, run: Callable[[Tensor], Answer], size: int) -> floa
         given = run(images)
         output: Output = graph.localizer((images - graph.mean) / graph.std)
         logits = output.logits.float()
-        best = logits.topk(graph.top).values
-        if given.classes.shape != best.shape or given.classes.min() < 0 or given.classes.max() >= logits.shape[1]:
+        best, most = graph.best(logits), num_maps(graph.localizer)
+        if given.classes.shape != best.shape or given.classes.min() < 0 or given.classes.max() >= most:
             raise InputError(f"the exported graph names impossible classes, shape {tuple(given.classes.shape)}")
-        maps = graph.localizer.maps(output, given.classes)
-        pairs = [(given.logits, logits), (logits.gather(1, given.classes), best), (given.maps, maps)]
+        pairs = [(given.maps, graph.localizer.maps(output, given.classes))]
+        if graph.localizer.classifies:
+            pairs += [(given.logits, logits), (logits.gather(1, given.classes), logits.gather(1, best))]
         found += [_difference(*pair) for pair in pairs]
     if wrong := [value for value in found if not value <= TOLERANCE]:
         raise InputError(
