@@ -19,6 +19,7 @@ from wsol.types import GroundTruth
 NAMES = ("choe2020", "choe2020-v2", "cam2016", "cam2016-code", "bas2022")
 NAMES += ("adl2019", "psol2020", "tscam2021", "acol2018", "ilsvrc")
 NAMES += ("ivr2021", "ivr2021-pas", "rethinking2020", "sat2023", "tokencut2022", "genpromp2023", "calm2021")
+NAMES += ("c2am2022",)
 COARSE = {"threshold_step": 0.03}
 SMALL = {"frame_size": 56, "frame_resize": 64}
 

@@ -88,6 +88,25 @@ def test_sat2023_scales_cells_and_compares_values(seed):
     assert found[0, list(rules.thresholds).index(0.4)] == expected
 
 
+@pytest.mark.parametrize("seed", range(4))
+def test_c2am2022_boxes_cells_of_the_map_itself(seed):
+    rules = protocols.protocol("c2am2022")
+    rng = np.random.default_rng(seed)
+    score_map = (blob(rng, (28, 28)) * 0.8 + 0.1).clip(0, 1).astype(np.float32)
+    grey = (score_map * 255).astype(np.uint8)
+    view, scale = Geometry((600, 400), (480, 480), (16, 16), (448, 448)), np.array([480 / 600, 480 / 400] * 2)
+    x0, y0, x1, y1 = 16.0 * np.array(largest_contour_box(grey > 0.5 * grey.max())) + [4, 3, -9, -2]
+    true = np.array([[x0, y0, x1, y1] + np.float64(16)]) / scale
+    expected = []
+    for threshold in [(i + 1) / 20 for i in range(19)]:
+        box = largest_contour_box(grey > int(threshold * grey.max()))
+        a0, b0, a1, b1 = (16 * min(value, 27) for value in box)
+        shared = max(min(a1, x1) - max(a0, x0), 0) * max(min(b1, y1) - max(b0, y0), 0)
+        expected.append(shared / ((a1 - a0) * (b1 - b0) + (x1 - x0) * (y1 - y0) - shared) > 0.5)
+    assert rules.evaluate(score_map, view, GroundTruth(true, inclusive=False))[0].tolist() == expected
+    assert len(set(expected)) == 2
+
+
 @pytest.mark.parametrize("seed", range(3))
 def test_calm2021_cuts_probabilities_at_powers_of_ten(seed):
     rules = dataclasses.replace(protocols.protocol("calm2021"), threshold_step=0.5, iou_thresholds=(0.3,))

@@ -154,7 +154,7 @@ def test_ten_crops_align_with_the_object_mirrored_ones_too(left: bool) -> None:
     image[box[1] : box[3], box[0] : box[2]] = 255
     views = transform(image)[:, 0].reshape(10, 12, 2, 12, 2).mean((2, 4)).astype(np.float32)  # stride 2
     split = Marked([size], [0], [[box]])
-    scaled = {name: protocol for name, protocol in PROTOCOLS.items() if name != "calm2021"}  # which takes probabilities
+    scaled = {name: protocol for name, protocol in PROTOCOLS.items() if protocol.scaling != "clip"}  # of probabilities
     evaluation = SplitEvaluation(split, transform.views, scaled, topk=(1,), pictures=1)
     evaluation.update(batch(split, [0]), torch.eye(CLASSES)[:1], views[None])
     values = evaluation.scalars()

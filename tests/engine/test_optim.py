@@ -79,6 +79,14 @@ def test_groups_have_their_own_rates_and_decays() -> None:
     }
 
 
+def test_norms_learn_at_the_rate_of_weights_unless_they_have_their_own() -> None:
+    layers = nn.Sequential(nn.Linear(2, 2), nn.LayerNorm(2))
+    for given, expected in ({}, 10.0), ({"norm_lr": None}, 10.0), ({"norm_lr": 0.0}, 0.0):
+        factors = {"head": {"lr": 10.0, **given}}
+        groups = optim.optimizer_groups({"head": list(layers.named_parameters())}, factors, 1.0, 0.0)
+        assert {group["name"]: group["lr"] for group in groups} == {"head": 10, "head.bias": 1, "head.norm": expected}
+
+
 def test_unknown_group_or_factor_is_refused() -> None:
     parameters = {"head": list(nn.Linear(2, 2).named_parameters())}
     with pytest.raises(InputError, match="'heads': did you mean 'head'"):

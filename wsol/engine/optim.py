@@ -19,12 +19,12 @@ from torch.optim.lr_scheduler import LambdaLR
 
 from wsol.errors import InputError, unknown
 
-FACTORS = ("lr", "weight_decay", "bias_lr", "bias_weight_decay", "norm_weight_decay")
+FACTORS = ("lr", "weight_decay", "bias_lr", "bias_weight_decay", "norm_lr", "norm_weight_decay")
 
 
 def optimizer_groups(
     parameters: Mapping[str, Sequence[tuple[str, nn.Parameter]]],
-    factors: Mapping[str, Mapping[str, float]],
+    factors: Mapping[str, Mapping[str, float | None]],
     lr: float,
     weight_decay: float,
     no_weight_decay: Collection[str] = (),
@@ -33,9 +33,10 @@ def optimizer_groups(
 
     Args:
         parameters: group name -> named parameters, see `Localizer.parameter_groups`.
-        factors: group name -> factors ``lr``, ``weight_decay``, ``bias_lr``, ``bias_weight_decay`` and
-            ``norm_weight_decay``; a missing one is 1. A part of a group, such as ``backbone.layer4``, has its own: all
-            parameters whose names begin so. One parameter, such as ``backbone.cls_token``, is a part, too.
+        factors: group name -> factors ``lr``, ``weight_decay``, ``bias_lr``, ``bias_weight_decay``, ``norm_lr`` and
+            ``norm_weight_decay``; a missing one is 1, a missing or null ``norm_lr`` is ``lr``. A part of a group, such
+            as ``backbone.layer4``, has its own: all parameters whose names begin so. One parameter, such as
+            ``backbone.cls_token``, is a part, too.
         lr: base learning rate.
         weight_decay: base weight decay.
         no_weight_decay: names of parameters that count as norms, regardless of their shape.
@@ -51,18 +52,20 @@ def optimizer_groups(
     """
     groups = []
     for name, members in _parted(parameters, factors).items():
-        factor = dict.fromkeys(FACTORS, 1.0)
-        for key, value in factors.get(name, {}).items():
-            if key not in factor:
+        given = factors.get(name, {})
+        for key in given:
+            if key not in FACTORS:
                 raise unknown(f"factor of optim.groups.{name}", key, FACTORS)
-            factor[key] = value
+        factor = dict.fromkeys(FACTORS, 1.0) | {key: value for key, value in given.items() if value is not None}
+        if given.get("norm_lr") is None:
+            factor["norm_lr"] = factor["lr"]
         kinds: dict[str, list[nn.Parameter]] = {"": [], ".bias": [], ".norm": []}
         for parameter_name, parameter in members:
             if parameter.requires_grad:
                 kinds[_kind(parameter_name, parameter, no_weight_decay)].append(parameter)
         for kind, params in kinds.items():
             if params:
-                rate = factor["bias_lr" if kind == ".bias" else "lr"]
+                rate = factor[{"": "lr", ".bias": "bias_lr", ".norm": "norm_lr"}[kind]]
                 decay = factor[{"": "weight_decay", ".bias": "bias_weight_decay", ".norm": "norm_weight_decay"}[kind]]
                 rates = {"lr": lr * rate, "weight_decay": weight_decay * decay}
                 groups.append({"params": params, "name": f"{name}{kind}", **rates})
