@@ -96,7 +96,7 @@ def test_c2am2022_boxes_cells_of_the_map_itself(seed):
     grey = (score_map * 255).astype(np.uint8)
     view, scale = Geometry((600, 400), (480, 480), (16, 16), (448, 448)), np.array([480 / 600, 480 / 400] * 2)
     x0, y0, x1, y1 = 16.0 * np.array(largest_contour_box(grey > 0.5 * grey.max())) + [4, 3, -9, -2]
-    true = np.array([[x0, y0, x1, y1] + np.float64(16)]) / scale
+    true = (np.array([[x0, y0, x1, y1]]) + 16) / scale
     expected = []
     for threshold in [(i + 1) / 20 for i in range(19)]:
         box = largest_contour_box(grey > int(threshold * grey.max()))

@@ -15,6 +15,8 @@ from wsol.tensor_files import check_tensors, read_archive, read_safetensors
 from wsol.types import Preprocessing
 
 INTERPOLATIONS = ("bilinear", "bicubic")
+PART = "state_dict_"
+"""Beginning of the names of entries that are parts of a state dict."""
 
 
 class Weights(NamedTuple):
@@ -57,7 +59,10 @@ def _of_backbone(state: dict[str, Tensor]) -> dict[str, Tensor]:
 
 
 def read_state(path: Path) -> dict[str, Tensor]:
-    """Read a state dict without running any code in it. An enclosing ``state_dict`` or ``model`` entry is unwrapped.
+    """Read a state dict without running any code in it.
+
+    An enclosing ``state_dict`` or ``model`` entry is unwrapped. Several entries such as ``state_dict_extractor`` become
+    one state dict, whose names begin with ``extractor.``.
 
     Raises:
         InputError: the file is damaged, contains pickled objects, or is not a mapping of names to tensors.
@@ -72,6 +77,10 @@ def read_state(path: Path) -> dict[str, Tensor]:
     for wrapper in ("state_dict", "model"):
         if isinstance(content, Mapping) and isinstance(content.get(wrapper), Mapping):
             content = content[wrapper]
+    if isinstance(content, Mapping) and any(str(name).startswith(PART) for name in content):
+        parts = {name.removeprefix(PART): part for name, part in content.items() if str(name).startswith(PART)}
+        if all(isinstance(part, Mapping) for part in parts.values()):
+            content = {f"{name}.{key}": value for name, part in parts.items() for key, value in part.items()}
     if not isinstance(content, Mapping) or not all(isinstance(value, Tensor) for value in content.values()):
         raise InputError(f"weights {path}: expected a state dict (names to tensors), got {type(content).__name__}")
     check_tensors(content, f"weights {path}", remedy)

@@ -16,9 +16,11 @@ from wsol import runs
 from wsol.backbones.weights import load_strictly, read_state
 from wsol.config import build
 from wsol.config.compose import compose
+from wsol.engine.predictor import OBJECT
 from wsol.errors import InputError
 from wsol.interop import peers, safetensors_file
 from wsol.runs import checkpoints
+from wsol.tensor_files import read_archive
 
 HEAD_OPTIONS = {
     "delta": "erases nothing by a threshold",
@@ -101,12 +103,19 @@ def _peer(config: DictConfig, file: Path) -> ConvertedNetwork:
             "method=...: the tensors determine it; set it only with backbone=..., for a torchvision or timm classifier"
         )
     peer, state = peers.recognise(read_state(file), str(file))
+    if peer.beside:
+        content = (
+            {} if file.suffix == safetensors_file.SUFFIX else read_archive(file, "copy or download the file again")
+        )
+        state |= peer.read_beside(content, str(file))
     stride = peers.output_stride(peer, config.output_stride, str(file))
     settings = _settings(peer, stride, config)
-    classes = _classes(config, peers.num_classes(state, str(file)), str(file))
+    classes = _classes(config, peers.num_classes(state, str(file)) if peer.classifies else None, str(file))
     localizer = build.build_localizer(settings, classes, load_weights=False)
-    load_strictly(localizer, state, str(file), optional=[f"backbone.{name}" for name in localizer.backbone.optional])
-    title = f"{peer.name}, output stride {stride}, {len(classes)} classes"
+    optional = [*peer.lacks, *(f"backbone.{name}" for name in localizer.backbone.optional)]
+    load_strictly(localizer, state, str(file), optional=optional)
+    what = f"{len(classes)} classes" if peer.classifies else "without classes"
+    title = f"{peer.name}, output stride {stride}, {what}"
     return ConvertedNetwork(_checkpoint(localizer, settings, peer.name, file), settings, title)
 
 
@@ -171,12 +180,15 @@ def _take(settings: DictConfig, config: DictConfig, groups: tuple[str, ...]) -> 
     settings.name = f"convert-{Path(config.weights).name.partition('.')[0]}"
 
 
-def _classes(config: DictConfig, count: int, source: str) -> tuple[str, ...]:
-    """Return the names of the classes: the dataset's, or numbers without a dataset."""
+def _classes(config: DictConfig, count: int | None, source: str) -> tuple[str, ...]:
+    """Return the names of the classes: the dataset's, or numbers without a dataset.
+
+    A network that does not classify, whose ``count`` is None, fits any dataset.
+    """
     if config.data is None:
-        return tuple(map(str, range(count)))
+        return (OBJECT,) if count is None else tuple(map(str, range(count)))
     names = tuple(build.build_source(config).classes)
-    if len(names) != count:
+    if count is not None and len(names) != count:
         raise InputError(
             f"{source}: its classifier has {count} classes, data={config.choices.get('data')} has {len(names)}; name "
             "the dataset it was trained on"

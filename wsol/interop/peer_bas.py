@@ -23,7 +23,13 @@ NETWORKS = {
     "ResNet-50": ("layer4.2.conv3.weight", ("backbone=resnet50", LATE), {}),
     "Inception-v3": (
         "Mixed_7c.branch_pool.conv.weight",
-        ("backbone=inception_v3", "backbone.cut=whole", "backbone.transform_input=false", LATE),
+        (
+            "backbone=inception_v3",
+            "backbone.cut=whole",
+            "backbone.transform_input=false",
+            "backbone.preprocessing.size=224",
+            LATE,
+        ),
         {},
     ),
     "MobileNet-V1": ("model.13.3.weight", ("backbone=mobilenet_v1", LATE), {}),

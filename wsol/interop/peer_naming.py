@@ -4,8 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
+import torch
 from torch import Tensor
+
+from wsol.errors import InputError
 
 CLASSIFIER = "classifier.weight"
 """End of the name of the tensor that has a row for each class."""
@@ -32,6 +36,12 @@ class Peer:
     """Name prefixes of tensors that their training keeps, but no score or map depends on."""
     asks: Mapping[str, str] = field(default_factory=dict)
     """Options of the head that change scores or maps and that no tensor tells, and what can be said."""
+    beside: Mapping[str, str] = field(default_factory=dict)
+    """Entries that say yes or no beside the tensors of their file, and our buffer that is above 0 for yes."""
+    lacks: tuple[str, ...] = ()
+    """Our tensors that they do not save and no score or map depends on."""
+    classifies: bool = True
+    """Whether it has a classifier."""
 
     def fits(self, state: Mapping[str, Tensor]) -> bool:
         """Whether a state dict is of this network."""
@@ -65,6 +75,29 @@ class Peer:
             if (module := ".".join(parts[:length])) in self.modules:
                 return ".".join([self.modules[module], *parts[length:]])
         return f"backbone.{name}"
+
+    def read_beside(self, content: Any, source: str) -> dict[str, Tensor]:
+        """Return what the file of a network says beside its tensors, as our buffers: 1 for yes, -1 for no.
+
+        Args:
+            content: all of the file.
+            source: its origin, for messages.
+
+        Raises:
+            InputError: the file lacks an entry, or it is neither yes nor no.
+        """
+        found = {}
+        for entry, name in self.beside.items():
+            value = content.get(entry) if isinstance(content, Mapping) else None
+            if isinstance(value, Tensor) and value.numel() == 1:
+                value = bool(value)
+            if not isinstance(value, bool):
+                raise InputError(
+                    f"{source}: {self.name}, whose maps depend on the entry {entry} (true or false) that the authors' "
+                    "program saves beside the weights, and which this file lacks; convert the file that it saved"
+                )
+            found[name] = torch.tensor(1.0 if value else -1.0)
+        return found
 
 
 def _agree(found: Sequence[int], expected: Sequence[int | None]) -> bool:
