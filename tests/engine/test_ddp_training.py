@@ -18,10 +18,16 @@ from wsol.cli import main
 WORLD = 2
 BATCH = 12
 """Images of a step, over all processes."""
+GATED = ["backbone=deit_s_gated", "backbone.width=24", "backbone.depth=3", "backbone.heads=2", "optim=adamw"]
 METHODS = {
     "cam": ["method=cam"],
     "acol": ["method=acol", "method.head.width=8"],
     "clipped": ["method=gmp", "trainer.gradient_clip_val=0.01", "trainer.accumulate_grad_batches=2"],
+    "calm": ["method=calm"],
+    "bas": ["method=bas", "method.head.width=8"],
+    # Whose cells are drawn, and whose background is a mean over cells: without both, centres are all that is shared.
+    "dawsol": ["method=dawsol", "method.head.mmd_weight=0", "method.head.universum_weight=0"],
+    "sat": ["method=sat", *GATED],
 }
 """Without draws of their own, so that training can be equal."""
 DRAWING = {
@@ -31,6 +37,8 @@ DRAWING = {
     "earlier point": ["method.head.point=conv2"],
     "hrnet": ["backbone=timm", "backbone.name=hrnet_w18_small"],
     "spg": ["method=spg", "method.head.b_width=8", "method.head.c_width=8"],
+    "dawsol, all terms": ["method=dawsol", "method.head.samples=2"],
+    "c2am": ["method=c2am"],
 }
 """With draws of each process, batch normalisation, or parameters that no score depends on; they must train."""
 
@@ -46,8 +54,9 @@ def words(name: str, folder: Path, data_dir: Path, world: int, *more: str) -> li
 
 def commands(folder: Path, data_dir: Path, world: int) -> list[list[str]]:
     """All runs of a world."""
-    plain = ["--config-dir", str(folder / "mine"), "backbone=plain", "trainer.max_epochs=3"]
-    equal = [words(name, folder, data_dir, world, *plain, *method) for name, method in METHODS.items()]
+    always = ["--config-dir", str(folder / "mine"), "trainer.max_epochs=3"]
+    chosen = {name: method if method[-5:] == GATED else ["backbone=plain", *method] for name, method in METHODS.items()}
+    equal = [words(name, folder, data_dir, world, *always, *method) for name, method in chosen.items()]
     drawing = [
         words(name, folder, data_dir, world, *method, "trainer.max_epochs=1") for name, method in DRAWING.items()
     ]
@@ -94,6 +103,17 @@ def test_weights_are_those_of_one_process(folder: Path, name: str) -> None:
     assert alone.keys() == shared.keys()
     for key, value in alone.items():
         assert torch.allclose(value, shared[key], atol=1e-5), key
+
+
+def test_buffers_that_training_moves_know_the_images_of_all_processes(folder: Path) -> None:
+    def head(name: str) -> dict[str, torch.Tensor]:
+        file = folder / f"{name}-{WORLD}" / "checkpoints" / "last.ckpt"
+        state = torch.load(file, weights_only=True)["state_dict"]
+        return {key.removeprefix("localizer.head."): value for key, value in state.items()}
+
+    assert head("dawsol")["universum_count"] == 3 * 36
+    assert head("dawsol, all terms")["universum_count"] == 36
+    assert head("c2am")["border"].abs() > 0
 
 
 def test_a_batch_that_processes_cannot_share_is_refused_before_they_start(tmp_path, data_dir, capsys) -> None:
