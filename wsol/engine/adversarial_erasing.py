@@ -33,6 +33,7 @@ from omegaconf import DictConfig, OmegaConf
 from wsol import runs
 from wsol.callbacks.progress_line import ProgressLine
 from wsol.config import build
+from wsol.config.construct import locate
 from wsol.data.datasets.erased import write_regions
 from wsol.data.source import Split
 from wsol.engine import saved_maps, split_results, training
@@ -98,6 +99,12 @@ def check(config: DictConfig) -> None:
         raise InputError(f"threshold={config.threshold}: expected a share of the map's range, in (0, 1]")
     if max(config.topk, default=1) > KEPT_CLASSES:
         raise InputError(f"topk={list(config.topk)}: wsol ae saves the top {KEPT_CLASSES} classes of each image")
+    head = locate(config.method.head._target_, "method.head")
+    if not getattr(head, "classifies", True):
+        raise InputError(
+            f"method={config.choices.method}: does not classify; wsol ae hides from a classifier what it has found. "
+            "Choose another method"
+        )
     if runs.started_from_outside():
         raise InputError("wsol ae starts its own processes: set trainer=ddp instead of using torchrun or srun")
 

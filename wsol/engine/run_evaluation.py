@@ -223,8 +223,10 @@ def look(evaluations: Mapping[str, SplitEvaluation], module: LocalizerModule, fo
     *_, (name, evaluation) = evaluations.items()
     maps = open_maps(folder / "maps" / name)
     positions, seen = module.measured[name].ranks
-    ranks = np.full(len(evaluation.split), NOT_RANKED)
-    ranks[positions] = seen
+    ranks = None
+    if len(positions):
+        ranks = np.full(len(evaluation.split), NOT_RANKED)
+        ranks[positions] = seen
     val = module.measured.get("val") if name != "val" else None
     rows = saved_maps.look(evaluation, module.measured[name], maps, ranks, val)
     return saved_maps.write_looked(folder / "per_image.csv", rows)
