@@ -62,6 +62,9 @@ class Batch(NamedTuple):
     """int64 (N, 2) width and height of the stored images, pixels."""
     skipped: Tensor
     """int64 (S,) positions of images that could not be read (``on_bad_image=skip``); not included in the N."""
+    pseudo: Tensor | None = None
+    """Pseudo targets in the input frame: boxes float32 (N, 4), half-open, clipped to the input, NaN where the box left
+    the crop; or masks uint8 (N, 1, H, W). None without."""
 
 
 @dataclass(frozen=True)
@@ -99,14 +102,14 @@ class Picture(NamedTuple):
     image_id: str
     image: np.ndarray
     """uint8 (H, W, 3) RGB."""
-    heat: np.ndarray
-    """uint8 (H, W) map of the ground-truth class."""
+    heat: np.ndarray | None
+    """uint8 (H, W) map of the ground-truth class; None of a network that gives boxes."""
     label: int
     predicted_label: int
     """-1 where nothing is predicted."""
     true_boxes: np.ndarray
     """float64 (M, 4)."""
     predicted_box: np.ndarray
-    """float64 (4,) box from the map of the ground-truth class."""
+    """float64 (4,) box from the map of the ground-truth class, or the box that the network gives."""
     iou: float
     """Greatest IoU of the predicted box with a ground-truth box."""

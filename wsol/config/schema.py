@@ -120,7 +120,9 @@ class Predict:
     threshold: float | None = _key(
         None, "threshold of the box as a fraction of the map's maximum; default: the protocol's"
     )
-    maps: str = _key("png", "format of saved maps, at the image's size: png (16 bits), npy (float32), none")
+    maps: str | None = _key(
+        None, "format of saved maps, at the image's size: png (16 bits), npy (float32), none; default png"
+    )
     overlays: bool = _key(True, "write each image with its map and boxes")
     batch_size: int = _key(32, "number of images at once")
     image_size: int | None = _key(None, "side of the network's input, pixels; default as in the run")

@@ -6,7 +6,7 @@ stores `OVERLAPS` x thresholds bits per image and protocol, about 2.4 kB at a th
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -22,6 +22,7 @@ from wsol.loggers.base import Chart, RunLogger
 from wsol.metrics._box_accuracy import BoxAccuracy
 from wsol.metrics._curves import Curves, choose_thresholds
 from wsol.protocols import LocalizationProtocol
+from wsol.types import GroundTruth
 
 OVERLAPS = tuple(round(0.05 * step, 2) for step in range(1, 20))
 """IoU 0.05, 0.1, ..., 0.95."""
@@ -31,16 +32,21 @@ POINTS = 101
 
 
 class Overlaps:
-    """Receives the maps of a split during evaluation and evaluates its protocols at every one of `OVERLAPS`.
+    """Evaluates a split's protocols at every one of `OVERLAPS`.
+
+    It receives the maps during the evaluation, and the boxes of a network that gives boxes at its end.
 
     Args:
         evaluation: evaluation of the split. Its own map writer stays active.
     """
 
     def __init__(self, evaluation: SplitEvaluation) -> None:
-        self.split, self._next = evaluation.split, evaluation.writer
+        self.split, self._next, self._evaluation = evaluation.split, evaluation.writer, evaluation
         self.protocols = {name: replace(p, iou_thresholds=OVERLAPS) for name, p in evaluation.protocols.items()}
-        self.metrics = {name: BoxAccuracy.from_protocol(protocol, topk=()) for name, protocol in self.protocols.items()}
+        self.metrics = {
+            name: BoxAccuracy.from_protocol(protocol, topk=(), given=evaluation.gives_boxes)
+            for name, protocol in self.protocols.items()
+        }
         self._position = {image_id: position for position, image_id in enumerate(self.split.ids)}
         evaluation.writer = self
 
@@ -48,17 +54,25 @@ class Overlaps:
         """Evaluate the maps float32 (V, h, w) of an image's views; a `wsol.engine.evaluation.MapWriter`."""
         if self._next is not None:
             self._next.add(image_id, maps, geometries, logits)
-        position = self._position[image_id]
+        self._update(
+            self._position[image_id],
+            lambda protocol, truth: protocol.evaluate(*protocol.merge(maps, geometries), truth),
+        )
+
+    def _update(self, position: int, evaluate: Callable[[LocalizationProtocol, GroundTruth], np.ndarray]) -> None:
         truth, listed = self.split.truth(position), self.split.blacklist
         if truth is None:
             return
         for name, protocol in self.protocols.items():
             if not (protocol.blacklist and listed is not None and listed[position]):
-                hits = protocol.evaluate(*protocol.merge(maps, geometries), truth)[None]
+                hits = evaluate(protocol, truth)[None]
                 self.metrics[name].update(hits, [position], labels=self.split.labels[[position]])
 
     def compute(self, trainer: pl.Trainer) -> dict[str, Curves]:
-        """Return curves by protocol, over all processes; each must call it."""
+        """Return curves by protocol, over all processes; each must call it, after `SplitEvaluation.compute`."""
+        for position, given in sorted(self._evaluation.given.items()):
+            found = given.box[None], given.view
+            self._update(position, lambda protocol, truth, of=found: protocol.evaluate_boxes(*of, truth))  # type: ignore[misc]
         device = trainer.strategy.root_device
         return {name: metric.to(device).compute() for name, metric in self.metrics.items()}
 

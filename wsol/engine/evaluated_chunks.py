@@ -8,9 +8,9 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
-from wsol.box_evaluation import GroundTruthBatch, evaluate
+from wsol.box_evaluation import GroundTruthBatch, evaluate, evaluate_boxes
 from wsol.data.source import Split
-from wsol.functional.geometry import Geometry
+from wsol.functional.geometry import Geometry, most_central
 from wsol.functional.maps import place
 from wsol.metrics._baselines import Baselines
 from wsol.protocols import LocalizationProtocol
@@ -27,10 +27,40 @@ MEAN = "mean"
 """How views are merged for pixels and displayed images."""
 
 
+class GivenBox(NamedTuple):
+    """The box that a network gives for an image, in place of a map."""
+
+    box: np.ndarray
+    """float64 (4,): x0, y0, x1, y1, half-open, image frame, within the image."""
+    view: Geometry
+    """What part of the image the network saw."""
+
+
+Localization = Merged | GivenBox
+"""What a network finds of an image."""
+
+
+def given_box(boxes: np.ndarray, views: Sequence[Geometry]) -> GivenBox:
+    """Return the box of an image from those of its views: that of the view at the image's centre.
+
+    Args:
+        boxes: float (V, 4): x0, y0, x1, y1 in [0, 1] of the input of each view.
+        views: V.
+
+    Example:
+        >>> view = Geometry(image_size=(512, 256), resized=(256, 256), offset=(16, 16), input_size=(224, 224))
+        >>> given_box(np.array([[0.0, 0.25, 0.5, 1.0]]), [view]).box.tolist()
+        [32.0, 72.0, 256.0, 240.0]
+    """
+    view = views[at := most_central(views)]
+    found = view.to_image(boxes[at] * np.tile(view.input_size, 2))[0]
+    return GivenBox(found.clip(0, np.tile(view.image_size, 2)), view)
+
+
 class ChunkResult(NamedTuple):
     """The results of some images."""
 
-    merged: list[Merged | None]
+    merged: Sequence[Localization | None]
     marked: list[int]
     """Which images have ground-truth boxes; the arrays of ``correct`` contain only these."""
     correct: dict[str, dict[str, np.ndarray]]
@@ -55,7 +85,7 @@ class ChunkEvaluator:
     ) -> None:
         self.split, self.protocols, self.baselines = split, protocols, baselines
 
-    def __call__(self, positions: Sequence[int], maps: Sequence[Callable[[], Merged | None]]) -> ChunkResult:
+    def __call__(self, positions: Sequence[int], maps: Sequence[Callable[[], Localization | None]]) -> ChunkResult:
         """Evaluate some images.
 
         Args:
@@ -66,7 +96,7 @@ class ChunkEvaluator:
         Raises:
             InputError: a map can't be evaluated; names the image.
         """
-        merged = [of_image() for of_image in maps]
+        merged = [_of_maps(of_image()) for of_image in maps]
         marked = [i for i, position in enumerate(positions) if self.split.truth(position) is not None]
         correct = self._correct([positions[i] for i in marked], [merged[i] for i in marked]) if marked else {}
         pairs = ((i, self._masked(*of)) for i, of in enumerate(zip(positions, merged, strict=True)))
@@ -93,9 +123,12 @@ class ChunkEvaluator:
         for name, protocol in self.protocols.items():
             own = np.zeros((len(positions), len(protocol.asked), protocol.num_columns), dtype=bool)
             own[there] = found[name]
-            blind = self.baselines[name].correct(views, annotated) if self.baselines else {}
-            out[name] = {LOCALIZER: own, **blind}
+            out[name] = {LOCALIZER: own, **self._blind(name, views, annotated)}
         return out
+
+    def _blind(self, protocol: str, views: Sequence[Geometry], annotated: GroundTruthBatch) -> dict[str, np.ndarray]:
+        """What the baselines get, if they are evaluated."""
+        return self.baselines[protocol].correct(views, annotated) if self.baselines else {}
 
     def _masked(self, position: int, merged: Merged | None) -> tuple[np.ndarray, np.ndarray] | None:
         """Return map and mask as Choe et al. 2020 compare them, at 224 x 224; None without a mask."""
@@ -105,6 +138,41 @@ class ChunkEvaluator:
         frame = Geometry.square((mask.shape[1], mask.shape[0]), MASK_SIDE)
         framed = framed_mask(mask, frame)
         return (np.zeros(framed.shape) if merged is None else place(*merged[MEAN], frame)), framed
+
+
+class BoxEvaluator(ChunkEvaluator):
+    """Evaluates boxes that a network gives: one an image, at no threshold, so G is 1. Masks are not looked at."""
+
+    def __call__(self, positions: Sequence[int], maps: Sequence[Callable[[], Localization | None]]) -> ChunkResult:
+        """Evaluate some images; see `ChunkEvaluator`. ``maps`` make boxes, or None for a miss."""
+        given = [_of_boxes(of_image()) for of_image in maps]
+        bad = [i for i, of in enumerate(given) if of is not None and not np.isfinite(of.box).all()]
+        marked = [i for i, position in enumerate(positions) if self.split.truth(position) is not None]
+        correct = self._boxes([positions[i] for i in marked], [given[i] for i in marked]) if marked else {}
+        return ChunkResult(given, marked, correct, bad, [])
+
+    def _boxes(self, positions: list[int], given: Sequence[GivenBox | None]) -> dict[str, dict[str, np.ndarray]]:
+        annotated = GroundTruthBatch.of([truth for truth in map(self.split.truth, positions) if truth is not None])
+        views = [
+            Geometry.whole(self.split.size(position)) if of is None else of.view
+            for position, of in zip(positions, given, strict=True)
+        ]
+        boxes = np.stack([np.zeros(4) if of is None else of.box for of in given])[:, None]
+        boxes[~np.isfinite(boxes).all(2)] = 0
+        return {
+            name: {LOCALIZER: evaluate_boxes(protocol, boxes, views, annotated), **self._blind(name, views, annotated)}
+            for name, protocol in self.protocols.items()
+        }
+
+
+def _of_maps(found: Localization | None) -> Merged | None:
+    assert not isinstance(found, GivenBox)
+    return found
+
+
+def _of_boxes(found: Localization | None) -> GivenBox | None:
+    assert found is None or isinstance(found, GivenBox)
+    return found
 
 
 def framed_mask(mask: np.ndarray, geometry: Geometry) -> np.ndarray:

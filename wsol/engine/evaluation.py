@@ -11,23 +11,33 @@ from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple
 
 import numpy as np
 import torch
-import torch.distributed
 from torch import Tensor, nn
 from torchmetrics import Metric
 
 from wsol.box_evaluation import chunks, threads
 from wsol.data.source import Split
-from wsol.engine.evaluated_chunks import LOCALIZER, MEAN, ChunkEvaluator, ChunkResult, Merged
+from wsol.engine.evaluated_chunks import (
+    LOCALIZER,
+    MEAN,
+    BoxEvaluator,
+    ChunkEvaluator,
+    ChunkResult,
+    GivenBox,
+    Localization,
+    Merged,
+    given_box,
+)
+from wsol.engine.gathering import gathered, gathered_by_position
+from wsol.engine.kept_images import KeptImage
 from wsol.engine.split_types import ExternalClasses, MapWriter, PseudoBoxes, SplitResult, by_boxes
 from wsol.errors import InputError
 from wsol.functional.geometry import Geometry
-from wsol.functional.iou import iou
-from wsol.functional.maps import merge, place, to_levels
-from wsol.functional.pixels import average_precision, precision_and_coverage
+from wsol.functional.maps import merge
+from wsol.functional.pixels import pixel_results
 from wsol.functional.ranks import check_topk, errors_of_ranks, true_class_ranks
 from wsol.metrics import PxAP, TopKError
 from wsol.metrics._baselines import BASELINES, Baselines
@@ -37,18 +47,8 @@ from wsol.metrics._table_rows import localization_rows
 from wsol.protocols import LocalizationProtocol
 from wsol.types import Batch, Picture
 
-T = TypeVar("T")
-
 PIXEL_THRESHOLD = 0.2
 """Threshold of min-max scaled maps for precision and coverage against masks, which show why boxes are wrong."""
-
-
-class _Kept(NamedTuple):
-    """The data to make a `Picture` later."""
-
-    score_map: np.ndarray
-    geometry: Geometry
-    predicted_label: int
 
 
 class _Pending(NamedTuple):
@@ -75,6 +75,7 @@ class SplitEvaluation(nn.Module):
         pictures: how many evaluated images to keep for people to look at, spread evenly over the split.
         writer: keeps every map on disk.
         pseudo: boxes that nobody drew, of each image, for thresholds and checkpoints chosen without human boxes.
+        gives_boxes: whether the network gives boxes and no maps: `update_boxes` takes them; masks are not looked at.
         elsewhere: classes in place of the network's own, in every top-k error. The maps stay the network's: a top-k
             localization is right where one of those k classes is the true one and the box of the map of *that* class is
             right, hence where the true class's map is.
@@ -93,16 +94,20 @@ class SplitEvaluation(nn.Module):
         writer: MapWriter | None = None,
         elsewhere: ExternalClasses | None = None,
         pseudo: PseudoBoxes | None = None,
+        gives_boxes: bool = False,
     ) -> None:
         super().__init__()
         self.split, self.views, self.writer, self.elsewhere = split, views, writer, elsewhere
+        self.gives_boxes = gives_boxes
+        self.given: dict[int, GivenBox] = {}
+        """The boxes that the network gives by the image's position; after `compute` those of all processes."""
         self.protocols = dict(protocols) if split.has_boxes else {}
         self.baselines = {name: Baselines(protocol) for name, protocol in self.protocols.items()} if baselines else {}
         self.topk = check_topk(topk, num_classes)
         # `compute` decides whether and when processes exchange their states.
         self.classes = TopKError(self.topk)
         self.boxes = nn.ModuleDict(
-            {name: BoxAccuracy.from_protocol(p, self.topk) for name, p in self.protocols.items()}
+            {name: BoxAccuracy.from_protocol(p, self.topk, given=gives_boxes) for name, p in self.protocols.items()}
         )
         self.blind = nn.ModuleDict(
             {
@@ -110,22 +115,26 @@ class SplitEvaluation(nn.Module):
                 for name, blind in self.baselines.items()
             }
         )
-        self.pixels = PxAP() if split.has_masks else None
-        self._kept: dict[int, _Kept] = {}
+        self.pixels = PxAP() if split.has_masks and not gives_boxes else None
+        self._kept: dict[int, KeptImage] = {}
         self._wanted = set(np.linspace(0, len(split) - 1, min(pictures, len(split))).astype(int).tolist())
         self._skipped: set[int] = set()
         self._not_finite: set[int] = set()
         self._threads = threads()
         self._pool = ThreadPoolExecutor(self._threads)
-        self._evaluate_chunk = ChunkEvaluator(split, self.protocols, self.baselines)
+        evaluator = BoxEvaluator if gives_boxes else ChunkEvaluator
+        self._evaluate_chunk = evaluator(split, self.protocols, self.baselines)
         self.pseudo_boxes = pseudo
         self.pseudo_protocols = {name: p for name, p in protocols.items() if p.chooses} if pseudo is not None else {}
         self.pseudo = nn.ModuleDict(
-            {name: BoxAccuracy.from_protocol(p, self.topk) for name, p in self.pseudo_protocols.items()}
+            {
+                name: BoxAccuracy.from_protocol(p, self.topk, given=gives_boxes)
+                for name, p in self.pseudo_protocols.items()
+            }
         )
         self._evaluate_pseudo: ChunkEvaluator | None = None
         if pseudo is not None:
-            self._evaluate_pseudo = ChunkEvaluator(by_boxes(split, pseudo.boxes), self.pseudo_protocols, {})
+            self._evaluate_pseudo = evaluator(by_boxes(split, pseudo.boxes), self.pseudo_protocols, {})
         self._pending: deque[_Pending] = deque()
 
     # -- adding batches ------------------------------------------------------------------------------------------------
@@ -140,6 +149,32 @@ class SplitEvaluation(nn.Module):
                 classes come from elsewhere.
             maps: float32 (N, V, h, w) map of each image's true class in each of its V views, not scaled.
         """
+        positions, ranks, first = self._classes(batch, logits)
+        views = [self.views((w, h)) for w, h in batch.sizes.tolist()]
+        if self.writer is not None:
+            scores = logits.float().cpu().numpy()
+            for position, of_image, geometries, of_classes in zip(positions, maps, views, scores, strict=True):
+                self.writer.add(self.split.ids[position], of_image, geometries, of_classes)
+        of_images = [partial(self.merge, *of) for of in zip(maps, views, strict=True)]
+        self._submit(positions, of_images, ranks, first)
+
+    @torch.no_grad()
+    def update_boxes(self, batch: Batch, logits: Tensor, boxes: np.ndarray) -> None:
+        """Add a batch of a network that gives boxes.
+
+        Args:
+            batch: of N images.
+            logits: see `update`.
+            boxes: float (N, V, 4): x0, y0, x1, y1 in [0, 1] of the input of each of an image's V views. The box counts
+                that was found in the view at the image's centre.
+        """
+        positions, ranks, first = self._classes(batch, logits)
+        given = [given_box(of, self.views((w, h))) for of, (w, h) in zip(boxes, batch.sizes.tolist(), strict=True)]
+        self.given.update(zip(positions, given, strict=True))
+        self._submit(positions, [partial(_itself, one) for one in given], ranks, first)
+
+    def _classes(self, batch: Batch, logits: Tensor) -> tuple[list[int], np.ndarray | None, list[int]]:
+        """Count the classes of a batch; returns positions, ranks of the true classes and the first classes."""
         positions = batch.positions.tolist()
         ranks: np.ndarray | None
         if self.elsewhere is None and not logits.shape[1]:
@@ -150,13 +185,7 @@ class SplitEvaluation(nn.Module):
             ranks, first = (values[positions] for values in self.elsewhere)
         if ranks is not None:
             self.classify(positions, ranks)
-        views = [self.views((int(w), int(h))) for w, h in batch.sizes.tolist()]
-        if self.writer is not None:
-            scores = logits.float().cpu().numpy()
-            for position, of_image, geometries, of_classes in zip(positions, maps, views, scores, strict=True):
-                self.writer.add(self.split.ids[position], of_image, geometries, of_classes)
-        of_images = [partial(self.merge, *of) for of in zip(maps, views, strict=True)]
-        self._submit(positions, of_images, ranks, first.tolist())
+        return positions, ranks, first.tolist()
 
     def merge(self, maps: np.ndarray, views: Sequence[Geometry]) -> Merged:
         """Merge the maps (V, h, w) of an image's views in each way that is needed."""
@@ -177,7 +206,7 @@ class SplitEvaluation(nn.Module):
     def _submit(
         self,
         positions: list[int],
-        maps: Sequence[Callable[[], Merged | None]],
+        maps: Sequence[Callable[[], Localization | None]],
         ranks: np.ndarray | None,
         predicted: list[int] | None,
     ) -> None:
@@ -237,7 +266,7 @@ class SplitEvaluation(nn.Module):
                 self._metric(metrics, name).update(correct[LOCALIZER][kept], at[kept], ranks=known, labels=labels)
 
     def _evaluate_both(
-        self, positions: Sequence[int], maps: Sequence[Callable[[], Merged | None]]
+        self, positions: Sequence[int], maps: Sequence[Callable[[], Localization | None]]
     ) -> tuple[ChunkResult, ChunkResult | None]:
         """Evaluate some images by the boxes that people drew, and by those that nobody drew if there are any."""
         if self._evaluate_pseudo is None:
@@ -266,11 +295,11 @@ class SplitEvaluation(nn.Module):
         assert isinstance(found, Metric)
         return found
 
-    def _keep(self, positions: Sequence[int], merged: Sequence[Merged | None], predicted: Sequence[int]) -> None:
+    def _keep(self, positions: Sequence[int], merged: Sequence[Localization | None], predicted: Sequence[int]) -> None:
         way = next((protocol.view_merging for protocol in self.protocols.values()), MEAN)
         for position, of_image, label in zip(positions, merged, predicted, strict=True):
             if position in self._wanted and of_image is not None:
-                self._kept[position] = _Kept(*of_image[way], label)
+                self._kept[position] = KeptImage.of(of_image, way, label)
 
     # -- reading -------------------------------------------------------------------------------------------------------
 
@@ -286,12 +315,13 @@ class SplitEvaluation(nn.Module):
                 f"{self.split.name}: none of its {len(self.split)} images could be read; on_bad_image=stop shows why"
             )
         if self._wanted:
-            self._kept = {k: v for part in _of_all_processes(self._kept) for k, v in part.items()}
+            self._kept = gathered_by_position(self._kept)
+        self.given = gathered_by_position(self.given) if self.gives_boxes else {}
         curves = {name: {LOCALIZER: self._metric(self.boxes, name).compute()} for name in self.protocols}
         for name, metrics in self.blind.items():
             assert isinstance(metrics, nn.ModuleDict)
             curves[name] |= {maps: self._metric(metrics, maps).compute() for maps in metrics}
-        pixels = _of_pixels(self.pixels.counts()) if self.pixels is not None else {}
+        pixels = pixel_results(self.pixels.counts(), PIXEL_THRESHOLD) if self.pixels is not None else {}
         not_finite = sorted(self.split.ids[position] for position in gathered(self._not_finite))
         rows = self.classes.gathered_rows()
         classification = errors_of_ranks(rows["ranks"], self.topk)
@@ -325,7 +355,9 @@ class SplitEvaluation(nn.Module):
         return [f"{self.split.name}/{key}" for key in (*(f"top{k}_error" for k in self.topk), *pixels, *local)]
 
     def _origins(self, protocol: str) -> list[str]:
-        """Fixed if the protocol has a constant; otherwise oracle: on its own split both choices are the same."""
+        """Fixed if the protocol has a constant, otherwise oracle, which equals fullsup on its own split."""
+        if self.gives_boxes:
+            return ["none"]
         origins = self.protocols[protocol].origins
         return [
             *(["fixed"] if "fixed" in origins else []),
@@ -340,23 +372,9 @@ class SplitEvaluation(nn.Module):
         curves = measured.curves[name][LOCALIZER]
         (positions,) = choose_thresholds(protocol, curves, origins=self._origins(name)[:1]).values()
         at = None if curves.thresholds is None else float(curves.thresholds[positions[0]])
-        found = (self._picture(position, kept, protocol, at) for position, kept in sorted(self._kept.items()))
+        kept = sorted(self._kept.items())
+        found = [of_image.picture(self.split, position, protocol, at) for position, of_image in kept]
         return [picture for picture in found if picture is not None]
-
-    def _picture(
-        self, position: int, kept: _Kept, protocol: LocalizationProtocol, threshold: float | None
-    ) -> Picture | None:
-        truth = self.split.truth(position)
-        if truth is None:
-            return None
-        boxes = protocol.predict(kept.score_map, kept.geometry, threshold)
-        overlaps = iou(boxes, truth.half_open, plus_one=False)
-        best = int(overlaps.max(axis=1).argmax())
-        label = int(self.split.labels[position])
-        whole = Geometry.whole(kept.geometry.image_size)
-        scaled = place(kept.score_map, kept.geometry, whole, scaling=protocol.scaling, quantiles=protocol.quantiles)
-        shown = self.split.ids[position], self.split.image(position), to_levels(scaled), label, kept.predicted_label
-        return Picture(*shown, truth.half_open, boxes[best], float(overlaps[best].max()))
 
     def reset(self) -> None:
         """Forget everything."""
@@ -367,6 +385,7 @@ class SplitEvaluation(nn.Module):
             if isinstance(module, Metric):
                 module.reset()
         self._kept.clear()
+        self.given.clear()
         self._skipped.clear()
         self._not_finite.clear()
 
@@ -375,26 +394,5 @@ class SplitEvaluation(nn.Module):
         return sorted(self.split.ids[position] for position in gathered(self._skipped))
 
 
-def _itself(merged: Merged | None) -> Merged | None:
-    return merged
-
-
-def _of_pixels(histograms: np.ndarray) -> dict[str, float]:
-    """Return PxAP, and precision and coverage of min-max scaled maps at `PIXEL_THRESHOLD`, percent."""
-    precision, coverage = precision_and_coverage(histograms, PIXEL_THRESHOLD)
-    at = f"{PIXEL_THRESHOLD:g}"
-    return {"PxAP": average_precision(histograms), f"precision@{at}": precision, f"coverage@{at}": coverage}
-
-
-def gathered(positions: set[int]) -> set[int]:
-    """Return the union of a set over all processes."""
-    return set().union(*_of_all_processes(positions))
-
-
-def _of_all_processes(value: T) -> list[T]:
-    """Return the values of all processes."""
-    if not (torch.distributed.is_available() and torch.distributed.is_initialized()):
-        return [value]
-    parts = [value] * torch.distributed.get_world_size()
-    torch.distributed.all_gather_object(parts, value)
-    return parts
+def _itself(found: Localization | None) -> Localization | None:
+    return found

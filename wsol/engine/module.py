@@ -21,6 +21,7 @@ from wsol.engine.recognition import Recognition
 from wsol.engine.split_types import SplitResult
 from wsol.errors import InputError, first_line
 from wsol.explain.base import Explainer
+from wsol.heads.base import Head
 from wsol.models.localizer import Localizer
 from wsol.models.precision import check_precision, evaluation_precision
 from wsol.types import Batch, Output
@@ -28,6 +29,40 @@ from wsol.types import Batch, Output
 BatchTransform = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
 
 log = logging.getLogger("wsol")
+
+
+def pseudo_targets(head: Head, batch: Batch) -> Tensor | None:
+    """Return the pseudo targets of a batch as `Head.loss` takes them: boxes in [0, 1] of the input, masks as they are.
+
+    Raises:
+        InputError: the head learns from pseudo targets and the batch has none, or others; or it learns from none.
+    """
+    check_pseudo(head, None if batch.pseudo is None else ("boxes" if batch.pseudo.ndim == 2 else "masks"))
+    if batch.pseudo is None or head.pseudo == "masks":
+        return batch.pseudo
+    height, width = batch.images.shape[-2:]
+    return batch.pseudo / batch.pseudo.new_tensor([width, height, width, height])
+
+
+def check_pseudo(head: Head, given: str | None) -> None:
+    """Refuse pseudo targets that a head cannot learn from, and a head that learns from pseudo targets without any.
+
+    Args:
+        head: the head to be trained.
+        given: ``boxes`` or ``masks``; None without pseudo targets.
+
+    Raises:
+        InputError: they do not go together.
+    """
+    name, needed = type(head).__name__, head.pseudo
+    if given == needed:
+        return
+    if needed is None:
+        raise InputError(f"pseudo={given}: {name} learns without pseudo targets; leave them out")
+    raise InputError(
+        f"{name} learns from pseudo {needed}, got {given or 'none'}: make them with another network, wsol eval <run> "
+        f"split=train pseudo={needed}, and name their folder here, pseudo=<folder>"
+    )
 
 
 class LocalizerModule(pl.LightningModule):
@@ -92,6 +127,11 @@ class LocalizerModule(pl.LightningModule):
         """Whether the evaluated maps of an image are the same for all classes."""
         return (self._explainer or self.localizer).class_agnostic
 
+    @property
+    def gives_boxes(self) -> bool:
+        """Whether boxes that the network gives are evaluated, and no maps."""
+        return self._explainer is None and self.localizer.gives_boxes
+
     def set_evaluations(self, evaluations: Iterable[SplitEvaluation], recognitions: Iterable[Recognition] = ()) -> None:
         """Set the evaluations: one `SplitEvaluation` per split, in the order of the data loaders.
 
@@ -123,7 +163,8 @@ class LocalizerModule(pl.LightningModule):
             images, targets = transform(images, targets)
         wanted = targets.argmax(1)  # for a mixed image, the class with the greater share
         output = self.localizer(images, labels=wanted)
-        losses = self.localizer.head.loss(output, targets, label_smoothing=self._label_smoothing)
+        pseudo = pseudo_targets(self.localizer.head, batch)
+        losses = self.localizer.head.loss(output, targets, label_smoothing=self._label_smoothing, pseudo=pseudo)
         loss = torch.stack(list(losses.values())).sum()
         logged = {"train/loss": loss.detach()}
         if self.localizer.classifies:
@@ -221,14 +262,17 @@ class LocalizerModule(pl.LightningModule):
 
     @torch.no_grad()
     def _evaluate(self, batch: Batch, loader: int) -> None:
-        """Compute the scores and the map of each image's ground-truth class in one forward pass."""
+        """Compute the scores and the map of each image's ground-truth class, or its box, in one forward pass."""
         evaluations = self._in_order()
         if loader >= len(evaluations):
             raise InputError(
                 "no evaluations are set: call set_evaluations(...) with one SplitEvaluation for each data loader"
             )
         evaluation = evaluations[loader]
-        if len(batch.labels):
+        if len(batch.labels) and self.gives_boxes:
+            logits, boxes = self.boxes(batch.images)
+            evaluation.update_boxes(batch, logits, boxes.cpu().numpy())
+        elif len(batch.labels):
             again = self.recognitions[evaluation.split.name] if self.recognitions else None
             classes = again.classes(batch) if isinstance(again, Recognition) else batch.labels[:, None]
             logits, maps = self.maps(batch.images, classes)
@@ -258,6 +302,21 @@ class LocalizerModule(pl.LightningModule):
         else:
             maps = self._explainer(self.localizer, inputs, asked)
         return logits, maps.float().unflatten(0, (-1, views))
+
+    def boxes(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """Return scores and boxes from one forward pass of a network that gives boxes.
+
+        Args:
+            images: see `maps`.
+
+        Returns:
+            float32 scores (N, K), see `maps`; float32 boxes (N, V, 4), x0, y0, x1, y1 in [0, 1] of the input of each
+            view, V = 1 without views.
+        """
+        inputs, output, logits = self.scores(images)
+        with evaluation_precision(images.device.type, self.eval_precision):
+            found = self.localizer.boxes(output)
+        return logits, found.float().unflatten(0, (-1, len(inputs) // len(logits)))
 
     def scores(self, images: Tensor) -> tuple[Tensor, Output, Tensor]:
         """Run one forward pass.

@@ -22,12 +22,13 @@ from wsol.engine.predictor import Prediction, Predictor
 from wsol.errors import InputError, unknown
 from wsol.functional.drawing import overlay
 from wsol.functional.iou import best_iou
+from wsol.heads.base import NoMapsError
 from wsol.interop.coco import PredictedBox, PredictionFiles
 from wsol.interop.image_file import write_png
 from wsol.protocols import LocalizationProtocol
 from wsol.types import GroundTruth, Progress, no_progress
 
-MAPS = ("npy", "png", "none")
+MAPS = ("png", "npy", "none")
 
 
 class LoadedImage(NamedTuple):
@@ -79,7 +80,7 @@ class ImagePredictor:
     """
 
     def __init__(self, config: DictConfig) -> None:
-        if config.maps not in MAPS:
+        if config.maps not in (None, *MAPS):
             raise unknown("maps", config.maps, MAPS)
         if config.batch_size < 1 or config.top < 1:
             raise InputError(f"batch_size, top: expected numbers from 1, got {config.batch_size} and {config.top}")
@@ -106,6 +107,9 @@ class ImagePredictor:
             explainer=networks.explainer(config),
             device=config.device,
         )
+        if self.predictor.gives_boxes and config.maps not in (None, "none"):
+            raise NoMapsError(f"maps={config.maps}")
+        self.maps = config.maps or MAPS[0]
         self.classes = None if config.classes is None else [self._index(given) for given in config.classes]
         self.truths = self._truths()
 
@@ -195,10 +199,10 @@ class ImagePredictor:
         return LoadedImage(file, name, image, self.predictor.transform(image))
 
     def _finish(
-        self, folder: Path, picture: LoadedImage, labels: np.ndarray, scores: np.ndarray, maps: np.ndarray
+        self, folder: Path, picture: LoadedImage, labels: np.ndarray, scores: np.ndarray, located: np.ndarray
     ) -> list[PredictedBox]:
         """Return the boxes of one image at its own size; writes its maps and overlays."""
-        found = self.predictor.locate(picture.image, labels, scores, maps)
+        found = self.predictor.locate(picture.image, labels, scores, located)
         return [self._write(folder, picture, one, alone=len(found) == 1) for one in found]
 
     def _write(self, folder: Path, picture: LoadedImage, found: Prediction, *, alone: bool) -> PredictedBox:
@@ -206,7 +210,8 @@ class ImagePredictor:
         true = np.zeros((0, 4)) if truth is None else truth.half_open
         overlap = float(best_iou(found.box[None], true, plus_one=False)[0]) if len(true) else None
         name = picture.name if alone else f"{picture.name}.{found.label}"
-        self._write_map(folder / "maps", name, found.map)
+        if found.map is not None:
+            self._write_map(folder / "maps", name, found.map)
         if self.config.overlays:
             drawn = overlay(picture.image, found.map, found.box, true, overlap)
             write_png(folder / "overlays" / f"{name}.png", drawn)
@@ -214,8 +219,8 @@ class ImagePredictor:
         return PredictedBox(str(picture.file), size, found.label, found.score, found.box, overlap)
 
     def _write_map(self, folder: Path, name: str, score_map: np.ndarray) -> None:
-        if self.config.maps == "png":
+        if self.maps == "png":
             write_png(folder / f"{name}.png", np.rint(score_map * 65535).astype(np.uint16))
-        elif self.config.maps == "npy":
+        elif self.maps == "npy":
             (file := folder / f"{name}.npy").parent.mkdir(parents=True, exist_ok=True)
             np.save(file, score_map)

@@ -24,6 +24,7 @@ from wsol import protocols
 from wsol.config import build
 from wsol.data.in_memory import ImageInput, as_rgb
 from wsol.data.transforms import EvalTransform, ResizeSquare
+from wsol.engine.evaluated_chunks import given_box
 from wsol.engine.module import LocalizerModule
 from wsol.errors import InputError, unknown
 from wsol.explain.base import Explainer
@@ -31,6 +32,7 @@ from wsol.explain.fitted import FittedExplainer
 from wsol.functional.drawing import overlay
 from wsol.functional.geometry import Geometry
 from wsol.functional.maps import place
+from wsol.heads.base import NoMapsError
 from wsol.interop.image_file import to_png, write_jpeg, write_png
 from wsol.models.localizer import Localizer
 from wsol.protocols import LocalizationProtocol
@@ -53,15 +55,18 @@ class Prediction:
     """Probability of the class; 1 where the network does not classify."""
     box: np.ndarray
     """float64 (4,): x0, y0, x1, y1, half-open, in the image's pixels; without area if no box was found."""
-    map: np.ndarray
-    """float32 (H, W) in [0, 1] over the whole image, of its size unless another was requested."""
+    map: np.ndarray | None
+    """float32 (H, W) in [0, 1] over the whole image, of its size unless another was requested; None of a network that
+    gives boxes."""
     image: np.ndarray
     """uint8 (H, W, 3) RGB."""
 
     def picture(self) -> np.ndarray:
-        """Return the image with its heat map and the box: uint8 (H, W, 3) RGB."""
+        """Return the image with its heat map, if there is one, and the box: uint8 (H, W, 3) RGB."""
         height, width = self.image.shape[:2]
-        heat = cv2.resize(self.map, (width, height)) if self.map.shape != (height, width) else self.map
+        heat = self.map
+        if heat is not None and heat.shape != (height, width):
+            heat = cv2.resize(heat, (width, height))
         return overlay(self.image, heat, self.box, np.zeros((0, 4)))
 
     def save(self, path: str | Path) -> Path:
@@ -91,14 +96,15 @@ class Predictor:
     Args:
         network: a `wsol.models.localizer.Localizer`, or a plain `wsol.models.classifier.Classifier` with an explainer.
         transform: makes the network's input from an image.
-        protocol: how a map becomes a box: a protocol or its name.
+        protocol: how a map becomes a box: a protocol or its name. It has no effect where the network gives boxes.
         threshold: threshold of the box, in [0, 1), as a fraction of the map's maximum; None for the protocol's fixed
             one.
         explainer: makes the maps; None for the network's own.
         device: ``auto``, ``cpu``, ``cuda``.
 
     Raises:
-        InputError: no threshold, or one out of its range; an unknown protocol; an explainer that is not fitted, or that
+        InputError: no threshold, one out of its range, or one where the network gives boxes; an unknown protocol; an
+            explainer that is not fitted, or that
             makes maps of classes where the network does not classify.
 
     Example:
@@ -125,7 +131,11 @@ class Predictor:
         self.protocol = protocols.protocol(protocol) if isinstance(protocol, str) else protocol
         if threshold is not None and not 0 <= threshold < 1:
             raise InputError(f"threshold: expected a number in [0, 1), got {threshold}")
-        if threshold is None and self.protocol.fixed_threshold is None and self.protocol.origins != ("fixed",):
+        self.gives_boxes = network.gives_boxes and explainer is None
+        if self.gives_boxes and threshold is not None:
+            raise NoMapsError(f"threshold={threshold}")
+        fixed = self.protocol.fixed_threshold is not None or self.protocol.origins == ("fixed",)
+        if threshold is None and not fixed and not self.gives_boxes:
             raise InputError(f"protocol={self.protocol.name} has no fixed threshold: set threshold=..., such as 0.2")
         self.threshold, self.transform = threshold, transform
         if isinstance(explainer, FittedExplainer):
@@ -194,13 +204,15 @@ class Predictor:
             return self.predict([images], label, map_size=map_size, batch_size=batch_size)[0]
         if batch_size < 1 or min(map_size or (1, 1)) < 1:
             raise InputError(f"batch_size, map_size: expected numbers from 1, got {batch_size} and {map_size}")
+        if self.gives_boxes and map_size is not None:
+            raise NoMapsError(f"map_size={map_size}")
         asked = None if label is None else [self.index(label)]
         given, found = list(images), []
         for start in range(0, len(given), batch_size):
             pictures = [as_rgb(image) for image in given[start : start + batch_size]]
             answers = self.ask([self.transform(picture) for picture in pictures], asked)
-            for picture, labels, scores, maps in zip(pictures, *answers, strict=True):
-                found += self.locate(picture, labels, scores, maps, map_size)
+            for picture, labels, scores, located in zip(pictures, *answers, strict=True):
+                found += self.locate(picture, labels, scores, located, map_size)
         return found
 
     def index(self, label: int | str) -> int:
@@ -231,7 +243,8 @@ class Predictor:
             top: number of best classes.
 
         Returns:
-            Classes int64 (N, M), their probabilities float32 (N, M), and their maps float32 (N, M, V, h, w), unscaled.
+            Classes int64 (N, M), their probabilities float32 (N, M), and their maps float32 (N, M, V, h, w), unscaled;
+            of a network that gives boxes, these in place of the maps: float32 (N, V, 4) in [0, 1] of the input.
         """
 
         def choose(logits: torch.Tensor) -> torch.Tensor:
@@ -242,33 +255,43 @@ class Predictor:
             return torch.tensor(labels, device=logits.device).expand(len(logits), -1)
 
         images = torch.from_numpy(np.stack(views)).to(self.device)
-        logits, maps = self._module.maps(images, choose)
+        if self.gives_boxes:
+            logits, located = self._module.boxes(images)
+        else:
+            logits, located = self._module.maps(images, choose)
+            located = located.transpose(1, 2)
         chosen = choose(logits)
         scores = logits.softmax(1).gather(1, chosen) if self.classifies else torch.ones(chosen.shape)
-        return chosen.cpu().numpy(), scores.cpu().numpy(), maps.transpose(1, 2).cpu().numpy()
+        return chosen.cpu().numpy(), scores.cpu().numpy(), located.cpu().numpy()
 
     def locate(
         self,
         image: np.ndarray,
         labels: np.ndarray,
         scores: np.ndarray,
-        maps: np.ndarray,
+        located: np.ndarray,
         map_size: tuple[int, int] | None = None,
     ) -> list[Prediction]:
         """Resize the maps of one image to its size and find their boxes; the second half of `predict`.
+
+        A network that gives boxes has one box for all classes, and no maps.
 
         Args:
             image: uint8 (H, W, 3) RGB.
             labels: int64 (M,), from `ask`.
             scores: float32 (M,).
-            maps: float32 (M, V, h, w).
+            located: maps float32 (M, V, h, w), or boxes float32 (V, 4).
             map_size: see `predict`.
         """
         size = image.shape[1], image.shape[0]
+        if self.gives_boxes:
+            box = given_box(located, self.transform.views(size)).box
+            pairs = zip(labels.tolist(), scores.tolist(), strict=True)
+            return [Prediction(label, self.names[label], score, box, None, image) for label, score in pairs]
         wanted = map_size or size
         frame = Geometry(size, wanted, (0, 0), wanted)
         found = []
-        for label, score, views in zip(labels.tolist(), scores.tolist(), maps, strict=True):
+        for label, score, views in zip(labels.tolist(), scores.tolist(), located, strict=True):
             score_map, view = self.protocol.merge(views, self.transform.views(size))
             boxes = self.protocol.predict(score_map, view, self.threshold)
             box = boxes[((boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])).argmax()]

@@ -29,6 +29,7 @@ from wsol.engine.recognition import WAYS, Recognition
 from wsol.engine.saved_maps import KeptMaps
 from wsol.errors import InputError, unknown
 from wsol.explain.fitted import FILE
+from wsol.heads.base import NoMapsError
 from wsol.interop.map_folder import open_maps
 from wsol.interop.predictions import NOT_RANKED
 from wsol.models.compilation import compile_network
@@ -59,6 +60,7 @@ def run(config: DictConfig, network: Network | None = None) -> Path:
     output = runs.OutputFolder("eval", config.out, config.force)
     network = network or networks.find(config, "wsol eval <run>")
     check_scores(network, config)
+    check_maps(network, config)
     below = config.data_dir
     settings = merged(network.trained, config)
     if config.explainer is None and not network.has_maps:
@@ -90,6 +92,20 @@ def check_scores(network: Network, config: DictConfig) -> None:
         raise InputError(f"recognize={config.recognize}: {network.title} does not classify; leave it out")
 
 
+def check_maps(network: Network, config: DictConfig) -> None:
+    """Refuse to ask a network that gives boxes for what needs maps, unless an explainer makes them.
+
+    Raises:
+        InputError: it was asked for them.
+    """
+    if config.explainer is not None or not network.localizer.gives_boxes:
+        return
+    if config.save_maps:
+        raise NoMapsError("save_maps=true")
+    if config.recognize is not None:
+        raise NoMapsError(f"recognize={config.recognize}")
+
+
 def check_classes(network: Network, source: Source) -> None:
     """Refuse a dataset with other classes than the network; for a plain classifier, only their number is compared.
 
@@ -116,10 +132,14 @@ def evaluate(settings: DictConfig, config: DictConfig, network: Network, data: L
     other = ExternalClassSource(config, settings, data) if config.classes is not None else None
     if other is None and not network.localizer.classifies:
         settings.topk = []
+    explainer = networks.explainer(config)
+    gives_boxes = explainer is None and network.localizer.gives_boxes
     for_thresholds = settings.copy()
     if other is not None:  # which do not depend on classes
         for_thresholds.topk = []
-    made = partial(split_results.evaluations, data=data, baselines=True, keep=split_results.PICTURES)
+    made = partial(
+        split_results.evaluations, data=data, baselines=True, keep=split_results.PICTURES, gives_boxes=gives_boxes
+    )
     evaluations = {**made(for_thresholds, splits=splits[:-1]), **made(settings, splits=splits[-1:])}
     trainer: pl.Trainer = build.build_trainer(
         settings.trainer, logger=logger(settings, folder), callbacks=[ProgressLine()], default_root_dir=str(folder)
@@ -127,7 +147,6 @@ def evaluate(settings: DictConfig, config: DictConfig, network: Network, data: L
     channels_last = build.resolve_layout(settings.memory_format)
     if config.compile:
         compile_network(network.localizer)
-    explainer = networks.explainer(config)
     module = LocalizerModule(
         network.localizer,
         channels_last=channels_last,
@@ -158,7 +177,7 @@ def evaluate(settings: DictConfig, config: DictConfig, network: Network, data: L
             extra["explainer"] = about
         if other is not None:
             extra["classes"] = other.about
-        if config.save_maps:
+        if config.save_maps or module.gives_boxes:
             extra["error_kinds"] = look(evaluations, module, folder)
         split_results.write_image_results(folder, module.measured, evaluations)
         split_results.write(folder, settings, module, data, trainer, results, **extra)
@@ -219,9 +238,13 @@ def map_writers(
 
 
 def look(evaluations: Mapping[str, SplitEvaluation], module: LocalizerModule, folder: Path) -> dict[str, Any]:
-    """Write per_image.csv of the last evaluated split from its saved maps; returns the shares of kinds of error."""
+    """Write per_image.csv of the last evaluated split from its saved maps, or the boxes that the network gave.
+
+    Returns:
+        The shares of kinds of error.
+    """
     *_, (name, evaluation) = evaluations.items()
-    maps = open_maps(folder / "maps" / name)
+    maps = None if module.gives_boxes else open_maps(folder / "maps" / name)
     positions, seen = module.measured[name].ranks
     ranks = None
     if len(positions):

@@ -17,6 +17,7 @@ import numpy as np
 
 from wsol.box_evaluation import threads
 from wsol.data.source import Split
+from wsol.engine.evaluated_chunks import GivenBox, Localization
 from wsol.engine.evaluation import LOCALIZER, Merged, SplitEvaluation
 from wsol.engine.split_types import SplitResult
 from wsol.errors import InputError
@@ -155,7 +156,7 @@ class ImageResult(NamedTuple):
 def look(
     evaluation: SplitEvaluation,
     measured: SplitResult,
-    maps: Maps,
+    maps: Maps | None,
     ranks: np.ndarray | None = None,
     fullsup: SplitResult | None = None,
 ) -> Iterator[ImageResult]:
@@ -164,7 +165,7 @@ def look(
     Args:
         evaluation: evaluation that returned ``measured``.
         measured: result of the evaluated split.
-        maps: the same maps as in the first pass.
+        maps: the same maps as in the first pass; None for the boxes that the network gave.
         ranks: see `score`.
         fullsup: result of the train-fullsup split, for thresholds of that origin.
     """
@@ -174,7 +175,8 @@ def look(
         for origin, positions in _positions(protocol, measured, fullsup).items()
     ]
     with ThreadPoolExecutor(threads()) as pool:
-        for positions, merged in _chunks(evaluation, maps):
+        given = [(sorted(evaluation.given), [evaluation.given[position] for position in sorted(evaluation.given)])]
+        for positions, merged in given if maps is None else _chunks(evaluation, maps):
             rows = pool.map(lambda at, of_image: _look(evaluation.split, at, of_image, ranks, asked), positions, merged)
             for of_image in rows:
                 yield from of_image
@@ -291,7 +293,7 @@ def _bits(measured: SplitResult, name: str, positions: np.ndarray) -> dict[int, 
 
 
 def _look(
-    split: Split, position: int, merged: Merged | None, ranks: np.ndarray | None, asked: Sequence[_Asked]
+    split: Split, position: int, merged: Localization | None, ranks: np.ndarray | None, asked: Sequence[_Asked]
 ) -> list[ImageResult]:
     truth = split.truth(position)
     rank = None if ranks is None else int(ranks[position])
@@ -299,11 +301,7 @@ def _look(
     for one in asked:
         if truth is None or position not in one.right:
             continue
-        boxes = (
-            np.zeros((1, 4))
-            if merged is None
-            else one.protocol.predict(*merged[one.protocol.view_merging], one.threshold)
-        )
+        boxes = _boxes(merged, one)
         overlaps = iou(boxes, truth.half_open, plus_one=False)
         best = int(overlaps.max(axis=1).argmax())
         right = one.right[position]
@@ -324,6 +322,15 @@ def _look(
             )
         )
     return rows
+
+
+def _boxes(found: Localization | None, asked: _Asked) -> np.ndarray:
+    """The boxes of an image: float64 (B, 4), image frame."""
+    if found is None:
+        return np.zeros((1, 4))
+    if isinstance(found, GivenBox):
+        return found.box[None]
+    return asked.protocol.predict(*found[asked.protocol.view_merging], asked.threshold)
 
 
 def _some(ids: Sequence[str]) -> str:

@@ -26,6 +26,7 @@ from wsol.engine.split_types import PseudoBoxes, SplitResult
 from wsol.errors import InputError, plain_interruptions
 from wsol.functional.drawing import picture_sheet
 from wsol.functional.ranks import check_topk
+from wsol.heads.base import NoMapsError
 from wsol.interop.image_file import write_png
 from wsol.metrics._curves import choose_thresholds
 from wsol.types import Picture
@@ -56,14 +57,28 @@ def fitting_topk(topk: Iterable[int], num_classes: int) -> tuple[int, ...]:
 
 
 def evaluations(
-    config: DictConfig, data: LocalizationData, splits: Sequence[str], *, baselines: bool, keep: int = 0
+    config: DictConfig,
+    data: LocalizationData,
+    splits: Sequence[str],
+    *,
+    baselines: bool,
+    keep: int = 0,
+    gives_boxes: bool = False,
 ) -> dict[str, SplitEvaluation]:
-    """Return the evaluation of each of ``splits`` that the data has; errors in their boxes stop the program here."""
+    """Return the evaluation of each of ``splits`` that the data has; errors in their boxes stop the program here.
+
+    Raises:
+        InputError: among others, a split with masks alone and a network that gives boxes.
+    """
     protocols = build.build_protocols(config)
     topk = fitting_topk(config.topk, len(data.source.classes))
     pseudo = pseudo_boxes(config, data) if "val" in splits else None
     for name in set(splits) & set(data.source.splits):
         data.source.check(name, skip_unreadable=data.on_bad_image == "skip")
+        if gives_boxes and data.split(name).has_masks and not data.split(name).has_boxes:
+            raise NoMapsError(
+                f"pixels of the {name} split, which has masks and no boxes", "evaluate on data with boxes"
+            )
     return {
         name: SplitEvaluation(
             data.split(name),
@@ -74,6 +89,7 @@ def evaluations(
             baselines=baselines,
             pictures=keep,
             pseudo=pseudo if name == "val" else None,
+            gives_boxes=gives_boxes,
         )
         for name in splits
         if name in data.splits

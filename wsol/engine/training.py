@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,8 +25,9 @@ from wsol.data.module import LocalizationData
 from wsol.data.source import Source
 from wsol.engine import charts, split_results
 from wsol.engine.class_weights import class_weights
-from wsol.engine.evaluation import SplitEvaluation, gathered
-from wsol.engine.module import LocalizerModule
+from wsol.engine.evaluation import SplitEvaluation
+from wsol.engine.gathering import gathered
+from wsol.engine.module import LocalizerModule, check_pseudo
 from wsol.errors import Diverged, InputError, plain_interruptions
 from wsol.loggers.metrics_csv import MetricsCsv
 from wsol.models.compilation import compile_network
@@ -124,6 +126,8 @@ def train(
     if runs.is_first_process():
         runs.record_data(folder, {name: source.split(name).fingerprint() for name in source.splits})
     localizer = build.build_localizer(config, source.classes) if localizer is None else _prepared(localizer, source)
+    given, head = config.get("pseudo"), localizer.head
+    check_pseudo(head, None if given is None else head.pseudo or str(given))
     if not localizer.classifies:
         _without_classes(config)
     if config.compile:
@@ -135,7 +139,8 @@ def train(
         localizer.backbone.check_size(side, side)
     module = _module(config, localizer, data)
     keep = max(split_results.PICTURES, config.logger.get("images", 0) if config.logger else 0)
-    evaluations = split_results.evaluations(config, data, splits, baselines=True, keep=keep)
+    evaluated = partial(split_results.evaluations, config, data, gives_boxes=localizer.gives_boxes)
+    evaluations = evaluated(splits, baselines=True, keep=keep)
     csv_files = MetricsCsv(folder / "metrics.csv"), MetricsCsv(folder / "steps.csv", of_steps=True)
     point = resume_point(folder) if resuming else None
     writer = WholeCheckpointIO(keep_last=point is None or point.is_last)
@@ -154,7 +159,7 @@ def train(
         start = {"ckpt_path": str(point.file), "weights_only": True}
     log.info("run folder %s", folder)
     log.info("%s", describe(config, data, localizer, trainer))
-    module.set_evaluations(split_results.evaluations(config, data, ("val",), baselines=False).values())
+    module.set_evaluations(evaluated(("val",), baselines=False).values())
     fit(trainer, module, datamodule=data, **start)
     evaluate_best(config, folder, trainer, module, data, evaluations, started)
 

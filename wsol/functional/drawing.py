@@ -23,13 +23,17 @@ TILE, GAP, CAPTION = 128, 6, 20
 
 
 def overlay(
-    image: np.ndarray, score_map: np.ndarray, box: np.ndarray, true_boxes: np.ndarray, overlap: float | None = None
+    image: np.ndarray,
+    score_map: np.ndarray | None,
+    box: np.ndarray,
+    true_boxes: np.ndarray,
+    overlap: float | None = None,
 ) -> np.ndarray:
     """Draw an image under its heat map, with boxes, at full size.
 
     Args:
         image: uint8 (H, W, 3) RGB.
-        score_map: real (H, W) in [0, 1].
+        score_map: real (H, W) in [0, 1]; None to draw the boxes alone.
         box: real (4,) predicted, half-open; green, or red if it overlaps the true ones by less than `CORRECT`.
         true_boxes: real (M, 4), half-open.
         overlap: of the two; None if there is no true box.
@@ -41,7 +45,7 @@ def overlay(
         >>> overlay(np.zeros((4, 4, 3), np.uint8), np.zeros((4, 4)), np.array([0, 0, 2, 2]), np.zeros((0, 4))).shape
         (4, 4, 3)
     """
-    out = under_heat(image, (score_map * 255).astype(np.uint8))
+    out = image.copy() if score_map is None else under_heat(image, (score_map * 255).astype(np.uint8))
     width = max(round(max(image.shape[:2]) / 150), 1)
     draw_boxes(out, true_boxes, WHITE, width)
     draw_boxes(out, [box], GREEN if overlap is None or overlap >= CORRECT else RED, width)
@@ -91,7 +95,7 @@ def fitted_size(width: int, height: int, side: int, *, enlarge: bool = True) -> 
 
 
 def picture_sheet(pictures: Sequence[Picture]) -> np.ndarray:
-    """Lay out evaluated images, each beside itself under its heat map.
+    """Lay out evaluated images, each beside itself under its heat map, if it has one, and with its box.
 
     Returns:
         uint8 (H, W, 3) RGB, black where nothing is.
@@ -107,7 +111,9 @@ def _pair(picture: Picture) -> np.ndarray:
     image = fitted(picture.image, PAIR - 4)
     height, width = image.shape[:2]
     scale = (PAIR - 4) / max(picture.image.shape[:2])
-    heat = under_heat(image, cv2.resize(picture.heat, (width, height), interpolation=cv2.INTER_CUBIC))
+    heat = image.copy()
+    if picture.heat is not None:
+        heat = under_heat(image, cv2.resize(picture.heat, (width, height), interpolation=cv2.INTER_CUBIC))
     out = np.zeros((PAIR, 2 * PAIR, 3), np.uint8)
     for left, part in ((0, image.copy()), (PAIR, heat)):
         draw_boxes(part, picture.true_boxes * scale, WHITE, 2)

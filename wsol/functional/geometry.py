@@ -10,6 +10,7 @@ Boxes follow exactly the same map, so a box stays aligned with its pixels.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -74,6 +75,22 @@ class Geometry:
         out = boxes.copy()
         out[:, 0], out[:, 2] = self.input_size[0] - boxes[:, 2], self.input_size[0] - boxes[:, 0]
         return out
+
+
+def most_central(views: Sequence[Geometry]) -> int:
+    """Return which view of an image is nearest to its centre; of equal ones the first that is not mirrored.
+
+    Example:
+        >>> corner = Geometry((8, 8), (8, 8), (0, 0), (4, 4))
+        >>> most_central([corner, Geometry((8, 8), (8, 8), (2, 2), (4, 4))])
+        1
+    """
+
+    def distance(view: Geometry) -> float:
+        sides = zip(view.offset, view.input_size, view.resized, strict=True)
+        return sum(((offset + size / 2) / resized - 0.5) ** 2 for offset, size, resized in sides)
+
+    return min(range(len(views)), key=lambda i: (distance(views[i]), views[i].mirrored))
 
 
 def shorter_side(size: tuple[int, int], target: int) -> tuple[int, int]:

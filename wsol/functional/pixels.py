@@ -182,3 +182,15 @@ def precision_and_coverage(histograms: np.ndarray, threshold: float) -> tuple[fl
     background, objects = histograms[:, first:].sum(axis=1)
     shares = (objects / max(background + objects, 1), objects / max(histograms[1].sum(), 1))
     return float(shares[0] * 100), float(shares[1] * 100)
+
+
+def pixel_results(histograms: np.ndarray, threshold: float) -> dict[str, float]:
+    """Return ``PxAP``, ``precision@<threshold>`` and ``coverage@<threshold>`` of min-max scaled maps, percent.
+
+    Args:
+        histograms: see `precision_and_coverage`.
+        threshold: in [0, 1].
+    """
+    precision, coverage = precision_and_coverage(histograms, threshold)
+    at = f"{threshold:g}"
+    return {"PxAP": average_precision(histograms), f"precision@{at}": precision, f"coverage@{at}": coverage}

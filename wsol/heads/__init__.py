@@ -1,9 +1,10 @@
-"""Heads, one file each: they turn features into class scores, class maps and the terms of the training loss."""
+"""Heads, one file each: from features to class scores, maps or boxes, and the terms of the training loss."""
 
 from wsol.heads.acol import AcolHead
 from wsol.heads.acol_chain import AcolChainHead
 from wsol.heads.bas import BasHead
 from wsol.heads.base import Head
+from wsol.heads.box import BoxHead
 from wsol.heads.c2am import C2amHead
 from wsol.heads.calm import CalmHead
 from wsol.heads.dawsol import DawsolHead
@@ -17,6 +18,7 @@ __all__ = [
     "AcolChainHead",
     "AcolHead",
     "BasHead",
+    "BoxHead",
     "C2amHead",
     "CalmHead",
     "DawsolHead",

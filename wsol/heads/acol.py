@@ -96,7 +96,9 @@ class AcolHead(ErasingHead):
             return {"a": hidden}
         return {"a": hidden, "b": self.classifier("b")(self.erased(x, "a", hidden, by, self.delta))}
 
-    def loss(self, output: Output, targets: Tensor, label_smoothing: float = 0.0) -> dict[str, Tensor]:
+    def loss(
+        self, output: Output, targets: Tensor, label_smoothing: float = 0.0, pseudo: Tensor | None = None
+    ) -> dict[str, Tensor]:
         """Return the cross entropy of each classifier, ``a`` and ``b``; see `Head.loss`."""
         return {
             name: self.cross_entropy(self.classifier(name).scores(of_branch), targets, label_smoothing)

@@ -113,7 +113,9 @@ class AcolChainHead(ErasingHead):
             found[name], before = self.classifier(name)(x), name
         return found
 
-    def loss(self, output: Output, targets: Tensor, label_smoothing: float = 0.0) -> dict[str, Tensor]:
+    def loss(
+        self, output: Output, targets: Tensor, label_smoothing: float = 0.0, pseudo: Tensor | None = None
+    ) -> dict[str, Tensor]:
         """Return the cross entropy of each classifier; the target of an adversarial one is (1 - t) / (K - 1).
 
         For a one-hot t this is the negative mean log probability of all other classes.

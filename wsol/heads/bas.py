@@ -129,7 +129,9 @@ class BasHead(Head):
             state |= {"map": own, "masked": (planes * weights).mean((2, 3)), "background": background, "labels": labels}
         return Output(logits, state)
 
-    def loss(self, output: Output, targets: Tensor, label_smoothing: float = 0.0) -> dict[str, Tensor]:
+    def loss(
+        self, output: Output, targets: Tensor, label_smoothing: float = 0.0, pseudo: Tensor | None = None
+    ) -> dict[str, Tensor]:
         """Return ``classification``, ``masked``, ``background`` and ``area``; see `Head.loss`.
 
         Raises:

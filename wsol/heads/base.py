@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
@@ -21,6 +22,15 @@ class MissingPointError(InputError):
         self.name = name
 
 
+class NoMapsError(InputError):
+    """A head that gives boxes was asked for maps."""
+
+    def __init__(
+        self, asked: str, remedy: str = "leave it out, or make maps of the network with explainer=..."
+    ) -> None:
+        super().__init__(f"{asked}: a head without maps was asked for maps (it gives one box an image); {remedy}")
+
+
 class Head(nn.Module, ABC):
     """Base of all heads: from features to class scores, and to maps of any classes from the same forward pass."""
 
@@ -36,6 +46,10 @@ class Head(nn.Module, ABC):
     """Whether the maps of an image are the same for all classes."""
     classifies: bool = True
     """Whether it scores classes; the logits of one that does not are (N, 0), and it is evaluated GT-known only."""
+    gives_boxes: bool = False
+    """Whether it predicts the box of an image itself, by `boxes`, and has no maps."""
+    pseudo: Literal["boxes", "masks"] | None = None
+    """The pseudo targets that its loss needs; None: its loss needs none, and training refuses them."""
 
     def __init__(self, points: Mapping[str, FeatureInfo], num_classes: int) -> None:
         """Store the backbone's points and the number of classes K.
@@ -69,13 +83,18 @@ class Head(nn.Module, ABC):
             labels: int64 (N,) ground-truth classes, for methods that use them in training; None otherwise.
         """
 
-    def loss(self, output: Output, targets: Tensor, label_smoothing: float = 0.0) -> dict[str, Tensor]:
+    def loss(
+        self, output: Output, targets: Tensor, label_smoothing: float = 0.0, pseudo: Tensor | None = None
+    ) -> dict[str, Tensor]:
         """Return the terms of the training loss by name; training minimises their sum.
 
         Args:
             output: the result of `forward`.
             targets: float (N, K) class probabilities; one-hot, or mixed, as by CutMix.
             label_smoothing: share of the probability spread uniformly over all classes, in [0, 1).
+            pseudo: the pseudo targets of the images, where the class fact `pseudo` asks for them: boxes float32 (N, 4),
+                x0, y0, x1, y1 in [0, 1] of the network's input, NaN where an image has none; or masks uint8
+                (N, 1, H, W) of the input's size.
         """
         return {"classification": self.cross_entropy(output.logits, targets, label_smoothing)}
 
@@ -116,6 +135,16 @@ class Head(nn.Module, ABC):
             output: the result of `forward`.
             classes: int64 (N, M) class indices in 0..K-1, for any M.
         """
+
+    def boxes(self, output: Output) -> Tensor | None:
+        """Return the box of each image, x0, y0, x1, y1, float32 (N, 4) in [0, 1] of the network's input, half-open.
+
+        None unless `gives_boxes`.
+
+        Args:
+            output: the result of `forward`.
+        """
+        return None
 
     def load_classifier(self, state: Mapping[str, Tensor]) -> None:
         """Load a pretrained classifier on the mean features: ``weight`` (K, C) and ``bias`` (K,).

@@ -103,7 +103,9 @@ class C2amHead(Head):
         state = {"activation": activation[:, 0], "covered": covered[:, :, 0], "left": left[:, :, 0]}
         return Output(x.new_zeros(x.shape[0], 0), state)
 
-    def loss(self, output: Output, targets: Tensor, label_smoothing: float = 0.0) -> dict[str, Tensor]:
+    def loss(
+        self, output: Output, targets: Tensor, label_smoothing: float = 0.0, pseudo: Tensor | None = None
+    ) -> dict[str, Tensor]:
         """Return ``contrast``, ``foreground`` and ``background``; in training the running mean moves. See `Head.loss`.
 
         ``targets`` and ``label_smoothing`` have no effect. Of a single image, only ``contrast`` has a gradient.

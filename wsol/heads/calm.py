@@ -93,7 +93,9 @@ class CalmHead(Head):
             logits = (log_classes + prior.clamp(min=TINY).log()).logsumexp((2, 3))
         return Output(logits, {"log_classes": log_classes, "prior": prior})
 
-    def loss(self, output: Output, targets: Tensor, label_smoothing: float = 0.0) -> dict[str, Tensor]:
+    def loss(
+        self, output: Output, targets: Tensor, label_smoothing: float = 0.0, pseudo: Tensor | None = None
+    ) -> dict[str, Tensor]:
         """Return ``classification``, of the objective ``em`` or ``ml``; see `Head.loss`."""
         targets = targets.float() * (1 - label_smoothing) + label_smoothing / self.num_classes
         gains = output.logits

@@ -102,7 +102,9 @@ class DawsolHead(Head):
             logits = self.classifier(x.float().mean((2, 3)))
         return Output(logits, {"features": x} if labels is None else {"features": x, "labels": labels})
 
-    def loss(self, output: Output, targets: Tensor, label_smoothing: float = 0.0) -> dict[str, Tensor]:
+    def loss(
+        self, output: Output, targets: Tensor, label_smoothing: float = 0.0, pseudo: Tensor | None = None
+    ) -> dict[str, Tensor]:
         """Return ``classification``, ``mmd`` and ``universum``, and in training move the centres; see `Head.loss`."""
         x = output.state["features"]
         labels = output.state.get("labels", targets.argmax(1))

@@ -82,7 +82,9 @@ class SatHead(TscamHead):
         self.filter: Tensor
         self.register_buffer("filter", gaussian(smooth)[None, None])
 
-    def loss(self, output: Output, targets: Tensor, label_smoothing: float = 0.0) -> dict[str, Tensor]:
+    def loss(
+        self, output: Output, targets: Tensor, label_smoothing: float = 0.0, pseudo: Tensor | None = None
+    ) -> dict[str, Tensor]:
         """Return ``classification``, ``area`` and ``norm``; see `Head.loss`."""
         gate = output.state["attention"][:, None]
         with torch.autocast(gate.device.type, enabled=False):

@@ -114,7 +114,9 @@ class SpgHead(Head):
         labels = logits.detach().argmax(1) if labels is None else labels
         return Output(logits, {"hidden": hidden, "early": early, "mid": mid, "labels": labels})
 
-    def loss(self, output: Output, targets: Tensor, label_smoothing: float = 0.0) -> dict[str, Tensor]:
+    def loss(
+        self, output: Output, targets: Tensor, label_smoothing: float = 0.0, pseudo: Tensor | None = None
+    ) -> dict[str, Tensor]:
         """Return ``classification``, ``b2``, ``b1`` and ``c``; see `Head.loss`."""
         state = output.state
         b1, b2, c = self.tail(self.b1(state["early"])), self.tail(self.b2(state["mid"])), self.c(state["hidden"])

@@ -36,6 +36,8 @@ class BoxRows:
     """Name of the state of bits."""
     topk_apart: bool = False
     """Whether I more rows of bits say what is correct for top-k, see `LocalizationProtocol.boundary_topk`."""
+    given: bool = False
+    """Whether each image has one box that the network gives, at no threshold; see `Curves.given`."""
 
     @property
     def num_rows(self) -> int:
@@ -44,19 +46,25 @@ class BoxRows:
 
     @classmethod
     def from_protocol(
-        cls, protocol: LocalizationProtocol, topk: Iterable[int] = (1, 5), name: str = "correct"
+        cls,
+        protocol: LocalizationProtocol,
+        topk: Iterable[int] = (1, 5),
+        name: str = "correct",
+        *,
+        given: bool = False,
     ) -> BoxRows:
-        """Return the rows for the results of `LocalizationProtocol.evaluate`."""
+        """Return the rows for the results of `LocalizationProtocol.evaluate`; or, ``given``, of `evaluate_boxes`."""
         topk, thresholds = check_topk(topk), protocol.thresholds
         return cls(
-            thresholds if len(thresholds) else None,
+            thresholds if len(thresholds) and not given else None,
             protocol.iou_thresholds,
-            protocol.num_columns,
+            1 if given else protocol.num_columns,
             topk,
-            tuple(protocol.top_guesses(k) for k in topk),
+            tuple(_first_boxes(k) if given else protocol.top_guesses(k) for k in topk),
             protocol.average == "class",
             name,
             protocol.has_topk_boundary,
+            given,
         )
 
     def declare(self, metric: PerImage) -> None:
@@ -103,6 +111,7 @@ class BoxRows:
             self.topk,
             self.guesses,
             self.topk_apart,
+            self.given,
         )
 
 
@@ -118,7 +127,7 @@ class BoxAccuracy(PerImage):
         guesses: for each of ``topk``, see `LocalizationProtocol.top_guesses`; None for the first k classes, one box
             each.
         by_class: whether accuracy is the mean over classes; needs labels.
-        topk_apart: see `BoxRows`.
+        topk_apart, given: see `BoxRows`.
         kwargs: of `torchmetrics.Metric`.
 
     Example:
@@ -141,6 +150,7 @@ class BoxAccuracy(PerImage):
         guesses: Sequence[Guesses] | None = None,
         by_class: bool = False,
         topk_apart: bool = False,
+        given: bool = False,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -150,16 +160,19 @@ class BoxAccuracy(PerImage):
             tuple(float(iou) for iou in ious),
             num_thresholds if thresholds is None else len(thresholds),
             topk,
-            tuple(guesses or (tuple((rank, 0) for rank in range(k)) for k in topk)),
+            tuple(guesses or (_first_boxes(k) for k in topk)),
             by_class,
             topk_apart=topk_apart,
+            given=given,
         )
         self.layout.declare(self)
 
     @classmethod
-    def from_protocol(cls, protocol: LocalizationProtocol, topk: Iterable[int] = (1, 5), **kwargs: Any) -> BoxAccuracy:
-        """Return the metric for the results of a protocol (`LocalizationProtocol.evaluate`)."""
-        rows = BoxRows.from_protocol(protocol, topk)
+    def from_protocol(
+        cls, protocol: LocalizationProtocol, topk: Iterable[int] = (1, 5), *, given: bool = False, **kwargs: Any
+    ) -> BoxAccuracy:
+        """Return the metric for the results of a protocol; see `BoxRows.from_protocol`."""
+        rows = BoxRows.from_protocol(protocol, topk, given=given)
         return cls(
             rows.thresholds,
             rows.topk,
@@ -168,6 +181,7 @@ class BoxAccuracy(PerImage):
             guesses=rows.guesses,
             by_class=rows.by_class,
             topk_apart=rows.topk_apart,
+            given=given,
             **kwargs,
         )
 
@@ -194,6 +208,11 @@ class BoxAccuracy(PerImage):
         """Return the curves over all images so far."""
         rows = self.gathered_rows()
         return self.layout.curves(rows, rows["index"])
+
+
+def _first_boxes(k: int) -> Guesses:
+    """The first box of each of the first k classes."""
+    return tuple((rank, 0) for rank in range(k))
 
 
 def _needed(value: Any, otherwise: str) -> Any:

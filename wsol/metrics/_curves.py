@@ -45,6 +45,8 @@ class Curves(NamedTuple):
     """For each of ``topk``."""
     topk_apart: bool = False
     """Whether ``packed`` has I more rows: GT-known is correct by the first I, top-k by the last."""
+    given: bool = False
+    """Whether the network gives the boxes itself, so that no threshold makes them, not even a fixed one."""
 
     @property
     def images(self) -> int:
@@ -156,14 +158,14 @@ def choose_thresholds(
     ``oracle`` takes the threshold of highest GT-known accuracy on the evaluated split (of equal ones the lowest),
     ``fullsup`` that on the train-fullsup split, ``pseudo`` that on the val split by boxes that nobody drew, and
     ``fixed`` the protocol's constant. Predictions without threshold are ``fixed`` where the protocol's are (ranked
-    boxes), else of origin ``none``.
+    boxes), else of origin ``none``; so are boxes that a network gives.
     """
     first = np.zeros(len(evaluated.ious), dtype=np.int64)
     wanted = protocol.origins if origins is None else origins
     if pseudo is not None and protocol.chooses and origins is None:
         wanted = [origin for origin in ORIGINS if origin in {*wanted, "pseudo"}]
     if evaluated.thresholds is None:
-        return {"fixed" if "fixed" in wanted else "none": first}
+        return {"fixed" if "fixed" in wanted and not evaluated.given else "none": first}
     positions: dict[str, np.ndarray] = {"oracle": evaluated.best()}
     for origin, curves in (("fullsup", fullsup), ("pseudo", pseudo)):
         if curves is not None:

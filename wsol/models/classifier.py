@@ -38,6 +38,8 @@ class Classifier(nn.Module):
 
     class_agnostic = False
     """It has no maps of its own."""
+    gives_boxes = False
+    """Nor boxes."""
 
     @property
     def classifies(self) -> bool:

@@ -88,6 +88,11 @@ class Localizer(nn.Module):
         return self.head.class_agnostic
 
     @property
+    def gives_boxes(self) -> bool:
+        """Whether it predicts the box of an image itself, and has no maps."""
+        return self.head.gives_boxes
+
+    @property
     def preprocessing(self) -> Preprocessing:
         """The input that the backbone expects."""
         return self.backbone.preprocessing
@@ -132,13 +137,26 @@ class Localizer(nn.Module):
     def _edits_by_point(self) -> dict[str, nn.Module]:
         return {name.replace("/", "."): edit for name, edit in self.edits.items()}
 
-    def loss(self, output: Output, targets: Tensor, label_smoothing: float = 0.0) -> dict[str, Tensor]:
+    def loss(
+        self, output: Output, targets: Tensor, label_smoothing: float = 0.0, pseudo: Tensor | None = None
+    ) -> dict[str, Tensor]:
         """Return the terms of the training loss by name; their sum is minimised. See `Head.loss`."""
-        return self.head.loss(output, targets, label_smoothing)
+        return self.head.loss(output, targets, label_smoothing, pseudo)
 
     def maps(self, output: Output, classes: Tensor) -> Tensor:
         """Return float32 (N, M, h, w) class maps of the requested classes int64 (N, M), from the same forward pass."""
         return self.head.maps(output, classes)
+
+    def boxes(self, output: Output) -> Tensor:
+        """Return the boxes float32 (N, 4) of a network that gives boxes, in [0, 1] of its input; see `Head.boxes`.
+
+        Raises:
+            InputError: the network makes maps.
+        """
+        found = self.head.boxes(output)
+        if found is None:
+            raise InputError(f"{type(self.head).__name__} gives no boxes of its own: find them in its maps")
+        return found
 
     def parameter_groups(self) -> dict[str, list[tuple[str, nn.Parameter]]]:
         """Return the trainable parameters with their names, as ``backbone`` and ``head``.
