@@ -168,7 +168,7 @@ def test_dropout_stands_before_each_extra_convolution():
     net = InceptionV3(extra_convs=2, extra_channels=8, extra_dropout=0.5)
     assert [type(layer) for layer in net.extra2] == [nn.Dropout, nn.Conv2d, nn.ReLU]
     assert net.extra1[0].p == 0.5
-    assert net.classifier is None
+    assert net.classifier_name is None
 
 
 @pytest.mark.parametrize(

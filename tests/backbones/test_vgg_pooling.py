@@ -10,6 +10,8 @@ from torch import nn
 from torchvision.models import vgg11
 
 from wsol.backbones.vgg import POOLINGS, VGG
+from wsol.errors import InputError
+from wsol.types import FeatureInfo
 
 HALVE, PADDED, DENSE, AVERAGE = (
     nn.MaxPool2d(2),
@@ -92,3 +94,34 @@ def test_default_stride_and_points(pooling: str) -> None:
 
 def test_every_pooling_is_written_out() -> None:
     assert {pooling for pooling, _ in EXPECTED} == set(POOLINGS)
+
+
+def test_fully_connected_layers_are_those_of_torchvision(monkeypatch: pytest.MonkeyPatch) -> None:
+    with torch.device("meta"):
+        theirs, ours = vgg11().state_dict(), VGG(depth=11, output_stride=32, fully_connected=True)
+    shapes = {key: value.shape for key, value in theirs.items() if not key.startswith("classifier.6.")}
+    assert {key: value.shape for key, value in ours.state_dict().items()} == shapes
+    assert (ours.points["fc6"], ours.points["last"]) == (FeatureInfo(4096, 0), FeatureInfo(4096, 0))
+    monkeypatch.setattr("wsol.backbones.vgg.UNITS", 16)  # 4,096 would take half a gigabyte
+    torch.manual_seed(0)
+    network = VGG(depth=11, output_stride=32, fully_connected=True).eval()
+    images = torch.randn(2, 3, 96, 64)
+    features = network(images, taps=["pool5", "fc6", "last"])
+    x = nn.functional.adaptive_avg_pool2d(features["pool5"], 7).flatten(1)
+    for name, index in (("fc6", 0), ("last", 3)):
+        x = network.classifier[index](x).relu()
+        torch.testing.assert_close(features[name], x[:, :, None, None])
+    with pytest.raises(InputError, match="fully_connected=true: the layers read the fifth pool; set output_stride=32"):
+        VGG(depth=11, fully_connected=True)
+
+
+def test_pretrained_weights_of_the_fully_connected_layers_are_kept(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr("wsol.backbones.vgg.UNITS", 16)
+    given = VGG(depth=11, output_stride=32, fully_connected=True).state_dict()
+    torch.save(
+        {**given, "classifier.6.weight": torch.zeros(9, 16), "classifier.6.bias": torch.zeros(9)}, tmp_path / "w.pth"
+    )
+    loaded = VGG(depth=11, output_stride=32, fully_connected=True, weights=str(tmp_path / "w.pth")).state_dict()
+    assert all(torch.equal(loaded[key], value) for key, value in given.items())

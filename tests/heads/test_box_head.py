@@ -9,7 +9,6 @@ import pytest
 import torch
 
 from wsol.backbones.tiny import Tiny
-from wsol.backbones.vgg import VGG
 from wsol.errors import InputError
 from wsol.heads.base import Head
 from wsol.heads.box import BoxHead
@@ -79,32 +78,10 @@ def test_classes_are_learnt_beside_the_box_where_asked() -> None:
     assert head()(features()).logits.shape == (3, 0)
 
 
-def test_fully_connected_layers_read_a_grid_of_cells() -> None:
-    model = head(grid=2, layers=[7, 5], dropout=0.4).eval()
-    assert [type(layer).__name__ for layer in model.layers] == ["Linear", "ReLU", "Dropout"] * 2
-    assert (model.layers[0].in_features, model.box[0].in_features, model.layers[2].p) == (24, 5, 0.4)
-    x = features()["last"]
-    pooled = torch.nn.functional.adaptive_avg_pool2d(x, 2).flatten(1)
-    expected = model.box(model.layers(pooled)).sigmoid()
-    torch.testing.assert_close(model({"last": x}).state["box"], expected)
-    model.train()
-    assert not torch.equal(model({"last": x}).state["box"], model({"last": x}).state["box"])
-
-
-@torch.no_grad()
-def test_vgg_has_the_grid_that_its_layers_are_made_for() -> None:
-    with torch.device("meta"):
-        model = Localizer(VGG(depth=11, output_stride=32), partial(BoxHead, grid=7, layers=[4096, 4096]), K)
-        assert model.backbone(torch.zeros(1, 3, 224, 224))["last"].shape[2:] == (7, 7)
-    assert model.head.layers[0].in_features == 25088
-
-
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"grid": 0}, "grid, width, layers: expected numbers from 1, got 0"),
-        ({"layers": [4, 0]}, r"expected numbers from 1, got 1, 8, \[4, 0\]"),
-        ({"dropout": 1.0}, r"dropout: expected a probability in \[0, 1\), got 1.0"),
+        ({"width": 0}, "width: expected a number from 1, got 0"),
         ({"weight": 0.0}, "weight: expected more than 0"),
         ({"point": "lost"}, "lost"),
     ],

@@ -68,7 +68,7 @@ class Backbone(nn.Module):
     of a file from elsewhere."""
     pretrained: str | None = None
     """Value of ``weights`` that loads the library's ImageNet weights; None if there are none."""
-    classifier: str | None = None
+    classifier_name: str | None = None
     """Name of the layer in the weights that classifies the last features: linear on their spatial mean, or a 1x1
     convolution before the pooling; None if there is none."""
     reruns: bool = True
@@ -124,8 +124,8 @@ class Backbone(nn.Module):
             return False
         found = find_weights(weights, architecture)
         load_strictly(self, found.state, found.source, self.dropped, self.optional)
-        if self.classifier:
-            layer = {key: found.state.get(f"{self.classifier}.{key}") for key in ("weight", "bias")}
+        if self.classifier_name:
+            layer = {key: found.state.get(f"{self.classifier_name}.{key}") for key in ("weight", "bias")}
             self.classifier_state = {
                 key: value.flatten(1) if value.ndim > 2 else value for key, value in layer.items() if value is not None
             }

@@ -76,5 +76,5 @@ class GoogLeNet(RescaledBackbone):
             steps.append(Stage(name, (name,), CHANNELS[name], stride))
         self.declare(steps, aliases=("inception3b", "inception4d", CUTS[cut]))
         self.dropped = ("fc.", "aux1.", "aux2.", *(f"{name}." for name in rest))
-        self.classifier = None if rest else "fc"
+        self.classifier_name = None if rest else "fc"
         self.load_rescaled(weights, "googlenet", transform_input, preprocessing)

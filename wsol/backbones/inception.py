@@ -113,7 +113,7 @@ class InceptionV3(RescaledBackbone):
             steps.append(Stage(name, (name,), extra_channels, steps[-1].stride))
         self.declare(steps, aliases=(*CUTS[cut], kept) if not extra_convs else (CUTS[cut][0], kept, steps[-1].name))
         self.dropped = ("fc.", "AuxLogits.", *(f"{name}." for name in names[end:]))
-        self.classifier = "fc" if cut == "whole" and not extra_convs else None
+        self.classifier_name = "fc" if cut == "whole" and not extra_convs else None
         self.optional = tuple(key for key in self.state_dict() if key.startswith("extra"))
         self.preprocessing = Preprocessing(size=299)
         self.load_rescaled(weights, "inception_v3", transform_input, preprocessing)

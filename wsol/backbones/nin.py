@@ -39,7 +39,7 @@ class NIN(Backbone):
 
     min_size = 39
     dropped = ("classifier.",)
-    classifier = "classifier"
+    classifier_name = "classifier"
     rectified = True
 
     def __init__(

@@ -47,7 +47,7 @@ class ResNet(Backbone):
 
     pretrained = "DEFAULT"
     dropped = ("fc.",)
-    classifier = "fc"
+    classifier_name = "fc"
 
     def __init__(
         self,

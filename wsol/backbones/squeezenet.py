@@ -47,7 +47,7 @@ class SqueezeNet(Backbone):
     min_size = 21
     pretrained = "DEFAULT"
     dropped = ("classifier.",)
-    classifier = "classifier.1"
+    classifier_name = "classifier.1"
     rectified = True
 
     def __init__(

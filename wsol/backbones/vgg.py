@@ -4,7 +4,7 @@ Surgery of CAM (Zhou et al. 2016, section 3): everything from the fifth pool on 
 224. Pooling of ACoL (Zhang et al. 2018; authors' code): 3x3 pools with padding 1, the last ones with stride 1 (pool4
 and pool5: 28x28 at 224), then average pooling 3x3 with stride 1 and padding 1. Choe et al. 2020 (authors' code, see
 docs/peers.md) keep the 2x2 pools; for 28x28 they leave out the fourth, and at 14x14 their SPG has a fourth pool of 3x3
-with padding 1.
+with padding 1. PSOL (Zhang et al. 2020) keeps the fifth pool and the two fully connected layers behind it.
 """
 
 from __future__ import annotations
@@ -15,9 +15,11 @@ from typing import Any, NamedTuple
 from torch import nn
 
 from wsol.backbones.base import Backbone, Stage, dense_pool, lower_strides
-from wsol.errors import unknown
+from wsol.errors import InputError, unknown
 
 WIDTHS = (64, 128, 256, 512, 512)
+GRID, UNITS = 7, 4096
+"""Of the fully connected layers: side of the grid of cells that they read, and their width."""
 DEPTHS = {11: (1, 1, 2, 2, 2), 13: (2, 2, 2, 2, 2), 16: (2, 2, 3, 3, 3), 19: (2, 2, 4, 4, 4)}
 
 
@@ -47,7 +49,8 @@ class VGG(Backbone):
 
     Points: ``conv1_1`` ... ``conv5_3`` (after ReLU), ``pool1`` ... ``pool5`` where kept, ``avgpool`` (ACoL's pooling).
     Lower output strides set the last pools to stride 1, 3x3 with padding 1, or leave them out; the convolutions keep
-    torchvision's numbers. The fifth pool exists at stride 32, and always with ACoL's pooling.
+    torchvision's numbers. The fifth pool exists at stride 32, and always with ACoL's pooling. The fully connected
+    layers are the points ``fc6`` and ``fc7``, (N, 4096, 1, 1), behind ReLU and dropout.
 
     Args:
         depth: 11, 13, 16 or 19.
@@ -55,6 +58,8 @@ class VGG(Backbone):
         pooling: ``standard`` (2x2), ``dropped`` (2x2; left out where the stride is lowered), ``spg`` (as dropped, the
             fourth 3x3 with padding 1), or ``acol``.
         output_stride: 4, 8, 16 or 32; None for the paper's (acol 8, others 16).
+        fully_connected: whether the network has its two fully connected layers; they read 7x7 cells, which the map of
+            stride 32 has at 224 pixels, and is averaged to at other sizes.
         weights: torchvision name, path, or None.
         preprocessing: entries that replace those of the weights.
 
@@ -76,6 +81,7 @@ class VGG(Backbone):
         batch_norm: bool = False,
         pooling: str = "standard",
         output_stride: int | None = None,
+        fully_connected: bool = False,
         weights: str | None = None,
         preprocessing: Mapping[str, Any] | None = None,
     ) -> None:
@@ -96,6 +102,10 @@ class VGG(Backbone):
         if pools.closing:
             self.avgpool = nn.AvgPool2d(kernel_size=3, stride=1, padding=1)
             steps.append(steps[-1]._replace(name="avgpool", modules=("avgpool",)))
+        if fully_connected:
+            if strides[-1] != 2 or pools.closing:
+                raise InputError("fully_connected=true: the layers read the fifth pool; set output_stride=32")
+            steps += self._fully_connected()
         self.declare(steps, aliases=("pool3", f"conv4_{DEPTHS[depth][3]}", f"conv5_{DEPTHS[depth][4]}"))
         self.load(weights, f"vgg{depth}{'_bn' * batch_norm}", preprocessing)
 
@@ -109,6 +119,19 @@ class VGG(Backbone):
         if stride == 2:
             pool = nn.MaxPool2d(side, stride=2, padding=(side - 1) // 2)
         return self._step(name, [pool], before.channels, before.stride * stride)
+
+    def _fully_connected(self) -> list[Stage]:
+        self.dropped = ("classifier.6.",)
+        self.avgpool = nn.AdaptiveAvgPool2d(GRID)
+        self.to_vector, self.to_map = nn.Flatten(), nn.Unflatten(1, (UNITS, 1, 1))
+        self.classifier = nn.Sequential()
+        for before in (WIDTHS[-1] * GRID**2, UNITS):
+            self.classifier.extend([nn.Linear(before, UNITS), nn.ReLU(inplace=True), nn.Dropout()])
+        first, second = (tuple(f"classifier.{i}" for i in range(start, start + 3)) for start in (0, 3))
+        return [
+            Stage("fc6", ("avgpool", "to_vector", *first, "to_map"), UNITS, 0),
+            Stage("fc7", ("to_vector", *second, "to_map"), UNITS, 0),
+        ]
 
     def _step(self, name: str, layers: list[nn.Module], channels: int, stride: int) -> Stage:
         first = len(self.features)

@@ -157,7 +157,7 @@ def _checkpoint(localizer: Any, settings: DictConfig, origin: str, file: Path) -
 
 def _settings(peer: peers.Peer, stride: int, config: DictConfig) -> DictConfig:
     """Return the training config of the peer's network, with the dataset of this command line."""
-    settings = compose("train", [*peer.words, f"backbone.output_stride={stride}"])
+    settings = compose("train", [*peer.words, *(() if peer.fixed_stride else (f"backbone.output_stride={stride}",))])
     for key, lacking in HEAD_OPTIONS.items():
         if config[key] is not None:
             if key not in settings.method.head:

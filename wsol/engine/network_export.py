@@ -78,7 +78,9 @@ def _file(config: DictConfig, source: Path) -> Path:
 
 def _write_graph(config: DictConfig, localizer: Localizer, transform: EvalTransform, file: Path) -> ExportedFile:
     """Write a graph completely or not at all."""
-    top = min(5, num_maps(localizer)) if config.top is None else config.top
+    top = config.top
+    if top is None and not localizer.gives_boxes:
+        top = min(5, num_maps(localizer))
     graph = Portable(localizer, top, normalise=config.normalise is not False)
     card = describe(localizer, transform, normalised_inside=config.normalise is not False)
     file.parent.mkdir(parents=True, exist_ok=True)

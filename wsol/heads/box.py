@@ -7,17 +7,16 @@ both boxes as (x0, y0, width, height) in [0, 1] of the network's input::
     box   b = sigmoid(W_2 relu(W_1 F + c_1) + c_2)
     loss  L = 50 / (4 n) sum_i sum_j (b_ij - t_ij)^2      over the n images of a batch that have a pseudo box
 
-F is the mean over all cells (ResNet, DenseNet); of VGG-16 it is what its two fully connected layers make of 7x7 cells.
+F is the mean over all cells of the last features (ResNet, DenseNet), or the last fully connected layer of VGG-16.
 There is no map and no threshold. Classes come from another network (``wsol eval <run> classes=<run>``), or, with
 ``classify``, from a linear classifier on F that learns by cross entropy at the same time (the paper's PSOL-Joint).
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from wsol.errors import InputError
@@ -32,10 +31,6 @@ class BoxHead(Head):
         points: the backbone's points.
         num_classes: number of classes K.
         point: where the features are read.
-        grid: side of the grid of cells that the features are pooled to; 1 is the mean over all cells.
-        layers: widths of fully connected layers behind the pooling, each with ReLU and dropout; VGG-16 has
-            ``grid: 7`` and ``[4096, 4096]``.
-        dropout: probability of dropping a unit of those layers.
         width: units of the layer before the box.
         weight: factor of the box's squared error in the loss.
         classify: whether a linear classifier learns the classes beside the box.
@@ -62,26 +57,17 @@ class BoxHead(Head):
         points: Mapping[str, FeatureInfo],
         num_classes: int,
         point: str = "last",
-        grid: int = 1,
-        layers: Sequence[int] = (),
-        dropout: float = 0.5,
         width: int = 512,
         weight: float = 50.0,
         classify: bool = False,
     ) -> None:
         super().__init__(points, num_classes)
-        if min([grid, width, *layers]) < 1:
-            raise InputError(f"grid, width, layers: expected numbers from 1, got {grid}, {width}, {list(layers)}")
-        if not 0 <= dropout < 1:
-            raise InputError(f"dropout: expected a probability in [0, 1), got {dropout}")
+        if width < 1:
+            raise InputError(f"width: expected a number from 1, got {width}")
         if not weight > 0:
             raise InputError(f"weight: expected more than 0, got {weight}")
-        self.taps, self.grid, self.weight, self.classifies = (point,), grid, weight, classify
-        channels = self.point(point).channels * grid**2
-        self.layers = nn.Sequential()
-        for units in layers:
-            self.layers.extend([nn.Linear(channels, units), nn.ReLU(), nn.Dropout(dropout)])
-            channels = units
+        self.taps, self.weight, self.classifies = (point,), weight, classify
+        channels = self.point(point).channels
         self.box = nn.Sequential(nn.Linear(channels, width), nn.ReLU(), nn.Linear(width, 4))
         self.classifier = nn.Linear(channels, num_classes) if classify else None
 
@@ -91,12 +77,9 @@ class BoxHead(Head):
         The state's ``box`` float32 (N, 4) is x0, y0, width, height in [0, 1] of the input.
         """
         x = features[self.taps[0]]
-        if tuple(x.shape[2:]) != (self.grid, self.grid):
-            x = F.adaptive_avg_pool2d(x, self.grid)
-        x = self.layers(x.flatten(1))
         # These layers cost next to nothing; full precision keeps coordinates to a fraction of a pixel.
         with torch.autocast(x.device.type, enabled=False):
-            x = x.float()
+            x = x.float().mean((2, 3))
             logits = x.new_zeros(len(x), 0) if self.classifier is None else self.classifier(x)
             return Output(logits, {"box": self.box(x).sigmoid()})
 

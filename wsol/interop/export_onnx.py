@@ -15,7 +15,7 @@ from torch import Tensor
 from wsol.errors import InputError, first_line
 from wsol.extras import need
 from wsol.files import errors_naming
-from wsol.interop.export import INPUT, OUTPUTS, Answer, Portable, described, trace
+from wsol.interop.export import INPUT, Answer, BoxAnswer, Portable, answer, described, trace
 
 PACKAGES = ("onnx", "onnxscript", "onnxruntime")
 
@@ -47,7 +47,7 @@ def write(graph: Portable, file: Path, size: int, card: Mapping[str, Any], opset
                 (torch.zeros(2, 3, size, size),),
                 dynamo=True,
                 input_names=[INPUT],
-                output_names=list(OUTPUTS),
+                output_names=list(graph.outputs),
                 opset_version=opset,
                 verbose=False,
             )
@@ -63,15 +63,15 @@ def write(graph: Portable, file: Path, size: int, card: Mapping[str, Any], opset
         ) from error
 
 
-def runner(file: Path) -> Callable[[Tensor], Answer]:
+def runner(file: Path) -> Callable[[Tensor], Answer | BoxAnswer]:
     """Return a function that runs a written file with onnxruntime, on the CPU."""
     require()
     import onnxruntime
 
     session = onnxruntime.InferenceSession(str(file), providers=["CPUExecutionProvider"])
 
-    def run(images: Tensor) -> Answer:
-        return Answer(*(torch.from_numpy(part) for part in session.run(list(OUTPUTS), {INPUT: images.numpy()})))
+    def run(images: Tensor) -> Answer | BoxAnswer:
+        return answer([torch.from_numpy(part) for part in session.run(None, {INPUT: images.numpy()})])
 
     return run
 

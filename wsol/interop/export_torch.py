@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from wsol.interop.export import Answer, Portable, described, trace
+from wsol.interop.export import Answer, BoxAnswer, Portable, answer, described, trace
 
 
 def write(graph: Portable, file: Path, size: int, card: Mapping[str, Any]) -> None:
@@ -21,7 +21,7 @@ def write(graph: Portable, file: Path, size: int, card: Mapping[str, Any]) -> No
     torch.export.save(trace(graph, size), file, extra_files=described(card))
 
 
-def runner(file: Path) -> Callable[[Tensor], Answer]:
+def runner(file: Path) -> Callable[[Tensor], Answer | BoxAnswer]:
     """Return a function that runs a written file."""
     module = torch.export.load(file).module()
-    return lambda images: Answer(*module(images))
+    return lambda images: answer(module(images))

@@ -42,6 +42,8 @@ class Peer:
     """Our tensors that they do not save and no score or map depends on."""
     classifies: bool = True
     """Whether it has a classifier."""
+    fixed_stride: bool = False
+    """Whether the backbone here has no other output stride, and takes none."""
 
     def fits(self, state: Mapping[str, Tensor]) -> bool:
         """Whether a state dict is of this network."""

@@ -3,7 +3,8 @@
 `wsol.interop.peer_networks` has networks of github.com/xiaomengyc/ACoL (Zhang et al. 2018; models/vgg/vgg_v1.py) and,
 of github.com/clovaai/wsolevaluation (Choe et al. 2020), CAM, ACoL, SPG and ADL on VGG-16 and ResNet-50; networks
 trained with HaS or CutMix there are CAM's. `wsol.interop.peer_transformers` has TS-CAM, SCM and SAT of their authors,
-`wsol.interop.peer_bas` BAS, `wsol.interop.peer_dawsol` DA-WSOL, `wsol.interop.peer_c2am` C2AM.
+`wsol.interop.peer_bas` BAS, `wsol.interop.peer_dawsol` DA-WSOL, `wsol.interop.peer_c2am` C2AM,
+`wsol.interop.peer_psol` PSOL and C2AM's second stage.
 A file is recognised by the names and shapes of its tensors. A `Peer` says which config makes the same network here, in
 the words of `wsol train`, and which module each of theirs is. What the tensors do not tell (the stride of a pool or a
 stage, and thresholds) is not guessed where it changes the maps, see `Peer.strides`.
@@ -21,13 +22,14 @@ from wsol.interop.peer_c2am import CONTRASTIVE
 from wsol.interop.peer_dawsol import ADAPTED
 from wsol.interop.peer_naming import CLASSIFIER, Peer
 from wsol.interop.peer_networks import CONVOLUTIONAL
+from wsol.interop.peer_psol import REGRESSORS
 from wsol.interop.peer_transformers import TRANSFORMERS
 
 PARALLEL = "module."
 """Prefix that torch.nn.DataParallel adds to every name."""
 OURS = "localizer."
 """What stands before the names in this project's checkpoints."""
-PEERS: tuple[Peer, ...] = (*CONVOLUTIONAL, *SUPPRESSION, *ADAPTED, *CONTRASTIVE, *TRANSFORMERS)
+PEERS: tuple[Peer, ...] = (*CONVOLUTIONAL, *SUPPRESSION, *ADAPTED, *CONTRASTIVE, *REGRESSORS, *TRANSFORMERS)
 """The networks known; each is the only one that fits its own tensors."""
 
 
