@@ -3,8 +3,8 @@
 The network or explainer sees each training image as in evaluation; the first protocol makes the box or the mask of its
 label's map. The threshold is the protocol's constant (``fixed``), or the best one on the val split by boxes that nobody
 drew (``pseudo``, with ``pseudo_boxes=...``) or by human ones (``fullsup``), and ``about.json`` says which. Nothing is
-chosen on the training images themselves, so none of their boxes is used. Where nothing is above the threshold, the box is
-the whole image (Zhang et al. 2020), and the mask has all its pixels.
+chosen on the training images themselves, so none of their boxes is used. Where nothing is above the threshold, the box
+is the whole image (Zhang et al. 2020), and the mask has all its pixels.
 """
 
 from __future__ import annotations
@@ -142,8 +142,8 @@ def threshold_origin(protocol: LocalizationProtocol, data: LocalizationData, has
         return "fullsup"
     raise InputError(
         f"protocol={protocol.name}: it has no fixed threshold, and there is no val split with boxes to choose one on; "
-        "the best one on the training images would know their boxes (oracle). Choose a protocol with a fixed threshold, "
-        "such as protocol=cam2016, or hold out images with loader.val_per_class"
+        "the best one on the training images would know their boxes (oracle). Choose a protocol with a fixed "
+        "threshold, such as protocol=cam2016, or hold out images with loader.val_per_class"
     )
 
 

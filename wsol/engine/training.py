@@ -149,8 +149,8 @@ def train(
     module = _module(config, localizer, data)
     if data.pseudo is not None and (mixing := module.mixing_transforms()):
         raise InputError(
-            f"pseudo={config.pseudo}: {', '.join(mixing)} mixes images, and a box or mask of one image does not fit the "
-            "mixture; leave it out of method.batch_transforms"
+            f"pseudo={config.pseudo}: {', '.join(mixing)} mixes images, which have no common box or mask; leave it out "
+            "of method.batch_transforms"
         )
     keep = max(split_results.PICTURES, config.logger.get("images", 0) if config.logger else 0)
     evaluated = partial(split_results.evaluations, config, data, gives_boxes=localizer.gives_boxes)
