@@ -88,6 +88,7 @@ class Regress(Train):
     classes: str | None = _key(
         None, "RUN or CSV whose classes are borrowed; default: the regressor's own, else the localizer's"
     )
+    config_dirs: list[str] = _given()
 
 
 @dataclass
@@ -369,6 +370,7 @@ class DataVerify:
 VERBS: dict[str, Any] = {
     "train": Train,
     "ae": Ae,
+    "regress": Regress,
     "eval": Eval,
     "predict": Predict,
     "score": Score,

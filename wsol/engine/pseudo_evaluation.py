@@ -10,6 +10,7 @@ is the whole image (Zhang et al. 2020), and the mask has all its pixels.
 from __future__ import annotations
 
 import hashlib
+import re
 from collections import deque
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -114,7 +115,7 @@ def write(settings: DictConfig, config: DictConfig, network: Network, data: Loca
         "protocol": protocol.name,
         "threshold": threshold,
         "threshold_origin": origin,
-        "human_boxes": origin == "fullsup" or learned_from_human_boxes(network),
+        "human_boxes": origin == "fullsup" or used_human_boxes(network),
         "whole_images": sum(one.is_whole for one in targets.values()),
         "skipped_images": skipped,
         "made_by": f"wsol {version('wsol')}",
@@ -246,11 +247,16 @@ def _mask(
     return Target(pack_mask(mask if mask.any() else ~mask), is_whole=not mask.any())
 
 
-def learned_from_human_boxes(network: Network) -> bool:
-    """Whether a run learned from pseudo targets that used human boxes."""
+def used_human_boxes(network: Network) -> bool:
+    """Whether human boxes chose the checkpoint of a run, or had a part in the pseudo targets that it learned from."""
     file = network.folder / "results.json"
-    pseudo = read_results(file).get("pseudo") if file.is_file() else None
-    return bool(isinstance(pseudo, Mapping) and pseudo.get("human_boxes"))
+    if not file.is_file():
+        return False
+    results = read_results(file)
+    pseudo, chosen = results.get("pseudo"), results.get("checkpoint")
+    monitor = chosen.get("monitor") if isinstance(chosen, Mapping) else None
+    by_boxes = monitor is not None and not re.fullmatch(r"val/(top\d+_error|.+/pseudo/.+)|train/.*", str(monitor))
+    return by_boxes or bool(isinstance(pseudo, Mapping) and pseudo.get("human_boxes"))
 
 
 def _network_facts(network: Network, config: DictConfig, module: LocalizerModule, explainer: Any) -> dict[str, Any]:
