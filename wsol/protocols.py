@@ -279,6 +279,33 @@ class LocalizationProtocol:
             found = boxes.boxes_at(levels, int(cuts[0]), self.components)
         return self.frame_of(view).to_image(boxes.half_open(found)).clip(0, np.tile(view.image_size, 2))
 
+    def foreground(self, score_map: np.ndarray, view: Geometry, threshold: float | None = None) -> np.ndarray:
+        """The pixels of the image above a threshold, of all components.
+
+        Args:
+            score_map: as in `evaluate`.
+            view: what part of the image the map is of; pixels that it does not show are background.
+            threshold: as in `predict`.
+
+        Returns:
+            bool (H, W), image frame.
+
+        Raises:
+            InputError: no threshold given and no fixed one, or ranked boxes, which have no foreground.
+
+        Example:
+            >>> protocol("cam2016").foreground(np.array([[0.0, 0.5, 1.0]]), Geometry.whole((3, 1))).tolist()
+            [[False, True, True]]
+        """
+        threshold = self.fixed_threshold if threshold is None else threshold
+        if self.components == RANKED or threshold is None:
+            raise InputError(f"protocol {self.name!r} has no threshold for a foreground; choose another one")
+        frame = self.frame_of(view)
+        levels, cuts, _ = self._cut(self._place(score_map, view), np.array([threshold]))
+        above = (levels >> 8 if levels.dtype == np.uint16 else levels) > int(cuts[0])
+        whole = Geometry.whole(view.image_size)
+        return maps.place(above.astype(np.float64), frame, whole, interpolation="linear", scaling="none") >= 0.5
+
     def levels(self, score_map: np.ndarray, view: Geometry) -> np.ndarray:
         """The map as grey levels in the protocol's frame: uint8 (H, W)."""
         return maps.to_levels(self._place(score_map, view))

@@ -39,6 +39,9 @@ class CutMix:
         True
     """
 
+    mixes = True
+    """Whether an image of its result shows parts of several images, so that no pseudo box or mask fits it."""
+
     def __init__(self, alpha: float = 1.0, probability: float = 1.0) -> None:
         if not alpha > 0:
             raise InputError(f"alpha of CutMix: expected more than 0, got {alpha}")

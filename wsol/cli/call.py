@@ -163,7 +163,10 @@ def composed(call: Call) -> DictConfig:
     """The config of the words that set keys."""
     verb = call.verb
     if not verb.passes_on:
-        return compose(verb.config, call.overrides, call.config_dirs)
+        config = compose(verb.config, call.overrides, call.config_dirs)
+        if "config_dirs" in config:
+            config.config_dirs = list(call.config_dirs)
+        return config
     keys, known = schema.keys(verb.config), groups(call.config_dirs)
     own = [word for word in call.overrides if word.partition("=")[0].lstrip("+~").partition(".")[0] in keys]
     others = [as_written(word, known, schema.texts("train")) for word in call.overrides if word not in own]

@@ -93,6 +93,16 @@ def console() -> Console:
     return Console(width=None if sys.stdout.isatty() else WIDTH, highlight=False)
 
 
+def pseudo_targets(folder: Path) -> None:
+    """Print what a folder of pseudo targets holds, and whether human boxes had a part in it."""
+    about = json.loads((folder / "about.json").read_text(encoding="utf-8"))
+    human = "[bold]human boxes were used[/bold]" if about["human_boxes"] else "no human box was used"
+    console().print(
+        f"{folder}: {about['kind']} of {about['images']:,} training images ({about['whole_images']:,} of them the "
+        f"whole image); {about['protocol']}, threshold {about['threshold']} ({about['threshold_origin']}); {human}"
+    )
+
+
 def results(file: Path) -> None:
     """Print the tables of a results.json."""
     content = json.loads(file.read_text(encoding="utf-8"))

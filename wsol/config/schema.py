@@ -33,6 +33,9 @@ class Train:
     pseudo_boxes: str | None = _key(
         None, "boxes of val images that nobody drew (list, CSV, COCO, or an evaluation's maps), for origin pseudo"
     )
+    pseudo: str | None = _key(
+        None, "folder of pseudo boxes or masks of the training images: wsol eval RUN split=train pseudo=boxes"
+    )
     label_smoothing: float = _key(0.0, "share of the target spread evenly over all classes")
     class_weights: Any = _key(
         None, "of the loss: null, auto (by the inverse number of training images), or {name: number}"
@@ -67,12 +70,37 @@ class Ae(Train):
 
 
 @dataclass
+class LocalizerStage:
+    """The network of `wsol regress` that finds the pseudo boxes."""
+
+    run: str | None = _key(None, "RUN to take: a run's folder, its name, last, or a checkpoint file; null: train one")
+    train: list[str] = _key([], "overrides of `wsol train` for the network that is trained, such as method=acol")
+    eval: list[str] = _key(
+        [], "overrides of `wsol eval` that make the pseudo boxes: protocol=..., explainer=..., model=..."
+    )
+
+
+@dataclass
+class Regress(Train):
+    """`wsol regress`: an ordinary run of a box regressor, behind one that finds its pseudo boxes."""
+
+    localizer: LocalizerStage = field(default_factory=LocalizerStage)
+    classes: str | None = _key(
+        None, "RUN or CSV whose classes are borrowed; default: the regressor's own, else the localizer's"
+    )
+    config_dirs: list[str] = _given()
+
+
+@dataclass
 class Eval:
     """`wsol eval`."""
 
     run: str | None = _key(None, "RUN: a run's folder, its name, last, or a checkpoint file")
     checkpoint: str = _key("best", "best, last, or the name of a file in the run's checkpoints")
-    split: str = _key("test", "the split to evaluate: test or val")
+    split: str = _key("test", "the split to evaluate: test or val; train only with pseudo")
+    pseudo: str | None = _key(
+        None, "boxes or masks: write what is found in the train split for another network to learn (split=train)"
+    )
     runs_dir: str = _key("runs", "where run folders lie, for runs given by name")
     out: str | None = _key(None, "folder of results.json; default <run folder>/eval/<date and time>")
     force: bool = _key(False, "replace the output of an earlier run of this verb")
@@ -342,6 +370,7 @@ class DataVerify:
 VERBS: dict[str, Any] = {
     "train": Train,
     "ae": Ae,
+    "regress": Regress,
     "eval": Eval,
     "predict": Predict,
     "score": Score,

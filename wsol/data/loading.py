@@ -16,6 +16,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from wsol.data.images import BadImage
+from wsol.data.pseudo_targets import PseudoTargets
 from wsol.data.samplers import NOTHING, Key
 from wsol.data.source import Split
 from wsol.data.transforms import EvalTransform, TrainTransform
@@ -33,6 +34,8 @@ class LoadedSample(NamedTuple):
     size: tuple[int, int] = (0, 0)
     """Width and height as stored."""
     error: str = ""
+    pseudo: np.ndarray | None = None
+    """See `wsol.data.pseudo_targets.PseudoTargets.target`."""
 
 
 class Images(Dataset[LoadedSample]):
@@ -42,10 +45,17 @@ class Images(Dataset[LoadedSample]):
         split: where they come from.
         transform: for training (random, drawn from the seed and the key) or evaluation.
         seed: of the augmentation.
+        pseudo: targets of the images, which the transform of training moves with the pixels.
     """
 
-    def __init__(self, split: Split, transform: TrainTransform | EvalTransform, seed: int = 0) -> None:
-        self.split, self.transform, self.seed = split, transform, seed
+    def __init__(
+        self,
+        split: Split,
+        transform: TrainTransform | EvalTransform,
+        seed: int = 0,
+        pseudo: PseudoTargets | None = None,
+    ) -> None:
+        self.split, self.transform, self.seed, self.pseudo = split, transform, seed, pseudo
 
     def __len__(self) -> int:
         return len(self.split)
@@ -58,11 +68,15 @@ class Images(Dataset[LoadedSample]):
             image = self.split.image(position)
         except BadImage as error:
             return LoadedSample(position, None, error=str(error))
+        target = None
         if isinstance(self.transform, TrainTransform):
-            views = self.transform(image, np.random.default_rng([self.seed, drawn[0], position, *drawn[1:]]))
+            rng = np.random.default_rng([self.seed, drawn[0], position, *drawn[1:]])
+            views, view = self.transform.draw(image, rng)
+            target = None if self.pseudo is None else self.pseudo.target(position, view)
         else:
             views = self.transform(image)
-        return LoadedSample(position, views, int(self.split.labels[position]), (image.shape[1], image.shape[0]))
+        size = image.shape[1], image.shape[0]
+        return LoadedSample(position, views, int(self.split.labels[position]), size, pseudo=target)
 
 
 @dataclass(frozen=True)
@@ -86,12 +100,14 @@ class Collate:
         if bad and (not self.skip or (len(bad) == len(loaded) and not self.may_be_empty)):
             return BadImage(bad[0].error)
         good = [one for one in loaded if one.views is not None]
+        targets = [one.pseudo for one in good if one.pseudo is not None]
         return Batch(
             images=_stack([one.views for one in good if one.views is not None], self.empty),
             labels=torch.tensor([one.label for one in good], dtype=torch.int64),
             positions=torch.tensor([one.position for one in good], dtype=torch.int64),
             sizes=torch.tensor([one.size for one in good], dtype=torch.int64).reshape(-1, 2),
             skipped=torch.tensor([one.position for one in bad], dtype=torch.int64),
+            pseudo=torch.from_numpy(np.stack(targets)) if targets else None,
         )
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,7 @@ from pytorch_lightning import LightningDataModule
 
 from wsol.data.datasets.erased import ErasedSplit
 from wsol.data.loading import Collate, Images, Loader, one_thread
+from wsol.data.pseudo_targets import read_pseudo_targets
 from wsol.data.samplers import SAMPLERS, EvalSampler, TrainSampler, images_used
 from wsol.data.source import Source, Split, hold_out
 from wsol.data.transforms import EvalTransform, TrainTransform
@@ -42,6 +44,7 @@ class LocalizationData(LightningDataModule):
         erased: folders of regions to paint over in the training images (those left after holding out), one after the
             other, each with its colour; see `wsol.data.datasets.erased.ErasedSplit`.
         sampler: ``uniform`` for each training image once an epoch, or ``balanced`` for each class equally often.
+        pseudo: folder of pseudo targets of the training images, see `wsol.data.pseudo_targets`.
 
     Raises:
         InputError: if an argument is not one of those, or ``val_per_class`` is given where there is a ``val`` split.
@@ -62,6 +65,7 @@ class LocalizationData(LightningDataModule):
         drop_last: bool | str = "auto",
         erased: Mapping[str, Sequence[float]] | None = None,
         sampler: str = "uniform",
+        pseudo: str | Path | None = None,
     ) -> None:
         super().__init__()
         if sampler not in SAMPLERS:
@@ -81,6 +85,11 @@ class LocalizationData(LightningDataModule):
         self.evaluated: tuple[str, ...] = ("test",)
         """Names of the splits that `test_dataloader` gives."""
         self._splits: dict[str, Split] = {}
+        self.pseudo = None
+        """The `PseudoTargets` of the training images, if any."""
+        if pseudo is not None:
+            whole = source.split("train").fingerprint()
+            self.pseudo = read_pseudo_targets(pseudo, self.split("train"), whole)
         self._resumed = {"epoch": -1, "batches": 0}
 
     @property
@@ -118,7 +127,7 @@ class LocalizationData(LightningDataModule):
         taken = self._resumed["epoch"], self._resumed["batches"] * of_process
         labels = split.labels if self.sampler == "balanced" else None
         sampler = TrainSampler(len(split), self.seed, rank, world, used, taken, labels)
-        images = Images(split, self.train_transform, self.seed)
+        images = Images(split, self.train_transform, self.seed, self.pseudo)
         return self._loader(images, sampler, of_process, (3, *[self.train_transform.size] * 2))
 
     def state_dict(self) -> dict[str, int]:
@@ -195,9 +204,10 @@ class LocalizationData(LightningDataModule):
         return (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
 
     def transfer_batch_to_device(self, batch: Batch, device: torch.device, dataloader_idx: int) -> Batch:
-        """Move images and labels; positions and sizes stay on the CPU, where they are read."""
+        """Move images, labels and pseudo targets; positions and sizes stay on the CPU, where they are read."""
         images, labels = (part.to(device, non_blocking=True) for part in (batch.images, batch.labels))
-        return batch._replace(images=images, labels=labels)
+        pseudo = None if batch.pseudo is None else batch.pseudo.to(device, non_blocking=True)
+        return batch._replace(images=images, labels=labels, pseudo=pseudo)
 
 
 def workers_for(num_workers: int | str, processes: int = 1) -> int:

@@ -19,6 +19,7 @@ OpenCV INTER_LINEAR     2.02 (6.67)   1.65 (6.10)   0.14
 
 from __future__ import annotations
 
+import dataclasses
 from abc import ABC, abstractmethod
 
 import cv2
@@ -160,17 +161,27 @@ class TrainTransform(ABC):
 
     def __call__(self, image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         """Transform uint8 (H, W, 3) to uint8 (3, size, size)."""
-        out = self._crop(image, rng)
-        return (_mirror(out) if self.flip and rng.random() < 0.5 else out).transpose(2, 0, 1)
+        return self.draw(image, rng)[0]
+
+    def draw(self, image: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, Geometry]:
+        """Transform uint8 (H, W, 3) to uint8 (3, size, size), and return what was done to it.
+
+        The geometry carries boxes and masks along (`wsol.data.pseudo_targets`); its numbers need not be whole.
+        """
+        out, view = self._crop(image, rng)
+        if self.flip and rng.random() < 0.5:
+            out, view = _mirror(out), dataclasses.replace(view, mirrored=True)
+        return out.transpose(2, 0, 1), view
 
     @abstractmethod
-    def _crop(self, image: np.ndarray, rng: np.random.Generator) -> np.ndarray: ...
+    def _crop(self, image: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, Geometry]:
+        """Return the input uint8 (size, size, 3), before it is mirrored, and where its pixels come from."""
 
-    def _window(self, image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-        """Cut a ``size`` x ``size`` window anywhere."""
+    def _window(self, image: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, tuple[int, int]]:
+        """Cut a ``size`` x ``size`` window anywhere; returns it and its top-left corner."""
         x = int(rng.integers(image.shape[1] - self.size + 1))
         y = int(rng.integers(image.shape[0] - self.size + 1))
-        return _cut(image, (x, y), (self.size, self.size))
+        return _cut(image, (x, y), (self.size, self.size)), (x, y)
 
 
 class RandomCrop(TrainTransform):
@@ -191,10 +202,11 @@ class RandomCrop(TrainTransform):
         self.resize = _room_for_crop(size, resize)
         self.square = square
 
-    def _crop(self, image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-        square = (self.resize, self.resize)
-        resized = square if self.square else shorter_side((image.shape[1], image.shape[0]), self.resize)
-        return self._window(resize(image, resized, self.interpolation), rng)
+    def _crop(self, image: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, Geometry]:
+        size = image.shape[1], image.shape[0]
+        resized = (self.resize, self.resize) if self.square else shorter_side(size, self.resize)
+        window, corner = self._window(resize(image, resized, self.interpolation), rng)
+        return window, Geometry(size, resized, corner, (self.size, self.size))
 
 
 class RandomResizedCrop(TrainTransform):
@@ -223,11 +235,14 @@ class RandomResizedCrop(TrainTransform):
             )
         self.scale, self.ratio = (scale[0], scale[1]), (ratio[0], ratio[1])
 
-    def _crop(self, image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    def _crop(self, image: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, Geometry]:
         height, width = image.shape[:2]
         w, h = self._draw(width, height, rng)
         x, y = int(rng.integers(width - w + 1)), int(rng.integers(height - h + 1))
-        return resize(image[y : y + h, x : x + w], (self.size, self.size), self.interpolation)
+        window = resize(image[y : y + h, x : x + w], (self.size, self.size), self.interpolation)
+        along, down = self.size / w, self.size / h
+        resized, corner = (width * along, height * down), (x * along, y * down)
+        return window, Geometry((width, height), resized, corner, (self.size, self.size))  # type: ignore[arg-type]
 
     def _draw(self, width: int, height: int, rng: np.random.Generator) -> tuple[int, int]:
         """Draw a window's width and height that fit; after ten that do not, the largest of an allowed shape."""
@@ -257,10 +272,11 @@ class SmallCrop(TrainTransform):
             raise InputError(f"padding must be at least 0 and below size {size}, got {padding}")
         self.padding = padding
 
-    def _crop(self, image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-        small = resize(image, (self.size, self.size), self.interpolation)
-        p = self.padding
-        return self._window(cv2.copyMakeBorder(small, p, p, p, p, cv2.BORDER_REFLECT_101), rng)
+    def _crop(self, image: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, Geometry]:
+        side, p = (self.size, self.size), self.padding
+        small = resize(image, side, self.interpolation)
+        window, (x, y) = self._window(cv2.copyMakeBorder(small, p, p, p, p, cv2.BORDER_REFLECT_101), rng)
+        return window, Geometry((image.shape[1], image.shape[0]), side, (x - p, y - p), side)
 
 
 def _cut(image: np.ndarray, offset: tuple[int, int], size: tuple[int, int], mirrored: bool = False) -> np.ndarray:

@@ -132,6 +132,10 @@ class LocalizerModule(pl.LightningModule):
         """Whether boxes that the network gives are evaluated, and no maps."""
         return self._explainer is None and self.localizer.gives_boxes
 
+    def mixing_transforms(self) -> list[str]:
+        """Names of the batch transforms that mix images."""
+        return [type(one).__name__ for one in self._batch_transforms if getattr(one, "mixes", False)]
+
     def set_evaluations(self, evaluations: Iterable[SplitEvaluation], recognitions: Iterable[Recognition] = ()) -> None:
         """Set the evaluations: one `SplitEvaluation` per split, in the order of the data loaders.
 
@@ -169,6 +173,8 @@ class LocalizerModule(pl.LightningModule):
         logged = {"train/loss": loss.detach()}
         if self.localizer.classifies:
             logged["train/top1_error"] = 100.0 * (output.logits.detach().argmax(1) != wanted).float().mean()
+        if pseudo is not None and pseudo.ndim == 2:
+            logged["train/outside_crop"] = 100.0 * pseudo.isnan().any(1).float().mean()
         if len(losses) > 1:
             logged |= {f"train/loss_{name}": value.detach() for name, value in losses.items()}
         # Lightning adds these up on the device, NaN included; the step never waits for the device.

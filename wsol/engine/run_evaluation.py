@@ -19,7 +19,7 @@ from wsol.callbacks.progress_line import ProgressLine
 from wsol.config import build
 from wsol.data.module import LocalizationData
 from wsol.data.source import Source
-from wsol.engine import charts, networks, saved_maps, split_results
+from wsol.engine import charts, networks, pseudo_evaluation, saved_maps, split_results
 from wsol.engine.evaluation import SplitEvaluation
 from wsol.engine.explainer_fit import fit_explainer
 from wsol.engine.external_classes import ExternalClassSource
@@ -42,7 +42,13 @@ def run(config: DictConfig, network: Network | None = None) -> Path:
         config: config of the verb.
         network: network to evaluate; None for ``run`` or ``model`` of the config.
     """
-    if config.split not in ("test", "val"):
+    if config.pseudo is not None:
+        pseudo_evaluation.check(config)
+    elif config.split == "train":
+        raise InputError(
+            "split=train: nothing is judged on training images; pseudo=boxes or pseudo=masks is made there"
+        )
+    elif config.split not in ("test", "val"):
         raise unknown("split", config.split, ("test", "val"))
     if config.recognize not in (None, *WAYS):
         raise unknown("recognize", config.recognize, WAYS)
@@ -70,8 +76,9 @@ def run(config: DictConfig, network: Network | None = None) -> Path:
     source = build.build_source(settings, trust=config.trust or config.data is not None, data_dir=below)
     check_classes(network, source)
     data = build.build_data(settings, source, network.localizer.preprocessing, seed=settings.seed)
-    with output.writing(network.folder / "eval") as folder:
-        evaluate(settings, config, network, data, folder)
+    write = evaluate if config.pseudo is None else pseudo_evaluation.write
+    with output.writing(network.folder / ("eval" if config.pseudo is None else "pseudo")) as folder:
+        write(settings, config, network, data, folder)
     return output.folder
 
 

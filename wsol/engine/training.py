@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,7 @@ from wsol.callbacks.progress import EpochLines
 from wsol.callbacks.progress_line import ProgressLine
 from wsol.config import build
 from wsol.data.module import LocalizationData
+from wsol.data.pseudo_targets import pseudo_digest
 from wsol.data.source import Source
 from wsol.engine import charts, split_results
 from wsol.engine.class_weights import class_weights
@@ -124,20 +125,33 @@ def train(
     config = config.copy()
     config.topk = list(split_results.fitting_topk(config.topk, len(source.classes)))
     if runs.is_first_process():
-        runs.record_data(folder, {name: source.split(name).fingerprint() for name in source.splits})
+        known = {name: source.split(name).fingerprint() for name in source.splits}
+        if config.get("pseudo") is not None:
+            known["pseudo"] = pseudo_digest(config.pseudo)
+        runs.record_data(folder, known)
     localizer = build.build_localizer(config, source.classes) if localizer is None else _prepared(localizer, source)
-    given, head = config.get("pseudo"), localizer.head
-    check_pseudo(head, None if given is None else head.pseudo or str(given))
+    if config.get("pseudo") is None:
+        check_pseudo(localizer.head, None)
     if not localizer.classifies:
         _without_classes(config)
     if config.compile:
         compile_network(localizer)
-    data = build.build_data(config, source, localizer.backbone.preprocessing, seed=config.seed)
+    data = build.build_data(
+        config, source, localizer.backbone.preprocessing, seed=config.seed, pseudo=config.get("pseudo")
+    )
+    if data.pseudo is not None:
+        check_pseudo(localizer.head, data.pseudo.kind)
+        log.info("%s", describe_pseudo(data.pseudo.about))
     weights = class_weights(config.class_weights, data.split("train"), source.classes)
     localizer.head.weigh_classes(weights)
     if (side := train_size(data)) is not None:
         localizer.backbone.check_size(side, side)
     module = _module(config, localizer, data)
+    if data.pseudo is not None and (mixing := module.mixing_transforms()):
+        raise InputError(
+            f"pseudo={config.pseudo}: {', '.join(mixing)} mixes images, which have no common box or mask; leave it out "
+            "of method.batch_transforms"
+        )
     keep = max(split_results.PICTURES, config.logger.get("images", 0) if config.logger else 0)
     evaluated = partial(split_results.evaluations, config, data, gives_boxes=localizer.gives_boxes)
     evaluations = evaluated(splits, baselines=True, keep=keep)
@@ -228,6 +242,8 @@ def evaluate_best(
     if trainer.is_global_zero:
         chosen = {"file": f"checkpoints/{best.name}", "monitor": config.monitor if "val" in evaluations else None}
         extra = {"checkpoint": chosen, "epochs": trainer.current_epoch, "seconds": seconds}
+        if data.pseudo is not None:
+            extra["pseudo"] = data.pseudo.about
         split_results.write_image_results(folder, module.measured, evaluations)
         split_results.write(folder, config, module, data, trainer, results, **extra)
     charts.tell(trainer, module, seen, data.source.classes, folder)
@@ -241,6 +257,16 @@ def describe(config: DictConfig, data: LocalizationData, localizer: Localizer, t
     return (
         f"{config.name}: {len(localizer.classes or ())} classes ({splits}), {millions:.2f} M parameters, "
         f"{where}, precision {trainer.precision}, seed {config.seed}"
+    )
+
+
+def describe_pseudo(about: Mapping[str, Any]) -> str:
+    """Return one line about the pseudo targets of a training: who made them, and whether human boxes had a part."""
+    by = about.get("explainer") or about.get("protocol")
+    human = "human boxes were used to make them" if about["human_boxes"] else "no human box was used"
+    return (
+        f"pseudo {about['kind']} of {about['folder']}: by {about.get('network')} ({by}), threshold "
+        f"{about.get('threshold')} of origin {about['threshold_origin']}; {human}"
     )
 
 

@@ -20,6 +20,8 @@ import numpy as np
 class Geometry:
     """The affine map between the image frame and the input frame of one view. All sizes are (width, height), pixels.
 
+    ``resized`` and ``offset`` are whole for fixed views; a window that is resized after it was cut has fractions there.
+
     Example:
         >>> view = Geometry(image_size=(500, 375), resized=(341, 256), offset=(58, 16), input_size=(224, 224))
         >>> view.to_image(view.to_input([[100.0, 50.0, 300.0, 200.0]])).round(9).tolist()

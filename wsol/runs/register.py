@@ -57,8 +57,9 @@ class RecordedRun:
 
     def fingerprints(self) -> Mapping[str, str]:
         """Return the known fingerprints of its splits, from the key file or from its results."""
-        if known := self.data or _recorded_data(self.folder / "round0"):  # a run of `wsol ae`, whose rounds are runs
-            return known
+        for part in ("round0", "regressor"):  # of a run of `wsol ae` or `wsol regress`
+            if known := self.data or _recorded_data(self.folder / part):
+                return known
         try:
             splits = read_results(self.folder / "results.json")["data"].get("splits", {})
         except InputError:

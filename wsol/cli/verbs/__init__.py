@@ -149,6 +149,14 @@ VERBS = {
         out="run_dir",
         resumes=True,
     ),
+    "regress": Verb(
+        "find pseudo boxes by a localizer, and train a box regressor on them",
+        "regress",
+        "wsol regress data=cub backbone=resnet50 localizer.train=[method=cam,backbone=vgg16]",
+        GOES_ON,
+        out="run_dir",
+        resumes=True,
+    ),
     "convert": Verb(
         "turn weights of another program into a checkpoint",
         "convert",

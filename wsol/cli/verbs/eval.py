@@ -14,5 +14,8 @@ def run(config: DictConfig) -> int:
     screen.start_logging()
     folder = run_evaluation.run(config)
     if runs.is_first_process():
-        screen.results(folder / "results.json")
+        if config.pseudo is None:
+            screen.results(folder / "results.json")
+        else:
+            screen.pseudo_targets(folder)
     return 0

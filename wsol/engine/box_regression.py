@@ -1,0 +1,226 @@
+"""Pseudo boxes, then a box regressor (`wsol regress`): a localizer finds boxes, a second network learns to give them.
+
+Zhang et al. 2020, "Rethinking the Route Towards Weakly Supervised Object Localization" (PSOL), and the second stage of
+C2AM (Xie et al. 2022)::
+
+    <run>/localizer/    a run of `wsol train`, unless an existing run or an explainer of any network finds the boxes
+    <run>/pseudo/       its boxes of the training images, as `wsol eval split=train pseudo=boxes` writes them
+    <run>/regressor/    a run of `wsol train` that learns from them: the run's own config, method=psol by default
+    <run>/evaluation/   the regressor with borrowed classes, where it has none of its own
+    <run>/results.json  of the evaluation, else of the regressor; ``stages`` says what the boxes were learned from
+
+Heads that learn from pseudo masks get masks. Existing results are not computed again, so a stopped command continues
+with resume=true, within a training as `wsol train` does.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import shutil
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch.distributed
+from omegaconf import DictConfig, OmegaConf
+
+from wsol import runs
+from wsol.config import build
+from wsol.config.compose import compose, override
+from wsol.engine import networks, run_evaluation, training
+from wsol.engine.module import check_pseudo
+from wsol.errors import InputError
+from wsol.runs.outputs import MARKER
+
+log = logging.getLogger("wsol")
+
+SHARED = (
+    "data_dir",
+    "runs_dir",
+    "seed",
+    "loader.val_per_class",
+    "trainer.accelerator",
+    "trainer.devices",
+    "trainer.strategy",
+    "trainer.num_nodes",
+)
+"""Keys in which the localizer that is trained is as the regressor; the dataset is, too."""
+OWN = ("localizer", "classes", "config_dirs")
+"""Keys of `wsol regress` beyond those of `wsol train`."""
+
+
+def run(config: DictConfig, on_stage: Callable[[Path], None] = lambda folder: None) -> Path:
+    """Complete the stages under a composed config of `wsol regress`.
+
+    Args:
+        config: config of the verb.
+        on_stage: called with the folder of each training after it, when results.json exists.
+
+    Returns:
+        The run folder, with results.json.
+
+    Raises:
+        InputError: a value out of its range, a method that learns without pseudo targets, or processes that were
+            started externally.
+    """
+    _check(config)
+    is_named = config.name is not None
+    training.prepare(config)
+    if not is_named:
+        config.name = f"regress-{config.name}"
+    if given := os.environ.get(runs.RUN_DIR_VARIABLE):  # a process started by the training of a stage
+        place = Path(given)
+        settings = localizer_settings if place.name == "localizer" else regressor_settings
+        return training.run(settings(config, place.parent))
+    kind = _kind(config)
+    folder, _ = runs.open_folder(config, may_grow=False)
+    try:
+        if not (folder / "results.json").exists():
+            _stages(config, folder, kind, on_stage)
+    except InputError:
+        runs.discard(folder)
+        raise
+    finally:
+        runs.unlock(folder)
+    return folder
+
+
+def _check(config: DictConfig) -> None:
+    if config.pseudo is not None:
+        raise InputError(f"pseudo={config.pseudo}: wsol regress makes them; to learn from given ones: wsol train")
+    if runs.started_from_outside():
+        raise InputError("wsol regress starts its own processes: set trainer=ddp instead of using torchrun or srun")
+    if (config.localizer.run is not None or _names(config.localizer.eval, "model")) and config.localizer.train:
+        raise InputError("localizer.train: nothing is trained where localizer.run or model=... is given; leave it out")
+    for word in config.localizer.train:
+        if (key := _key(word)) in ("data", "run_dir", "resume", *SHARED) or key.startswith("data."):
+            raise InputError(f"localizer.train: {word}: both networks share {key}; set it outside localizer.train")
+    for word in config.localizer.eval:
+        if (key := _key(word)) in ("run", "split", "pseudo", "out", "force"):
+            raise InputError(f"localizer.eval: {word}: wsol regress sets {key} itself; leave it out")
+
+
+def _kind(config: DictConfig) -> str:
+    """Return the pseudo targets that the method learns from."""
+    source = build.build_source(config)
+    head = build.build_localizer(config, source.classes, load_weights=False).head
+    check_pseudo(head, head.pseudo or "boxes")
+    return str(head.pseudo)
+
+
+def localizer_settings(config: DictConfig, folder: Path) -> DictConfig:
+    """Return the config of `wsol train` of the localizer."""
+    words = [f"data={config.choices.data}", *config.localizer.train]
+    settings = compose("train", words, config.config_dirs)
+    OmegaConf.set_struct(settings, False)
+    settings.data = config.data
+    for key in SHARED:
+        OmegaConf.update(settings, key, OmegaConf.select(config, key))
+    settings.name, settings.run_dir, settings.resume = f"{config.name}-localizer", str(folder / "localizer"), True
+    training.prepare(settings)
+    return settings
+
+
+def regressor_settings(config: DictConfig, folder: Path) -> DictConfig:
+    """Return the config of `wsol train` of the regressor."""
+    plain = OmegaConf.to_container(config, resolve=True)
+    assert isinstance(plain, dict)
+    own: dict[str, Any] = {str(k): v for k, v in plain.items() if k not in OWN}
+    own |= {"name": f"{config.name}-regressor", "run_dir": str(folder / "regressor"), "resume": True}
+    return OmegaConf.create(own | {"pseudo": str((folder / "pseudo").resolve())})
+
+
+def _stages(config: DictConfig, folder: Path, kind: str, on_stage: Callable[[Path], None]) -> None:
+    """Complete the remaining work in a run folder."""
+    finds = _finder(config, folder)
+    if finds == folder / "localizer":
+        _train(localizer_settings(config, folder), folder / "localizer", on_stage)
+    if not (folder / "pseudo" / "about.json").exists():
+        log.info("%s of the training images", kind)
+        run_evaluation.run(pseudo_settings(config, folder, kind, finds))
+    _train(regressor_settings(config, folder), folder / "regressor", on_stage)
+    classes = _classes(config, folder, finds)
+    evaluated = folder / "regressor"
+    if classes is not None:
+        evaluated = folder / "evaluation"
+        if not (evaluated / "results.json").exists():
+            log.info("the regressor with classes of %s", classes)
+            words = [override("run", folder / "regressor"), override("classes", classes), f"topk={list(config.topk)}"]
+            run_evaluation.run(_alone(config, words, evaluated))
+    _write_results(config, folder, evaluated)
+
+
+def _finder(config: DictConfig, folder: Path) -> Path | None:
+    """Return the run whose network finds the pseudo targets; None for a network named by ``model=``."""
+    if _names(config.localizer.eval, "model"):
+        if config.localizer.run is not None:
+            raise InputError("set localizer.run=... or model=... in localizer.eval, not both")
+        return None
+    return folder / "localizer" if config.localizer.run is None else Path(config.localizer.run)
+
+
+def _train(settings: DictConfig, folder: Path, on_stage: Callable[[Path], None]) -> None:
+    """Complete a training, unless it is finished."""
+    if (folder / "results.json").exists():
+        return
+    log.info("training %s", settings.name)
+    on_stage(training.run(settings))
+    if torch.distributed.is_available() and torch.distributed.is_initialized():
+        torch.distributed.destroy_process_group()  # the next stage creates its own
+
+
+def pseudo_settings(config: DictConfig, folder: Path, kind: str, finds: Path | None) -> DictConfig:
+    """Return the config of `wsol eval` that writes the pseudo targets."""
+    words = (
+        [f"data={config.choices.data}", override("data_dir", config.data_dir)]
+        if finds is None
+        else [override("run", finds)]
+    )
+    settings = _alone(config, [*words, "split=train", f"pseudo={kind}", *config.localizer.eval], folder / "pseudo")
+    if finds is None:
+        settings.data = config.data
+    return settings
+
+
+def _alone(config: DictConfig, words: Sequence[str], out: Path) -> DictConfig:
+    """Return a config of `wsol eval` in this process, on one device, without a logger."""
+    settings = compose("eval", [*words, override("out", str(out))], config.config_dirs)
+    OmegaConf.set_struct(settings, False)
+    alone = {"accelerator": config.trainer.accelerator, "devices": 1, "num_nodes": 1, "strategy": "auto"}
+    settings.trainer = {**settings.trainer, **alone}
+    return settings
+
+
+def _classes(config: DictConfig, folder: Path, finds: Path | None) -> str | None:
+    """Return whose classes are borrowed; None if the regressor has its own, or there are none to borrow."""
+    if config.classes is not None:
+        return str(config.classes)
+    if any(_results(folder / "regressor")["classification"].values()) or finds is None:
+        return None
+    network = networks.find(compose("eval", [override("run", finds)]), "wsol regress localizer.run=<run>")
+    return str(finds) if network.localizer.classifies else None
+
+
+def _write_results(config: DictConfig, folder: Path, evaluated: Path) -> None:
+    """Write the results of the last stage as those of the run, with what the stages before say."""
+    about = json.loads((folder / "pseudo" / "about.json").read_text(encoding="utf-8"))
+    content = _results(evaluated)
+    stages = {"localizer": about["network"], "pseudo": about, "regressor": "regressor", "evaluation": evaluated.name}
+    for file in evaluated.iterdir():
+        if file.is_file() and file.suffix in (".csv", ".npz", ".png") and file.name != MARKER:
+            shutil.copy(file, folder)
+    runs.write_results(folder, {**content, "name": config.name, "pseudo": about, "stages": stages})
+
+
+def _results(folder: Path) -> dict[str, Any]:
+    return json.loads((folder / "results.json").read_text(encoding="utf-8"))
+
+
+def _names(words: Sequence[str], key: str) -> bool:
+    return any(_key(word) == key for word in words)
+
+
+def _key(word: str) -> str:
+    return word.partition("=")[0].lstrip("+~")

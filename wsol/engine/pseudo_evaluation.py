@@ -1,0 +1,272 @@
+"""Pseudo targets of the training images (``wsol eval <run> split=train pseudo=boxes|masks``).
+
+The network or explainer sees each training image as in evaluation; the first protocol makes the box or the mask of its
+label's map. The threshold is the protocol's constant (``fixed``), or the best one on the val split by boxes that nobody
+drew (``pseudo``, with ``pseudo_boxes=...``) or by human ones (``fullsup``), and ``about.json`` says which. Nothing is
+chosen on the training images themselves, so none of their boxes is used. Where nothing is above the threshold, the box
+is the whole image (Zhang et al. 2020), and the mask has all its pixels.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections import deque
+from collections.abc import Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pytorch_lightning as pl
+from omegaconf import DictConfig
+
+from wsol import runs
+from wsol.box_evaluation import threads
+from wsol.callbacks.progress_line import ProgressLine
+from wsol.config import build
+from wsol.data.module import LocalizationData
+from wsol.data.pseudo_targets import Kind, check_kind, pack_mask, write_pseudo_targets
+from wsol.engine import networks, split_results
+from wsol.engine.evaluation import LOCALIZER, SplitEvaluation
+from wsol.engine.explainer_fit import fit_explainer
+from wsol.engine.gathering import gathered_by_position
+from wsol.engine.module import LocalizerModule
+from wsol.engine.networks import Network
+from wsol.errors import InputError
+from wsol.explain.fitted import FILE
+from wsol.functional.geometry import Geometry
+from wsol.metrics._curves import choose_thresholds
+from wsol.protocols import LocalizationProtocol
+from wsol.runs.results import read_results
+
+PENDING = 256
+"""Number of images whose maps wait for their boxes."""
+
+
+def check(config: DictConfig) -> None:
+    """Refuse what does not go with pseudo targets.
+
+    Raises:
+        InputError: another kind, another split than train, or results that would need the boxes of training images.
+    """
+    check_kind(config.pseudo)
+    if config.split != "train":
+        raise InputError(
+            f"pseudo={config.pseudo} split={config.split}: a network learns from the train split only; set split=train"
+        )
+    for key in ("classes", "recognize", "save_maps"):
+        if config[key]:
+            raise InputError(f"{key}={config[key]}: pseudo={config.pseudo} only writes {config.pseudo}; leave it out")
+
+
+def write(settings: DictConfig, config: DictConfig, network: Network, data: LocalizationData, folder: Path) -> None:
+    """Write the pseudo targets of the train split into an empty folder.
+
+    Args:
+        settings: the run's config, overridden by the command line's.
+        config: config of `wsol eval`.
+        network: the network.
+        data: the data.
+        folder: the folder.
+
+    Raises:
+        InputError: no train split, a network without maps, or no threshold that may be used.
+    """
+    if "train" not in data.splits:
+        raise InputError(f"split=train: the dataset has {', '.join(data.splits)} only")
+    explainer = networks.explainer(config)
+    module = LocalizerModule(
+        network.localizer,
+        channels_last=build.resolve_layout(settings.memory_format),
+        explainer=explainer,
+        eval_precision=build.resolve_precision(config.eval_precision, settings.trainer.accelerator),
+    )
+    if module.gives_boxes:
+        raise InputError(
+            f"{network.title} gives boxes and no maps; pseudo={config.pseudo} needs maps: set explainer=..."
+        )
+    protocol = next(iter(build.build_protocols(settings).values()), None)
+    if protocol is None:
+        raise InputError("no protocol: choose one with protocol=..., see --help for the choices")
+    origin = threshold_origin(protocol, data, has_pseudo_boxes=config.pseudo_boxes is not None)
+    trainer: pl.Trainer = build.build_trainer(
+        settings.trainer, logger=False, callbacks=[ProgressLine()], default_root_dir=str(folder)
+    )
+    with runs.announced(folder):
+        fitted = fit_explainer(explainer, module, data, trainer)
+        threshold = chosen_threshold(settings, protocol, origin, trainer, module, data)
+        split = data.split("train")
+        # "train" is no name of a module.
+        found = TargetWriter(split.ids, protocol, threshold, config.pseudo)
+        evaluation = SplitEvaluation(
+            split.subset(np.arange(len(split)), "found"), data.eval_transform.views, {}, topk=(), writer=found
+        )
+        split_results.evaluate(trainer, module, data, {"train": evaluation})
+        targets = gathered_by_position(found.finish())
+        skipped = evaluation.skipped_ids()
+    if not trainer.is_global_zero:
+        return
+    about = {
+        "split": "train",
+        "data_fingerprint": data.source.split("train").fingerprint(),
+        **_network_facts(network, config, module, explainer),
+        "protocol": protocol.name,
+        "threshold": threshold,
+        "threshold_origin": origin,
+        "human_boxes": origin == "fullsup" or used_human_boxes(network),
+        "whole_images": sum(one.is_whole for one in targets.values()),
+        "skipped_images": skipped,
+        "made_by": f"wsol {version('wsol')}",
+    }
+    items = ((split.ids[at], targets[at].value) for at in sorted(targets))
+    write_pseudo_targets(folder, config.pseudo, items, about)
+    runs.write_config(folder, settings)
+    if fitted is not None:
+        fitted.save(folder / FILE)
+
+
+def threshold_origin(protocol: LocalizationProtocol, data: LocalizationData, has_pseudo_boxes: bool) -> str:
+    """Return the origin of the threshold that pseudo targets get; see the module.
+
+    Raises:
+        InputError: the protocol has no fixed threshold, and there is no val split to choose one on.
+    """
+    if not protocol.chooses:
+        return "fixed"
+    if has_pseudo_boxes:
+        return "pseudo"
+    if protocol.fixed_threshold is not None:
+        return "fixed"
+    if "val" in data.splits and data.split("val").has_boxes:
+        return "fullsup"
+    raise InputError(
+        f"protocol={protocol.name}: it has no fixed threshold, and there is no val split with boxes to choose one on; "
+        "the best one on the training images would know their boxes (oracle). Choose a protocol with a fixed "
+        "threshold, such as protocol=cam2016, or hold out images with loader.val_per_class"
+    )
+
+
+def chosen_threshold(
+    settings: DictConfig,
+    protocol: LocalizationProtocol,
+    origin: str,
+    trainer: pl.Trainer,
+    module: LocalizerModule,
+    data: LocalizationData,
+) -> float | None:
+    """Return the threshold of an origin, evaluating the val split where it is chosen there; None of ranked boxes."""
+    if origin == "fixed":
+        return protocol.fixed_threshold
+    pseudo = split_results.pseudo_boxes(settings, data)
+    evaluation = SplitEvaluation(
+        data.split("val"), data.eval_transform.views, {protocol.name: protocol}, topk=(), pseudo=pseudo
+    )
+    split_results.evaluate(trainer, module, data, {"val": evaluation})
+    measured = module.measured["val"]
+    curves = measured.pseudo[protocol.name] if origin == "pseudo" else measured.curves[protocol.name][LOCALIZER]
+    assert curves.thresholds is not None
+    # The best on val, asked for as if val were judged.
+    at = choose_thresholds(protocol, curves, origins=("oracle",))["oracle"]
+    column = curves.ious.index(0.5) if 0.5 in curves.ious else 0
+    return float(curves.thresholds[at[column]])
+
+
+class Target(NamedTuple):
+    """The pseudo target of an image."""
+
+    value: Any
+    """A box float64 (4,), half-open, image frame; or a mask as `pack_mask` made it."""
+    is_whole: bool
+    """Whether nothing was above the threshold, so that it is the whole image."""
+
+
+class TargetWriter:
+    """Receives the maps of images and makes their boxes or masks in threads.
+
+    Args:
+        ids: of the images, in order.
+        protocol: that makes the boxes.
+        threshold: None of ranked boxes.
+        kind: ``boxes`` or ``masks``.
+
+    Example:
+        >>> from wsol.protocols import protocol
+        >>> found = TargetWriter(("a", "b"), protocol("cam2016"), 0.2, "boxes")
+        >>> found.add("b", np.array([[[0.0, 1.0]]]), [Geometry.whole((2, 1))], np.zeros(3))
+        >>> {position: one.value.tolist() for position, one in found.finish().items()}
+        {1: [1.0, 0.0, 2.0, 1.0]}
+    """
+
+    def __init__(self, ids: Sequence[str], protocol: LocalizationProtocol, threshold: float | None, kind: Kind) -> None:
+        self._position = {name: i for i, name in enumerate(ids)}
+        self._protocol, self._threshold = protocol, threshold
+        self._make = _box if kind == "boxes" else _mask
+        self._pool = ThreadPoolExecutor(threads())
+        self._pending: deque[tuple[int, Future[Target]]] = deque()
+        self._targets: dict[int, Target] = {}
+
+    def add(self, image_id: str, maps: np.ndarray, geometries: Sequence[Geometry], logits: np.ndarray) -> None:
+        """See `wsol.engine.split_types.MapWriter`."""
+        future = self._pool.submit(self._make, self._protocol, self._threshold, maps, geometries)
+        self._pending.append((self._position[image_id], future))
+        self._collect(PENDING)
+
+    def finish(self) -> dict[int, Target]:
+        """Return the targets by position in the split."""
+        self._collect(0)
+        self._pool.shutdown()
+        return self._targets
+
+    def _collect(self, left: int) -> None:
+        while len(self._pending) > left:
+            position, future = self._pending.popleft()
+            self._targets[position] = future.result()
+
+
+def _box(
+    protocol: LocalizationProtocol, threshold: float | None, maps: np.ndarray, views: Sequence[Geometry]
+) -> Target:
+    """The largest box of an image."""
+    merged, view = protocol.merge(maps, views)
+    found = protocol.predict(merged, view, threshold)
+    areas = (found[:, 2] - found[:, 0]) * (found[:, 3] - found[:, 1])
+    best = int(areas.argmax())
+    if areas[best] > 0:
+        return Target(found[best], is_whole=False)
+    width, height = view.image_size
+    return Target(np.array([0.0, 0.0, width, height]), is_whole=True)
+
+
+def _mask(
+    protocol: LocalizationProtocol, threshold: float | None, maps: np.ndarray, views: Sequence[Geometry]
+) -> Target:
+    """The pixels of an image that are above the threshold."""
+    mask = protocol.foreground(*protocol.merge(maps, views), threshold)
+    return Target(pack_mask(mask if mask.any() else ~mask), is_whole=not mask.any())
+
+
+def used_human_boxes(network: Network) -> bool:
+    """Whether human boxes chose the checkpoint of a run, or had a part in the pseudo targets that it learned from."""
+    file = network.folder / "results.json"
+    if not file.is_file():
+        return False
+    results = read_results(file)
+    pseudo, chosen = results.get("pseudo"), results.get("checkpoint")
+    monitor = chosen.get("monitor") if isinstance(chosen, Mapping) else None
+    by_boxes = monitor is not None and not re.fullmatch(r"val/(top\d+_error|.+/pseudo/.+)|train/.*", str(monitor))
+    return by_boxes or bool(isinstance(pseudo, Mapping) and pseudo.get("human_boxes"))
+
+
+def _network_facts(network: Network, config: DictConfig, module: LocalizerModule, explainer: Any) -> dict[str, Any]:
+    digest = hashlib.sha256(network.file.read_bytes()).hexdigest() if network.file else None
+    own = explainer.about() if explainer is not None else {}
+    return {
+        "network": network.title,
+        "checkpoint_sha256": digest,
+        "explainer": config.choices.get("explainer") if explainer is not None else None,
+        **({"explainer_settings": own} if own else {}),
+        "class_agnostic": module.class_agnostic,
+        "class_labels": "of the images, for the map" if not module.class_agnostic else "none",
+    }
