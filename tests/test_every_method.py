@@ -91,9 +91,24 @@ def localizer(method: str, backbone: str, stride: int) -> Any:
 
 
 def maps_of(model: Any, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Scores, and maps or boxes."""
     with torch.inference_mode():
         output = model.eval()(images)
+        if model.gives_boxes:
+            return output.logits, model.boxes(output)
         return output.logits, model.maps(output, torch.tensor([[0, 4], [3, 3]]))
+
+
+def pseudo_of(model: Any, images: torch.Tensor) -> torch.Tensor | None:
+    """Pseudo targets of images (N, 3, H, W), where the method learns from them."""
+    if model.head.pseudo is None:
+        return None
+    count, _, height, width = images.shape
+    if model.head.pseudo == "boxes":
+        return torch.tensor([[0.1, 0.2, 0.6, 0.9]]).repeat(count, 1)
+    masks = torch.zeros(count, 1, height, width, dtype=torch.uint8)
+    masks[..., : height // 2] = 1
+    return masks
 
 
 @pytest.mark.parametrize(("method", "backbone", "stride"), cases())
@@ -110,7 +125,7 @@ def test_trains_a_step_evaluates_saves_and_loads(method: str, backbone: str, str
         inputs, mixed = build.instantiate(node, f"method.batch_transforms[{number}]")(inputs, mixed)
     assert mixed.shape == (2, CLASSES)
     assert torch.allclose(mixed.sum(1), torch.ones(2))
-    losses = model.loss(model.train()(inputs, labels=mixed.argmax(1)), mixed)
+    losses = model.loss(model.train()(inputs, labels=mixed.argmax(1)), mixed, pseudo=pseudo_of(model, inputs))
     sum(losses.values()).backward()
     for name, parameter in model.named_parameters():
         assert parameter.grad is not None, f"{name}: distributed training waits for its gradient"
@@ -122,15 +137,20 @@ def test_trains_a_step_evaluates_saves_and_loads(method: str, backbone: str, str
         assert any(not torch.equal(parameter, before[name]) for name, parameter in group), f"{part} learns nothing"
 
     logits, maps = maps_of(model, images)
-    with torch.inference_mode():
-        point = model.head.reruns or "last"  # where the maps are made
-        height, width = model.backbone(images, taps=[point])[point].shape[2:]
     assert logits.shape == (2, CLASSES if model.classifies else 0)
-    assert maps.shape == (2, 2, height, width)
     assert maps.dtype == torch.float32
     assert logits.isfinite().all()
     assert maps.isfinite().all()
-    assert torch.allclose(maps[1, 0], maps[1, 1], atol=1e-5)
+    if model.gives_boxes:
+        assert maps.shape == (2, 4)
+        assert ((maps >= 0) & (maps <= 1)).all()
+        assert (maps[:, :2] <= maps[:, 2:]).all()
+    else:
+        with torch.inference_mode():
+            point = model.head.reruns or "last"  # where the maps are made
+            height, width = model.backbone(images, taps=[point])[point].shape[2:]
+        assert maps.shape == (2, 2, height, width)
+        assert torch.allclose(maps[1, 0], maps[1, 1], atol=1e-5)
 
     file = io.BytesIO()
     torch.save(model.state_dict(), file)

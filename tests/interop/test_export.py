@@ -13,21 +13,23 @@ from tests.test_every_method import ANYWHERE, BACKBONES, CLASSES, lacks, localiz
 from wsol import extras
 from wsol.backbones.tiny import Tiny
 from wsol.errors import InputError
+from wsol.heads.box import BoxHead
 from wsol.heads.gap import GapHead
 from wsol.interop import export_onnx, export_torch
-from wsol.interop.export import Answer, Portable, compare, trace
+from wsol.interop.export import Answer, BoxAnswer, Portable, answer, compare, num_maps, trace
 from wsol.models.localizer import Localizer
 
-OFTEN = ("cam", "gmp", "lse", "acol", "acol_chain", "spg", "adl")
+OFTEN = ("cam", "gmp", "lse", "acol", "acol_chain", "spg", "adl", "psol")
 """Methods that differ in what is exported; the others are tested under ``slow``."""
 
 
 def graph(method: str = "cam", backbone: str = "tiny", **options) -> Portable:
-    return Portable(localizer(method, backbone, 8), **{"top": 3, **options})
+    network = localizer(method, backbone, 8)
+    return Portable(network, **{"top": None if network.gives_boxes else min(3, num_maps(network)), **options})
 
 
 def asking(module) -> partial:
-    return lambda images: Answer(*module(images))
+    return lambda images: answer(module(images))
 
 
 def marked(names, often) -> list:
@@ -101,6 +103,28 @@ def test_files_of_torch_export_give_the_same(tmp_path: Path) -> None:
     extra = {"classes": ""}
     torch.export.load(tmp_path / "a.pt2", extra_files=extra)
     assert json.loads(extra["classes"]) == ["ä", "b"]
+
+
+@pytest.mark.parametrize("classify", [False, True])
+def test_boxes_in_both_formats(classify: bool, tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    original = Portable(Localizer(Tiny(), partial(BoxHead, width=8, classify=classify), num_classes=4), None)
+    export_onnx.write(original, tmp_path / "a.onnx", 64, {})
+    export_torch.write(original, tmp_path / "a.pt2", 64, {})
+    for run in (export_onnx.runner(tmp_path / "a.onnx"), export_torch.runner(tmp_path / "a.pt2")):
+        assert compare(original, run, 64) < 1e-5
+        found = run(torch.rand(5, 3, 64, 64))
+        assert isinstance(found, BoxAnswer)
+        assert (found.logits.shape, found.boxes.shape) == ((5, 4 if classify else 0), (5, 4))
+
+    def wrong(images: torch.Tensor) -> BoxAnswer:
+        logits, boxes = original(images)
+        return BoxAnswer(logits, boxes + 0.01)
+
+    with pytest.raises(InputError, match="the exported graph differs from the network by"):
+        compare(original, wrong, 64)
+    with pytest.raises(InputError, match="top=2: a head without maps was asked for maps"):
+        Portable(original.localizer, 2)
 
 
 @torch.no_grad()

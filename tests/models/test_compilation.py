@@ -41,6 +41,9 @@ def test_every_method_is_one_graph(method: str, is_training: bool) -> None:
     assert found.logits.shape == (4, 5 if network.classifies else 0)
     if not is_training:
         assert torch.equal(found.logits, network(images, labels=labels).logits)
+        if network.gives_boxes:
+            assert torch.equal(network.boxes(found), network.boxes(network(images, labels=labels)))
+            return
         classes = torch.tensor([[0, 4], [1, 2], [3, 3], [2, 0]])
         assert torch.equal(network.maps(found, classes), network.maps(network(images, labels=labels), classes))
 

@@ -72,10 +72,11 @@ class Portable(nn.Module):
 
     def __init__(self, localizer: Any, top: int | None, normalise: bool = True) -> None:
         super().__init__()
+        most = num_maps(localizer)
         if localizer.gives_boxes:
             if top is not None:
                 raise NoMapsError(f"top={top}")
-        elif top is None or not 1 <= top <= (most := num_maps(localizer)):
+        elif top is None or not 1 <= top <= most:
             what = "classes" if localizer.classifies else "maps of a network that does not classify"
             raise InputError(f"top: expected 1 to {most}, the number of {what}, got {top}")
         self.localizer, self.top = localizer.eval(), top
