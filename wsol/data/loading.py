@@ -20,6 +20,7 @@ from wsol.data.pseudo_targets import PseudoTargets
 from wsol.data.samplers import NOTHING, Key
 from wsol.data.source import Split
 from wsol.data.transforms import EvalTransform, TrainTransform
+from wsol.errors import InputError
 from wsol.types import Batch
 
 
@@ -36,6 +37,8 @@ class LoadedSample(NamedTuple):
     error: str = ""
     pseudo: np.ndarray | None = None
     """See `wsol.data.pseudo_targets.PseudoTargets.target`."""
+    fault: str = ""
+    """Why the image and its pseudo target do not fit; stops the run."""
 
 
 class Images(Dataset[LoadedSample]):
@@ -72,7 +75,10 @@ class Images(Dataset[LoadedSample]):
         if isinstance(self.transform, TrainTransform):
             rng = np.random.default_rng([self.seed, drawn[0], position, *drawn[1:]])
             views, view = self.transform.draw(image, rng)
-            target = None if self.pseudo is None else self.pseudo.target(position, view)
+            try:
+                target = None if self.pseudo is None else self.pseudo.target(position, view)
+            except InputError as error:
+                return LoadedSample(position, None, fault=f"{self.split.ids[position]}: {error}")
         else:
             views = self.transform(image)
         size = image.shape[1], image.shape[0]
@@ -96,6 +102,8 @@ class Collate:
 
     def __call__(self, loaded: Sequence[LoadedSample]) -> Batch | BadImage:
         """Return the batch, or what is wrong with it."""
+        if fault := next((one.fault for one in loaded if one.fault), None):
+            return BadImage(fault)
         bad = [one for one in loaded if one.error]
         if bad and (not self.skip or (len(bad) == len(loaded) and not self.may_be_empty)):
             return BadImage(bad[0].error)

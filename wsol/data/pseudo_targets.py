@@ -55,9 +55,19 @@ class PseudoTargets:
     """PNG files uint8 (B,), and their ends int64 (R,)."""
 
     def target(self, position: int, view: Geometry) -> np.ndarray:
-        """Return an image's target where a transform moved it: a box float32 (4,), or a mask uint8 (1, H, W)."""
-        row = int(self.rows[position])
+        """Return an image's target where a transform moved it: a box float32 (4,), or a mask uint8 (1, H, W).
+
+        Raises:
+            InputError: the target is of an image of another size.
+        """
+        row, (width, height) = int(self.rows[position]), view.image_size
         if self.values is not None:
+            x0, y0, x1, y1 = self.values[row].tolist()
+            if x1 > width + 0.5 or y1 > height + 0.5:
+                raise InputError(
+                    f"{self.about['folder']}: the box {x0:g}, {y0:g}, {x1:g}, {y1:g} reaches beyond the image of "
+                    f"{width} x {height}; make the pseudo boxes again"
+                )
             return carry_box(self.values[row], view)
         assert self.masks is not None
         files, ends = (one.values for one in self.masks)
@@ -66,8 +76,7 @@ class PseudoTargets:
         if mask is None or mask.shape[::-1] != tuple(view.image_size):
             size = "no PNG file" if mask is None else f"a mask of {mask.shape[1]} x {mask.shape[0]}"
             raise InputError(
-                f"{self.about['folder']}: {size} for an image of {view.image_size[0]} x {view.image_size[1]}; make the "
-                "pseudo targets again"
+                f"{self.about['folder']}: {size} for an image of {width} x {height}; make the pseudo masks again"
             )
         return carry_mask((mask > 0).astype(np.uint8), view)[None]
 

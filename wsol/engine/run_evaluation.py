@@ -46,7 +46,7 @@ def run(config: DictConfig, network: Network | None = None) -> Path:
         pseudo_evaluation.check(config)
     elif config.split == "train":
         raise InputError(
-            "split=train: nothing is judged on training images; pseudo=boxes or pseudo=masks is made there"
+            "split=train: nothing is evaluated on training images; pseudo=boxes or pseudo=masks finds what is there"
         )
     elif config.split not in ("test", "val"):
         raise unknown("split", config.split, ("test", "val"))
