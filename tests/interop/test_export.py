@@ -15,15 +15,16 @@ from wsol.backbones.tiny import Tiny
 from wsol.errors import InputError
 from wsol.heads.gap import GapHead
 from wsol.interop import export_onnx, export_torch
-from wsol.interop.export import Answer, Portable, compare, trace
+from wsol.interop.export import Answer, Portable, compare, num_maps, trace
 from wsol.models.localizer import Localizer
 
-OFTEN = ("cam", "gmp", "lse", "acol", "acol_chain", "spg", "adl")
+OFTEN = ("cam", "gmp", "lse", "acol", "acol_chain", "spg", "adl", "c2am")
 """Methods that differ in what is exported; the others are tested under ``slow``."""
 
 
 def graph(method: str = "cam", backbone: str = "tiny", **options) -> Portable:
-    return Portable(localizer(method, backbone, 8), **{"top": 3, **options})
+    network = localizer(method, backbone, 8)
+    return Portable(network, **{"top": min(3, num_maps(network)), **options})
 
 
 def asking(module) -> partial:
@@ -74,13 +75,13 @@ def test_chains_and_what_erases(settings: dict, more_maps: bool) -> None:
     assert (tuple(logits.shape), tuple(classes.shape), tuple(maps.shape)) == ((7, 5), (7, 4), (7, 4, 8, 8))
 
 
-@pytest.mark.parametrize(("method", "backbone"), [("acol", "tiny"), ("spg", "tiny"), ("cam", "timm")])
+@pytest.mark.parametrize(("method", "backbone"), [("acol", "tiny"), ("spg", "tiny"), ("cam", "timm"), ("c2am", "tiny")])
 def test_onnxruntime_gives_the_same(method: str, backbone: str, tmp_path: Path) -> None:
     original = graph(method, backbone)
     export_onnx.write(original, tmp_path / "a.onnx", 64, {"classes": ["ä", "b"]})
     run = export_onnx.runner(tmp_path / "a.onnx")
     assert compare(original, run, 64) < 1e-4
-    assert run(torch.rand(5, 3, 64, 64)).maps.shape[:2] == (5, 3)
+    assert run(torch.rand(5, 3, 64, 64)).maps.shape[:2] == (5, original.top)
     import onnxruntime
 
     session = onnxruntime.InferenceSession(tmp_path / "a.onnx")
@@ -149,6 +150,8 @@ def test_a_graph_that_differs_is_told(wrong: str) -> None:
 def test_as_many_maps_as_there_are_classes(top: int) -> None:
     with pytest.raises(InputError, match=f"top: expected 1 to 5, the number of classes, got {top}"):
         graph(top=top)
+    with pytest.raises(InputError, match=f"expected 1 to 1, the number of maps of a network that .* got {top}"):
+        graph("c2am", top=top)
 
 
 def test_what_cannot_be_traced_is_one_message() -> None:

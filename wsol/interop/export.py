@@ -57,7 +57,8 @@ class Portable(nn.Module):
 
     def __init__(self, localizer: Any, top: int, normalise: bool = True) -> None:
         super().__init__()
-        if not 1 <= top <= (most := num_maps(localizer)):
+        most = num_maps(localizer)
+        if not 1 <= top <= most:
             what = "classes" if localizer.classifies else "maps of a network that does not classify"
             raise InputError(f"top: expected 1 to {most}, the number of {what}, got {top}")
         self.localizer, self.top = localizer.eval(), top
