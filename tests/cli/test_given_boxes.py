@@ -18,6 +18,20 @@ BOX = ["method=psol", "method.head.width=8", "trainer.max_epochs=1", "protocol=[
 FAST = ["num_workers=0", "trainer.accelerator=cpu"]
 REFUSAL = "a head without maps was asked for maps"
 
+EXPERIMENT = """# @package _global_
+defaults:
+  - override /method: psol
+  - override /protocol: [psol2020]
+name: small-box
+"""
+TABLE = """title: Boxes
+source: none
+columns:
+  GT-known: {metric: gt_known_error, accuracy: true, protocol: psol2020, threshold: none}
+rows:
+  - {label: PSOL, experiment: small_box, published: {GT-known: psol2020/ResNet50-Sep/cub/2}}
+"""
+
 
 def results_of(folder: Path) -> dict:
     return json.loads((folder / "results.json").read_text(encoding="utf-8"))
@@ -141,3 +155,22 @@ def test_classes_of_its_own(pseudo: Path, data_dir: Path, tmp_path: Path) -> Non
     explained = [f"run={tmp_path / 'run'}", "explainer=gradcam", "protocol=[cam2016]", f"out={tmp_path / 'out'}", *FAST]
     assert main(["eval", *explained]) == 0
     assert own(tmp_path / "out")[0]["threshold_origin"] == "fixed"
+
+
+def test_a_table_shows_the_box_beside_the_published_number(
+    pseudo: Path, finished_run: Path, data_dir: Path, tmp_path: Path, monkeypatch, capsys
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "mine" / "experiment").mkdir(parents=True)
+    (tmp_path / "mine" / "experiment" / "small_box.yaml").write_text(EXPERIMENT)
+    (tmp_path / "boxes.yaml").write_text(TABLE)
+    small = [word for word in SMALL_RUN if not word.startswith("trainer.accelerator")]
+    always = ["--config-dir", "mine", *small, f"data_dir={data_dir}"]
+    words = ["experiment=small_box", f"pseudo={pseudo}", "trainer.accelerator=cpu", "run_dir=runs/small-box/1"]
+    assert main(["train", *always, *words]) == 0
+    capsys.readouterr()
+    assert main(["table", "boxes.yaml", "format=json", *always]) == 0
+    said = capsys.readouterr().out
+    expected = 100 - own(tmp_path / "runs" / "small-box" / "1")[0]["gt_known_error"]
+    assert '"none"' in said
+    assert f"{expected:.2f}" in said or str(round(expected, 6)) in said or repr(expected) in said

@@ -100,7 +100,7 @@ class VGG(Backbone):
             if stage < 5 or stride == 2 or pools.closing:
                 steps.append(self._pool(f"pool{stage}", steps[-1], stride, pools.sides[stage - 1], pools.dense))
         if pools.closing:
-            self.avgpool = nn.AvgPool2d(kernel_size=3, stride=1, padding=1)
+            self.avgpool: nn.Module = nn.AvgPool2d(kernel_size=3, stride=1, padding=1)
             steps.append(steps[-1]._replace(name="avgpool", modules=("avgpool",)))
         if fully_connected:
             if strides[-1] != 2 or pools.closing:
@@ -122,7 +122,7 @@ class VGG(Backbone):
 
     def _fully_connected(self) -> list[Stage]:
         self.dropped = ("classifier.6.",)
-        self.avgpool: nn.Module = nn.AdaptiveAvgPool2d(GRID)
+        self.avgpool = nn.AdaptiveAvgPool2d(GRID)
         self.to_vector, self.to_map = nn.Flatten(), nn.Unflatten(1, (UNITS, 1, 1))
         self.classifier = nn.Sequential()
         for before in (WIDTHS[-1] * GRID**2, UNITS):
