@@ -21,6 +21,7 @@ from wsol.config import build
 from wsol.engine.pseudo_evaluation import threshold_origin
 from wsol.errors import InputError
 from wsol.functional.geometry import Geometry
+from wsol.heads.gap import GapHead
 from wsol.interop.map_folder import open_maps
 from wsol.protocols import protocol
 from wsol.runs import checkpoints
@@ -228,3 +229,21 @@ def test_human_boxes_that_chose_the_checkpoint_are_recorded(data_dir: Path, tmp_
     assert main(["eval", str(tmp_path / "run"), "split=train", "pseudo=boxes", f"out={tmp_path / 'pseudo'}"]) == 0
     fact = about(tmp_path / "pseudo")
     assert (fact["threshold_origin"], fact["human_boxes"]) == ("fixed", True)
+
+
+class MaskHead(GapHead):
+    """CAM's head, which also learns how much of an image its mask covers."""
+
+    pseudo = "masks"
+
+    def loss(self, output, targets, label_smoothing=0.0, pseudo=None):
+        assert pseudo.dtype == torch.uint8
+        assert pseudo.shape[1:] == (1, 32, 32)
+        covered = pseudo.float().mean((1, 2, 3))
+        return {**super().loss(output, targets), "mask": (output.logits.sigmoid().mean(1) - covered).square().mean()}
+
+
+def test_heads_that_ask_for_masks_get_them_and_has_hides_no_target(folders, data_dir: Path, tmp_path: Path) -> None:
+    head = ["method=has", "method.head._target_=tests.cli.test_pseudo_targets.MaskHead"]
+    assert train(data_dir, tmp_path / "run", *head, f"pseudo={folders['masks']}") == 0
+    assert results(tmp_path / "run")["pseudo"]["kind"] == "masks"
