@@ -18,6 +18,7 @@ BASE = [*SMALL_RUN, "loader.batch_size=6", "trainer.log_every_n_steps=1", "metho
 WAYS = {
     "steps": ["checkpoint_every_steps=3"],
     "workers": ["checkpoint_every_steps=2", "loader.num_workers=1"],
+    "buffers": ["checkpoint_every_steps=2", "method=c2am"],
     "accumulated": ["checkpoint_every_steps=1", "trainer.accumulate_grad_batches=3", "method=spg"],
 }
 

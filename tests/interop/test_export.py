@@ -19,7 +19,7 @@ from wsol.interop import export_onnx, export_torch
 from wsol.interop.export import Answer, BoxAnswer, Portable, answer, compare, num_maps, trace
 from wsol.models.localizer import Localizer
 
-OFTEN = ("cam", "gmp", "lse", "acol", "acol_chain", "spg", "adl", "psol")
+OFTEN = ("cam", "gmp", "lse", "acol", "acol_chain", "spg", "adl", "c2am", "psol")
 """Methods that differ in what is exported; the others are tested under ``slow``."""
 
 
@@ -76,13 +76,13 @@ def test_chains_and_what_erases(settings: dict, more_maps: bool) -> None:
     assert (tuple(logits.shape), tuple(classes.shape), tuple(maps.shape)) == ((7, 5), (7, 4), (7, 4, 8, 8))
 
 
-@pytest.mark.parametrize(("method", "backbone"), [("acol", "tiny"), ("spg", "tiny"), ("cam", "timm")])
+@pytest.mark.parametrize(("method", "backbone"), [("acol", "tiny"), ("spg", "tiny"), ("cam", "timm"), ("c2am", "tiny")])
 def test_onnxruntime_gives_the_same(method: str, backbone: str, tmp_path: Path) -> None:
     original = graph(method, backbone)
     export_onnx.write(original, tmp_path / "a.onnx", 64, {"classes": ["ä", "b"]})
     run = export_onnx.runner(tmp_path / "a.onnx")
     assert compare(original, run, 64) < 1e-4
-    assert run(torch.rand(5, 3, 64, 64)).maps.shape[:2] == (5, 3)
+    assert run(torch.rand(5, 3, 64, 64)).maps.shape[:2] == (5, original.top)
     import onnxruntime
 
     session = onnxruntime.InferenceSession(tmp_path / "a.onnx")
@@ -173,6 +173,8 @@ def test_a_graph_that_differs_is_told(wrong: str) -> None:
 def test_as_many_maps_as_there_are_classes(top: int) -> None:
     with pytest.raises(InputError, match=f"top: expected 1 to 5, the number of classes, got {top}"):
         graph(top=top)
+    with pytest.raises(InputError, match=f"expected 1 to 1, the number of maps of a network that .* got {top}"):
+        graph("c2am", top=top)
 
 
 def test_what_cannot_be_traced_is_one_message() -> None:

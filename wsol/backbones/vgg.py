@@ -122,7 +122,7 @@ class VGG(Backbone):
 
     def _fully_connected(self) -> list[Stage]:
         self.dropped = ("classifier.6.",)
-        self.avgpool = nn.AdaptiveAvgPool2d(GRID)
+        self.avgpool: nn.Module = nn.AdaptiveAvgPool2d(GRID)
         self.to_vector, self.to_map = nn.Flatten(), nn.Unflatten(1, (UNITS, 1, 1))
         self.classifier = nn.Sequential()
         for before in (WIDTHS[-1] * GRID**2, UNITS):

@@ -23,6 +23,7 @@ from wsol.engine.localization_table import localization_table
 from wsol.errors import InputError
 from wsol.files import is_hidden
 from wsol.functional.geometry import Geometry
+from wsol.heads.base import NoMapsError
 from wsol.interop.map_folder import open_maps
 from wsol.interop.maps import Maps
 from wsol.interop.predictions import ranks_of, read_predictions
@@ -192,7 +193,13 @@ def _make_maps(one: ReportRun, config: DictConfig, protocol: LocalizationProtoco
     kept = one.settings.get("protocol") or {}
     asked.protocol = {**kept, **(config.protocol or {})}
     asked.choices.protocol = list(asked.protocol)
-    return run_evaluation.run(asked)
+    try:
+        return run_evaluation.run(asked)
+    except NoMapsError as error:
+        raise InputError(
+            f"{one.folder}: gives boxes and has no maps, which the page shows; `wsol eval {one.folder}` writes the box "
+            "of each image and its kind of error (per_image.csv), and pictures.png"
+        ) from error
 
 
 def _shown(name: str, one: ReportRun, protocol: LocalizationProtocol, config: DictConfig) -> site.ReportColumn:

@@ -67,7 +67,7 @@ class Column:
     protocol: str | None = None
     """Of the published number, for localization."""
     threshold: str | None = None
-    """Origin of the threshold: ``fixed``, ``pseudo``, ``fullsup`` or ``oracle``."""
+    """Origin of the threshold: ``fixed``, ``pseudo``, ``fullsup``, ``oracle``, or ``none`` of boxes without a map."""
     accuracy: bool = False
     """Published, and so shown, as 100 minus the error."""
     split: str = "test"
@@ -222,7 +222,7 @@ def _cells(row: Mapping[str, Any], columns: Mapping[str, Column]) -> list[Cell]:
             if experiment is not None and None in evaluated.values():
                 raise InputError(
                     f"column {name!r}, {where}: a localization needs protocol and threshold (fixed, pseudo, fullsup, "
-                    "or oracle)"
+                    "oracle, or none)"
                 )
         made.append(Cell(str(row["label"]), name, column, experiment, words, *rest))
     return made

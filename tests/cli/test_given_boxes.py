@@ -1,0 +1,143 @@
+"""A network that learns from pseudo boxes and gives boxes, through every verb."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from tests.conftest import SMALL_RUN
+from wsol import load
+from wsol.cli import main
+
+BOX = ["method=psol", "method.head.width=8", "trainer.max_epochs=1", "protocol=[cam2016,choe2020-v2,psol2020]"]
+FAST = ["num_workers=0", "trainer.accelerator=cpu"]
+REFUSAL = "a head without maps was asked for maps"
+
+
+def results_of(folder: Path) -> dict:
+    return json.loads((folder / "results.json").read_text(encoding="utf-8"))
+
+
+def own(folder: Path, split: str = "test") -> list[dict]:
+    rows = results_of(folder)["localization"]
+    return [row for row in rows if row["maps"] == "localizer" and row["split"] == split]
+
+
+@pytest.fixture(scope="module")
+def pseudo(finished_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("pseudo") / "boxes"
+    words = [f"run={finished_run}", "split=train", "pseudo=boxes", "protocol=[cam2016]", f"out={folder}"]
+    assert main(["eval", *words, *FAST]) == 0
+    return folder
+
+
+@pytest.fixture(scope="module")
+def box_run(pseudo: Path, data_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("box") / "run"
+    words = [*SMALL_RUN, *BOX, f"data_dir={data_dir}", f"pseudo={pseudo}", f"run_dir={folder}"]
+    assert main(["train", *words]) == 0
+    return folder
+
+
+def test_results_have_a_box_and_no_threshold(box_run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    rows = own(box_run)
+    assert [row["protocol"] for row in rows] == ["cam2016", "choe2020-v2", "psol2020"]
+    for row in rows:
+        assert (row["threshold_origin"], row["threshold"], row["class_agnostic"]) == ("none", None, True)
+        assert 0 <= row["gt_known_error"] <= 100
+        assert "top1_error" not in row
+    assert [part["iou"] for part in rows[1]["by_iou"]] == [0.3, 0.5, 0.7]
+    assert results_of(box_run)["checkpoint"] == {"file": "checkpoints/last.ckpt", "monitor": None}
+    assert results_of(box_run)["pixels"] == {}
+    assert (box_run / "pictures.png").is_file()
+    assert main(["show", str(box_run)]) == 0
+    assert "none" in capsys.readouterr().out
+
+
+def test_an_evaluation_borrows_classes_and_splits_errors(box_run: Path, finished_run: Path, tmp_path: Path) -> None:
+    words = [f"run={box_run}", f"classes={finished_run}", "topk=[1]", f"out={tmp_path / 'out'}", *FAST]
+    assert main(["eval", *words]) == 0
+    found = results_of(tmp_path / "out")
+    top1 = results_of(finished_run)["classification"]["test"]["top1_error"]
+    assert found["classification"]["test"]["top1_error"] == top1
+    for row, before in zip(own(tmp_path / "out"), own(box_run), strict=True):
+        assert row["gt_known_error"] == before["gt_known_error"]
+        assert max(top1, row["gt_known_error"]) <= row["top1_error"] + 1e-9 or row["protocol"] == "psol2020"
+    shares = found["error_kinds"]["cam2016"]["none"]
+    assert sum(shares.values()) == pytest.approx(100)
+    lines = list(csv.DictReader((tmp_path / "out" / "per_image.csv").open()))
+    assert len(lines) == 24 * 3
+    assert {(line["threshold_origin"], line["threshold"]) for line in lines} == {("none", "")}
+    wrong = np.mean([line["right"] == "0" for line in lines if line["protocol"] == "cam2016"])
+    assert own(box_run)[0]["gt_known_error"] == pytest.approx(100 * wrong)
+
+
+def test_predictions_and_files_for_other_programs(box_run: Path, tmp_path: Path) -> None:
+    Image.fromarray(np.full((40, 60, 3), 90, np.uint8)).save(tmp_path / "a.png")
+    predict = ["predict", f"run={box_run}", f"images={tmp_path / 'a.png'}", "device=cpu"]
+    assert main([*predict, f"out={tmp_path / 'out'}"]) == 0
+    (row,) = csv.DictReader((tmp_path / "out" / "predictions.csv").open())
+    assert (row["class"], float(row["score"])) == ("object", 1.0)
+    assert not (tmp_path / "out" / "maps").exists()
+    assert len(list((tmp_path / "out" / "overlays").rglob("*.png"))) == 1
+    found = load(box_run, device="cpu").predict(tmp_path / "a.png")
+    assert found.map is None
+    np.testing.assert_allclose(found.box, [float(row[key]) for key in ("x0", "y0", "x1", "y1")], atol=1e-3)
+    for name, options in (("a.pt2", ["format=torch_export"]), ("a.safetensors", ["format=safetensors"])):
+        assert main(["export", f"run={box_run}", *options, f"out={tmp_path / name}"]) == 0
+    again = load(tmp_path / "a.safetensors", device="cpu").predict(tmp_path / "a.png")
+    np.testing.assert_allclose(again.box, found.box, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("verb", "words", "message"),
+    [
+        ("eval", ["save_maps=true"], f"save_maps=true: {REFUSAL}"),
+        ("eval", ["explainer=cam"], "does not classify"),
+        ("predict", ["images=a.png", "maps=npy"], f"maps=npy: {REFUSAL}"),
+        ("predict", ["images=a.png", "threshold=0.3"], f"threshold=0.3: {REFUSAL}"),
+        ("export", ["format=torch_export", "top=2"], f"top=2: {REFUSAL}"),
+        ("report", [], "gives boxes and has no maps, which the page shows"),
+    ],
+)
+def test_what_needs_maps_is_refused(
+    verb: str, words: list[str], message: str, box_run: Path, tmp_path: Path, monkeypatch, capsys
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Image.fromarray(np.zeros((8, 8, 3), np.uint8)).save("a.png")
+    run = f"runs=[{box_run}]" if verb == "report" else f"run={box_run}"
+    assert main([verb, run, *words, *(FAST if verb == "eval" else [])]) == 2
+    said = capsys.readouterr().err
+    assert message in " ".join(said.split())
+    assert "Traceback" not in said
+
+
+def test_training_needs_pseudo_boxes_and_others_refuse_them(
+    pseudo: Path, data_dir: Path, tmp_path: Path, capsys
+) -> None:
+    words = [*SMALL_RUN, f"data_dir={data_dir}", f"run_dir={tmp_path / 'run'}"]
+    assert main(["train", *words, *BOX]) == 2
+    said = " ".join(capsys.readouterr().err.split())
+    assert "BoxHead learns from pseudo boxes, got none" in said
+    assert "wsol eval <run> split=train pseudo=boxes" in said
+    assert main(["train", *words, f"pseudo={pseudo}"]) == 2
+    assert "GapHead learns without pseudo targets" in " ".join(capsys.readouterr().err.split())
+    assert not (tmp_path / "run").exists()
+
+
+def test_classes_of_its_own(pseudo: Path, data_dir: Path, tmp_path: Path) -> None:
+    words = [*SMALL_RUN, *BOX, "method.head.classify=true", f"data_dir={data_dir}", f"pseudo={pseudo}"]
+    assert main(["train", *words, f"run_dir={tmp_path / 'run'}"]) == 0
+    found = results_of(tmp_path / "run")
+    top1 = found["classification"]["test"]["top1_error"]
+    assert found["checkpoint"] == {"file": "checkpoints/best.ckpt", "monitor": "val/top1_error"}
+    cam = own(tmp_path / "run")[0]
+    assert max(top1, cam["gt_known_error"]) <= cam["top1_error"] <= 100
+    explained = [f"run={tmp_path / 'run'}", "explainer=gradcam", "protocol=[cam2016]", f"out={tmp_path / 'out'}", *FAST]
+    assert main(["eval", *explained]) == 0
+    assert own(tmp_path / "out")[0]["threshold_origin"] == "fixed"
