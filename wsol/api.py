@@ -281,6 +281,8 @@ def evaluate(
     """
     if data is None and root is not None:
         raise InputError("root=... requires data=...; for a dataset that has moved, set data_dir=...")
+    if overrides and overrides.get("pseudo"):
+        raise InputError(f"pseudo={overrides['pseudo']}: nothing is evaluated then; use wsol eval on the command line")
     given = [] if data is None else _data(data, root, config_dirs)
     if explainer is not None:
         given.append(f"explainer={_known('explainer', explainer, config_dirs)}")

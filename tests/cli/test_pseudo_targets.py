@@ -21,6 +21,7 @@ from wsol.config import build
 from wsol.engine.pseudo_evaluation import threshold_origin
 from wsol.errors import InputError
 from wsol.functional.geometry import Geometry
+from wsol.heads.gap import GapHead
 from wsol.interop.map_folder import open_maps
 from wsol.protocols import protocol
 from wsol.runs import checkpoints
@@ -209,3 +210,40 @@ def test_saved_maps_of_val_box_alike(finished_run: Path, tmp_path: Path) -> None
         _, _, stats, _ = cv2.connectedComponentsWithStats(mask)
         around = [(x, y, x + w, y + h) for x, y, w, h, _ in stats[1:].tolist()]
         assert (x0, y0, x1, y1) in around
+
+
+def test_a_network_of_other_classes_finds_boxes_without_its_scores(data_dir: Path, tmp_path: Path, capsys) -> None:
+    small = [word for word in SMALL_RUN if word.startswith(("data.", "image_size"))]
+    words = ["eval", "model=timm", "name=resnet10t", "data=creatures", f"data_dir={data_dir}", *small, "num_workers=0"]
+    words += ["split=train", "pseudo=boxes", "protocol=cam2016", "trainer.accelerator=cpu"]
+    assert main([*words, "explainer=pc1", f"out={tmp_path / 'pc1'}"]) == 0
+    fact = about(tmp_path / "pc1")
+    assert (fact["explainer"], fact["class_agnostic"], fact["images"]) == ("pc1", True, 48)
+    capsys.readouterr()
+    assert main([*words, "explainer=gradcam", f"out={tmp_path / 'gradcam'}"]) == 2
+    assert "was trained on 1000 classes; the dataset has 8" in capsys.readouterr().err
+
+
+def test_human_boxes_that_chose_the_checkpoint_are_recorded(data_dir: Path, tmp_path: Path) -> None:
+    assert train(data_dir, tmp_path / "run", "monitor=val/cam2016/fixed/gt_known_error") == 0
+    assert main(["eval", str(tmp_path / "run"), "split=train", "pseudo=boxes", f"out={tmp_path / 'pseudo'}"]) == 0
+    fact = about(tmp_path / "pseudo")
+    assert (fact["threshold_origin"], fact["human_boxes"]) == ("fixed", True)
+
+
+class MaskHead(GapHead):
+    """CAM's head, which also learns how much of an image its mask covers."""
+
+    pseudo = "masks"
+
+    def loss(self, output, targets, label_smoothing=0.0, pseudo=None):
+        assert pseudo.dtype == torch.uint8
+        assert pseudo.shape[1:] == (1, 32, 32)
+        covered = pseudo.float().mean((1, 2, 3))
+        return {**super().loss(output, targets), "mask": (output.logits.sigmoid().mean(1) - covered).square().mean()}
+
+
+def test_heads_that_ask_for_masks_get_them_and_has_hides_no_target(folders, data_dir: Path, tmp_path: Path) -> None:
+    head = ["method=has", "method.head._target_=tests.cli.test_pseudo_targets.MaskHead"]
+    assert train(data_dir, tmp_path / "run", *head, f"pseudo={folders['masks']}") == 0
+    assert results(tmp_path / "run")["pseudo"]["kind"] == "masks"

@@ -58,11 +58,12 @@ def fake(value: torch.Tensor) -> torch.Tensor:
     return torch.empty(value.shape, dtype=value.dtype, device="cuda")
 
 
-def batch(device: str) -> Batch:
+def batch(device: str, pseudo: str | None = None) -> Batch:
     """Positions, sizes and what was skipped stay on the host."""
+    targets = {"boxes": torch.full((4, 4), 32.0, device=device), None: None}[pseudo]
     images = torch.zeros(4, 3, 64, 64, dtype=torch.uint8, device=device)
     labels = torch.zeros(4, dtype=torch.int64, device=device)
-    return Batch(images, labels, torch.arange(4), torch.full((4, 2), 64), torch.empty(0, dtype=torch.int64))
+    return Batch(images, labels, torch.arange(4), torch.full((4, 2), 64), torch.empty(0, dtype=torch.int64), targets)
 
 
 @pytest.fixture
@@ -79,7 +80,7 @@ def test_a_step_stays_on_the_device(method: str, logged: dict[str, Any]) -> None
     with FakeGpu():
         put_on_fake_gpu(module)
         assert {parameter.device.type for parameter in module.parameters()} == {"cuda"}
-        loss = module.training_step(batch("cuda"), 0)
+        loss = module.training_step(batch("cuda", module.localizer.head.pseudo), 0)
         assert {value.device.type for value in (loss, *logged.values())} == {"cuda"}
         assert loss.requires_grad
         assert "train/loss" in logged

@@ -61,6 +61,12 @@ def check(config: DictConfig) -> None:
             raise InputError(f"{key}={config[key]}: pseudo={config.pseudo} only writes {config.pseudo}; leave it out")
 
 
+def uses_classes(config: DictConfig) -> bool:
+    """Whether the maps depend on the network's class scores, so that its classes must be those of the dataset."""
+    explainer = networks.explainer(config)
+    return explainer is None or explainer.needs_scores
+
+
 def write(settings: DictConfig, config: DictConfig, network: Network, data: LocalizationData, folder: Path) -> None:
     """Write the pseudo targets of the train split into an empty folder.
 

@@ -74,7 +74,8 @@ def run(config: DictConfig, network: Network | None = None) -> Path:
     if settings.data is None:
         raise InputError("no dataset: choose one with data=..., see --help for the choices")
     source = build.build_source(settings, trust=config.trust or config.data is not None, data_dir=below)
-    check_classes(network, source)
+    if config.pseudo is None or pseudo_evaluation.uses_classes(config):
+        check_classes(network, source)
     data = build.build_data(settings, source, network.localizer.preprocessing, seed=settings.seed)
     write = evaluate if config.pseudo is None else pseudo_evaluation.write
     with output.writing(network.folder / ("eval" if config.pseudo is None else "pseudo")) as folder:
