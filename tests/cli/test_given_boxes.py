@@ -116,6 +116,7 @@ def test_predictions_and_files_for_other_programs(box_run: Path, tmp_path: Path)
         ("predict", ["images=a.png", "maps=npy"], f"maps=npy: {REFUSAL}"),
         ("predict", ["images=a.png", "threshold=0.3"], f"threshold=0.3: {REFUSAL}"),
         ("export", ["format=torch_export", "top=2"], f"top=2: {REFUSAL}"),
+        ("score", [], f": {REFUSAL}"),
         ("report", [], "gives boxes and has no maps, which the page shows"),
     ],
 )
@@ -124,7 +125,7 @@ def test_what_needs_maps_is_refused(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     Image.fromarray(np.zeros((8, 8, 3), np.uint8)).save("a.png")
-    run = f"runs=[{box_run}]" if verb == "report" else f"run={box_run}"
+    run = {"report": f"runs=[{box_run}]", "score": f"maps={box_run}"}.get(verb, f"run={box_run}")
     assert main([verb, run, *words, *(FAST if verb == "eval" else [])]) == 2
     said = capsys.readouterr().err
     assert message in " ".join(said.split())

@@ -14,11 +14,12 @@ from wsol import runs
 from wsol.config import build
 from wsol.data.source import Source, Split
 from wsol.engine import saved_maps, split_results
-from wsol.engine.evaluation import SplitEvaluation
+from wsol.engine.evaluation import LOCALIZER, SplitEvaluation
 from wsol.engine.localization_table import localization_table
 from wsol.engine.split_types import SplitResult
 from wsol.errors import InputError, unknown
 from wsol.functional.geometry import Geometry
+from wsol.heads.base import NoMapsError
 from wsol.interop.map_folder import open_maps
 from wsol.interop.maps import Maps
 from wsol.interop.predictions import ranks_of, read_predictions
@@ -79,6 +80,7 @@ class MapSet:
         if not self.split.has_boxes and not self.split.has_masks:
             raise InputError(f"the {config.split} split has neither boxes nor masks to evaluate maps with")
         self.folder = _of_split(Path(maps), config.split)
+        _refuse_boxes(self.folder)
         self.maps = open_maps(self.folder, view=config.view)
         self.absent = saved_maps.check(self.maps, self.split, config.missing, others=_others(source, config.split))
         self.val = self._val(config, source, Path(maps)) if config.split != "val" else None
@@ -193,6 +195,14 @@ def _of_split(given: Path, split: str) -> Path:
     """The folder of a split's maps: in a run or an evaluation, in the newest evaluation of a run, or as it is given."""
     evaluated = sorted(given.glob(f"eval/*/maps/{split}"), key=lambda place: place.stat().st_mtime, reverse=True)
     return next((place for place in (given / "maps" / split, given / split, *evaluated) if place.is_dir()), given)
+
+
+def _refuse_boxes(folder: Path) -> None:
+    """Refuse the folder of a run or an evaluation whose network gives boxes."""
+    if (folder / "results.json").is_file():
+        rows = runs.read_results(folder / "results.json")["localization"]
+        if any(row["maps"] == LOCALIZER and row["threshold_origin"] == "none" for row in rows):
+            raise NoMapsError(f"maps={folder}", "its boxes are judged by `wsol eval <run> protocol=...`")
 
 
 def _others(source: Source, split: str) -> frozenset[str]:
