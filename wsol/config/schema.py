@@ -11,6 +11,7 @@ from wsol.config.schema_features import Concept, Svm, Units
 from wsol.config.schema_fields import given as _given
 from wsol.config.schema_fields import group as _group
 from wsol.config.schema_fields import key as _key
+from wsol.config.schema_parts import LocalizerStage, Search
 
 
 @dataclass
@@ -67,17 +68,6 @@ class Ae(Train):
 
     rounds: int = _key(3, "number of networks that are trained, one after the other")
     threshold: float = _key(0.8, "fraction of a map's range above which the region is erased; 0.2: CAM's box region")
-
-
-@dataclass
-class LocalizerStage:
-    """The network of `wsol regress` that finds the pseudo boxes."""
-
-    run: str | None = _key(None, "RUN to take: a run's folder, its name, last, or a checkpoint file; null: train one")
-    train: list[str] = _key([], "overrides of `wsol train` for the network that is trained, such as method=acol")
-    eval: list[str] = _key(
-        [], "overrides of `wsol eval` that make the pseudo boxes: protocol=..., explainer=..., model=..."
-    )
 
 
 @dataclass
@@ -248,24 +238,6 @@ class Export:
     check: bool | None = _key(None, "false: do not compare the file with the network; default true")
     trust: bool = _key(False, "build objects of any package that the checkpoint's config names")
     choices: dict[str, Any] = field(default_factory=dict)
-
-
-@dataclass
-class Search:
-    """The settings of `wsol sweep`; ``configs/sweep`` has ready-made ones."""
-
-    metric: str = _key("val/top1_error", "metric of the val split that ranks trials and chooses their checkpoints")
-    trials: int = _key(20, "total number of trials; a higher number later continues the study")
-    workers: int = _key(1, "number of processes on this machine; other machines may join in the same folder")
-    sampler: str = _key("random", "random or tpe")
-    pruner: str = _key("none", "none, median or hyperband: stops unpromising trials")
-    warmup_epochs: int = _key(1, "epochs before the first pruning")
-    seed: int = _key(0, "seed of the sampler")
-    storage: str = _key("sqlite", "sqlite or journal, both in the folder, or the URL of a database server")
-    folder: str | None = _key(None, "folder of the study and its trials; default <runs_dir>/sweep-<choice>-<name>")
-    test: bool = _key(False, "evaluate the best trial on the test split, once, at the end")
-    overrides: list[str] = _key([], "overrides of `wsol train` for all trials")
-    space: dict[str, Any] = _key({}, "keys of `wsol train`: {choice: [...]}, {range: [a, b]} or {log: [a, b]}")
 
 
 @dataclass

@@ -40,7 +40,7 @@ def search(
         overrides: overrides of `wsol train` for all trials, such as ``["data=cub", "method=acol"]``.
         sweep: a choice of the group ``sweep``, which the settings override.
         config_dirs: folders of the user's own configs.
-        settings: keys of `wsol.config.schema.Search`, such as ``trials=3``, ``folder="found"`` or
+        settings: keys of `wsol.config.schema_parts.Search`, such as ``trials=3``, ``folder="found"`` or
             ``space={"optim.optimizer.lr": {"log": [1e-4, 1.0]}}``.
 
     Raises:
@@ -59,7 +59,7 @@ def search(
 def read_settings(
     own: Sequence[str], config_dirs: Sequence[str] = (), changes: Mapping[str, Any] | None = None
 ) -> dict[str, Any]:
-    """Return the keys of `wsol.config.schema.Search`, and the ``choice`` that they come from.
+    """Return the keys of `wsol.config.schema_parts.Search`, and the ``choice`` that they come from.
 
     Args:
         own: overrides of the sweep's config, ``sweep=...`` and ``sweep.KEY=...``.
@@ -81,7 +81,7 @@ def read_settings(
 
 
 def settings_of(config: DictConfig) -> dict[str, Any]:
-    """The keys of `wsol.config.schema.Search` in a composed config, and the ``choice`` that they come from."""
+    """The keys of `wsol.config.schema_parts.Search` in a composed config, and the ``choice`` that they come from."""
     plain = OmegaConf.to_container(config.sweep, resolve=True)
     assert isinstance(plain, dict)
     return {**{str(key): value for key, value in plain.items()}, "choice": config.choices.sweep}
@@ -172,7 +172,7 @@ def run(
     """Run all trials that have not ended, evaluate the best one if requested; returns the content of sweep.json.
 
     Args:
-        settings: keys of `wsol.config.schema.Search` and ``choice``.
+        settings: keys of `wsol.config.schema_parts.Search` and ``choice``.
         overrides: overrides of `wsol train` for all trials.
         config_dirs: folders of the user's own configs.
         config: the result of `check`.

@@ -57,7 +57,7 @@ class SweepStudy:
 
     Args:
         folder: folder of the sweep.
-        settings: keys of `wsol.config.schema.Search`.
+        settings: keys of `wsol.config.schema_parts.Search`.
         mode: ``min`` or ``max`` for the metric.
         max_epochs: number of epochs of a trial.
         identity: what is searched; it is stored with a new study and compared with that of an existing one. None: not

@@ -13,7 +13,7 @@ def sweep_config(settings: Mapping[str, Any], overrides: Sequence[str], mode: st
     """Return the same search for `wandb sweep`: each agent runs `wsol train` with logger=wandb.
 
     Args:
-        settings: keys of `wsol.config.schema.Search`.
+        settings: keys of `wsol.config.schema_parts.Search`.
         overrides: overrides of `wsol train` for all trials.
         mode: ``min`` or ``max`` for the metric.
     """
