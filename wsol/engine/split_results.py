@@ -28,6 +28,7 @@ from wsol.functional.drawing import picture_sheet
 from wsol.functional.ranks import check_topk
 from wsol.interop.image_file import write_png
 from wsol.metrics._curves import choose_thresholds
+from wsol.protocols import LocalizationProtocol
 from wsol.types import Picture
 
 log = logging.getLogger("wsol")
@@ -61,7 +62,8 @@ def evaluations(
     """Return the evaluation of each of ``splits`` that the data has; errors in their boxes stop the program here."""
     protocols = build.build_protocols(config)
     topk = fitting_topk(config.topk, len(data.source.classes))
-    pseudo = pseudo_boxes(config, data) if "val" in splits else None
+    val = data.split("val") if "val" in data.splits else None
+    pseudo = pseudo_boxes(config.get("pseudo_boxes"), protocols, val) if "val" in splits else None
     for name in set(splits) & set(data.source.splits):
         data.source.check(name, skip_unreadable=data.on_bad_image == "skip")
     return {
@@ -80,25 +82,29 @@ def evaluations(
     }
 
 
-def pseudo_boxes(config: DictConfig, data: LocalizationData) -> PseudoBoxes | None:
+def pseudo_boxes(
+    source: str | None, protocols: Mapping[str, LocalizationProtocol], val: Split | None
+) -> PseudoBoxes | None:
     """The boxes of val images that nobody drew, where they are asked for.
+
+    Args:
+        source: see `read_pseudo_boxes`; None without them.
+        protocols: by name.
+        val: the val split; None where the dataset has none.
 
     Raises:
         InputError: there is no val split, or no protocol whose threshold they could choose; see `read_pseudo_boxes`.
     """
-    if config.get("pseudo_boxes") is None:
+    if source is None:
         return None
-    if "val" not in data.splits:
-        raise InputError(f"pseudo_boxes={config.pseudo_boxes}: the dataset has no val split to choose thresholds on")
-    protocols = build.build_protocols(config)
+    if val is None:
+        raise InputError(f"pseudo_boxes={source}: the dataset has no val split to choose thresholds on")
     if not any(protocol.chooses for protocol in protocols.values()):
         raise InputError(
-            f"pseudo_boxes={config.pseudo_boxes}: no threshold is chosen under {', '.join(protocols)}; add a protocol "
-            "that chooses, such as choe2020"
+            f"pseudo_boxes={source}: no threshold is chosen under {', '.join(protocols)}; add a protocol that chooses, "
+            "such as choe2020"
         )
-    split = data.split("val")
-    inclusive = split.boxes.inclusive if split.boxes is not None else False
-    return read_pseudo_boxes(config.pseudo_boxes, split, inclusive)
+    return read_pseudo_boxes(source, val, val.boxes.inclusive if val.boxes is not None else False)
 
 
 def evaluate(
