@@ -70,7 +70,7 @@ class Localizer(nn.Module):
         # A module's name must not hold a dot, a point's may.
         self.edits = nn.ModuleDict({point.replace(".", "/"): edit for point, edit in edits.items()})
         # In a tuple, since it is no part of the network; made here, since torch.compile cannot trace a module's making.
-        self._tail = (_Tail(self, self.head.reruns),) if self.head.reruns is not None else ()
+        self._tail: tuple[_Tail, ...] = () if self.head.reruns is None else (_Tail(self, self.head.reruns),)
         if pretrained_classifier:
             self._load_classifier()
 
@@ -120,7 +120,7 @@ class Localizer(nn.Module):
         Returns:
             The last features.
         """
-        (tail,) = self._tail
+        tail = self._tail[0]
         found: Tensor
         if not frozen:
             found = tail(x)
