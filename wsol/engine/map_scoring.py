@@ -184,7 +184,6 @@ def _results(config: DictConfig, ours: MapSet, theirs: MapSet | None) -> dict[st
     measured, evaluations = ours.all_measured()
     protocols = ours.evaluation.protocols
     evaluated = ours.split
-    pseudo = next((of.pseudo_boxes for of in evaluations.values() if of.pseudo_boxes is not None), None)
     agnostic = ours.maps.about().get("made_of", {}).get("class_agnostic")
     results = {
         "name": f"score-{Path(config.maps).name}",
@@ -194,7 +193,7 @@ def _results(config: DictConfig, ours: MapSet, theirs: MapSet | None) -> dict[st
         "localization": localization_table(measured, evaluations, evaluated.name, agnostic),
         "pixels": {evaluated.name: measured[evaluated.name].pixels} if measured[evaluated.name].pixels else {},
         "skipped_images": {},
-        **({"pseudo_boxes": pseudo.about} if pseudo else {}),
+        **split_results.about_pseudo_boxes(evaluations),
         "maps": {"folder": str(ours.folder), "count": len(ours.maps.ids), **ours.maps.about()},
         "missing_maps": ours.absent,
         "not_finite_maps": {name: found.not_finite for name, found in measured.items() if found.not_finite},

@@ -125,7 +125,6 @@ def evaluate(
     with plain_interruptions():
         trainer.test(module, datamodule=data, verbose=False)
     measured, agnostic = module.measured, module.class_agnostic
-    pseudo = [evaluation.pseudo_boxes for evaluation in wanted.values() if evaluation.pseudo_boxes is not None]
     return {
         "classification": {name: result.classification for name, result in measured.items()},
         "localization": [row for name in measured for row in localization_table(measured, wanted, name, agnostic)],
@@ -133,8 +132,14 @@ def evaluate(
         "skipped_images": {name: evaluation.skipped_ids() for name, evaluation in wanted.items()},
         "not_finite_maps": {name: result.not_finite for name, result in measured.items() if result.not_finite},
         **({"recognition": module.recognized} if again else {}),
-        **({"pseudo_boxes": pseudo[0].about} if pseudo else {}),
+        **about_pseudo_boxes(wanted),
     }
+
+
+def about_pseudo_boxes(evaluations: Mapping[str, SplitEvaluation]) -> dict[str, Any]:
+    """Return what results.json says of where pseudo boxes come from, under ``pseudo_boxes``; nothing without them."""
+    found = [evaluation.pseudo_boxes for evaluation in evaluations.values() if evaluation.pseudo_boxes is not None]
+    return {"pseudo_boxes": found[0].about} if found else {}
 
 
 def write(
