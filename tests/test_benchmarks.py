@@ -114,6 +114,13 @@ def test_the_reference_of_the_evaluation_draws_the_boxes_of_the_protocol(monkeyp
         assert hits.tolist() == theirs.tolist()
 
 
+def test_clustering(printed) -> None:
+    words = ("--backbones", "tiny", "--batch-size", "2", "--size", "64", "--repeats", "1")
+    step, clustering, share = numbers(printed("clustering", *words).splitlines()[-1])[-3:]
+    assert 0 < clustering < step
+    assert 0 < share < 100
+
+
 def test_methods(printed) -> None:
     words = ["--backbone", "tiny", "--size", "32", "--batch-size", "1", "--repeats", "1"]
     out = printed("methods", *words, "--methods", "acol_1x1", "--baseline", "cam")

@@ -1,13 +1,14 @@
-"""Configs of one's own (YAML), tables, sweeps, and the words of the command line."""
+"""Configs of one's own (YAML), tables and sweeps, and the words of the command line."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
+from scripts.robustness import words
 from scripts.robustness.base import SMALL
-from scripts.robustness.runner import Place, Try, nothing
+from scripts.robustness.runner import Place, Try
 
-KIND, WORDS = "configs, tables, sweep files (YAML)", "words of the command line"
+KIND = "configs, tables, sweep files (YAML)"
 CFG = "train --config-dir {inputs} backbone=mine --cfg"
 RUN = "train --config-dir {inputs} backbone=mine data_dir={data} run_dir={out}/run " + " ".join(
     word for word in SMALL.split() if not word.startswith("backbone")
@@ -52,7 +53,7 @@ def tries() -> Iterator[Try]:
     yield from _configs()
     yield from _tables()
     yield from _sweeps()
-    yield from _words()
+    yield from words.tries()
 
 
 def _own(
@@ -147,73 +148,3 @@ def _sweeps() -> Iterator[Try]:
                   "{log: [1, 2], range: [1, 2]}", "{choice: [{a: 1}]}"):  # fmt: skip
         text = GOOD_SWEEP.replace("{log: [0.001, 0.1]}", space)
         yield _own(KIND, f"a space of {space}", "sweep", text.encode(), SWEEP, "refused", ("lr", "space"))
-
-
-def _words() -> Iterator[Try]:
-    small = f"{SMALL} data_dir={{data}} run_dir={{out}}/run"
-    last: dict[str, tuple[str, tuple[str, ...]]] = {
-        "backbone=tinny": ("backbone", ("tinny",)), "backbone=": ("backbone", ("backbone",)),
-        "method=acoll": ("method", ("acoll",)), "data=../../etc": ("data", ("data",)),
-        "nonsense=1": ("key", ("nonsense",)), "+nonsense=1": ("key", ("nonsense",)), "~data": ("key", ("data",)),
-        "seed=x": ("seed", ("seed",)), "seed=-1": ("seed", ("seed",)), "seed=1e400": ("seed", ("seed",)),
-        "seed=99999999999999999999": ("seed", ("seed",)), "trainer.max_epochs=0": ("epochs", ("max_epochs",)),
-        "trainer.max_epochs=-1": ("epochs", ("max_epochs",)), "trainer.max_epochs=x": ("epochs", ("max_epochs",)),
-        "trainer.accelerator=abacus": ("accelerator", ("accelerator",)),
-        "trainer.precision=3": ("precision", ("precision",)), "optim.optimizer.lr=x": ("lr", ("lr",)),
-        "optim.optimizer.lr=-1": ("lr", ("lr", "learning rate")), "optim.optimizer.lr=nan": ("lr", ("lr", "loss", "finite")),
-        "optim.optimizer.lr=1e12": ("lr", ("lr", "loss", "finite")), "optim.optimizer.momentum=-1": ("momentum", ("momentum",)),
-        "loader.batch_size=0": ("batch", ("batch_size",)), "loader.batch_size=-4": ("batch", ("batch_size",)),
-        "loader.batch_size=x": ("batch", ("batch_size",)), "loader.num_workers=-1": ("workers", ("num_workers",)),
-        "image_size=0": ("size", ("image_size", "size")), "image_size=-32": ("size", ("image_size", "size")),
-        "image_size=1000000000": ("size", ("size", "memory")), "topk=[0]": ("topk", ("topk",)), "topk=[99]": ("topk", ("top",)),
-        "topk=x": ("topk", ("topk",)), "monitor=nobody": ("monitor", ("nobody",)),
-        "monitor=test/top1_error": ("monitor", ("monitor",)), "memory_format=x": ("format", ("memory_format",)),
-        "data.train_images=0": ("images", ("train_images",)), "data.train_images=-5": ("images", ("train_images",)),
-        "data.size=0": ("size", ("size",)), "data.num_classes=0": ("classes", ("num_classes",)),
-        "protocol=[nobody]": ("protocol", ("nobody",)), "protocol=[]": ("protocol", ("protocol",)),
-        "experiment=nobody": ("experiment", ("nobody",)), "resume=/nobody": ("resume", ("nobody",)),
-        "label_smoothing=2": ("smoothing", ("label_smoothing",)), "=1": ("word", ("key=value", "override")), "word": ("word", ("word",)),
-        "--nobody": ("option", ("--nobody",)), "a=[": ("word", ("key",)), "seed=${nobody}": ("seed", ("nobody",)),
-        "seed=${oc.env:NOBODY}": ("seed", ("NOBODY",)), "hydra.run.dir=/tmp": ("hydra", ("hydra",)),
-        "name=../../../../tmp/CANARY-wsol": ("name", ("name",)), "schedule=nobody": ("schedule", ("nobody",)),
-    }  # fmt: skip
-    for word, (_, names) in last.items():
-        right = (
-            "either"
-            if word
-            in (
-                "+nonsense=1",
-                "protocol=[]",
-                "name=../../../../tmp/CANARY-wsol",
-                "~data",
-                "image_size=1000000000",
-                "topk=[99]",
-            )
-            else "refused"
-        )
-        yield Try(WORDS, f"train {word}", nothing, f"train {small} {word}", right, names)
-    whole = {
-        "tarin": ("tarin",), "": ("usage",), "data": ("data verify",), "data verfy": ("data",), "eval": ("run",),
-        "eval run=/nobody": ("nobody",), "predict": ("images",), "predict run={run}": ("images",),
-        "predict run={run} images=/nobody": ("nobody",), "predict run={run} images={image} top=0 out={out}/p": ("top",),
-        "predict run={run} images={image} threshold=2 out={out}/p": ("threshold",),
-        "predict run={run} images={image} classes=[nobody] out={out}/p": ("nobody",),
-        "predict run={run} images={image} device=abacus out={out}/p": ("device", "abacus"),
-        "predict run={run} images={image} maps=bmp out={out}/p": ("maps",),
-        "predict run={run} images={image} batch_size=0 out={out}/p": ("batch_size",),
-        "predict run={run} images={image} image_size=-1 out={out}/p": ("size",), "score": ("maps",),
-        "score maps=/nobody": ("nobody",), "score maps={evaluation}/maps split=nobody out={out}/s": ("nobody",),
-        "score maps={evaluation}/maps view=nobody out={out}/s": ("nobody",),
-        "score maps={evaluation}/maps missing=nobody out={out}/s": ("missing",), "report": ("run",), "report /nobody": ("nobody",),
-        "report {run} split=nobody out={out}/r": ("split",), "report {run} limit=0 out={out}/r": ("limit",),
-        "report {run} picture_side=5 out={out}/r": ("picture_side",), "export run={run} format=nobody out={out}/x": ("format",),
-        "convert": ("weights",), "convert weights=/nobody": ("nobody",), "table nobody": ("nobody",),
-        "table demo format=nobody": ("nobody",), "table": ("table",), "sweep sweep=nobody": ("nobody",),
-        "data verify": ("data",), "data verify data=cub data.root=/nobody": ("nobody",), "data prepare data=nobody": ("nobody",),
-        "data prepare data=cub": ("archive",), "data prepare data=cub archive=/nobody.tgz": ("nobody.tgz",),
-        "backbone check nobody.Nobody": ("nobody",), "ilsvrc-kit": ("predictions",), "features units": ("run",), "features concept": ("positives", "run"),
-        "features svm run=/nobody": ("nobody",), "train --config-dir /nobody": ("nobody",), "train -m seed=a,b": ("seed",),
-    }  # fmt: skip
-    for words, names in whole.items():
-        right = "accepted" if words in ("", "data verify") else "refused"  # the embedded dataset is verified
-        yield Try(WORDS, f"wsol {words}", nothing, words or "--help", right, names)

@@ -57,6 +57,17 @@ def data_of(folder: Path) -> tuple[LocalizationData, torch.nn.Module]:
     return build.build_data(config, source, localizer.preprocessing, seed=config.seed), localizer.eval()
 
 
+def test_pseudo_boxes_give_a_threshold_of_that_origin(tmp_path: Path, data_dir: Path) -> None:
+    boxes = tmp_path / "boxes.txt"
+    boxes.write_text("".join(f"val-{i:06d},4,4,28,28\n" for i in range(16)), encoding="utf-8")
+    words = ["rounds=1", "trainer.max_epochs=1", f"data_dir={data_dir}", f"pseudo_boxes={boxes}"]
+    assert ae(*words, f"run_dir={tmp_path / 'run'}") == 0
+    found = results(tmp_path / "run")
+    rows = [row for row in found["localization"] if row["maps"] == "localizer" and row["split"] == "test"]
+    assert [row["threshold_origin"] for row in rows] == ["fixed", "pseudo", "fullsup", "oracle"]
+    assert found["pseudo_boxes"]["images"] == 16
+
+
 def test_regions_are_where_the_map_of_the_label_is_high(run: Path) -> None:
     data, network = data_of(run / "round0")
     erased = data_of(run / "round1")[0].split("train")

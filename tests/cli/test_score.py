@@ -102,6 +102,31 @@ def test_every_image_is_looked_at(evaluated: Path, tmp_path: Path) -> None:
         assert 100 - shares["right"] == pytest.approx(row["top1_error"])
 
 
+def test_pseudo_boxes_choose_thresholds_as_they_do_for_eval(
+    finished_run: Path, evaluated: Path, npy: Path, tmp_path: Path, capsys
+) -> None:
+    boxes = tmp_path / "boxes.txt"
+    boxes.write_text("".join(f"{name},4,4,28,28\n" for name in open_maps(evaluated / "maps" / "val").ids))
+    words = ["protocol=[cam2016,choe2020]", f"pseudo_boxes={boxes}"]
+    assert main(["eval", f"run={finished_run}", f"out={tmp_path / 'eval'}", *words, "save_maps=true", *QUICK]) == 0
+    assert score(f"maps={tmp_path / 'eval'}", f"out={tmp_path / 'out'}", *words) == 0
+    again, first = results(tmp_path / "out"), results(tmp_path / "eval")
+    assert again["localization"] == [row for row in first["localization"] if row["split"] == "test"]
+    own = [(row["protocol"], row["threshold_origin"]) for row in again["localization"] if row["maps"] == "localizer"]
+    assert own == [("cam2016", "fixed"), *(("choe2020", origin) for origin in ("pseudo", "fullsup", "oracle"))]
+    assert again["pseudo_boxes"] == first["pseudo_boxes"]
+    assert again["error_kinds"]["choe2020"]["pseudo"] == first["error_kinds"]["choe2020"]["pseudo"]
+    assert score(f"maps={tmp_path / 'eval'}", "split=val", f"out={tmp_path / 'val'}", *words) == 0
+    of_val = [row for row in first["localization"] if row["split"] == "val"]
+    assert results(tmp_path / "val")["localization"] == of_val
+    capsys.readouterr()
+    alone = [f"maps={npy}", *DATA, f"data_dir={_data_dir(evaluated)}", f"out={tmp_path / 'no'}"]
+    assert score(*alone, *words) == 2
+    assert "has no maps of the val split, on which they choose the" in " ".join(capsys.readouterr().err.split())
+    assert score(*alone, "protocol=[cam2016]", words[1]) == 2
+    assert "no threshold is chosen under cam2016" in capsys.readouterr().err
+
+
 def test_plain_files_score_alike_but_for_the_classes(evaluated: Path, npy: Path, tmp_path: Path) -> None:
     words = [f"maps={npy}", *DATA, f"data_dir={_data_dir(evaluated)}", f"val_maps={evaluated / 'maps' / 'val'}"]
     assert score(*words, f"out={tmp_path / 'out'}") == 0

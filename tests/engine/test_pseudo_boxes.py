@@ -56,6 +56,14 @@ def test_every_form_of_a_list_gives_the_same_boxes(val: Split, tmp_path: Path) -
         assert found.about["images"] == len(val)
 
 
+def test_a_box_of_zeros_is_none(val: Split, tmp_path: Path) -> None:
+    """As in the lists that Murtaza et al. made by CLIP, where it found nothing."""
+    (tmp_path / "boxes.txt").write_text(a_list(val).replace("4,4,20,24", "0,0,0,0", 3), encoding="utf-8")
+    found = read_pseudo_boxes(tmp_path / "boxes.txt", val, inclusive=True)
+    assert [len(found.boxes[i]) for i in range(len(val))] == [0, 0, 0, *[1] * (len(val) - 3)]
+    assert found.about["images"] == len(val) - 3
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [

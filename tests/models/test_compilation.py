@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
@@ -19,6 +21,7 @@ from wsol.models.compilation import compile_network
 from wsol.models.localizer import Localizer
 
 METHODS = [name for name in choices("method") if "/" not in name]
+IMAGES, LABELS = torch.randn(4, 3, 64, 64, generator=torch.Generator().manual_seed(0)), torch.tensor([0, 1, 2, 3])
 
 
 def make(method: str) -> Localizer:
@@ -29,23 +32,40 @@ def make(method: str) -> Localizer:
     return Localizer(backbone, build.instantiate(config.head, "head"), 5, edits=edits)
 
 
-@pytest.mark.parametrize("is_training", [True, False])
-@pytest.mark.parametrize("method", METHODS)
-def test_every_method_is_one_graph(method: str, is_training: bool) -> None:
+def compiled(network: Localizer) -> Callable:
+    """The network as one graph: a break raises."""
     torch._dynamo.reset()
-    network = make(method).train(is_training)
-    images, labels = torch.randn(4, 3, 64, 64), torch.tensor([0, 1, 2, 3])
-    # A break raises; a head that runs stages again makes a copy of them in the forward pass, which breaks the graph.
-    whole = torch.compile(network, fullgraph=network.head.reruns is None, backend="eager")
-    found = whole(images, labels=labels)
-    assert found.logits.shape == (4, 5 if network.classifies else 0)
-    if not is_training:
-        assert torch.equal(found.logits, network(images, labels=labels).logits)
-        if network.gives_boxes:
-            assert torch.equal(network.boxes(found), network.boxes(network(images, labels=labels)))
-            return
-        classes = torch.tensor([[0, 4], [1, 2], [3, 3], [2, 0]])
-        assert torch.equal(network.maps(found, classes), network.maps(network(images, labels=labels), classes))
+    return torch.compile(network, fullgraph=True, backend="eager")
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_every_method_evaluates_as_one_graph(method: str) -> None:
+    network = make(method).eval()
+    found, plain = compiled(network)(IMAGES), network(IMAGES)
+    assert torch.equal(found.logits, plain.logits)
+    assert found.logits.shape == (len(IMAGES), 5 if network.classifies else 0)
+    if network.gives_boxes:
+        assert torch.equal(network.boxes(found), network.boxes(plain))
+        return
+    classes = torch.tensor([[0, 4]] * len(IMAGES))
+    assert torch.equal(network.maps(found, classes), network.maps(plain, classes))
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_every_method_trains_as_one_graph(method: str) -> None:
+    """The same scores, gradients and statistics as without compiling."""
+    network = make(method).train()
+    twin = copy.deepcopy(network)
+    pseudo = torch.tensor([[0.1, 0.2, 0.7, 0.9]]).expand(len(IMAGES), 4) if network.head.pseudo else None
+    steps = []
+    for model, call in ((network, network), (twin, compiled(twin))):
+        torch.manual_seed(1)
+        output = call(IMAGES, labels=LABELS)
+        sum(model.loss(output, torch.eye(5)[LABELS], pseudo=pseudo).values()).backward()
+        gradients = {f"gradient of {name}": parameter.grad for name, parameter in model.named_parameters()}
+        steps.append({"logits": output.logits, **gradients, **model.state_dict()})
+    for name, value in steps[0].items():
+        assert (value is None and steps[1][name] is None) or torch.equal(value, steps[1][name]), name
 
 
 def test_a_compiled_run_is_the_same_run_under_the_same_names(

@@ -64,6 +64,22 @@ def test_the_page_begins_at_the_reported_threshold_and_goes_back_to_it(folder, o
     assert button.get_attribute("aria-pressed") == "true"
 
 
+def test_every_origin_of_a_threshold_has_a_row_and_a_button(split, runs, tmp_path, opened) -> None:
+    (row,) = runs[0].metrics["localization"]
+    at = {"pseudo": 0.4, "fullsup": 0.5, "oracle": 0.6}
+    rows = [{**row, "threshold_origin": origin, "threshold": value} for origin, value in reversed(at.items())]
+    run = runs[0]._replace(metrics={**runs[0].metrics, "localization": rows})
+    write(tmp_path, "origins", split, CLASSES, mine("choe2020"), [run])
+    page = opened(tmp_path)
+    assert texts(page, "#at") == ["0.4"], "that which needs the fewest human boxes"
+    assert texts(page, "#origins button") == list(at)
+    shown = [word for row in texts(page, "#metrics tbody tr") for word in row.split() if word in at]
+    assert shown == list(at)
+    for button in page.find_elements("css selector", "#origins button"):
+        button.click()
+        assert texts(page, "#at") == [f"{at[button.text]:g}"]
+
+
 def test_filters_by_class_kind_overlap_and_words(folder, split, runs, opened) -> None:
     page = opened(folder, "gallery")
     kinds, overlaps = page.execute_script(FIRST_RUN)

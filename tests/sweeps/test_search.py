@@ -92,6 +92,17 @@ def test_a_search_ranks_on_val_evaluates_test_once_and_says_what_it_spent(
     assert "with other settings (metric differ)" in capsys.readouterr().err
 
 
+def test_a_search_by_pseudo_boxes_reports_that_origin_on_test(tmp_path, data_dir, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "boxes.txt").write_text("".join(f"val-{i:06d},4,4,28,28\n" for i in range(16)))
+    words = [*SMALL_RUN, f"data_dir={data_dir}", "pseudo_boxes=boxes.txt", "sweep.folder=found", "sweep.trials=1"]
+    assert main(["sweep", *words, "sweep.test=true", "sweep.metric=val/choe2020/pseudo/gt_known_error"]) == 0
+    content = json.loads((tmp_path / "found" / "sweep.json").read_text())
+    assert content["supervision"] == {"split": "val", "kind": "pseudo boxes", "images": 16, "per_class": 2.0}
+    rows = json.loads((tmp_path / "found" / "test" / "results.json").read_text())["localization"]
+    assert "pseudo" in {row["threshold_origin"] for row in rows if row["split"] == "test"}
+
+
 def own_sweep(folder: Path, text: str) -> list[str]:
     (folder / "mine" / "sweep").mkdir(parents=True)
     (folder / "mine" / "sweep" / "odd.yaml").write_text(f"# Odd.\n{text}\n", encoding="utf-8")

@@ -11,6 +11,7 @@ from omegaconf import OmegaConf
 
 from wsol.config.compose import compose, groups, override
 from wsol.errors import InputError
+from wsol.sweeps.hyperparameter_search import search
 from wsol.sweeps.search_space import check_group_choices, read_space
 
 
@@ -128,15 +129,36 @@ def test_every_ready_sweep_composes_and_says_what_it_is(choice: str) -> None:
 
 
 METHODS = ("cam", "has", "acol", "spg", "adl", "cutmix")
+CHOE = {method: "choe2020" if method == "cam" else f"choe2020_{method}" for method in METHODS}
+MURTAZA = {m: "murtaza2025" if m == "cam" else f"murtaza2025_{m}" for m in ("cam", "has", "acol", "adl")}
+EXPERIMENTS = {
+    **{choice: f"choe2020/cub/{method}_vgg16" for method, choice in (*CHOE.items(), *MURTAZA.items())},
+    "murtaza2025_ilsvrc": "choe2020/ilsvrc/cam_vgg16",
+}
 
 
-@pytest.mark.parametrize("method", METHODS)
-def test_the_30_draw_protocol_fits_its_experiments(method: str) -> None:
-    """30 draws chosen on train-fullsup, test once; every key of the space exists in the method's experiment."""
-    choice = "choe2020" if method == "cam" else f"choe2020_{method}"
+@pytest.mark.parametrize("choice", EXPERIMENTS)
+def test_the_30_draw_protocols_fit_their_experiments(choice: str) -> None:
+    """30 draws chosen on val, test once; every key of the space exists in the method's experiment."""
     settings = compose("sweep", [f"sweep={choice}"]).sweep
     assert (settings.trials, settings.sampler, settings.test) == (30, "random", True)
     space = read_space(plain(settings)["space"])
-    words = [each.override_of(each.values[0]) for each in space]
-    config = compose("train", [f"experiment=choe2020/cub/{method}_vgg16", *settings.overrides, *words])
-    assert settings.metric.split("/")[1] in config.protocol
+    for end in (0, -1):
+        words = [each.override_of(each.values[end]) for each in space]
+        config = compose("train", [f"experiment={EXPERIMENTS[choice]}", *settings.overrides, *words])
+        assert settings.metric.split("/")[1] in config.protocol
+
+
+def test_the_protocol_without_human_boxes_chooses_by_pseudo_boxes() -> None:
+    """The ranges of Murtaza et al.'s repository; their boxes must be named."""
+    settings = compose("sweep", ["sweep=murtaza2025"]).sweep
+    assert settings.metric == "val/choe2020/pseudo/gt_known_error"
+    rate = {"log": [1e-5, 1.0]}
+    assert plain(settings)["space"] == {
+        "optim.optimizer.lr": rate,
+        "optim.optimizer.weight_decay": rate,
+        "schedule.gamma": rate,
+        "schedule.every_epochs": {"range": [5, 45]},
+    }
+    with pytest.raises(InputError, match="pseudo_boxes is not set: add pseudo_boxes="):
+        search(["experiment=choe2020/cub/cam_vgg16"], sweep="murtaza2025")

@@ -54,6 +54,12 @@ def test_several_seeds_give_their_mean_and_an_interval_over_seeds(runs) -> None:
     assert (value.over, value.seeds, value.missing) == ("seeds", (0, 1, 5), ())
 
 
+def test_a_column_may_ask_for_thresholds_that_pseudo_boxes_chose(runs) -> None:
+    asked = replace(CELL, column=replace(COLUMN, protocol="choe2020", threshold="pseudo"))
+    value = compare(asked, runs(a={"error": 40.0, "protocol": "choe2020", "threshold": "pseudo"}), COMMANDS)
+    assert (value.measured, value.threshold, value.marks) == (60.0, "pseudo", [])
+
+
 @pytest.mark.parametrize(("seeds", "quantile"), [(2, 12.706), (25, 2.0639), (101, 1.9840)])
 def test_the_interval_over_any_number_of_seeds_is_students(seeds: int, quantile: float) -> None:
     values = [float(i) for i in range(seeds)]

@@ -236,7 +236,7 @@ def _near_keys(key: str, keys: Sequence[str]) -> str:
     """Return near matches of a dotted key; the choices listed are those of its own level."""
     parent, _, _ = key.rpartition(".")
     level = [k for k in keys if k.rpartition(".")[0] == parent] or [k for k in keys if "." not in k]
-    close = near_matches(key, keys).partition("Choices:")[0]
+    close = near_matches(key, keys).partition("Choices:")[0].partition("There are")[0]
     return f"{close}Keys here: {', '.join(level)}"
 
 

@@ -13,6 +13,8 @@ from wsol.config.schema_fields import group as _group
 from wsol.config.schema_fields import key as _key
 from wsol.config.schema_parts import LocalizerStage, Search
 
+PSEUDO_BOXES = "boxes of val images that nobody drew (list, CSV, COCO, or an evaluation's maps), for origin pseudo"
+
 
 @dataclass
 class Train:
@@ -31,9 +33,7 @@ class Train:
     monitor: str | None = _key(
         "val/top1_error", "metric on the val split that chooses the best checkpoint; null: use the last"
     )
-    pseudo_boxes: str | None = _key(
-        None, "boxes of val images that nobody drew (list, CSV, COCO, or an evaluation's maps), for origin pseudo"
-    )
+    pseudo_boxes: str | None = _key(None, PSEUDO_BOXES)
     pseudo: str | None = _key(
         None, "folder of pseudo boxes or masks of the training images: wsol eval RUN split=train pseudo=boxes"
     )
@@ -100,9 +100,7 @@ class Eval:
     image_size: int | None = _key(None, "default as in the run")
     topk: list[int] | None = _key(None, "which top-k errors to report; default as in the run")
     on_bad_image: str | None = _key(None, "stop or skip; default as in the run")
-    pseudo_boxes: str | None = _key(
-        None, "boxes of val images that nobody drew (list, CSV, COCO, or an evaluation's maps), for origin pseudo"
-    )
+    pseudo_boxes: str | None = _key(None, PSEUDO_BOXES)
     save_maps: bool = _key(False, "keep the maps of all evaluated images in <out>/maps, for `wsol score`")
     maps_dtype: str = _key("auto", "of kept maps: float32, float16, uint8; auto is float32 up to 64 x 64, else uint8")
     classes: Any = _key(None, "in place of the run's own: CSV (image_id,class,score), a second run or its checkpoint")
@@ -163,6 +161,7 @@ class Score:
 
     maps: str | None = _key(None, "RUN: a run with saved maps, an evaluation, a map store, or a folder of .npy, .png")
     val_maps: str | None = _key(None, "maps of the val split, to choose thresholds by; found beside maps")
+    pseudo_boxes: str | None = _key(None, PSEUDO_BOXES)
     against: str | None = _key(None, "a second RUN: maps of the same images, to compare with, image by image")
     split: str = _key("test", "the split that the maps are of")
     view: str = _key("whole", "what map files show: the whole image, or its centre crop (256, 224)")

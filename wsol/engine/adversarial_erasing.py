@@ -229,6 +229,7 @@ class Round:
             "pixels": {name: found.pixels for name, found in measured.items() if found.pixels},
             "skipped_images": {},
             "not_finite_maps": {name: found.not_finite for name, found in measured.items() if found.not_finite},
+            **split_results.about_pseudo_boxes(evaluations),
         }
         split_results.write_image_results(folder, measured, evaluations)
         split_results.write(

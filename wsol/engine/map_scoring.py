@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from wsol.data.source import Source, Split
 from wsol.engine import saved_maps, split_results
 from wsol.engine.evaluation import LOCALIZER, SplitEvaluation
 from wsol.engine.localization_table import localization_table
-from wsol.engine.split_types import SplitResult
+from wsol.engine.split_types import PseudoBoxes, SplitResult
 from wsol.errors import InputError, unknown
 from wsol.functional.geometry import Geometry
 from wsol.heads.base import NoMapsError
@@ -44,8 +45,10 @@ def run(config: DictConfig, progress: Progress = no_progress) -> Path:
     if config.split not in source.splits:
         raise unknown("split", config.split, source.splits)
     protocols = build.build_protocols(config)
-    ours = MapSet(config, source, protocols, config.maps, config.classes)
-    theirs = MapSet(config, source, protocols, config.against) if config.against else None
+    val = source.split("val") if "val" in source.splits else None
+    pseudo = split_results.pseudo_boxes(config.pseudo_boxes, protocols, val)
+    ours = MapSet(config, source, protocols, config.maps, config.classes, pseudo)
+    theirs = MapSet(config, source, protocols, config.against, pseudo=pseudo) if config.against else None
     name = "-".join(Path(config.maps).resolve().parts[-2:])
     with output.writing(Path(config.runs_dir) / f"score-{name}") as folder:
         for one in (ours, theirs) if theirs else (ours,):
@@ -66,6 +69,10 @@ class MapSet:
         protocols: protocols by name.
         maps: the folder given.
         classes: CSV of predicted classes; None for those saved with the maps, if any.
+        pseudo: boxes of val images that nobody drew, for thresholds of that origin.
+
+    Raises:
+        InputError: a split without boxes and masks, maps that do not match, or pseudo boxes without maps of val images.
     """
 
     def __init__(
@@ -75,6 +82,7 @@ class MapSet:
         protocols: Mapping[str, LocalizationProtocol],
         maps: str,
         classes: str | None = None,
+        pseudo: PseudoBoxes | None = None,
     ) -> None:
         self.split = source.split(config.split)
         if not self.split.has_boxes and not self.split.has_masks:
@@ -87,8 +95,14 @@ class MapSet:
         files = [Path(classes)] if classes else sorted(self.folder.glob("classes-*.csv"))
         topk = split_results.fitting_topk(config.topk, len(source.classes)) if files else ()
         self.ranks = self._ranks(files, source, max(topk, default=1))
-        self.evaluation = self._evaluation(config, self.split, protocols, topk)
-        self.val_evaluation = self._evaluation(config, self.val[0], protocols) if self.val else None
+        if pseudo is not None and config.split != "val" and self.val is None:
+            raise InputError(
+                f"pseudo_boxes={config.pseudo_boxes}: {maps} has no maps of the val split, on which they choose the "
+                "threshold; name them with val_maps=..."
+            )
+        made = partial(self._evaluation, config, protocols=protocols, pseudo=pseudo)
+        self.evaluation = made(self.split, topk=topk)
+        self.val_evaluation = made(self.val[0]) if self.val else None
         self.measured: SplitResult | None = None
         self.fullsup: SplitResult | None = None
 
@@ -114,10 +128,20 @@ class MapSet:
         return ranks_of(self.split.labels, ranked)
 
     def _evaluation(
-        self, config: DictConfig, split: Split, protocols: Mapping[str, LocalizationProtocol], topk: Any = ()
+        self,
+        config: DictConfig,
+        split: Split,
+        protocols: Mapping[str, LocalizationProtocol],
+        topk: Sequence[int] = (),
+        pseudo: PseudoBoxes | None = None,
     ) -> SplitEvaluation:
         return SplitEvaluation(
-            split, lambda size: [Geometry.whole(size)], protocols, topk=topk, baselines=config.baselines
+            split,
+            lambda size: [Geometry.whole(size)],
+            protocols,
+            topk=topk,
+            baselines=config.baselines,
+            pseudo=pseudo if split.name == "val" else None,
         )
 
     def score(self, progress: Progress) -> None:
@@ -171,6 +195,7 @@ def _results(config: DictConfig, ours: MapSet, theirs: MapSet | None) -> dict[st
         "localization": localization_table(measured, evaluations, evaluated.name, agnostic),
         "pixels": {evaluated.name: measured[evaluated.name].pixels} if measured[evaluated.name].pixels else {},
         "skipped_images": {},
+        **split_results.about_pseudo_boxes(evaluations),
         "maps": {"folder": str(ours.folder), "count": len(ours.maps.ids), **ours.maps.about()},
         "missing_maps": ours.absent,
         "not_finite_maps": {name: found.not_finite for name, found in measured.items() if found.not_finite},

@@ -35,7 +35,7 @@ def read_pseudo_boxes(source: str | Path, split: Split, inclusive: bool = False)
         source: a list in the form of wsolevaluation's localization.txt (``<image id>,<x0>,<y0>,<x1>,<y1>``, no header);
             boxes as CSV (``image,x0,y0,x1,y1``) or COCO JSON, such as ``predictions.csv`` of `wsol predict`; or the
             folder of ``wsol eval split=val save_maps=true`` with class-agnostic maps, which are boxed at the fixed
-            threshold of its first protocol that has one.
+            threshold of its first protocol that has one. A box 0, 0, 0, 0 says that none was found.
         split: that they are of.
         inclusive: whether x1, y1 of a list or CSV name the last pixel inside.
 
@@ -62,11 +62,12 @@ def read_pseudo_boxes(source: str | Path, split: Split, inclusive: bool = False)
             corners = numbers(row)
             if corners is not None:
                 given[row.fields[0]].append(corners)
-    of_image = _matched(given, split, path)
+    found_in = {name: [box for box in boxes if any(box)] for name, boxes in given.items()}
+    of_image = _matched(found_in, split, path)
     boxes = Boxes.pack([np.array(of_image.get(name, [])).reshape(-1, 4) for name in split.ids], inclusive)
     _check(boxes, split, path)
     digest = hashlib.sha256(path.read_bytes()).hexdigest()
-    return PseudoBoxes(boxes, {"source": str(path), "sha256": digest, "images": len(of_image)})
+    return PseudoBoxes(boxes, {"source": str(path), "sha256": digest, "images": sum(map(bool, of_image.values()))})
 
 
 def _matched(given: dict[str, list[Any]], split: Split, path: Path) -> dict[str, list[Any]]:

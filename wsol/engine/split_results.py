@@ -29,6 +29,7 @@ from wsol.functional.ranks import check_topk
 from wsol.heads.base import NoMapsError
 from wsol.interop.image_file import write_png
 from wsol.metrics._curves import choose_thresholds
+from wsol.protocols import LocalizationProtocol
 from wsol.types import Picture
 
 log = logging.getLogger("wsol")
@@ -72,7 +73,8 @@ def evaluations(
     """
     protocols = build.build_protocols(config)
     topk = fitting_topk(config.topk, len(data.source.classes))
-    pseudo = pseudo_boxes(config, data) if "val" in splits else None
+    val = data.split("val") if "val" in data.splits else None
+    pseudo = pseudo_boxes(config.get("pseudo_boxes"), protocols, val) if "val" in splits else None
     for name in set(splits) & set(data.source.splits):
         data.source.check(name, skip_unreadable=data.on_bad_image == "skip")
         if gives_boxes and data.split(name).has_masks and not data.split(name).has_boxes:
@@ -96,25 +98,29 @@ def evaluations(
     }
 
 
-def pseudo_boxes(config: DictConfig, data: LocalizationData) -> PseudoBoxes | None:
+def pseudo_boxes(
+    source: str | None, protocols: Mapping[str, LocalizationProtocol], val: Split | None
+) -> PseudoBoxes | None:
     """The boxes of val images that nobody drew, where they are asked for.
+
+    Args:
+        source: see `read_pseudo_boxes`; None without them.
+        protocols: by name.
+        val: the val split; None where the dataset has none.
 
     Raises:
         InputError: there is no val split, or no protocol whose threshold they could choose; see `read_pseudo_boxes`.
     """
-    if config.get("pseudo_boxes") is None:
+    if source is None:
         return None
-    if "val" not in data.splits:
-        raise InputError(f"pseudo_boxes={config.pseudo_boxes}: the dataset has no val split to choose thresholds on")
-    protocols = build.build_protocols(config)
+    if val is None:
+        raise InputError(f"pseudo_boxes={source}: the dataset has no val split to choose thresholds on")
     if not any(protocol.chooses for protocol in protocols.values()):
         raise InputError(
-            f"pseudo_boxes={config.pseudo_boxes}: no threshold is chosen under {', '.join(protocols)}; add a protocol "
-            "that chooses, such as choe2020"
+            f"pseudo_boxes={source}: no threshold is chosen under {', '.join(protocols)}; add a protocol that chooses, "
+            "such as choe2020"
         )
-    split = data.split("val")
-    inclusive = split.boxes.inclusive if split.boxes is not None else False
-    return read_pseudo_boxes(config.pseudo_boxes, split, inclusive)
+    return read_pseudo_boxes(source, val, val.boxes.inclusive if val.boxes is not None else False)
 
 
 def evaluate(
@@ -135,7 +141,6 @@ def evaluate(
     with plain_interruptions():
         trainer.test(module, datamodule=data, verbose=False)
     measured, agnostic = module.measured, module.class_agnostic
-    pseudo = [evaluation.pseudo_boxes for evaluation in wanted.values() if evaluation.pseudo_boxes is not None]
     return {
         "classification": {name: result.classification for name, result in measured.items()},
         "localization": [row for name in measured for row in localization_table(measured, wanted, name, agnostic)],
@@ -143,8 +148,14 @@ def evaluate(
         "skipped_images": {name: evaluation.skipped_ids() for name, evaluation in wanted.items()},
         "not_finite_maps": {name: result.not_finite for name, result in measured.items() if result.not_finite},
         **({"recognition": module.recognized} if again else {}),
-        **({"pseudo_boxes": pseudo[0].about} if pseudo else {}),
+        **about_pseudo_boxes(wanted),
     }
+
+
+def about_pseudo_boxes(evaluations: Mapping[str, SplitEvaluation]) -> dict[str, Any]:
+    """Return what results.json says of where pseudo boxes come from, under ``pseudo_boxes``; nothing without them."""
+    found = [evaluation.pseudo_boxes for evaluation in evaluations.values() if evaluation.pseudo_boxes is not None]
+    return {"pseudo_boxes": found[0].about} if found else {}
 
 
 def write(

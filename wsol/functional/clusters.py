@@ -5,6 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+PART = 2**20
+"""Largest number of values that are clustered together on a CPU: they stay in its cache over the iterations."""
+
 
 def k_means(cells: Tensor, starts: Tensor, iterations: int) -> tuple[Tensor, Tensor]:
     """Cluster the cells of each image by Lloyd's algorithm, from given centres.
@@ -25,21 +28,33 @@ def k_means(cells: Tensor, starts: Tensor, iterations: int) -> tuple[Tensor, Ten
         >>> labels.tolist(), centres.flatten().tolist()
         ([[0, 0, 1, 1]], [0.5, 10.0])
     """
-    centres = starts
+    if cells.device.type != "cpu":
+        return _lloyd(cells, starts, iterations)
+    size = max(1, PART // max(1, cells.shape[1] * cells.shape[2]))
+    parts = [_lloyd(*part, iterations) for part in zip(cells.split(size), starts.split(size), strict=True)]
+    labels, centres = zip(*parts, strict=True)
+    return torch.cat(labels), torch.cat(centres)
+
+
+def _lloyd(cells: Tensor, starts: Tensor, iterations: int) -> tuple[Tensor, Tensor]:
+    """See `k_means`; on a CPU it ends as soon as no centre moves."""
+    centres, squares = starts, torch.linalg.vector_norm(cells, dim=2).square()
     for _ in range(iterations):
-        distances = _distances(cells, centres)
+        distances = _distances(cells, squares, centres)
         nearest, labels = distances.min(2)
         members = torch.nn.functional.one_hot(_fill(labels, nearest, starts.shape[1]), starts.shape[1]).to(cells.dtype)
         counts = members.sum(1)
         moved = members.transpose(1, 2) @ cells / counts.clamp(min=1)[:, :, None]
-        centres = torch.where(counts[:, :, None] > 0, moved, centres)
-    return _distances(cells, centres).argmin(2), centres
+        before, centres = centres, torch.where(counts[:, :, None] > 0, moved, centres)
+        if cells.device.type == "cpu" and torch.equal(before, centres):  # elsewhere, to look would be to wait
+            break
+    return _distances(cells, squares, centres).argmin(2), centres
 
 
-def _distances(cells: Tensor, centres: Tensor) -> Tensor:
-    """Squared distances (N, P, k), but for what is the same for all centres, kept for those of a cell to compare."""
-    squares = (cells * cells).sum(2, keepdim=True) + (centres * centres).sum(2)[:, None]
-    return squares - 2 * cells @ centres.transpose(1, 2)
+def _distances(cells: Tensor, squares: Tensor, centres: Tensor) -> Tensor:
+    """Squared distances (N, P, k) of cells with squared norms (N, P) and centres (N, k, C)."""
+    norms = squares[:, :, None] + centres.square().sum(2)[:, None]
+    return torch.baddbmm(norms, cells, centres.transpose(1, 2), alpha=-2)
 
 
 def _fill(labels: Tensor, nearest: Tensor, count: int) -> Tensor:

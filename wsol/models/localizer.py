@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -69,6 +69,8 @@ class Localizer(nn.Module):
             backbone.check_rerun(self.head.reruns)
         # A module's name must not hold a dot, a point's may.
         self.edits = nn.ModuleDict({point.replace(".", "/"): edit for point, edit in edits.items()})
+        # In a tuple, since it is no part of the network; made here, since torch.compile cannot trace a module's making.
+        self._tail: tuple[_Tail, ...] = () if self.head.reruns is None else (_Tail(self, self.head.reruns),)
         if pretrained_classifier:
             self._load_classifier()
 
@@ -104,7 +106,7 @@ class Localizer(nn.Module):
             images: float (N, 3, H, W), normalised according to `preprocessing`.
             labels: int64 (N,) ground-truth classes, for methods that use them in training.
         """
-        features = self.backbone(images, taps=self.head.taps, edits=self._edits_by_point())
+        features = self.backbone(images, taps=self.head.taps, edits=self.edits_by_point())
         found: Output
         if self.head.reruns is None:
             found = self.head(features, labels)
@@ -123,8 +125,7 @@ class Localizer(nn.Module):
         Returns:
             The last features.
         """
-        assert self.head.reruns is not None
-        tail = _Tail(self.backbone, self._edits_by_point(), self.head.reruns)
+        tail = self._tail[0]
         found: Tensor
         if not frozen:
             found = tail(x)
@@ -134,7 +135,8 @@ class Localizer(nn.Module):
         found = torch.func.functional_call(tail, copied, (x,))
         return found
 
-    def _edits_by_point(self) -> dict[str, nn.Module]:
+    def edits_by_point(self) -> dict[str, nn.Module]:
+        """Return the edits by the name of the point they are inserted after."""
         return {name.replace("/", "."): edit for name, edit in self.edits.items()}
 
     def loss(
@@ -203,18 +205,17 @@ class Localizer(nn.Module):
 
 
 class _Tail(nn.Module):
-    """The stages behind a point, and the edits there, as one module."""
+    """The stages behind a point of a localizer, and the edits there, as one module."""
 
-    def __init__(self, backbone: Backbone, edits: Mapping[str, nn.Module], point: str) -> None:
+    def __init__(self, localizer: Localizer, point: str) -> None:
         super().__init__()
-        self.backbone, self.point = backbone, point
-        self.edits = nn.ModuleList(edits.values())
-        self._by_point = dict(edits)
-        self._paths = tuple(f"backbone.{path}." for step in backbone.steps_behind(point) for path in step.modules)
+        self.localizer, self.point = localizer, point
+        paths = (path for stage in localizer.backbone.steps_behind(point) for path in stage.modules)
+        self._prefixes = (*(f"localizer.backbone.{path}." for path in paths), "localizer.edits.")
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.backbone.behind(self.point, x, self._by_point)
+        return self.localizer.backbone.behind(self.point, x, self.localizer.edits_by_point())
 
-    def used(self, named: Iterable[tuple[str, Tensor]]) -> Iterator[tuple[str, Tensor]]:
+    def used(self, named: Iterable[tuple[str, Tensor]]) -> list[tuple[str, Tensor]]:
         """Those of the named tensors that the stages and edits hold."""
-        return ((name, value) for name, value in named if name.startswith((*self._paths, "edits.")))
+        return [(name, value) for name, value in named if name.startswith(self._prefixes)]

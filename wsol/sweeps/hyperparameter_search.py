@@ -181,8 +181,8 @@ def run(
         InputError: no completed trial, or the search cannot continue.
     """
     _check_devices(config)
-    if OmegaConf.is_missing(config.data, "root"):
-        raise InputError("data.root is not set: set the folder of the dataset, data.root=...")
+    if missing := sorted(OmegaConf.missing_keys(config)):
+        raise InputError(f"{missing[0]} is not set: add {missing[0]}=... (wsol train --help says what it takes)")
     folder = Path(settings["folder"] or Path(config.runs_dir) / _name(config, settings)).resolve()
     mode = metric_mode(settings["metric"])
     sweep = Sweep(str(folder), settings, tuple(overrides), tuple(config_dirs), mode, config.trainer.max_epochs)
@@ -213,7 +213,8 @@ def finish(sweep: Sweep, study: SweepStudy) -> dict[str, Any]:
 
     content = summary.write(sweep, study)
     if settings["test"]:
-        _evaluate_test(study, Path(content["best"]["run"]))
+        config = compose("train", sweep.overrides, sweep.config_dirs)
+        _evaluate_test(study, Path(content["best"]["run"]), config.pseudo_boxes)
     return content
 
 
@@ -232,8 +233,9 @@ def _name(config: DictConfig, settings: Mapping[str, Any]) -> str:
     return f"sweep-{settings['choice']}-{named}".replace("/", "_")
 
 
-def _evaluate_test(study: SweepStudy, run_folder: Path) -> None:
+def _evaluate_test(study: SweepStudy, run_folder: Path, pseudo_boxes: str | None) -> None:
     """Evaluate the best trial on the test split, unless this is done or another machine is doing it."""
+    given = {"run": str(run_folder), "out": str(study.folder / "test"), "pseudo_boxes": pseudo_boxes}
     out = study.folder / "test"
     while not (out / "results.json").exists():
         attempt = study.attempts.take("test")
@@ -243,6 +245,6 @@ def _evaluate_test(study: SweepStudy, run_folder: Path) -> None:
         try:
             from wsol.engine import run_evaluation
 
-            run_evaluation.run(compose("eval", [override("run", str(run_folder)), override("out", str(out))]))
+            run_evaluation.run(compose("eval", [override(key, value) for key, value in given.items()]))
         finally:
             attempt.end("left")

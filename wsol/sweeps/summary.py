@@ -72,14 +72,17 @@ def command(sweep: Sweep, study: SweepStudy, trial: FrozenTrial) -> str:
 
 
 def supervision(run: Path, metric: str) -> dict[str, Any]:
-    """Return the human annotation used to choose among trials: the images of the val split, and their annotation.
+    """Return what chose among the trials: the images of the val split, and their labels, boxes, masks or pseudo boxes.
 
     Raises:
         InputError: the run folder has no readable results.json.
     """
     about = read_results(run / "results.json")["data"]
     images, classes = about["splits"]["val"]["images"], about["classes"]
-    kind = "masks" if metric.endswith("PxAP") else "boxes" if metric.count("/") > 1 else "labels"
+    if "/pseudo/" in metric:
+        kind = "pseudo boxes"
+    else:
+        kind = "masks" if metric.endswith("PxAP") else "boxes" if metric.count("/") > 1 else "labels"
     return {"split": "val", "kind": kind, "images": images, "per_class": images / classes if classes else None}
 
 

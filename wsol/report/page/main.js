@@ -87,7 +87,7 @@
   }
 
   function origins() {
-    const there = ["fixed", "fullsup", "oracle"].filter(
+    const there = state.ORIGINS.filter(
       (origin) => report.protocol.thresholds.length && report.runs.some((_, r) => state.reported(r, origin) !== null),
     );
     $("origins").replaceChildren(

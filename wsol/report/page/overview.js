@@ -4,7 +4,6 @@ WSOL.overview = (() => {
   const { $, make, percent, whole, threshold, colour, dot } = WSOL.dom,
     state = WSOL.state;
   const OVERLAPS = Array.from({ length: 101 }, (_, i) => i / 100);
-  const ORIGINS = ["fixed", "pseudo", "fullsup", "oracle", "none"];
   let report = null,
     marksByThreshold = () => {},
     marksByOverlap = () => {};
@@ -40,7 +39,7 @@ WSOL.overview = (() => {
       protocol,
       maps === "localizer" ? 0 : 1,
       maps,
-      ORIGINS.indexOf(origin),
+      [...state.ORIGINS, "none"].indexOf(origin),
     ];
     const compare = (a, b) => {
       for (let i = 0; i < a.length; i++) if (a[i] !== b[i]) return a[i] < b[i] ? -1 : 1;

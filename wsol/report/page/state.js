@@ -4,6 +4,7 @@ WSOL.state = (() => {
   const evaluation = WSOL.evaluation,
     data = WSOL.data;
   const NOT_EVALUATED = 255;
+  const ORIGINS = ["fixed", "pseudo", "fullsup", "oracle"];
   let report = null;
   const state = {
     at: [], // position of each run's threshold
@@ -31,7 +32,7 @@ WSOL.state = (() => {
     state.kinds = zeros(Uint8Array);
     state.at = report.runs.map(() => 0);
     state.overlap = report.protocol.own_ious.includes(0.5) ? 0.5 : report.protocol.own_ious[0];
-    const found = ["fixed", "fullsup", "oracle"].find((origin) => reported(0, origin) !== null);
+    const found = ORIGINS.find((origin) => reported(0, origin) !== null);
     if (found) toOrigin(found);
     else state.at.fill(nearest(0.2));
   }
@@ -148,6 +149,7 @@ WSOL.state = (() => {
 
   return Object.assign(state, {
     NOT_EVALUATED,
+    ORIGINS,
     start,
     reported,
     nearest,
