@@ -124,11 +124,11 @@ def test_links_that_lead_back_are_told_and_others_followed(tmp_path: Path) -> No
     for target in (".", "..", "../cat"):
         link = tmp_path / "cat" / "back"
         link.symlink_to(target)
-        with pytest.raises(InputError, match="back: a link to a folder that it lies in; remove it"):
+        with pytest.raises(InputError, match="back: a link to a folder that contains it; remove it"):
             image_files(tmp_path / "cat")
         link.unlink()
     (tmp_path / "there" / "deep" / "round").symlink_to(tmp_path / "cat")
-    with pytest.raises(InputError, match="a link to a folder that it lies in"):
+    with pytest.raises(InputError, match="a link to a folder that contains it"):
         image_files(tmp_path / "cat")
 
 

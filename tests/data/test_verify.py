@@ -80,13 +80,13 @@ def broken_images(root: Path) -> dict[str, bytes]:
 def test_verify_reads_the_pixels_of_small_sets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     root = make_folder(tmp_path, boxes=None, splits=("train",))
     report = inspected(partial(Folder, root))
-    assert str(report).endswith("\nread the pixels of all 9 images\nno problems")
+    assert str(report).endswith("\nthe pixels of all 9 images were read\nno problems")
     files = broken_images(root)
     report = inspected(partial(Folder, root))
     assert sorted(Path(problem.file).name for problem in report.problems) == sorted(files)
     headers = inspected(partial(Folder, root), deep=False)
     assert headers.ok
-    only = "read only the headers of the 13 images; deep=true reads their pixels, too"
+    only = "only the headers of the 13 images were read; deep=true reads their pixels, too"
     assert str(headers).endswith(f"\n{only}\nno problems")
     monkeypatch.setattr(file_source, "READ_UP_TO", 12)
     assert only in str(inspected(partial(Folder, root)))

@@ -55,7 +55,7 @@ def test_timms_networks_have_gradcam(name: str, layer: str | None, layout: str) 
     maps = GradCAM(layer, layout)(model, image, CLASSES)
     assert maps.shape[2] == maps.shape[3] > 1
     if layer:
-        with pytest.raises(InputError, match="name one and its layout"):
+        with pytest.raises(InputError, match="name a layer and its layout"):
             GradCAM()(model, image, CLASSES)
     with pytest.raises(InputError, match="no ReLU"):
         GuidedBackprop()(model, image[..., :224], CLASSES)

@@ -1,11 +1,11 @@
-"""Image files become uint8 RGB arrays, all the ways the files of published datasets are stored.
+"""Read image files as uint8 RGB arrays, in all formats that published datasets use.
 
-Plain 8-bit grey and colour JPEGs, nearly all there are, are decoded by OpenCV, everything else by Pillow. On 323
+Plain 8-bit grey and colour JPEGs, which nearly all files are, are decoded by OpenCV, everything else by Pillow. On 323
 photographs of CUB-200-2011 the two (5.0 and 13.0, both on libjpeg-turbo) gave the same pixels to the last bit, OpenCV
 in 0.8 of the time.
 
-Conventions: EXIF orientation is left alone unless ``upright`` is asked for. The boxes of published datasets are
-annotated on the pixels as stored, while people and annotation tools see their own photographs upright. An alpha channel
+Conventions: EXIF orientation is ignored unless ``upright`` is set. The boxes of published datasets are annotated on
+the pixels as stored, while people and annotation tools see their own photographs upright. An alpha channel
 is dropped, keeping the colours stored beneath it, as `torchvision.datasets.ImageFolder` does; 16-bit values are scaled
 to 8 bits (v / 257), not clipped; of an animation the first frame is read.
 """
@@ -41,15 +41,15 @@ _BROKEN_FILE = (
     zlib.error,
     Image.DecompressionBombError,
 )
-"""What Pillow raises when a file is broken; it promises no common class."""
+"""Errors that Pillow raises for broken files; they have no documented common class."""
 
 
 class BadImage(InputError):
-    """An image file that cannot be read; ``on_bad_image=skip`` leaves those out."""
+    """An image file that cannot be read; ``on_bad_image=skip`` leaves such images out."""
 
 
 def read_image(path: str | Path, upright: bool = False) -> np.ndarray:
-    """Read an image file of any common kind: uint8 (H, W, 3) RGB.
+    """Read an image file of any common format: uint8 (H, W, 3) RGB.
 
     Args:
         path: the file.
@@ -102,7 +102,7 @@ def image_size(path: str | Path, upright: bool = False) -> tuple[int, int]:
 def orientation(image: Image.Image) -> int:
     """Return the EXIF orientation of an opened image, 1 to 8; those above 4 swap width and height.
 
-    1, "as stored", where there is none, where it makes no sense, and for TIFF files, which Pillow turns by itself.
+    It is 1, "as stored", if the file has none or an invalid one, and for TIFF files, which Pillow turns by itself.
     """
     if image.format == "TIFF":
         return 1
@@ -127,10 +127,10 @@ def turned_upright(image: Image.Image) -> Image.Image:
 
 
 def checked_size(path: str | Path, upright: bool = False) -> tuple[int, int]:
-    """Return width and height of an image file whose pixels all decode, and without a warning of libjpeg's.
+    """Return width and height of an image file after decoding all pixels; a warning of libjpeg counts as damage.
 
-    A damaged JPEG mostly decodes all the same, to grey or noise from the damage on. This tells of data that end too
-    early, bytes between segments and broken codes; a changed byte that leaves the codes valid cannot be told.
+    Most damaged JPEGs still decode, to grey or noise from the damage on. This finds data that end too early, bytes
+    between segments and broken codes; a changed byte that leaves the codes valid cannot be found.
 
     Args:
         path: the file.
@@ -145,7 +145,7 @@ def checked_size(path: str | Path, upright: bool = False) -> tuple[int, int]:
             height, width, _ = simplejpeg.decode_jpeg(data, colorspace="GRAY", strict=True).shape
             return (height, width) if upright and _turn(data) > 4 else (width, height)
         except ValueError as error:
-            read_image(path)  # training reads it, then, and what it sees is wrong
+            read_image(path)  # training can read it, but sees wrong pixels
             raise BadImage(f"{path}: damaged, its pixels are partly wrong ({error}); replace the file") from error
     height, width = read_image(path, upright).shape[:2]
     return width, height
@@ -180,7 +180,7 @@ def _decode(path: str | Path, data: bytes, mode: str, upright: bool = False) -> 
         with Image.open(io.BytesIO(data)) as opened:
             opened.load()
             file = turned_upright(opened) if upright else opened
-            file.info.pop("transparency", None)  # else convert() warns before dropping it
+            file.info.pop("transparency", None)  # otherwise convert() warns before dropping it
             if file.mode.startswith("I"):
                 return np.array(Image.fromarray(_to_8_bits(np.asarray(file))).convert(mode))
             if file.mode != "F":
@@ -199,8 +199,8 @@ def _to_8_bits(values: np.ndarray) -> np.ndarray:
 def _is_plain_jpeg(data: bytes) -> bool:
     """Whether these are a baseline or progressive JPEG of 8 bits and one or three channels, with its end marker.
 
-    The end marker is the cheap sign that the file is whole: without it OpenCV fills the rest with grey and says
-    nothing. Behind the first scan's header 0xFFD9 is nothing else. Pillow evaluates the files refused here.
+    The end marker is a cheap sign that the file is complete: without it OpenCV silently fills the rest with grey.
+    After the first scan's header, 0xFFD9 has no other meaning. Files refused here are read by Pillow.
     """
     at, plain = 2, False
     while data[:2] == b"\xff\xd8" and at + 10 <= len(data) and data[at] == 0xFF:

@@ -1,4 +1,4 @@
-"""Images as Python programs hold them become uint8 RGB arrays."""
+"""Convert images of Python programs (Pillow, NumPy, torch) to uint8 RGB arrays."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ ImageInput = str | Path | Image.Image | np.ndarray | Tensor
 def as_rgb(image: ImageInput) -> np.ndarray:
     """Return an image as uint8 (H, W, 3) RGB.
 
-    Files and Pillow images are turned upright, as their EXIF orientation says; arrays are taken as they are.
+    Files and Pillow images are turned upright, as their EXIF orientation says; arrays are used as they are.
 
     Raises:
-        InputError: an unreadable file, or an array that is no image; the message says how to make it one.
+        InputError: an unreadable file, or an array that is no image; the message says how to convert it.
 
     Example:
         >>> import torch
@@ -43,7 +43,7 @@ def as_rgb(image: ImageInput) -> np.ndarray:
             f"array of an image: expected uint8 (H, W, 3) RGB, got {image.dtype} {image.shape}; scale floats by 255, "
             "move channels to the end, repeat grey three times"
         )
-    return image if image.flags.writeable else image.copy()  # torch warns of arrays that cannot be written
+    return image if image.flags.writeable else image.copy()  # torch warns about read-only arrays
 
 
 def _of_tensor(image: Tensor) -> np.ndarray:
@@ -54,7 +54,7 @@ def _of_tensor(image: Tensor) -> np.ndarray:
         if not (values.min() >= 0 and values.max() <= 1):
             raise InputError(
                 f"tensor of an image: floats are expected in [0, 1], got {values.min():.3g} to {values.max():.3g}; "
-                "give pixels, not what a network's preprocessing has made of them"
+                "give pixels, not the output of a network's preprocessing"
             )
         values = np.rint(values.astype(np.float64) * 255)
     elif values.dtype != np.uint8:

@@ -11,13 +11,13 @@ import numpy as np
 class MappedArray:
     """A ``.npy`` file, mapped into memory read-only.
 
-    Pickled it is the path alone; so a worker process that is spawned maps the file, too, instead of getting a copy.
+    Its pickle holds only the path, so a spawned worker process maps the file itself instead of receiving a copy.
 
     Args:
         path: the file.
 
     Raises:
-        OSError, ValueError, EOFError: what NumPy raises at a file that is missing or none.
+        OSError, ValueError, EOFError: the errors of NumPy for a missing or invalid file.
 
     Example:
         >>> import pickle, tempfile

@@ -1,4 +1,4 @@
-"""The names and boxes of many images in a few flat arrays: little memory, and nothing for forked workers to copy."""
+"""The names and boxes of many images in a few flat arrays, which take little memory and which forked workers share."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from wsol.errors import InputError
 
 
 class Strings(Sequence[str]):
-    """Many strings as one block of bytes: a fraction of a list's memory, and nothing for forked workers to copy.
+    """Many strings as one block of bytes: it takes a fraction of a list's memory, and forked workers share it.
 
     Example:
         >>> names = Strings(["a", "", "été"])
@@ -88,7 +88,7 @@ class Boxes:
     """The boxes of all images of a split, one after another."""
 
     corners: np.ndarray
-    """float64 (B, 4) corners x0, y0, x1, y1 in the image frame, as the annotation writes them."""
+    """float64 (B, 4) corners x0, y0, x1, y1 in the image frame, as annotated."""
     ends: np.ndarray
     """int64 (N,): image i owns the rows from ``ends[i - 1]`` (0 for the first) to ``ends[i]``."""
     inclusive: bool
@@ -114,5 +114,5 @@ class Boxes:
         return self.corners[self.ends[i - 1] if i else 0 : self.ends[i]]
 
     def subset(self, positions: np.ndarray) -> Boxes:
-        """The boxes of some images, in the order asked."""
+        """Return the boxes of some images, in the given order."""
         return Boxes.pack((self[int(i)] for i in positions), self.inclusive)

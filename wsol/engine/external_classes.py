@@ -1,7 +1,7 @@
-"""External classes: those of a CSV file or of a second network replace the localizer's own.
+"""External classes: the classes of a CSV file or of a second network replace the localizer's predictions.
 
-Top-1 and top-5 localization then use the external classes and this network's boxes, as in the rows of Zhang et al. 2018
-(ACoL) with the classes of DPN, and in Zhang et al. 2020 (PSOL).
+Top-1 and top-5 localization then use the external classes and this network's boxes, as in Zhang et al. 2018 (ACoL) with
+the classes of DPN, and in Zhang et al. 2020 (PSOL).
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Recognition guided by localization: an image is classified again from the region that its map shows.
+"""Recognition guided by localization: an image is classified again using the region that its map shows.
 
 Zhou et al. 2016, section 4.1 (fine-grained recognition): CAM's box, at 20 % of the map's maximum, is cropped and
 classified again. Alternatively the whole image is weighted by the map: its pixels fade to the mean colour where the map

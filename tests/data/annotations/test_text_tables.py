@@ -85,7 +85,7 @@ def test_numbers_are_plain_finite_decimals(text: str) -> None:
         ("a,1\nb,2,3\n", r":2: expected 2 fields separated by ',', got 3: 'b,2,3'"),
         ("a,1\n\n b \n", r":3: expected 2 fields .* got 1"),
         ("a,1\n,2\n", r":2: expected a name"),
-        ("a,1\r\nb,2\r\na,3\r\n", r":3: 'a' was listed on line 1 already"),
+        ("a,1\r\nb,2\r\na,3\r\n", r":3: 'a' is already listed on line 1"),
         (b"a,1\nb,\xff\n", r":2: not UTF-8 text"),
     ],
 )

@@ -65,7 +65,7 @@ def test_class_ids_need_not_be_contiguous(tmp_path: Path) -> None:
         ("bounding_boxes.txt", 2, "2 -9 2.0 10 4.0", r"bounding_boxes\.txt:2: box .* lies outside its image"),
         ("bounding_boxes.txt", 2, None, r"images\.txt:2: '2' is not listed in .*bounding_boxes\.txt"),
         ("train_test_split.txt", 5, "5 2", r"train_test_split\.txt:5: expected 1 \(train\) or 0 \(test\), got '2'"),
-        ("images.txt", 2, "1 a.jpg", r"images\.txt:2: '1' was listed on line 1 already"),
+        ("images.txt", 2, "1 a.jpg", r"images\.txt:2: '1' is already listed on line 1"),
         ("images.txt", 2, None, r"image_class_labels\.txt:2: '2' is not listed in .*images\.txt"),
         ("classes.txt", 1, "one 001.Bird_1", r"classes\.txt:1: expected a class number, got 'one'"),
     ],
@@ -81,7 +81,7 @@ def test_faulty_lists_stop_the_reader(root: Path, file: str, line: int, text: st
 def test_the_same_path_twice_is_refused(root: Path) -> None:
     first = (root / "images.txt").read_text().split()[1]
     rewrite(root / "images.txt", 2, f"2 {first}")
-    with pytest.raises(InputError, match=r"images\.txt:2: .*was listed on line 1 already"):
+    with pytest.raises(InputError, match=r"images\.txt:2: .*is already listed on line 1"):
         CUB(root)
 
 

@@ -115,7 +115,7 @@ def test_faulty_tables(tmp_path: Path, line: str, message: str) -> None:
         ),
         (
             '{"images": [{"id": 1, "file_name": "b"}], "annotations": [{"image_id": 1, "bbox": [1, 2, 3, NaN]}]}',
-            r"not JSON \(NaN is no number of JSON",
+            r"not JSON \(NaN is not a number in JSON",
         ),
         (
             '{"images": [{"id": 1, "file_name": "train/cat/train0.jpg", "width": 48, "height": 40}],'

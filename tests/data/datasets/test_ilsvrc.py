@@ -164,7 +164,7 @@ def test_faulty_xml(tmp_path: Path, content: str, message: str) -> None:
         ("ILSVRC2012_val_00000002,n01443537 1 2 3 x", r"csv:3: expected '<synset> <xmin>"),
         ("ILSVRC2012_val_00000002,", r"csv:3: expected '<synset> <xmin>"),
         ("ILSVRC2012_val_00000002,n01443537 1 2 3 4 n01698640 1 2 3 4", r"csv:3: expected boxes of one class"),
-        ("ILSVRC2012_val_00000001,n01443537 1 2 3 4", r"csv:3: 'ILSVRC2012_val_00000001' was listed on line 2"),
+        ("ILSVRC2012_val_00000001,n01443537 1 2 3 4", r"csv:3: 'ILSVRC2012_val_00000001' is already listed on line 2"),
         ("ILSVRC2012_val_00000002,n01443537 5 5 4 9", r"csv:3: box 5 5 4 9 has no area"),
     ],
 )

@@ -75,7 +75,9 @@ def test_a_folder_of_masks_gives_boxes_and_masks(folder: tuple[Path, dict[str, B
     assert test.counts()["boxes"] == 4
     report = inspected(partial(Folder, root, masks="masks"))
     assert report.ok
-    assert any("test: 2 images have a mask without object or none, such as test/cat/2.jpg" in n for n in report.notes)
+    assert any(
+        "test: 2 images have no mask, or one without an object, such as test/cat/2.jpg" in n for n in report.notes
+    )
 
 
 def test_given_boxes_stand_before_those_of_masks(folder: tuple[Path, dict[str, Box]]) -> None:

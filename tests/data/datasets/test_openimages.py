@@ -56,7 +56,7 @@ def test_masks_of_another_size_are_brought_to_the_images(source: OpenImages, tmp
     assert (mask.shape, twice.shape) == ((40, 48), (80, 96))
     assert (mask[twice[::2, ::2] > 0] == 1).all()
     assert (mask == 1).sum() == ((twice[::2, ::2] > 0) | (np.indices((40, 48)) < 4).all(0)).sum()
-    assert "test: masks of 3 images are of another size than the image; resized" in source.verify().notes
+    assert "test: masks of 3 images differ in size from the image and are resized" in source.verify().notes
 
 
 def test_splits_travel_to_workers_and_keep_masks_in_subsets(source: OpenImages) -> None:

@@ -65,7 +65,7 @@ def test_a_folder_beside_the_splits_is_named(tmp_path: Path, caplog: pytest.LogC
     with caplog.at_level(logging.WARNING):
         assert Folder(root).splits == ("train", "test")
     assert [r.message for r in caplog.records] == [
-        f"{root / 'holdout'} is not read: it lies beside train, test, and its name is no split's"
+        f"{root / 'holdout'} is ignored: it lies beside train, test, but has no name of a split"
     ]
     assert caplog.records[0].message in inspected(partial(Folder, root)).notes
 
@@ -177,9 +177,7 @@ def fractions(root: Path) -> Path:
 
 def test_boxes_in_fractions(tmp_path: Path) -> None:
     root = fractions(make_folder(tmp_path))
-    expected = (
-        r"fractions\.csv: most of its 18 boxes lie within 0 and 1, .*; pixels are expected\. Say data\.box_units="
-    )
+    expected = r"fractions\.csv: most of its 18 boxes lie within 0 and 1, .*; expected pixels\. Set data\.box_units="
     with pytest.raises(InputError, match=expected):
         Folder(root, "fractions.csv")
     assert not inspected(partial(Folder, root, "fractions.csv")).ok

@@ -149,10 +149,10 @@ def test_indoor67(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("file", "line", "message"),
     [
-        ("TestImages.txt", "kitchen/kitchen_0000.jpg", r"TestImages.txt:3: .* is a training image too \(line 1\)"),
+        ("TestImages.txt", "kitchen/kitchen_0000.jpg", r"TestImages.txt:3: .* is also a training image \(line 1\)"),
         ("TestImages.txt", "garage/a.jpg", r"TestImages.txt:3: unknown class 'garage', in 'garage/a.jpg'"),
         ("TestImages.txt", "a.jpg", r"TestImages.txt:3: expected <class>/<image>, in 'a.jpg'"),
-        ("TrainImages.txt", "kitchen/kitchen_0001.jpg", r"TrainImages.txt:7: .* was listed on line 2 already"),
+        ("TrainImages.txt", "kitchen/kitchen_0001.jpg", r"TrainImages.txt:7: .* is already listed on line 2"),
     ],
 )
 def test_lists_with_a_fault(tmp_path: Path, file: str, line: str, message: str) -> None:
@@ -191,8 +191,8 @@ def test_stanford40(tmp_path: Path) -> None:
     ("file", "lines", "message"),
     [
         ("applauding_test.txt", None, "applauding_test.txt: cannot be read"),
-        ("applauding_test.txt", ["applauding_003.jpg"] * 2, "applauding_test.txt:2: .* was listed on line 1 already"),
-        ("riding_a_bike_test.txt", ["applauding_001.jpg"], "riding_a_bike_test.txt:1: .* was listed on line 1 already"),
+        ("applauding_test.txt", ["applauding_003.jpg"] * 2, "applauding_test.txt:2: .* is already listed on line 1"),
+        ("riding_a_bike_test.txt", ["applauding_001.jpg"], "riding_a_bike_test.txt:1: .* is already listed on line 1"),
     ],
 )
 def test_action_lists_with_a_fault(tmp_path: Path, file: str, lines: list[str] | None, message: str) -> None:

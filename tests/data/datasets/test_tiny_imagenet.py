@@ -45,7 +45,7 @@ def test_splits_labels_and_boxes(root: Path) -> None:
         ("val_9.JPEG\tn01443537\t0\t0\tfive\t5", r"val_annotations\.txt:2: expected numbers"),
         ("val_9.JPEG\tn01443537\t0\t0\t65\t5", r"val_annotations\.txt:2: box .* outside its image of 64 x 64"),
         ("val_9.JPEG\tn01443537\t9\t0\t8\t5", r"val_annotations\.txt:2: box 9 0 8 5 has no area"),
-        ("val_0.JPEG\tn01443537\t9\t0\t9\t5", r"val_annotations\.txt:2: 'val_0\.JPEG' was listed on line 1"),
+        ("val_0.JPEG\tn01443537\t9\t0\t9\t5", r"val_annotations\.txt:2: 'val_0\.JPEG' is already listed on line 1"),
     ],
 )
 def test_faulty_lists_stop_the_reader(root: Path, line: str, message: str) -> None:

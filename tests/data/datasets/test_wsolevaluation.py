@@ -99,14 +99,14 @@ def test_lists_without_images(tmp_path: Path) -> None:
         assert not isinstance(told.value, BadImage)  # on_bad_image=skip must not pass over all of them
     for name in source.splits:
         for skip in (False, True):
-            with pytest.raises(InputError, match=f"{name}: the dataset was given without images.*saved maps can be"):
+            with pytest.raises(InputError, match=f"{name}: the dataset was given without images.*saved maps needs no"):
                 source.check(name, skip_unreadable=skip)
     report = inspected(partial(without_images, tmp_path), deep=True)
     assert report.ok
     assert report.counts["test"] == {"images": 9, "classes": 3, "boxes": 18}
-    assert any("without images (image_root: null): its lists were checked" in note for note in report.notes)
+    assert any("without images (image_root: null): only its lists were checked" in note for note in report.notes)
     (tmp_path / "metadata/test/image_sizes.txt").write_text("")
-    with pytest.raises(InputError, match=r"test_0\.jpg: neither the lists nor a mask tell its size"):
+    with pytest.raises(InputError, match=r"test_0\.jpg: neither the lists nor a mask give its size"):
         without_images(tmp_path).split("test").size(0)
 
 
@@ -166,7 +166,7 @@ def test_lists_that_lack_the_last_classes(tmp_path: Path) -> None:
         ("class_labels.txt", "001.Bird_1/test_1.jpg,zero", r"class_labels\.txt:2: expected a class number, got 'zero'"),
         ("class_labels.txt", "001.Bird_1/test_1.jpg,-1", r"class_labels\.txt:2: unknown class -1"),
         ("class_labels.txt", "001.Bird_1/test_1.jpg", r"class_labels\.txt:2: expected 2 fields"),
-        ("class_labels.txt", "001.Bird_1/test_0.jpg,0", r"class_labels\.txt:2: .* was listed on line 1 already"),
+        ("class_labels.txt", "001.Bird_1/test_0.jpg,0", r"class_labels\.txt:2: .* is already listed on line 1"),
         ("class_labels.txt", "other.jpg,0", r"image_ids\.txt:2: '001\.Bird_1/test_1\.jpg' is not listed in"),
         ("image_sizes.txt", "001.Bird_1/test_1.jpg,48,0", r"image_sizes\.txt:2: expected width and height"),
         ("image_sizes.txt", "001.Bird_1/test_1.jpg,48", r"image_sizes\.txt:2: expected 3 fields"),
@@ -174,7 +174,7 @@ def test_lists_that_lack_the_last_classes(tmp_path: Path) -> None:
         ("localization.txt", "001.Bird_1/test_0.jpg,1,2,50,9", r"localization\.txt:2: box 1 2 50 9 .* of 48 x 40"),
         ("localization.txt", "001.Bird_1/test_0.jpg,4,2,3,9", r"localization\.txt:2: box 4 2 3 9 has no area"),
         ("localization.txt", "nobody.jpg,1,2,3,9", r"localization\.txt:2: 'nobody\.jpg' is not listed in .*image_ids"),
-        ("image_ids.txt", "001.Bird_1/test_0.jpg", r"image_ids\.txt:2: .* was listed on line 1 already"),
+        ("image_ids.txt", "001.Bird_1/test_0.jpg", r"image_ids\.txt:2: .* is already listed on line 1"),
     ],
 )
 def test_faulty_lists_stop_the_reader(tmp_path: Path, name: str, line: str, message: str) -> None:

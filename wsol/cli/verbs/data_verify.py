@@ -1,4 +1,4 @@
-"""`wsol data verify`: read a dataset as training would and report what is there and what is wrong."""
+"""`wsol data verify`: read a dataset as training would, and report its contents and faults."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from wsol.errors import InputError
 
 
 def run(config: DictConfig) -> int:
-    """Verify the dataset of a composed config; returns 0 if nothing is wrong, else 2."""
+    """Verify the dataset of a composed config; returns 0 if it has no faults, else 2."""
     if config.data is None:
         raise InputError("no dataset: choose one with data=..., see --help for the choices")
     if "_target_" not in config.data:

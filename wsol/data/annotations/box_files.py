@@ -17,18 +17,18 @@ from wsol.errors import InputError
 CORNERS = ("x0", "y0", "x1", "y1")
 EXTENTS = ("x", "y", "width", "height")
 CATEGORY = ("class", "category")
-"""Columns of a CSV that say what a box marks; the first one that is there counts."""
+"""Columns of a CSV that name what a box marks; the first one present is used."""
 
 
 class Annotations(NamedTuple):
-    """Boxes by image name, as the file has it."""
+    """Boxes by image name, as written in the file."""
 
     boxes: dict[str, list[AnnotatedBox]]
     sizes: dict[str, tuple[int, int]]
-    """Width and height where the file says them."""
+    """Width and height, if the file has them."""
     inclusive: bool
     lines: dict[str, int | None]
-    """Where each image is first named."""
+    """Line of the first mention of each image."""
 
 
 def read_boxes(path: Path, inclusive: bool = False, sink: Sink = STOP) -> Annotations:
@@ -37,10 +37,10 @@ def read_boxes(path: Path, inclusive: bool = False, sink: Sink = STOP) -> Annota
     Args:
         path: the file.
         inclusive: whether x1, y1 of a CSV name the last pixel inside rather than the edge.
-        sink: told of faulty lines.
+        sink: receives the faulty lines.
 
     Raises:
-        InputError: if it is neither, or not such a file at all.
+        InputError: if it is neither, or its content is not.
     """
     if path.suffix.lower() == ".csv":
         return read_csv(path, inclusive, sink)
@@ -61,9 +61,9 @@ def look_like_fractions(boxes: Iterable[AnnotatedBox]) -> bool:
 
 
 def read_csv(path: Path, inclusive: bool = False, sink: Sink = STOP) -> Annotations:
-    """Read a CSV with the header ``image,x0,y0,x1,y1`` or ``image,x,y,width,height``; one line a box.
+    """Read a CSV with the header ``image,x0,y0,x1,y1`` or ``image,x,y,width,height``; one line per box.
 
-    A column ``class`` or ``category`` says what a box marks. Further columns and the order of columns do not matter.
+    A column ``class`` or ``category`` names what a box marks. Further columns and the order of columns do not matter.
     With width and height, the far edges are x + width and y + height, so ``inclusive`` does not apply.
     """
     reader = csv.reader(io.StringIO(read_text(path, sink), newline=""))
@@ -94,11 +94,11 @@ def read_csv(path: Path, inclusive: bool = False, sink: Sink = STOP) -> Annotati
 
 
 def _columns(header: list[str], where: str) -> tuple[str, ...]:
-    """`CORNERS` or `EXTENTS`, which the header of a CSV has."""
+    """Return `CORNERS` or `EXTENTS`, whichever the header of a CSV has."""
     there = [columns for columns in (CORNERS, EXTENTS) if {"image", *columns} <= set(header)]
     twice = sorted({name for name in header if name in ("image", *CORNERS, *EXTENTS) and header.count(name) > 1})
     if twice:
-        raise InputError(f"{where}: the column {twice[0]!r} is there twice; keep one")
+        raise InputError(f"{where}: the column {twice[0]!r} appears twice; keep one")
     if len(there) > 1:
         raise InputError(
             f"{where}: both corners and width and height; keep image,x0,y0,x1,y1 or image,x,y,width,height"
@@ -112,8 +112,8 @@ def _columns(header: list[str], where: str) -> tuple[str, ...]:
 def read_coco(path: Path, sink: Sink = STOP) -> Annotations:
     """Read COCO JSON: ``images`` (id, file_name, width, height) and ``annotations`` (image_id, bbox).
 
-    ``bbox`` is x, y, width, height; ``category_id`` is one of the ``categories``, whose names boxes get. Crowds are
-    passed over.
+    ``bbox`` is x, y, width, height; ``category_id`` is one of the ``categories``, whose name becomes the box's. Crowds
+    are ignored.
     """
     try:
         content = strict_json(read_text(path, sink))
@@ -147,7 +147,7 @@ def read_coco(path: Path, sink: Sink = STOP) -> Annotations:
 
 
 def _category_names(categories: object) -> dict[str, str]:
-    """Names of COCO's categories by id; those that are not well-formed are left out, so their boxes carry the id."""
+    """Names of COCO's categories by id; malformed categories are left out, so their boxes keep the id."""
     listed = categories if isinstance(categories, list) else []
     return {
         str(one["id"]): one["name"]
@@ -199,14 +199,14 @@ def _add(found: Annotations, image: str, marked: AnnotatedBox) -> None:
 
 
 def by_path(names: Mapping[str, int | None], paths: Mapping[str, str]) -> tuple[dict[str, str], list[str]]:
-    """Find the image that each name means.
+    """Find the image that each name refers to.
 
     Args:
-        names: as an annotation file has them: paths relative to the root, or bare file names.
+        names: names in an annotation file: paths relative to the root, or file names alone.
         paths: all images of the dataset, by path relative to the root.
 
     Returns:
-        Name by path; and names that mean no image, or more than one.
+        Name by path; and the names that fit no image, or several.
     """
     bare: dict[str, list[str]] = {}
     for path in paths:

@@ -1,4 +1,4 @@
-"""The three ways in which the class, and perhaps the boxes, of ILSVRC validation images are published.
+"""The three formats in which the classes, in two of them also the boxes, of ILSVRC validation images are published.
 
 All box ends are inclusive: xmax and ymax name the last pixel inside.
 """
@@ -20,14 +20,14 @@ IMAGE_NUMBER = re.compile(r"ILSVRC2012_(?:val|test)_(\d{8})")
 
 
 class ImageAnnotation(NamedTuple):
-    """What is known of one image."""
+    """The annotation of one image."""
 
     synset: str
     file: Path
     line: int | None = None
     boxes: tuple[AnnotatedBox, ...] = ()
     size: tuple[int, int] | None = None
-    """Width and height as the annotation has them."""
+    """Width and height, if the annotation has them."""
 
 
 def image_number(stem: str) -> int | None:
@@ -42,7 +42,7 @@ def image_number(stem: str) -> int | None:
 
 
 def read_xml(path: Path, sink: Sink = STOP) -> ImageAnnotation | None:
-    """Read one XML file: size, and name and box of each object; None if nothing can be made of it."""
+    """Read one XML file: size, and name and box of each object; None if it cannot be used."""
     try:
         with open_regular(path) as file:
             tree = ElementTree.parse(file).getroot()
@@ -52,8 +52,8 @@ def read_xml(path: Path, sink: Sink = STOP) -> ImageAnnotation | None:
     except OSError as error:
         sink.add(path, None, f"cannot be read ({error.strerror})")
         return None
-    except (ValueError, LookupError, RecursionError, MemoryError) as error:  # LookupError: an encoding nobody knows
-        sink.add(path, None, f"not XML that can be read ({error})")
+    except (ValueError, LookupError, RecursionError, MemoryError) as error:  # LookupError: an unknown encoding
+        sink.add(path, None, f"unreadable XML ({error})")
         return None
     objects = tree.findall("object")
     names = {(thing.findtext("name") or "").strip() for thing in objects}
@@ -75,7 +75,7 @@ def read_xml(path: Path, sink: Sink = STOP) -> ImageAnnotation | None:
 
 
 def _xml_size(tree: ElementTree.Element, path: Path, sink: Sink) -> tuple[int, int] | None:
-    """Width and height; None if they are not given, or given as 0, which some tools write for unknown."""
+    """Width and height; None if they are missing or 0, which some tools write for unknown."""
     texts = [(tree.findtext(f"size/{name}") or "").strip() for name in ("width", "height")]
     width, height = map(side, texts)
     if width is not None and height is not None:
@@ -114,13 +114,13 @@ def _solution_box(words: list[str], row: Row) -> AnnotatedBox | None:
 def read_ground_truth(path: Path, devkit_synsets: Path | None, sink: Sink = STOP) -> dict[str, ImageAnnotation]:
     """Read the development kit's ``ILSVRC2012_validation_ground_truth.txt``: line n holds the class of image n.
 
-    Its class numbers are ILSVRC2012_ID, whose order is neither that of sorted synsets (folders, torchvision) nor that
-    of Kaggle's ``LOC_synset_mapping.txt``; the kit holds it in ``meta.mat`` alone.
+    Its class numbers are ILSVRC2012_ID. Their order is neither that of sorted synsets (folders, torchvision) nor that
+    of Kaggle's ``LOC_synset_mapping.txt``; only ``meta.mat`` of the kit has it.
 
     Args:
-        path: the ground truth.
-        devkit_synsets: text file with the synset of ILSVRC2012_ID 1, 2, ... in its lines (first word of each).
-        sink: told of faults.
+        path: the ground truth file.
+        devkit_synsets: text file with the synsets of ILSVRC2012_ID 1, 2, ..., one per line (its first word).
+        sink: receives the faults.
 
     Raises:
         InputError: without ``devkit_synsets``, or if that file is sorted and so cannot be in the kit's order.
@@ -128,14 +128,14 @@ def read_ground_truth(path: Path, devkit_synsets: Path | None, sink: Sink = STOP
     if devkit_synsets is None:
         raise InputError(
             f"{path}: its class numbers are in the development kit's own order (meta.mat), which is not that of sorted "
-            "synsets; give devkit_synsets, a text file with the synset of ILSVRC2012_ID 1, 2, ... in its lines, or use "
+            "synsets; give devkit_synsets, a text file with the synsets of ILSVRC2012_ID 1, 2, ... in order, or use "
             "LOC_val_solution.csv or the XML annotations, which name synsets"
         )
     synsets = [row.fields[0].split()[0] for row in read_rows(devkit_synsets, 1, separator="\n", sink=sink)]
     if len(synsets) > 1 and synsets == sorted(synsets):
         raise InputError(
             f"{devkit_synsets}: synsets are sorted, but the development kit's order (meta.mat: ILSVRC2012_ID) is not; "
-            "LOC_synset_mapping.txt and lists of torchvision's order cannot serve here"
+            "LOC_synset_mapping.txt and lists in torchvision's order cannot be used here"
         )
     found = {}
     for image, row in enumerate(read_rows(path, 1, sink=sink), start=1):
@@ -148,7 +148,7 @@ def read_ground_truth(path: Path, devkit_synsets: Path | None, sink: Sink = STOP
 
 
 def read_blacklist(path: Path, sink: Sink = STOP) -> set[int]:
-    """Read the numbers of validation images that are not evaluated, one a line."""
+    """Read the numbers of validation images that are not evaluated, one per line."""
     numbers = set()
     for row in read_rows(path, 1, sink=sink):
         image = whole(row.fields[0])

@@ -1,7 +1,8 @@
-"""Text tables of annotation, read so that whatever is wrong comes with its file and line.
+"""Read text tables of annotations; every fault is reported with its file and line.
 
-Every reader tells a `Sink` what is wrong and leaves that row out. The usual sink, `STOP`, raises `InputError` at the
-first fault, so that no training starts on bad lists; a `wsol.data.inspection.Report` collects them instead (`verify`).
+Every reader reports faults to a `Sink` and leaves out the faulty row. The usual sink, `STOP`, raises `InputError` at
+the first fault, so that no training starts on bad lists; a `wsol.data.inspection.Report` collects them instead
+(`verify`).
 """
 
 from __future__ import annotations
@@ -19,17 +20,17 @@ NUMBER = re.compile(r"[+-]?(\d{1,40}(\.\d{0,40})?|\.\d{1,40})([eE][+-]?\d{1,4})?
 WHOLE = re.compile(r"[+-]?\d{1,15}", re.ASCII)
 
 LARGEST_SIDE = 1_000_000
-"""Pixels; a greater width or height of an image is a slip of the pen."""
+"""Pixels; a larger width or height of an image must be a typing error."""
 
 TOLERANCE = 1.0
-"""Pixels that a box may reach over its image: rounding in CUB, counting from one in some ILSVRC files."""
+"""Pixels by which a box may exceed its image: CUB rounds, some ILSVRC files count from one."""
 
 
 class Sink(Protocol):
-    """Where faults in a dataset's files are told."""
+    """Receives the faults of a dataset's files."""
 
     def add(self, file: str | Path, line: int | None, text: str) -> None:
-        """Tell of one fault; ``line`` counts from 1, None where lines make no sense."""
+        """Report one fault; ``line`` counts from 1, None if the fault is of no single line."""
 
 
 class Stop:
@@ -52,7 +53,7 @@ class Row(NamedTuple):
 
 
 def read_text(path: Path, sink: Sink = STOP) -> str:
-    """Read a UTF-8 text file; an empty text if it cannot be read (the sink is told)."""
+    """Read a UTF-8 text file; an empty text if it cannot be read (the sink gets the fault)."""
     try:
         data = read_regular(path)
     except OSError as error:
@@ -71,8 +72,8 @@ def read_rows(path: Path, fields: int, separator: str | None = ",", sink: Sink =
     Args:
         path: a UTF-8 text file.
         fields: how many fields every line has.
-        separator: between fields; None for any run of blanks.
-        sink: told of lines with another number of fields, or with an empty first one.
+        separator: text between fields; None for any number of blanks.
+        sink: receives lines with another number of fields, or with an empty first field.
         rest: whether the last field takes the rest of the line, separators included.
 
     Example:
@@ -100,12 +101,12 @@ def read_rows(path: Path, fields: int, separator: str | None = ",", sink: Sink =
 
 
 def keyed(rows: Iterable[Row], sink: Sink = STOP) -> dict[str, Row]:
-    """Key rows by their first field; a second row of the same key is told to the sink and left out."""
+    """Key rows by their first field; a second row of the same key is reported to the sink and left out."""
     table: dict[str, Row] = {}
     for row in rows:
         first = table.setdefault(row.fields[0], row)
         if first is not row:
-            sink.add(row.file, row.line, f"{row.fields[0]!r} was listed on line {first.line} already")
+            sink.add(row.file, row.line, f"{row.fields[0]!r} is already listed on line {first.line}")
     return table
 
 
@@ -118,7 +119,7 @@ def grouped(rows: Iterable[Row]) -> dict[str, list[Row]]:
 
 
 def agree(first: Mapping[str, Row], second: Mapping[str, Row], second_file: Path, sink: Sink) -> None:
-    """Tell the sink of keys of ``first`` that ``second``, read from ``second_file``, lacks."""
+    """Report the keys of ``first`` that ``second``, read from ``second_file``, lacks."""
     for key, row in first.items():
         if key not in second:
             sink.add(row.file, row.line, f"{key!r} is not listed in {second_file}")
@@ -157,7 +158,7 @@ def side(text: str) -> int | None:
 
 
 def numbers(row: Row, sink: Sink = STOP) -> tuple[float, ...] | None:
-    """Return all fields but the first as numbers; None if one is not (the sink is told)."""
+    """Return all fields but the first as numbers; None if one is not (the sink gets the fault)."""
     values = [number(field) for field in row.fields[1:]]
     if None in values:
         sink.add(row.file, row.line, f"expected numbers after {row.fields[0]!r}, got {shown(' '.join(row.fields[1:]))}")
@@ -166,7 +167,7 @@ def numbers(row: Row, sink: Sink = STOP) -> tuple[float, ...] | None:
 
 
 def size_of(row: Row, sink: Sink = STOP) -> tuple[int, int] | None:
-    """Return fields 2 and 3 as width and height in pixels; None if they are not (the sink is told)."""
+    """Return fields 2 and 3 as width and height in pixels; None if they are not (the sink gets the fault)."""
     width, height = (side(field) for field in row.fields[1:3])
     if width is None or height is None:
         sink.add(row.file, row.line, f"expected width and height in pixels, got {shown(' '.join(row.fields[1:3]))}")
@@ -175,7 +176,7 @@ def size_of(row: Row, sink: Sink = STOP) -> tuple[int, int] | None:
 
 
 def class_of(row: Row, known: Container[int], sink: Sink = STOP) -> int | None:
-    """Return field 2 as one of the known class numbers; None if it is not (the sink is told)."""
+    """Return field 2 as one of the known class numbers; None if it is not (the sink gets the fault)."""
     label = whole(row.fields[1])
     if label is None:
         sink.add(row.file, row.line, f"expected a class number, got {shown(row.fields[1])}")
@@ -186,17 +187,17 @@ def class_of(row: Row, known: Container[int], sink: Sink = STOP) -> int | None:
 
 
 def shown(text: str, length: int = 80) -> str:
-    """Return the text quoted, cut to a readable length."""
+    """Return the text in quotes, cut to a readable length."""
     return repr(text if len(text) <= length else text[:length] + "...")
 
 
 def box_fault(box: Sequence[float], inclusive: bool, size: tuple[int, int] | None = None) -> str | None:
-    """Say what is wrong with a box, None if nothing.
+    """Return what is wrong with a box; None if nothing is.
 
     Args:
         box: x0, y0, x1, y1 in the image frame.
         inclusive: True if x1, y1 name the last pixel inside: a box may then be one pixel wide.
-        size: width and height of the image if known; a box may reach `TOLERANCE` over them.
+        size: width and height of the image if known; a box may exceed them by `TOLERANCE`.
 
     Example:
         >>> box_fault([3, 3, 3, 9], inclusive=True), box_fault([3, 3, 3, 9], inclusive=False)
@@ -207,7 +208,7 @@ def box_fault(box: Sequence[float], inclusive: bool, size: tuple[int, int] | Non
     x0, y0, x1, y1 = (float(value) for value in box)
     name = f"box {x0:g} {y0:g} {x1:g} {y1:g}"
     if not all(map(math.isfinite, (x0, y0, x1, y1))):
-        return f"{name} is not of finite numbers"
+        return f"{name} has numbers that are not finite"
     x1, y1 = x1 + inclusive, y1 + inclusive
     if x1 <= x0 or y1 <= y0:
         return f"{name} has no area"
@@ -221,12 +222,12 @@ def box_fault(box: Sequence[float], inclusive: bool, size: tuple[int, int] | Non
 
 
 def check_boxes(boxes: Iterable[Sequence[float]], size: tuple[int, int], where: str, inclusive: bool) -> None:
-    """Refuse boxes outside their image or of no area.
+    """Refuse boxes outside their image or without area.
 
     Args:
         boxes: (M, 4) corners in the image frame.
         size: width and height of the image, pixels.
-        where: what the message starts with, such as ``file:line`` or an image's name.
+        where: the start of the message, such as ``file:line`` or an image's name.
         inclusive: as in `wsol.types.Truth`.
 
     Raises:

@@ -1,17 +1,17 @@
-"""Caltech-101 with its contours: photographs of 101 classes of objects, an outline of each object.
+"""Caltech-101 with its contours: photographs of 101 classes of objects, with an outline of each object.
 
 Li, Fergus and Perona 2004, "Learning Generative Visual Models from Few Training Examples",
 https://data.caltech.edu/records/mzrjq-6wc02
 
-Read in its published layout, whole or with only some of the classes; the folders may have other names (``images``,
-``annotations``)::
+The published layout is read, complete or with some of the classes; ``images`` and ``annotations`` give other names of
+the folders::
 
     101_ObjectCategories/<class>/image_0001.jpg
     Annotations/<class>/annotation_0001.mat      box_coord (y0, y1, x0, x1) and obj_contour (2, n), from 1
 
 The annotations of ``Faces``, ``Faces_easy``, ``Motorbikes`` and ``airplanes`` lie in ``Faces_2``, ``Faces_3``,
-``Motorbikes_16`` and ``Airplanes_Side_2``. No split is published: it is drawn as
-`wsol.data.datasets.random_splits` does, or read from a list.
+``Motorbikes_16`` and ``Airplanes_Side_2``. No split is published: it is drawn at random as in
+`wsol.data.datasets.random_splits`, or read from a list.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ FOLDERS = {
     "Motorbikes": "Motorbikes_16",
     "airplanes": "Airplanes_Side_2",
 }
-"""Folder of the annotations of those classes that have another one than their images."""
+"""Annotation folders that are not named like their class."""
 
 
 def read_annotation(file: Path) -> tuple[tuple[float, float, float, float], np.ndarray]:
@@ -52,7 +52,7 @@ def read_annotation(file: Path) -> tuple[tuple[float, float, float, float], np.n
         pixels of the image counted from 0.
 
     Raises:
-        InputError: not such a file.
+        InputError: the file is not such an annotation.
     """
     try:
         found = loadmat(io.BytesIO(read_regular(file)), variable_names=("box_coord", "obj_contour"))
@@ -61,7 +61,7 @@ def read_annotation(file: Path) -> tuple[tuple[float, float, float, float], np.n
             raise ValueError(f"box_coord of shape {box.shape} and obj_contour of shape {contour.shape}")
         if not (np.isfinite(box).all() and np.isfinite(contour).all() and np.abs(contour).max() < LARGEST_SIDE):
             raise ValueError("numbers that cannot be pixels")
-    except Exception as error:  # scipy promises no common class for damaged files
+    except Exception as error:  # scipy has no common error class for damaged files
         raise InputError(
             f"{file}: not an annotation of Caltech-101 ({error}); expected box_coord (1, 4) and obj_contour (2, n)"
         ) from error
@@ -91,8 +91,8 @@ def read_contour(file: Path, size: tuple[int, int]) -> np.ndarray:
 class Caltech101(MaskedSource):
     """Caltech-101 with masks and boxes from its contours.
 
-    Classes are the folders' names in sorted order. A box is the published ``box_coord``, which lies
-    a few pixels outside the outline.
+    Classes are the folders' names in sorted order. A box is the published ``box_coord``, which is
+    a few pixels larger than the outline.
 
     Args:
         root: the folder with images and annotations.
@@ -100,12 +100,12 @@ class Caltech101(MaskedSource):
         annotations: folder of the annotations, relative to ``root``.
         split_list: CSV with the columns ``image`` (``<class>/image_0001.jpg``) and ``split``, relative to ``root``;
             None to draw splits.
-        train_per_class: how many images of each class train, where splits are drawn.
-        test_per_class: how many of the others test, at most; None for all.
-        leave_out: names of folders that are no classes; they need not be there.
-        seed: of the draw.
+        train_per_class: number of training images of each class, if splits are drawn.
+        test_per_class: largest number of test images of each class, from the others; None for all.
+        leave_out: names of folders that are no classes; they need not exist.
+        seed: seed of the random choice.
         classes: names of the classes to keep, or a text file of them; None for all.
-        sink: told of faults; the default raises at the first.
+        sink: receives the faults; the default raises at the first.
 
     Raises:
         InputError: no class folders, too few images of a class, or a list or annotation with a fault.
@@ -156,7 +156,7 @@ class Caltech101(MaskedSource):
         return sorted(f"{folder}/{path.name}" for path in (self._root / folder).iterdir() if is_image(path.name))
 
     def _drawn(self) -> dict[str, str]:
-        """The split of each image, drawn."""
+        """Return the split of each image, drawn at random."""
         sides: dict[str, str] = {}
         train, test = self._counts
         for folder in self._folders:
@@ -171,7 +171,7 @@ class Caltech101(MaskedSource):
         return sides
 
     def _listed(self, file: Path) -> dict[str, str]:
-        """The split of each image, from a list."""
+        """Return the split of each image, from a list."""
         reader = csv.DictReader(io.StringIO(read_text(file, self._sink), newline=""))
         if not {"image", "split"} <= set(reader.fieldnames or ()):
             raise InputError(f"{file}:1: expected a header with image and split, got {reader.fieldnames}")
@@ -182,7 +182,7 @@ class Caltech101(MaskedSource):
             if side not in SPLITS:
                 self._sink.add(file, reader.line_num, f"expected train, val or test, got {side!r}")
             elif image in sides:
-                self._sink.add(file, reader.line_num, f"{image!r} was listed already")
+                self._sink.add(file, reader.line_num, f"{image!r} is already listed")
             elif image not in there:
                 self._sink.add(file, reader.line_num, f"{image!r} is not among the images of {self._root}")
             else:

@@ -2,7 +2,7 @@
 
 Wah et al. 2011, "The Caltech-UCSD Birds-200-2011 Dataset", https://www.vision.caltech.edu/datasets/cub_200_2011/
 
-Read in its published layout, whole or with only some of the classes::
+The published layout is read, complete or with some of the classes::
 
     images.txt               <image id> <path under images/>
     image_class_labels.txt   <image id> <class id>
@@ -32,10 +32,10 @@ class CUB(ListedSource):
     Args:
         root: the folder with ``images.txt``.
         classes: names of the classes to keep, or a text file of them; None for all.
-        sink: told of faults in the lists; the default raises at the first.
+        sink: receives the faults of lists; the default raises at the first.
 
     Raises:
-        InputError: if the layout is another one or a list has a fault.
+        InputError: if the layout differs or a list has a fault.
     """
 
     archives = (

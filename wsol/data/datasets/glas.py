@@ -3,7 +3,7 @@
 Sirinukunwattana et al. 2017, "Gland segmentation in colon histology images: The GlaS challenge contest",
 https://warwick.ac.uk/fac/cross_fac/tia/data/glascontest/
 
-Read in its published layout::
+The published layout is read::
 
     Grade.csv                        name, patient ID, grade (GlaS), grade (Sirinukunwattana et al. 2015)
     train_1.bmp, train_1_anno.bmp    85 images with the numbers of their glands, 0 between them
@@ -31,15 +31,15 @@ class GlaS(MaskedSource):
     """GlaS with its splits ``train`` and ``test`` (``testA`` and ``testB`` together).
 
     Classes are ``benign`` and ``malignant``, from the column ``grade (GlaS)``. An
-    image's mask is all of its glands, its box the one around them.
+    image's mask covers all of its glands, and its box encloses them.
 
     Args:
         root: the folder with ``Grade.csv``.
         classes: names of the classes to keep, or a text file of them; None for all.
-        sink: told of faults; the default raises at the first.
+        sink: receives the faults; the default raises at the first.
 
     Raises:
-        InputError: if the layout is another one, or the list or a mask has a fault.
+        InputError: if the layout differs, or the list or a mask has a fault.
     """
 
     archives = (

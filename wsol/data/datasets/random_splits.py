@@ -1,4 +1,4 @@
-"""Class folders without published splits, of which training and test images are drawn: so many of each class.
+"""Class folders without published splits: training and test images of each class are drawn at random.
 
 ::
 
@@ -17,8 +17,8 @@ UIUC Sports, 8 events     ``event_img``               70 train, 60 test
 (Li and Li 2007)
 ========================  ==========================  =============================================================
 
-The numbers are the usual ones of the literature, from each dataset's own paper on; whether they are those behind table
-5 of CAM 2016 was not verified. Papers differ, and report the mean over several draws (``data.seed``).
+The numbers are the usual ones of the literature, beginning with each dataset's own paper; it was not verified that
+table 5 of CAM 2016 uses them. Papers differ, and report the mean over several draws (``data.seed``).
 """
 
 from __future__ import annotations
@@ -37,22 +37,22 @@ from wsol.errors import InputError
 
 
 class DrawnFolders(ListedSource):
-    """Images in class folders, with ``train`` and ``test`` drawn by a seed. There are no boxes.
+    """Images in class folders, with ``train`` and ``test`` drawn at random. There are no boxes.
 
-    Classes are the folders' names in sorted order. Only images directly in a class's folder count. What is drawn of a
-    class depends on the seed and that class's folder alone.
+    Classes are the folders' names in sorted order. Only images directly in a class's folder are used. The draw of a
+    class depends only on the seed and that class's folder.
 
     Args:
         root: the folder of class folders.
-        train_per_class: how many images of each class train.
-        test_per_class: how many of the others test, at most; None for all.
-        leave_out: names of folders that are no classes; they need not be there.
-        seed: of the draw.
+        train_per_class: number of training images of each class.
+        test_per_class: largest number of test images of each class, from the others; None for all.
+        leave_out: names of folders that are no classes; they need not exist.
+        seed: seed of the random choice.
         classes: names of the classes to keep, or a text file of them; None for all.
-        sink: told of faults; the default raises at the first.
+        sink: receives the faults; the default raises at the first.
 
     Raises:
-        InputError: no class folders, a class without an image left to test, or numbers below 1.
+        InputError: no class folders, a class without images left to test on, or numbers below 1.
     """
 
     def __init__(
@@ -77,7 +77,7 @@ class DrawnFolders(ListedSource):
         for name in [name for name in folders if name_fault(name)]:
             sink.add(ascii(str(folders.pop(name))), None, str(name_fault(name)))
         names = self._choose([name for name in folders if name not in leave_out])
-        self._new_labels = None  # nothing is drawn of the other classes
+        self._new_labels = None  # no images of the other classes are drawn
         self._drawn = {name: drawn for name in names if (drawn := self._draw(folders[name])) is not None}
         self.classes = tuple(self._drawn)
         if not self.classes:
@@ -85,7 +85,7 @@ class DrawnFolders(ListedSource):
         self._ready()
 
     def _draw(self, folder: Path) -> dict[str, list[str]] | None:
-        """File names of each split; None if there are too few (the sink is told)."""
+        """File names of each split; None if there are too few (the sink gets the fault)."""
         files = sorted(path.name for path in folder.iterdir() if is_image(path.name))
         train, test = self._counts
         if len(files) <= train:

@@ -1,10 +1,10 @@
 """Stanford 40 Actions ("Action40"): 9,532 photographs of people doing one of 40 things.
 
 Yao et al. 2011, "Human Action Recognition by Learning Bases of Action Attributes and Parts",
-http://vision.stanford.edu/Datasets/40actions.html. 100 images of each class train, 180 to 300 test::
+http://vision.stanford.edu/Datasets/40actions.html. Each class has 100 training images and 180 to 300 test images::
 
     JPEGImages/applauding_001.jpg
-    ImageSplits/applauding_train.txt      applauding_001.jpg, a file a line
+    ImageSplits/applauding_train.txt      applauding_001.jpg, one file per line
     ImageSplits/applauding_test.txt
 
 The boxes of the people (``XMLAnnotations``) are not read.
@@ -23,15 +23,15 @@ SUFFIX = "_train.txt"
 
 
 class Stanford40(ListedSource):
-    """Stanford 40 Actions, with its splits ``train`` and ``test``; any number of the classes.
+    """Stanford 40 Actions, with its splits ``train`` and ``test``, complete or with some of the classes.
 
     Args:
         root: the folder with ``JPEGImages`` and ``ImageSplits``.
         classes: names of the classes to keep, or a text file of them; None for all.
-        sink: told of faults in the lists; the default raises at the first.
+        sink: receives the faults of lists; the default raises at the first.
 
     Raises:
-        InputError: no lists, or a fault in one: a missing test list, or an image that is listed twice.
+        InputError: there are no lists, a test list is missing, or an image is listed twice.
     """
 
     def __init__(self, root: str | Path, classes: ClassChoice = None, sink: Sink = STOP) -> None:

@@ -1,8 +1,8 @@
-"""Tiny ImageNet-200: 100,000 images of 200 ImageNet classes at 64x64 pixels, 10,000 more to evaluate, a box each.
+"""Tiny ImageNet-200: 100,000 images of 200 ImageNet classes at 64x64 pixels, 10,000 more to evaluate on, with boxes.
 
 Le and Yang 2015, "Tiny ImageNet Visual Recognition Challenge", http://cs231n.stanford.edu/tiny-imagenet-200.zip
 
-Read in its published layout, whole or with only some of the classes::
+The published layout is read, complete or with some of the classes::
 
     wnids.txt                               <synset>
     words.txt                               <synset> TAB <names>, of many more synsets
@@ -32,16 +32,16 @@ SIZE = (64, 64)
 class TinyImageNet(ListedSource):
     """Tiny ImageNet-200, with its splits ``train`` and ``test`` (the images of the published ``val`` folder).
 
-    Classes are the synsets of ``wnids.txt`` in sorted order, as torchvision orders them, called
+    Classes are the synsets of ``wnids.txt`` in sorted order, like torchvision's, with the names
     ``<synset> <first name>``. Box ends are inclusive: some boxes are one pixel wide.
 
     Args:
         root: the folder with ``wnids.txt``.
         classes: names of the classes to keep, or a text file of them; None for all.
-        sink: told of faults in the lists; the default raises at the first.
+        sink: receives the faults of lists; the default raises at the first.
 
     Raises:
-        InputError: if the layout is another one or a list has a fault.
+        InputError: if the layout differs or a list has a fault.
     """
 
     archives = (

@@ -1,10 +1,10 @@
-"""CUB and ILSVRC by the lists of wsolevaluation, with CUBV2 and ImageNetV2 as the split that chooses thresholds.
+"""CUB and ILSVRC in the lists of wsolevaluation, with CUBV2 and ImageNetV2 as the split to choose thresholds on.
 
 Layout and source of the lists: `wsol.data.datasets.metadata_source`. Their splits are ``train``, ``val``
 (train-fullsup: CUBV2 with 5,
 ImageNetV2 with 10 images of each class) and ``test``. Each line of ``localization.txt`` is a box,
-``<image path>,<x0>,<y0>,<x1>,<y1>``, several lines for several boxes. ILSVRC's x1, y1 name the last pixel inside, CUB's
-the edge (x + width), which wsolevaluation does not tell apart.
+``<image path>,<x0>,<y0>,<x1>,<y1>``, several lines for several boxes. x1, y1 name the last pixel inside in ILSVRC, and
+the edge (x + width) in CUB; wsolevaluation treats both alike.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from wsol.data.file_source import AnnotatedBox, Listing
 
 
 class WsolEvaluation(MetadataSource):
-    """CUB or ILSVRC with boxes, by wsolevaluation's lists.
+    """CUB or ILSVRC with boxes, in wsolevaluation's lists.
 
     Args:
         metadata_root: such as ``metadata/CUB`` of wsolevaluation.
@@ -29,12 +29,12 @@ class WsolEvaluation(MetadataSource):
         inclusive: whether x1, y1 name the last pixel inside (ILSVRC) or the edge (CUB).
         blacklist: file with the numbers n of the ILSVRC validation images ``ILSVRC2012_val_<n>`` to mark, see
             `wsol.data.source.Split`.
-        sink: told of faults in the lists; the default raises at the first.
+        sink: receives the faults of lists; the default raises at the first.
         num_classes: see `wsol.data.datasets.metadata_source.MetadataSource`.
-        classes: see there.
+        classes: see `wsol.data.datasets.metadata_source.MetadataSource`.
 
     Raises:
-        InputError: if lists are missing, disagree with one another or have a faulty line.
+        InputError: if lists are missing, contradict each other or have a faulty line.
     """
 
     def __init__(
