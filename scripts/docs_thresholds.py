@@ -2,7 +2,7 @@
 
     python scripts/docs_thresholds.py
 
-The images are those of the embedded dataset. The maps are made for illustration, with a blob at the object and one
+The images are those of the built-in dataset. The maps are made for illustration, with a blob at the object and one
 beside it, and so are the pseudo boxes: the ground-truth boxes, moved and scaled at random.
 """
 

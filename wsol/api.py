@@ -124,15 +124,15 @@ def create_localizer(
     Args:
         backbone: see `list_backbones`; or the name of any timm model with feature maps.
         method: see `list_methods`.
-        num_classes: number of classes K; not needed where ``classes`` or a pretrained classifier has it.
+        num_classes: number of classes K; not needed with ``classes`` or a pretrained classifier.
         classes: names of the classes, in label order.
         pretrained: load the library's ImageNet weights into the backbone (they are downloaded once).
         weights: file with a state dict for the backbone instead.
-        pretrained_classifier: keep the classifier of the weights, too: a localizer without training. ``classes``
-            must then be those of the weights, in their order. None: yes where there are weights, but neither
-            ``num_classes`` nor ``classes``; ImageNet's names are then given to the classes of ``pretrained=True``.
+        pretrained_classifier: also keep the classifier of the weights, whose classes ``classes`` must be: a localizer
+            without training. None: if there are weights, but neither ``num_classes`` nor ``classes``; the classes of
+            ``pretrained=True`` then get ImageNet's names.
         output_stride: input pixels per cell of the final map; None leaves the backbone's own.
-        seed: of the weights that are drawn, those of the head among them.
+        seed: seed of random weights, such as the head's.
         overrides: further keys below ``backbone`` and ``method``, such as ``{"method.head.delta": 0.7}``.
         config_dirs: folders of the user's own configs.
 
@@ -140,9 +140,8 @@ def create_localizer(
         The network. Its ``recipe`` is the config of backbone and method that `fit` and checkpoints record.
 
     Raises:
-        InputError: an unknown name (with near matches), an option that does not fit, weights that cannot be loaded, or
-            a number of classes that contradicts the class names; weights without a classifier on the mean of the last
-            features, with the reason.
+        InputError: an unknown name (with near matches), an option that does not fit, weights that cannot be loaded or
+            used as a classifier, or a number of classes that contradicts the class names.
 
     Example:
         >>> net = create_localizer("tiny", method="acol_1x1", num_classes=8)
@@ -152,18 +151,12 @@ def create_localizer(
     if pretrained_classifier is None:
         pretrained_classifier = num_classes is None and classes is None and (pretrained or weights is not None)
     _check_classes(num_classes, classes, pretrained_classifier)
-    if pretrained_classifier and not pretrained and weights is None:
-        raise InputError("pretrained_classifier=True needs weights: pretrained=True, or weights=<file>")
-    if pretrained and weights is not None:
-        raise InputError("set pretrained=True or weights=<file>, not both")
-    keys = {
-        "backbone.output_stride": output_stride,
-        "backbone.weights": None if weights is None else str(weights),
-        "method.pretrained_classifier": pretrained_classifier or None,
-    }
-    parts = [*_backbone(backbone, config_dirs), f"method={_known('method', method, config_dirs)}"]
+    _check_weights(pretrained, weights, pretrained_classifier)
+    keys: dict[str, Any] = {"backbone.output_stride": output_stride, "backbone.weights": weights}
+    keys["method.pretrained_classifier"] = pretrained_classifier or None
+    words = [*_backbone(backbone, config_dirs), f"method={_known('method', method, config_dirs)}"]
     own = [override(key, value) for key, value in (overrides or {}).items()]
-    config = compose("train", [*parts, *_key_overrides(keys), *own], config_dirs)
+    config = compose("train", [*words, *_key_overrides(keys), *own], config_dirs)
     if pretrained:
         config.backbone.weights = build.pretrained_name(config.backbone)
     names = _names(num_classes, classes)
@@ -174,11 +167,8 @@ def create_localizer(
     if pretrained and pretrained_classifier and names is None:
         names = imagenet_classes(network.num_classes)
     network.classes = names if classes is not None or num_classes is None else None
-    network.recipe = {
-        **{key: OmegaConf.to_container(config[key], resolve=True) for key in PARTS},
-        "choices": {key: config.choices[key] for key in PARTS},
-        "seed": seed,
-    }
+    parts = {key: OmegaConf.to_container(config[key], resolve=True) for key in PARTS}
+    network.recipe = {**parts, "choices": {key: config.choices[key] for key in PARTS}, "seed": seed}
     return network
 
 
@@ -317,6 +307,14 @@ def _check_classes(num_classes: int | None, classes: Sequence[str] | None, pretr
         )
     if classes is not None and num_classes not in (None, len(classes)):
         raise InputError(f"num_classes={num_classes}, but classes has {len(classes)} names: give only one of them")
+
+
+def _check_weights(pretrained: bool, weights: str | Path | None, pretrained_classifier: bool) -> None:
+    """Require at most one kind of weights, and one for a pretrained classifier."""
+    if pretrained_classifier and not pretrained and weights is None:
+        raise InputError("pretrained_classifier=True needs weights: pretrained=True, or weights=<file>")
+    if pretrained and weights is not None:
+        raise InputError("set pretrained=True or weights=<file>, not both")
 
 
 def _choices(group: str, pattern: str, config_dirs: Sequence[str]) -> list[str]:

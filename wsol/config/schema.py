@@ -19,7 +19,7 @@ class Train:
 
     name: str | None = _key(None, "name of the run; default <data>-<method>-<backbone>")
     seed: int = _key(0, "seed of the initial weights, the order of the images, and all other randomness")
-    data_dir: str = _key("data", "folder of the datasets, in which the embedded one is generated")
+    data_dir: str = _key("data", "folder of the datasets, in which the built-in one is generated")
     runs_dir: str = _key("runs", "folder for run folders")
     run_dir: str | None = _key(None, "this run's folder; default <runs_dir>/<name>/<date and time>")
     resume: Any = _key(
@@ -142,7 +142,7 @@ class Score:
     """`wsol score`."""
 
     maps: str | None = _key(None, "RUN: a run with saved maps, an evaluation, a map store, or a folder of .npy, .png")
-    val_maps: str | None = _key(None, "maps of the val split, to choose thresholds by; found beside maps")
+    val_maps: str | None = _key(None, "maps of the val split, to choose thresholds on; found beside maps")
     against: str | None = _key(None, "a second RUN: maps of the same images, to compare with, image by image")
     split: str = _key("test", "the split that the maps are of")
     view: str = _key("whole", "what map files show: the whole image, or its centre crop (256, 224)")
@@ -186,9 +186,9 @@ class Convert:
     """`wsol convert`."""
 
     weights: str | None = _key(None, "RUN: a file of the other program (state dict, checkpoint), or a run of this one")
-    output_stride: int | None = _key(None, "16 or 8, as it was trained; asked for where the tensors do not tell")
+    output_stride: int | None = _key(None, "16 or 8, as in training; needed if the tensors do not show it")
     delta: float | None = _key(None, "threshold of ACoL's erasing, as it was trained; default the other program's")
-    relu: str | None = _key(None, "scores or ratio: which release of BAS it is of; asked for, since no tensor tells")
+    relu: str | None = _key(None, "scores or ratio: the release of BAS; needed, because no tensor shows it")
     top: int | None = _key(None, "how many best classes BAS's map is the mean of; default 1, a map of each class")
     data_dir: str = _key("data", "where datasets lie")
     runs_dir: str = _key("runs", "where run folders go")
@@ -256,7 +256,7 @@ class Kit:
         None,
         "RUN: guesses in the challenge's text format; with out=, what `wsol predict` wrote of all its images",
     )
-    devkit_synsets: str | None = _key(None, "text file of the synsets of ILSVRC2012_ID 1, 2, ..., one a line")
+    devkit_synsets: str | None = _key(None, "text file of the synsets of ILSVRC2012_ID 1, 2, ..., one per line")
     out: str | None = _key(None, "write the predictions there in the challenge's format, instead of scoring")
     force: bool = _key(False, "replace that file, if it exists")
     runs_dir: str = _key("runs", "where run folders lie, for runs given by name")
@@ -274,7 +274,7 @@ class Table:
     runs: list[str] = _key([], "RUN ...: only these runs count; default all runs below runs_dir")
     runs_dir: str = _key("runs", "where run folders lie")
     make_missing: bool = _key(False, "make the runs that are missing; go on with interrupted ones")
-    format: str | None = _key(None, "terminal, markdown, latex, csv or json; default what the suffix of out says")
+    format: str | None = _key(None, "terminal, markdown, latex, csv or json; by default from the suffix of out")
     shape: str | None = _key(None, "wide: a line for each row; long: a line for each cell; default by format")
     out: str | None = _key(None, "file to write, instead of to the screen")
     force: bool = _key(False, "replace that file, if it exists")

@@ -48,7 +48,7 @@ class PseudoBoxes(NamedTuple):
     boxes: Boxes
     """Of each image; none where the source has none."""
     about: dict[str, Any]
-    """What results say of where they come from."""
+    """The origin of the classes, for the results."""
 
 
 class MapWriter(TypingProtocol):

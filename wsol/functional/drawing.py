@@ -70,7 +70,7 @@ def fitted(image: np.ndarray, side: int, *, enlarge: bool = True) -> np.ndarray:
     Args:
         image: uint8 (H, W, 3).
         side: pixels.
-        enlarge: False leaves a smaller image as it is.
+        enlarge: False keeps the size of a smaller image.
 
     Example:
         >>> fitted(np.zeros((100, 50, 3), np.uint8), 20).shape, fitted(np.zeros((5, 9, 3)), 20, enlarge=False).shape
@@ -91,10 +91,10 @@ def fitted_size(width: int, height: int, side: int, *, enlarge: bool = True) -> 
 
 
 def picture_sheet(pictures: Sequence[Picture]) -> np.ndarray:
-    """Lay out evaluated images, each beside itself under its heat map.
+    """Arrange evaluated images, each beside a copy under its heat map.
 
     Returns:
-        uint8 (H, W, 3) RGB, black where nothing is.
+        uint8 (H, W, 3) RGB on a black background.
     """
     pairs = [_pair(picture) for picture in pictures]
     pairs += [np.zeros_like(pairs[0])] * (-len(pairs) % PAIRS)
@@ -126,7 +126,7 @@ def sheet(title: str, rows: Sequence[tuple[Sequence[str], Sequence[np.ndarray]]]
             each is fitted into a tile.
 
     Returns:
-        uint8 (H, W, 3) RGB, white where nothing is.
+        uint8 (H, W, 3) RGB on a white background.
 
     Example:
         >>> sheet("dog", [(["unit 3"], [np.zeros((4, 8, 3), np.uint8)] * 3), (["unit 9"], [])]).shape
