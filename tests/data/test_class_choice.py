@@ -17,7 +17,7 @@ from wsol.data.datasets.folder import Folder
 from wsol.data.datasets.ilsvrc import ILSVRC
 from wsol.data.datasets.openimages import OpenImages
 from wsol.data.datasets.path_lists import PathLists
-from wsol.data.datasets.random_splits import DrawnFolders
+from wsol.data.datasets.random_splits import RandomSplits
 from wsol.data.datasets.stanford40 import Stanford40
 from wsol.data.datasets.tiny_imagenet import TinyImageNet
 from wsol.data.datasets.wsolevaluation import WsolEvaluation
@@ -59,7 +59,7 @@ READERS: dict[type, Callable[..., ListedSource]] = {
     PathLists: lambda root, **key: PathLists(
         root if root.exists() else path_lists(root), ".", "train.txt", "test.txt", **key
     ),
-    DrawnFolders: lambda root, **key: DrawnFolders(
+    RandomSplits: lambda root, **key: RandomSplits(
         root if root.exists() else make_folder(root, boxes=None, splits=(), per_class=4), 2, **key
     ),
     WsolEvaluation: lambda root, **key: WsolEvaluation(

@@ -13,7 +13,7 @@ import pytest
 from layouts import make_folder, make_lists, paint
 
 from wsol.data.datasets.folder import Folder
-from wsol.data.datasets.random_splits import DrawnFolders
+from wsol.data.datasets.random_splits import RandomSplits
 from wsol.data.datasets.wsolevaluation import WsolEvaluation
 from wsol.data.file_source import inspected
 from wsol.data.image_files import find_images, image_files
@@ -92,7 +92,7 @@ def test_what_is_no_file_is_listed_and_told_by_verify_and_check(tmp_path: Path, 
 def test_drawn_folders_list_pipes_too(tmp_path: Path) -> None:
     make_folder(tmp_path, boxes=None, splits=())
     pipe(tmp_path / "dog" / "x.jpg")
-    report = inspected(partial(DrawnFolders, tmp_path, train_per_class=2))
+    report = inspected(partial(RandomSplits, tmp_path, train_per_class=2))
     assert [problem.text for problem in report.problems] == ["a named pipe, expected a regular file"]
 
 
@@ -176,7 +176,7 @@ def test_image_names_that_tables_cannot_hold(tmp_path: Path, name: str, message:
     assert str(report) == printable(str(report))
 
 
-@pytest.mark.parametrize("make", [Folder, partial(DrawnFolders, train_per_class=2)])
+@pytest.mark.parametrize("make", [Folder, partial(RandomSplits, train_per_class=2)])
 def test_class_names_that_tables_cannot_hold(tmp_path: Path, make) -> None:
     make_folder(tmp_path, boxes=None, splits=())
     for k in range(3):

@@ -36,7 +36,7 @@ from wsol.data.regular_files import name_fault
 from wsol.errors import InputError
 
 
-class DrawnFolders(ListedSource):
+class RandomSplits(ListedSource):
     """Images in class folders, with ``train`` and ``test`` drawn at random. There are no boxes.
 
     Classes are the folders' names in sorted order. Only images directly in a class's folder are used. The draw of a
