@@ -28,7 +28,7 @@ from wsol.engine.networks import Network
 from wsol.engine.recognition import WAYS, Recognition
 from wsol.engine.saved_maps import KeptMaps
 from wsol.errors import InputError, unknown
-from wsol.explain.fitted import FILE
+from wsol.explain.fitted_explainer import FILE
 from wsol.interop.map_folder import open_maps
 from wsol.interop.predictions import NOT_RANKED
 from wsol.models.compilation import compile_network
