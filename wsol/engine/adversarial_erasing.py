@@ -39,7 +39,7 @@ from wsol.engine import saved_maps, split_results, training
 from wsol.engine.evaluation import LOCALIZER, SplitEvaluation
 from wsol.engine.localization_table import localization_table
 from wsol.engine.module import LocalizerModule
-from wsol.engine.saved_maps import KeptMaps
+from wsol.engine.saved_maps import MapSaver
 from wsol.engine.split_types import MapWriter, SplitResult
 from wsol.errors import InputError
 from wsol.files import atomic_folder
@@ -183,7 +183,7 @@ class Round:
             writers = {}
             for name in self.evaluated:
                 header = {"split": name, "data_fingerprint": self.data.split(name).fingerprint()}
-                kept = KeptMaps(partial / name, self.data.source.classes, header)
+                kept = MapSaver(partial / name, self.data.source.classes, header)
                 writers[name] = open_files.enter_context(kept)
             self._look(writers)
 

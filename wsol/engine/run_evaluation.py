@@ -26,7 +26,7 @@ from wsol.engine.external_classes import ExternalClassSource
 from wsol.engine.module import LocalizerModule
 from wsol.engine.networks import Network
 from wsol.engine.recognition import WAYS, Recognition
-from wsol.engine.saved_maps import KeptMaps
+from wsol.engine.saved_maps import MapSaver
 from wsol.errors import InputError, unknown
 from wsol.explain.fitted_explainer import FILE
 from wsol.interop.map_folder import open_maps
@@ -202,7 +202,7 @@ def map_writers(
     network: Network,
     rank: int,
     class_agnostic: bool,
-) -> dict[str, KeptMaps]:
+) -> dict[str, MapSaver]:
     """Yield writers that save the maps of every split below ``folder``/maps; each process writes a part."""
     digest = hashlib.sha256(network.file.read_bytes()).hexdigest() if network.file else network.title
     writers = {}
@@ -214,7 +214,7 @@ def map_writers(
             "class_agnostic": class_agnostic,
         }
         classes = data.source.classes if network.localizer.classifies else ()
-        writers[name] = KeptMaps(folder / "maps" / name, classes, header, dtype=config.maps_dtype, shard=str(rank))
+        writers[name] = MapSaver(folder / "maps" / name, classes, header, dtype=config.maps_dtype, shard=str(rank))
     return writers
 
 

@@ -39,7 +39,7 @@ MISSING = ("refuse", "count_as_miss")
 """What to do about images without a map."""
 
 
-class KeptMaps(AbstractContextManager["KeptMaps"]):
+class MapSaver(AbstractContextManager["MapSaver"]):
     """Saves the maps of a split and the top predicted classes, for `wsol score` and for reports.
 
     Args:

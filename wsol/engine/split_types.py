@@ -52,7 +52,7 @@ class PseudoBoxes(NamedTuple):
 
 
 class MapWriter(TypingProtocol):
-    """Takes the maps that are evaluated, to keep them; see `wsol.engine.saved_maps.KeptMaps`."""
+    """Takes the maps that are evaluated, to keep them; see `wsol.engine.saved_maps.MapSaver`."""
 
     def add(self, image_id: str, maps: np.ndarray, geometries: Sequence[Geometry], logits: np.ndarray) -> None:
         """Keep the maps float32 (V, h, w) of an image's views, and its class scores float32 (K,)."""
