@@ -360,7 +360,7 @@ def inspected(build: Callable[..., Source], deep: bool | None = None) -> Report:
     return report
 
 
-def need_folder(folder: Path, what: str) -> Path:
+def require_folder(folder: Path, what: str) -> Path:
     """Return the folder if it is there and not empty.
 
     Raises:

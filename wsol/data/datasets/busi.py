@@ -21,7 +21,7 @@ from pathlib import Path
 from wsol.data.annotations.mask_files import Decode, GreyMask, MaskedSource
 from wsol.data.annotations.text_tables import STOP, Sink
 from wsol.data.class_names import ClassChoice
-from wsol.data.file_source import Listing, need_folder
+from wsol.data.file_source import Listing, require_folder
 from wsol.data.image_files import class_folders, image_files
 from wsol.data.prepare.archives import Archive
 from wsol.errors import InputError
@@ -49,10 +49,10 @@ class BUSI(MaskedSource):
     archives = (Archive("Dataset_BUSI.zip", md5=None, prefix="Dataset_BUSI_with_GT"),)
 
     def __init__(self, root: str | Path, classes: ClassChoice = None, sink: Sink = STOP) -> None:
-        folder = need_folder(Path(root), LAYOUT)
+        folder = require_folder(Path(root), LAYOUT)
         apart = (folder / "images").is_dir()
-        super().__init__(need_folder(folder / "images", LAYOUT) if apart else folder, sink, classes)
-        self._mask_root = need_folder(folder / "masks", "a mask for each image") if apart else folder
+        super().__init__(require_folder(folder / "images", LAYOUT) if apart else folder, sink, classes)
+        self._mask_root = require_folder(folder / "masks", "a mask for each image") if apart else folder
         self._apart = apart
         folders = class_folders(self._root)
         if not folders:

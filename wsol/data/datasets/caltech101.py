@@ -28,7 +28,7 @@ from scipy.io import loadmat
 from wsol.data.annotations.mask_files import Decode, MaskedSource
 from wsol.data.annotations.text_tables import LARGEST_SIDE, STOP, Sink, read_text
 from wsol.data.class_names import ClassChoice
-from wsol.data.file_source import AnnotatedBox, Listing, need_folder
+from wsol.data.file_source import AnnotatedBox, Listing, require_folder
 from wsol.data.image_files import class_folders, is_image
 from wsol.data.prepare.archives import Archive
 from wsol.data.regular_files import name_fault, read_regular
@@ -129,9 +129,9 @@ class Caltech101(MaskedSource):
         classes: ClassChoice = None,
         sink: Sink = STOP,
     ) -> None:
-        folder = need_folder(Path(root), f"{images} and {annotations}")
-        super().__init__(need_folder(folder / images, "a folder of images for each class"), sink, classes)
-        self._annotations = need_folder(folder / annotations, "a folder of annotation_*.mat for each class")
+        folder = require_folder(Path(root), f"{images} and {annotations}")
+        super().__init__(require_folder(folder / images, "a folder of images for each class"), sink, classes)
+        self._annotations = require_folder(folder / annotations, "a folder of annotation_*.mat for each class")
         for name, value in (("train_per_class", train_per_class), ("test_per_class", test_per_class)):
             if value is not None and value < 1:
                 raise InputError(f"{name}: expected at least 1, got {value}")

@@ -19,7 +19,7 @@ from pathlib import Path
 
 from wsol.data.annotations.text_tables import STOP, Row, Sink, agree, class_of, keyed, numbers, read_rows, whole
 from wsol.data.class_names import ClassChoice
-from wsol.data.file_source import AnnotatedBox, ListedSource, Listing, need_folder
+from wsol.data.file_source import AnnotatedBox, ListedSource, Listing, require_folder
 from wsol.data.prepare.archives import Archive
 
 
@@ -48,8 +48,8 @@ class CUB(ListedSource):
     )
 
     def __init__(self, root: str | Path, classes: ClassChoice = None, sink: Sink = STOP) -> None:
-        folder = need_folder(Path(root), "CUB_200_2011 with images.txt, image_class_labels.txt and so on")
-        super().__init__(need_folder(folder / "images", "one folder of photographs for each class"), sink, classes)
+        folder = require_folder(Path(root), "CUB_200_2011 with images.txt, image_class_labels.txt and so on")
+        super().__init__(require_folder(folder / "images", "one folder of photographs for each class"), sink, classes)
         self._folder = folder
         self._images = self._table("images.txt", 2, rest=True)
         self._labels = self._table("image_class_labels.txt", 2)

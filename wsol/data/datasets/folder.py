@@ -31,7 +31,7 @@ from wsol.data.annotations.box_files import Annotations, by_path, look_like_frac
 from wsol.data.annotations.mask_files import Decode, GreyMask, MaskedSource
 from wsol.data.annotations.text_tables import STOP, Sink
 from wsol.data.class_names import ClassChoice
-from wsol.data.file_source import AnnotatedBox, Listing, need_folder
+from wsol.data.file_source import AnnotatedBox, Listing, require_folder
 from wsol.data.image_files import class_folders, files_under, image_files, is_image
 from wsol.data.images import image_size
 from wsol.data.regular_files import name_fault
@@ -83,7 +83,7 @@ class Folder(MaskedSource):
         classes: ClassChoice = None,
         sink: Sink = STOP,
     ) -> None:
-        folder = need_folder(Path(root), "train/<class>/ (and val/, test/) or <class>/ with images")
+        folder = require_folder(Path(root), "train/<class>/ (and val/, test/) or <class>/ with images")
         super().__init__(folder, sink, classes)
         if flat_split not in SPLITS:
             raise unknown("flat_split", flat_split, SPLITS)
@@ -92,7 +92,7 @@ class Folder(MaskedSource):
         if inclusive and box_units == "fractions":
             raise InputError("data.inclusive=true: fractions have no last pixel; set it to false")
         self._boxes_inclusive, self._units, self._categories = inclusive, box_units, categories
-        self._mask_root = need_folder(self._root / masks, "masks with the images' names") if masks else None
+        self._mask_root = require_folder(self._root / masks, "masks with the images' names") if masks else None
         self._decode = GreyMask(mask_value)
         self._folders = split_folders(self._root) or {flat_split: self._root}
         self.splits = tuple(self._folders)

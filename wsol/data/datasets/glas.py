@@ -18,7 +18,7 @@ from pathlib import Path
 from wsol.data.annotations.mask_files import Decode, GreyMask, MaskedSource
 from wsol.data.annotations.text_tables import STOP, Sink, keyed, read_rows
 from wsol.data.class_names import ClassChoice
-from wsol.data.file_source import Listing, need_folder
+from wsol.data.file_source import Listing, require_folder
 from wsol.data.prepare.archives import Archive
 from wsol.errors import InputError
 
@@ -49,7 +49,7 @@ class GlaS(MaskedSource):
     )
 
     def __init__(self, root: str | Path, classes: ClassChoice = None, sink: Sink = STOP) -> None:
-        super().__init__(need_folder(Path(root), "Grade.csv, train_1.bmp and so on of GlaS"), sink, classes)
+        super().__init__(require_folder(Path(root), "Grade.csv, train_1.bmp and so on of GlaS"), sink, classes)
         self.classes = self._choose(GRADES)
         rows = read_rows(self._root / "Grade.csv", 4, ",", sink)
         if rows and rows[0].fields[0] == "name":

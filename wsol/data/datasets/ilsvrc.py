@@ -29,7 +29,7 @@ from wsol.data.annotations.ilsvrc import (
 )
 from wsol.data.annotations.text_tables import STOP, Sink, keyed, read_rows
 from wsol.data.class_names import ClassChoice
-from wsol.data.file_source import ListedSource, Listing, need_folder
+from wsol.data.file_source import ListedSource, Listing, require_folder
 from wsol.data.image_files import class_folders, image_files, is_image
 from wsol.data.inspection import Report
 from wsol.data.prepare.archives import Archive
@@ -87,7 +87,7 @@ class ILSVRC(ListedSource):
         classes: ClassChoice = None,
         sink: Sink = STOP,
     ) -> None:
-        folder = need_folder(Path(root), "ILSVRC with train/<synset>/ and val/")
+        folder = require_folder(Path(root), "ILSVRC with train/<synset>/ and val/")
         base = next((folder / f for f in IMAGE_FOLDERS if _has_split(folder / f)), None)
         if base is None:
             places = ", ".join(str(folder / f / "{train,val}") for f in IMAGE_FOLDERS)

@@ -18,7 +18,7 @@ from pathlib import Path
 
 from wsol.data.annotations.text_tables import STOP, Row, Sink, agree, class_of, keyed, read_rows, size_of
 from wsol.data.class_names import ClassChoice
-from wsol.data.file_source import ListedSource, need_folder
+from wsol.data.file_source import ListedSource, require_folder
 from wsol.data.source import SPLITS
 from wsol.errors import InputError
 
@@ -49,9 +49,9 @@ class MetadataSource(ListedSource):
         num_classes: int | None = None,
         classes: ClassChoice = None,
     ) -> None:
-        root = None if image_root is None else need_folder(Path(image_root), "the images that the lists name")
+        root = None if image_root is None else require_folder(Path(image_root), "the images that the lists name")
         super().__init__(root, sink, classes)
-        self._lists = need_folder(Path(metadata_root), "train, val and test with image_ids.txt and class_labels.txt")
+        self._lists = require_folder(Path(metadata_root), "train, val and test with image_ids.txt and class_labels.txt")
         self._proxy = proxy_training_set
         if proxy_training_set and not self._file("train", "image_ids_proxy.txt").is_file():
             raise InputError(

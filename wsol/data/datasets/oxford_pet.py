@@ -22,7 +22,7 @@ import numpy as np
 from wsol.data.annotations.mask_files import Decode, MaskedSource
 from wsol.data.annotations.text_tables import STOP, Row, Sink, keyed, read_rows, whole
 from wsol.data.class_names import ClassChoice
-from wsol.data.file_source import Listing, need_folder
+from wsol.data.file_source import Listing, require_folder
 from wsol.data.images import read_grey
 from wsol.data.prepare.archives import Archive
 
@@ -64,9 +64,9 @@ class OxfordPet(MaskedSource):
     )
 
     def __init__(self, root: str | Path, classes: ClassChoice = None, sink: Sink = STOP) -> None:
-        folder = need_folder(Path(root), "images and annotations of Oxford-IIIT Pet")
-        super().__init__(need_folder(folder / "images", "photographs"), sink, classes)
-        self._lists_folder = need_folder(folder / "annotations", "trainval.txt, test.txt and trimaps")
+        folder = require_folder(Path(root), "images and annotations of Oxford-IIIT Pet")
+        super().__init__(require_folder(folder / "images", "photographs"), sink, classes)
+        self._lists_folder = require_folder(folder / "annotations", "trainval.txt, test.txt and trimaps")
         self._rows = {name: self._table(file) for name, file in LISTS.items()}
         self.splits = tuple(LISTS)
         names: dict[int, str] = {}

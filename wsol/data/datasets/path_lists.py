@@ -18,7 +18,7 @@ from pathlib import Path, PurePosixPath
 
 from wsol.data.annotations.text_tables import STOP, Row, Sink, keyed, read_rows
 from wsol.data.class_names import ClassChoice
-from wsol.data.file_source import ListedSource, Listing, need_folder
+from wsol.data.file_source import ListedSource, Listing, require_folder
 
 
 class PathLists(ListedSource):
@@ -49,8 +49,8 @@ class PathLists(ListedSource):
         classes: ClassChoice = None,
         sink: Sink = STOP,
     ) -> None:
-        folder = need_folder(Path(root), f"{train_list} and {test_list}")
-        super().__init__(need_folder(folder / images, "folders of images"), sink, classes)
+        folder = require_folder(Path(root), f"{train_list} and {test_list}")
+        super().__init__(require_folder(folder / images, "folders of images"), sink, classes)
         self.splits = ("train", "test")
         self._rows = {"train": self._table(folder / train_list), "test": self._table(folder / test_list)}
         for path, row in self._rows["test"].items():

@@ -30,7 +30,7 @@ import numpy as np
 
 from wsol.data.annotations.text_tables import STOP, Sink
 from wsol.data.class_names import ClassChoice
-from wsol.data.file_source import ListedSource, Listing, need_folder
+from wsol.data.file_source import ListedSource, Listing, require_folder
 from wsol.data.image_files import class_folders, is_image
 from wsol.data.regular_files import name_fault
 from wsol.errors import InputError
@@ -65,7 +65,7 @@ class RandomSplits(ListedSource):
         classes: ClassChoice = None,
         sink: Sink = STOP,
     ) -> None:
-        super().__init__(need_folder(Path(root), "a folder of images for each class"), sink, classes)
+        super().__init__(require_folder(Path(root), "a folder of images for each class"), sink, classes)
         for name, value in (("train_per_class", train_per_class), ("test_per_class", test_per_class)):
             if value is not None and value < 1:
                 raise InputError(f"{name}: expected at least 1, got {value}")

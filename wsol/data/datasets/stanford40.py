@@ -16,7 +16,7 @@ from pathlib import Path
 
 from wsol.data.annotations.text_tables import STOP, Row, Sink, keyed, read_rows
 from wsol.data.class_names import ClassChoice
-from wsol.data.file_source import ListedSource, Listing, need_folder
+from wsol.data.file_source import ListedSource, Listing, require_folder
 from wsol.errors import InputError
 
 SUFFIX = "_train.txt"
@@ -35,9 +35,9 @@ class Stanford40(ListedSource):
     """
 
     def __init__(self, root: str | Path, classes: ClassChoice = None, sink: Sink = STOP) -> None:
-        folder = need_folder(Path(root), "JPEGImages and ImageSplits")
-        super().__init__(need_folder(folder / "JPEGImages", "photographs"), sink, classes)
-        lists = need_folder(folder / "ImageSplits", f"<class>{SUFFIX} and <class>_test.txt")
+        folder = require_folder(Path(root), "JPEGImages and ImageSplits")
+        super().__init__(require_folder(folder / "JPEGImages", "photographs"), sink, classes)
+        lists = require_folder(folder / "ImageSplits", f"<class>{SUFFIX} and <class>_test.txt")
         self.splits = ("train", "test")
         names = sorted(file.name.removesuffix(SUFFIX) for file in lists.glob(f"?*{SUFFIX}"))
         if not names:

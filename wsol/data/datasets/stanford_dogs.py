@@ -22,7 +22,7 @@ from scipy.io import loadmat
 from wsol.data.annotations.ilsvrc import read_xml
 from wsol.data.annotations.text_tables import STOP, Sink
 from wsol.data.class_names import ClassChoice
-from wsol.data.file_source import ListedSource, Listing, need_folder
+from wsol.data.file_source import ListedSource, Listing, require_folder
 from wsol.data.prepare.archives import Archive
 from wsol.data.regular_files import name_fault, read_regular
 from wsol.errors import InputError
@@ -75,10 +75,10 @@ class StanfordDogs(ListedSource):
     )
 
     def __init__(self, root: str | Path, classes: ClassChoice = None, sink: Sink = STOP) -> None:
-        folder = need_folder(Path(root), "Images, Annotation and lists of Stanford Dogs")
-        super().__init__(need_folder(folder / "Images", "a folder of photographs for each breed"), sink, classes)
-        self._annotations = need_folder(folder / "Annotation", "a folder of annotations for each breed")
-        lists = need_folder(folder / "lists", "train_list.mat and test_list.mat")
+        folder = require_folder(Path(root), "Images, Annotation and lists of Stanford Dogs")
+        super().__init__(require_folder(folder / "Images", "a folder of photographs for each breed"), sink, classes)
+        self._annotations = require_folder(folder / "Annotation", "a folder of annotations for each breed")
+        lists = require_folder(folder / "lists", "train_list.mat and test_list.mat")
         self.splits = ("train", "test")
         names: dict[int, str] = {}
         seen: set[str] = set()

@@ -21,7 +21,7 @@ from pathlib import Path
 
 from wsol.data.annotations.text_tables import STOP, Row, Sink, keyed, numbers, read_rows
 from wsol.data.class_names import ClassChoice
-from wsol.data.file_source import AnnotatedBox, ListedSource, Listing, need_folder
+from wsol.data.file_source import AnnotatedBox, ListedSource, Listing, require_folder
 from wsol.data.prepare.archives import Archive
 from wsol.errors import InputError
 
@@ -54,7 +54,7 @@ class TinyImageNet(ListedSource):
     )
 
     def __init__(self, root: str | Path, classes: ClassChoice = None, sink: Sink = STOP) -> None:
-        super().__init__(need_folder(Path(root), "tiny-imagenet-200 with wnids.txt, train/ and val/"), sink, classes)
+        super().__init__(require_folder(Path(root), "tiny-imagenet-200 with wnids.txt, train/ and val/"), sink, classes)
         self._synsets = sorted(keyed(read_rows(self._root / "wnids.txt", 1, None, sink), sink))
         self.classes = self._choose(self._names())
         self.splits = tuple(
