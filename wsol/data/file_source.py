@@ -17,7 +17,7 @@ import numpy as np
 from wsol.data.annotations.text_tables import STOP, Sink, box_fault
 from wsol.data.class_names import ClassChoice, chosen_names, positions_of
 from wsol.data.image_files import image_files
-from wsol.data.images import checked_size, file_orientation, image_size
+from wsol.data.images import decoded_size, file_orientation, image_size
 from wsol.data.inspection import Report
 from wsol.data.prepare.archives import Archive
 from wsol.data.regular_files import look_alikes, name_fault
@@ -337,7 +337,7 @@ class ListedSource(Source):
                 yield f"{len(others)} images under {folder} are not listed, such as {others[0]}"
 
 
-def inspected(build: Callable[..., Source], deep: bool | None = None) -> Report:
+def verify_source(build: Callable[..., Source], deep: bool | None = None) -> Report:
     """Verify a dataset, also one with too many faults to be built: what ``wsol data verify`` does.
 
     Args:
@@ -382,6 +382,6 @@ def _look_at(paths: Sequence[Path], deep: bool, upright: bool) -> Iterator[tuple
 
 def _size(path: Path, deep: bool, upright: bool) -> tuple[int, int] | str:
     try:
-        return checked_size(path, upright) if deep else image_size(path, upright)
+        return decoded_size(path, upright) if deep else image_size(path, upright)
     except InputError as error:
         return str(error).removeprefix(f"{path}: ").partition("; replace the file")[0]

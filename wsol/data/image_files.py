@@ -99,7 +99,7 @@ def find_images(given: str | Iterable[str] | None) -> list[Path]:
         files = _from_standard_input()
     else:
         words = [given] if isinstance(given, str) else [str(word) for word in given]
-        files = [file for word in words for file in _meant(word)]
+        files = [file for word in words for file in _matching_files(word)]
     if not files:
         raise InputError(f"images={given}: an empty list")
     for fault in filter(None, (name_fault(str(file)) for file in files)):
@@ -117,7 +117,7 @@ def _from_standard_input() -> list[Path]:
     return files
 
 
-def _meant(word: str) -> list[Path]:
+def _matching_files(word: str) -> list[Path]:
     path = Path(word).expanduser()
     if path.is_dir():
         found = image_files(path)
@@ -132,11 +132,11 @@ def _meant(word: str) -> list[Path]:
     return [match for match in matches if not match.is_dir()]
 
 
-def names_of(files: list[Path]) -> list[str]:
+def unique_names(files: list[Path]) -> list[str]:
     """Return a unique name for each file: its path below the deepest folder that contains all files.
 
     Example:
-        >>> names_of([Path("photos/a/1.jpg"), Path("photos/b/1.jpg")])
+        >>> unique_names([Path("photos/a/1.jpg"), Path("photos/b/1.jpg")])
         ['a/1.jpg', 'b/1.jpg']
     """
     absolute = [os.path.abspath(file) for file in files]

@@ -121,12 +121,12 @@ def file_orientation(path: str | Path) -> int:
         return 1
 
 
-def turned_upright(image: Image.Image) -> Image.Image:
+def turn_upright(image: Image.Image) -> Image.Image:
     """Return an image turned as its EXIF orientation says."""
     return ImageOps.exif_transpose(image) if orientation(image) != 1 else image
 
 
-def checked_size(path: str | Path, upright: bool = False) -> tuple[int, int]:
+def decoded_size(path: str | Path, upright: bool = False) -> tuple[int, int]:
     """Return width and height of an image file after decoding all pixels; a warning of libjpeg counts as damage.
 
     Most damaged JPEGs still decode, to grey or noise from the damage on. This finds data that end too early, bytes
@@ -179,7 +179,7 @@ def _decode(path: str | Path, data: bytes, mode: str, upright: bool = False) -> 
     try:
         with Image.open(io.BytesIO(data)) as opened:
             opened.load()
-            file = turned_upright(opened) if upright else opened
+            file = turn_upright(opened) if upright else opened
             file.info.pop("transparency", None)  # otherwise convert() warns before dropping it
             if file.mode.startswith("I"):
                 return np.array(Image.fromarray(_to_8_bits(np.asarray(file))).convert(mode))

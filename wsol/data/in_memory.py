@@ -8,7 +8,7 @@ import numpy as np
 from PIL import Image
 from torch import Tensor
 
-from wsol.data.images import read_image, turned_upright
+from wsol.data.images import read_image, turn_upright
 from wsol.errors import InputError
 
 ImageInput = str | Path | Image.Image | np.ndarray | Tensor
@@ -33,7 +33,7 @@ def as_rgb(image: ImageInput) -> np.ndarray:
     if isinstance(image, Image.Image):
         if image.mode.startswith(("I", "F")):
             raise InputError(f"a Pillow image of mode {image.mode} has no agreed range: scale it to 8 bits (L or RGB)")
-        return np.array(turned_upright(image).convert("RGB"))
+        return np.array(turn_upright(image).convert("RGB"))
     if isinstance(image, Tensor):
         return _of_tensor(image.detach().cpu())
     if not isinstance(image, np.ndarray):

@@ -13,7 +13,7 @@ from layouts import SYNSETS, make_ilsvrc, voc_xml
 
 from wsol.data.annotations.ilsvrc import read_solution, read_xml
 from wsol.data.datasets.ilsvrc import ILSVRC
-from wsol.data.file_source import inspected
+from wsol.data.file_source import verify_source
 from wsol.data.source import Report
 from wsol.errors import InputError
 
@@ -35,7 +35,7 @@ def test_all_layouts_say_the_same(tmp_path: Path) -> None:
                 assert source.splits == ("train", "test")
                 assert source.classes == SYNSETS[:3]
                 fingerprints.add((source.split("train").fingerprint(), source.split("test").fingerprint()))
-                assert inspected(partial(ILSVRC, root), deep=flat).ok
+                assert verify_source(partial(ILSVRC, root), deep=flat).ok
     assert len(fingerprints) == 1
 
 
@@ -152,7 +152,7 @@ def test_faulty_xml(tmp_path: Path, content: str, message: str) -> None:
     (root / "Annotations/val/ILSVRC2012_val_00000002.xml").write_text(content)
     with pytest.raises(InputError, match=message):
         ILSVRC(root).split("test")
-    report = inspected(partial(ILSVRC, root))
+    report = verify_source(partial(ILSVRC, root))
     assert report.counts["train"]["images"] == 9
     assert report.total >= 1
 
@@ -182,7 +182,7 @@ def test_verify_finds_lost_images_and_misplaced_ones(tmp_path: Path) -> None:
     moved = next((root / "val").rglob("*00002.JPEG"))
     lost.unlink()
     moved.rename(root / "val" / SYNSETS[2] / moved.name)
-    report = inspected(partial(ILSVRC, root))
+    report = verify_source(partial(ILSVRC, root))
     assert report.total == 2
     assert "ILSVRC2012_val_00000002 is n01443537 here but lies in val/n02123045" in str(report)
     assert "ILSVRC2012_val_00000004.xml: no such image under" in str(report)

@@ -13,7 +13,7 @@ from layouts import make_openimages
 from PIL import Image
 
 from wsol.data.datasets.openimages import OpenImages
-from wsol.data.file_source import inspected
+from wsol.data.file_source import verify_source
 from wsol.errors import InputError
 
 REAL = Path(__file__).parents[4] / "shared/data/wsolevaluation-metadata.zip"
@@ -113,7 +113,7 @@ def test_faulty_lists_stop_the_reader(source: OpenImages, tmp_path: Path) -> Non
         file.write_text("\n".join([lines[0], line, *lines[2:]]))
         with pytest.raises(InputError, match=message):
             build()
-        assert inspected(build).total >= 1
+        assert verify_source(build).total >= 1
 
 
 @pytest.mark.skipif(not REAL.exists(), reason="needs the published lists")

@@ -12,7 +12,7 @@ from layouts import paint, write
 from wsol.data.datasets.path_lists import PathLists
 from wsol.data.datasets.random_splits import RandomSplits
 from wsol.data.datasets.stanford40 import Stanford40
-from wsol.data.file_source import inspected
+from wsol.data.file_source import verify_source
 from wsol.errors import InputError
 
 
@@ -86,7 +86,7 @@ def test_images_are_drawn_by_class(tmp_path: Path) -> None:
     assert {name.partition("/")[0] for name in test.ids} == set(source.classes)
     assert not any("more" in name or "notes" in name for name in (*train.ids, *test.ids))
     assert not test.has_boxes
-    assert inspected(partial(RandomSplits, tmp_path, **CALTECH), deep=True).ok
+    assert verify_source(partial(RandomSplits, tmp_path, **CALTECH), deep=True).ok
 
 
 def test_at_most_so_many_test(tmp_path: Path) -> None:
@@ -123,7 +123,7 @@ def test_draws_that_cannot_be(tmp_path: Path, options: dict, message: str) -> No
 
 
 def test_a_check_lists_all_classes_that_are_too_small(tmp_path: Path) -> None:
-    report = inspected(partial(RandomSplits, make_caltech(tmp_path), train_per_class=7))
+    report = verify_source(partial(RandomSplits, make_caltech(tmp_path), train_per_class=7))
     assert {Path(problem.file).name for problem in report.problems} == {"ant", "wrench"}
 
 
@@ -135,7 +135,7 @@ def test_sun397(tmp_path: Path) -> None:
     assert source.split("test").image(2).shape == (40, 48, 3)
     in_order = PathLists(tmp_path, **{**SUN397, "class_names": None})
     assert in_order.classes == tuple(sorted(source.classes))
-    assert inspected(partial(PathLists, tmp_path, **SUN397), deep=True).ok
+    assert verify_source(partial(PathLists, tmp_path, **SUN397), deep=True).ok
 
 
 def test_indoor67(tmp_path: Path) -> None:
@@ -161,7 +161,7 @@ def test_lists_with_a_fault(tmp_path: Path, file: str, line: str, message: str) 
         out.write(line + "\n")
     with pytest.raises(InputError, match=message):
         PathLists(tmp_path, **INDOOR67)
-    assert not inspected(partial(PathLists, tmp_path, **INDOOR67)).ok
+    assert not verify_source(partial(PathLists, tmp_path, **INDOOR67)).ok
 
 
 def test_a_list_that_is_missing(tmp_path: Path) -> None:
@@ -184,7 +184,7 @@ def test_stanford40(tmp_path: Path) -> None:
     assert source.split("train").labels.tolist() == [0, 0, 1, 1, 2, 2]
     assert list(source.split("test").ids)[3:6] == [f"blowing_bubbles_00{k}.jpg" for k in (3, 4, 5)]
     assert source.split("test").image(0).size
-    assert inspected(partial(Stanford40, tmp_path), deep=True).ok
+    assert verify_source(partial(Stanford40, tmp_path), deep=True).ok
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ import pytest
 from layouts import make_tiny_imagenet
 
 from wsol.data.datasets.tiny_imagenet import TinyImageNet
-from wsol.data.file_source import inspected
+from wsol.data.file_source import verify_source
 from wsol.errors import InputError
 
 REAL = Path(__file__).parents[4] / "shared/data/tiny-imagenet-50.zip"
@@ -69,7 +69,7 @@ def test_wrong_layouts_are_refused(root: Path, tmp_path: Path) -> None:
 
 def test_verify_names_missing_and_unlisted_images(root: Path) -> None:
     (root / "val/images/val_3.JPEG").rename(root / "val/images/val_33.JPEG")
-    report = inspected(partial(TinyImageNet, root))
+    report = verify_source(partial(TinyImageNet, root))
     assert [problem.text for problem in report.problems] == ["no such file"]
     assert report.problems[0].file.endswith("val_3.JPEG")
     assert any("val_33.JPEG" in note for note in report.notes)

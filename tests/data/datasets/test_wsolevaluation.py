@@ -12,7 +12,7 @@ from layouts import make_lists
 from PIL import Image
 
 from wsol.data.datasets.wsolevaluation import WsolEvaluation
-from wsol.data.file_source import inspected
+from wsol.data.file_source import verify_source
 from wsol.data.images import BadImage
 from wsol.errors import InputError
 
@@ -36,7 +36,7 @@ def test_splits_labels_and_boxes(tmp_path: Path) -> None:
     assert truth.boxes.shape == (2, 4)
     x0, y0, x1, y1 = truth.boxes[0].astype(int)
     assert test.image(4)[y0 + 2 : y1 - 1, x0 + 2 : x1 - 1, 1].min() > 200
-    report = inspected(partial(build, tmp_path), deep=True)
+    report = verify_source(partial(build, tmp_path), deep=True)
     assert report.ok, str(report)
     assert not report.notes
 
@@ -46,7 +46,7 @@ def test_proxy_list(tmp_path: Path) -> None:
     source = build(tmp_path, proxy_training_set=True)
     assert [image.rsplit("/")[-1] for image in source.split("train").ids] == ["train_0.jpg"] * 3
     assert len(source.split("val")) == 9
-    assert inspected(lambda sink: build(tmp_path, proxy_training_set=True, sink=sink)).ok
+    assert verify_source(lambda sink: build(tmp_path, proxy_training_set=True, sink=sink)).ok
     (tmp_path / "metadata/train/image_ids_proxy.txt").unlink()
     with pytest.raises(InputError, match=r"image_ids_proxy\.txt: no such file, but proxy_training_set is true"):
         build(tmp_path, proxy_training_set=True)
@@ -101,7 +101,7 @@ def test_lists_without_images(tmp_path: Path) -> None:
         for skip in (False, True):
             with pytest.raises(InputError, match=f"{name}: the dataset was given without images.*saved maps needs no"):
                 source.check(name, skip_unreadable=skip)
-    report = inspected(partial(without_images, tmp_path), deep=True)
+    report = verify_source(partial(without_images, tmp_path), deep=True)
     assert report.ok
     assert report.counts["test"] == {"images": 9, "classes": 3, "boxes": 18}
     assert any("without images (image_root: null): only its lists were checked" in note for note in report.notes)
@@ -115,7 +115,7 @@ def test_faulty_lists_are_found_without_images_too(tmp_path: Path) -> None:
     file.write_text(file.read_text().replace("test_0.jpg,1,1,1,9", "test_0.jpg,1,1,99,9"))
     with pytest.raises(InputError, match=r"localization\.txt:2: box 1 1 99 9 .* of 48 x 40"):
         without_images(tmp_path)
-    assert inspected(partial(WsolEvaluation, tmp_path / "metadata", None)).total == 3
+    assert verify_source(partial(WsolEvaluation, tmp_path / "metadata", None)).total == 3
 
 
 def test_a_blacklist_marks_validation_images_by_number(tmp_path: Path) -> None:
@@ -183,7 +183,7 @@ def test_faulty_lists_stop_the_reader(tmp_path: Path, name: str, line: str, mess
     file.write_text("\n".join([lines[0], line, *lines[2:]]))
     with pytest.raises(InputError, match=message):
         build(tmp_path)
-    report = inspected(partial(WsolEvaluation, tmp_path / "metadata", tmp_path / "images"))
+    report = verify_source(partial(WsolEvaluation, tmp_path / "metadata", tmp_path / "images"))
     assert not report.ok
     assert report.counts["train"]["images"] == 9
 

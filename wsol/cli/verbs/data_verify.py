@@ -5,7 +5,7 @@ from __future__ import annotations
 from omegaconf import DictConfig
 
 from wsol.config import build
-from wsol.data.file_source import inspected
+from wsol.data.file_source import verify_source
 from wsol.errors import InputError
 
 
@@ -15,6 +15,6 @@ def run(config: DictConfig) -> int:
         raise InputError("no dataset: choose one with data=..., see --help for the choices")
     if "_target_" not in config.data:
         raise InputError("data: expected a config with _target_, the class of the dataset; see configs/data")
-    report = inspected(build.maker(config.data, "data"), config.deep)
+    report = verify_source(build.maker(config.data, "data"), config.deep)
     print(report)
     return 0 if report.ok else 2

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from wsol.data.file_source import ListedSource, inspected
+from wsol.data.file_source import ListedSource, verify_source
 from wsol.data.inspection import Report
 from wsol.data.prepare.archives import MARKER, Archive, Progress, marks, unpack
 from wsol.data.prepare.download import download as fetch
@@ -116,7 +116,7 @@ def _verified(
     folder: Path,
     published: Mapping[str, Archive],
 ) -> Report:
-    report = inspected(build or (lambda sink: dataset(folder, sink=sink)))
+    report = verify_source(build or (lambda sink: dataset(folder, sink=sink)))
     report.name = dataset.__name__
     for name, mark in marks(folder).items():
         if name in published and published[name].md5 not in (None, mark.get("md5")):
