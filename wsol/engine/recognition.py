@@ -63,7 +63,7 @@ class Recognition(nn.Module):
         """Return a function that chooses the classes of the maps, int64 (N, 2): ground truth and prediction."""
         return lambda logits: torch.stack([batch.labels, logits.argmax(1)], 1)
 
-    def look(self, batch: Batch, maps: np.ndarray) -> Tensor:
+    def second_input(self, batch: Batch, maps: np.ndarray) -> Tensor:
         """Make the network's second input.
 
         Args:

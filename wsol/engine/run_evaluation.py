@@ -60,7 +60,7 @@ def run(config: DictConfig, network: Network | None = None) -> Path:
     network = network or networks.find(config, "wsol eval <run>")
     check_scores(network, config)
     below = config.data_dir
-    settings = merged(network.trained, config)
+    settings = merge_configs(network.trained, config)
     if config.explainer is None and not network.has_maps:
         raise InputError("model=... has no maps of its own: choose explainer=gradcam or another")
     if settings.data is None:
@@ -146,7 +146,7 @@ def evaluate(settings: DictConfig, config: DictConfig, network: Network, data: L
                     evaluations[name].writer = writers.enter_context(writer)
             if other is not None:
                 evaluations[config.split].elsewhere = other.find(trainer, channels_last)
-            seen = charts.watch(trainer, evaluations)
+            seen = charts.overlap_recorder(trainer, evaluations)
             results = split_results.evaluate(trainer, module, data, evaluations, again)
         _gather(folder, trainer)
     if trainer.is_global_zero:
@@ -159,10 +159,10 @@ def evaluate(settings: DictConfig, config: DictConfig, network: Network, data: L
         if other is not None:
             extra["classes"] = other.about
         if config.save_maps:
-            extra["error_kinds"] = look(evaluations, module, folder)
+            extra["error_kinds"] = write_per_image(evaluations, module, folder)
         split_results.write_image_results(folder, module.measured, evaluations)
         split_results.write(folder, settings, module, data, trainer, results, **extra)
-    charts.tell(trainer, module, seen, data.source.classes, folder)
+    charts.log_evaluation(trainer, module, seen, data.source.classes, folder)
 
 
 def _gather(folder: Path, trainer: pl.Trainer) -> None:
@@ -189,9 +189,9 @@ def recognitions(
     """Return the second classifications of each split, if requested."""
     if config.recognize is None:
         return []
-    look = partial(Recognition, config.recognize, transform=data.eval_transform)
+    make = partial(Recognition, config.recognize, transform=data.eval_transform)
     preprocessing = module.localizer.preprocessing
-    return [look(split=e.split, preprocessing=preprocessing, topk=e.topk) for e in evaluations.values()]
+    return [make(split=e.split, preprocessing=preprocessing, topk=e.topk) for e in evaluations.values()]
 
 
 def map_writers(
@@ -218,7 +218,9 @@ def map_writers(
     return writers
 
 
-def look(evaluations: Mapping[str, SplitEvaluation], module: LocalizerModule, folder: Path) -> dict[str, Any]:
+def write_per_image(
+    evaluations: Mapping[str, SplitEvaluation], module: LocalizerModule, folder: Path
+) -> dict[str, Any]:
     """Write per_image.csv of the last evaluated split from its saved maps; returns the shares of kinds of error."""
     *_, (name, evaluation) = evaluations.items()
     maps = open_maps(folder / "maps" / name)
@@ -226,11 +228,11 @@ def look(evaluations: Mapping[str, SplitEvaluation], module: LocalizerModule, fo
     ranks = np.full(len(evaluation.split), NOT_RANKED)
     ranks[positions] = seen
     val = module.measured.get("val") if name != "val" else None
-    rows = saved_maps.look(evaluation, module.measured[name], maps, ranks, val)
-    return saved_maps.write_looked(folder / "per_image.csv", rows)
+    rows = saved_maps.per_image_results(evaluation, module.measured[name], maps, ranks, val)
+    return saved_maps.write_per_image(folder / "per_image.csv", rows)
 
 
-def merged(trained: DictConfig, config: DictConfig) -> DictConfig:
+def merge_configs(trained: DictConfig, config: DictConfig) -> DictConfig:
     """Return the run's config, overridden by the evaluation's command line."""
     settings = trained.copy()
     OmegaConf.set_struct(settings, False)
@@ -238,7 +240,7 @@ def merged(trained: DictConfig, config: DictConfig) -> DictConfig:
         config.data_dir = trained.data_dir
     elif config.data is None:  # the run's dataset, moved
         settings.data = {
-            key: networks.moved(value, trained.data_dir, config.data_dir) for key, value in trained.data.items()
+            key: networks.rebase(value, trained.data_dir, config.data_dir) for key, value in trained.data.items()
         }
     plain = OmegaConf.to_container(config, resolve=True)
     assert isinstance(plain, dict)

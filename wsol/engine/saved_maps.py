@@ -152,7 +152,7 @@ class ImageResult(NamedTuple):
     """x0, y0, x1, y1, half-open, image frame; the one with the greatest IoU if there are several boxes."""
 
 
-def look(
+def per_image_results(
     evaluation: SplitEvaluation,
     measured: SplitResult,
     maps: Maps,
@@ -175,12 +175,14 @@ def look(
     ]
     with ThreadPoolExecutor(threads()) as pool:
         for positions, merged in _chunks(evaluation, maps):
-            rows = pool.map(lambda at, of_image: _look(evaluation.split, at, of_image, ranks, asked), positions, merged)
+            rows = pool.map(
+                lambda at, of_image: _results_of_image(evaluation.split, at, of_image, ranks, asked), positions, merged
+            )
             for of_image in rows:
                 yield from of_image
 
 
-def write_looked(file: Path, rows: Iterable[ImageResult]) -> dict[str, dict[str, dict[str, float]]]:
+def write_per_image(file: Path, rows: Iterable[ImageResult]) -> dict[str, dict[str, dict[str, float]]]:
     """Write one CSV line for each image, protocol and origin; return the share of each kind, percent.
 
     Returns:
@@ -290,7 +292,7 @@ def _bits(measured: SplitResult, name: str, positions: np.ndarray) -> dict[int, 
     return dict(zip(curves.positions.tolist(), right.tolist(), strict=True))
 
 
-def _look(
+def _results_of_image(
     split: Split, position: int, merged: Merged | None, ranks: np.ndarray | None, asked: Sequence[_Asked]
 ) -> list[ImageResult]:
     truth = split.truth(position)

@@ -118,7 +118,7 @@ class ConceptMap(NamedTuple):
 
 def _maps(network: FeatureSource, split: FileSplit, concept: LinearSvm) -> list[ConceptMap]:
     found = []
-    for seen in network.extractor.look(split, "maps"):
+    for seen in network.extractor.extract(split, "maps"):
         scores = concept.scores(seen.features.cpu().numpy())[:, POSITIVE]
         sizes = [(int(width), int(height)) for width, height in seen.batch.sizes.tolist()]
         for score, of_image, size in zip(scores, concept_maps(seen, concept).cpu().numpy(), sizes, strict=True):
