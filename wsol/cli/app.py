@@ -128,6 +128,7 @@ def program() -> click.Group:
 
 def _version() -> click.Option:
     def show(context: click.Context, _: click.Parameter, value: bool) -> None:
+        """Print the version and exit."""
         if value:
             from wsol import __version__
 

@@ -34,6 +34,7 @@ def complete_word(name: str) -> Callable[[click.Context, click.Parameter, str], 
     """Return the function that completes the words of a verb that are no options."""
 
     def words(context: click.Context, _: click.Parameter, begun: str) -> list[CompletionItem[str]]:
+        """Complete a word; nothing if the configs cannot be read."""
         try:
             return candidates(VERBS[name], begun, context.params.get("config_dirs") or ())
         except (InputError, OSError):  # a config folder that does not exist or cannot be read

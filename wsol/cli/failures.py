@@ -159,6 +159,7 @@ def sigterm_raises() -> Iterator[None]:
         return
 
     def terminate(number: int, frame: FrameType | None) -> None:
+        """Raise in this process; end a forked one as SIGTERM does by default."""
         if os.getpid() != owner:  # a process forked from this one
             signal.signal(signal.SIGTERM, signal.SIG_DFL)
             os.kill(os.getpid(), signal.SIGTERM)

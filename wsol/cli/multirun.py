@@ -117,6 +117,7 @@ def _launch(call: Call, commands: Sequence[Sequence[str]], hydras: Sequence[str]
     here = os.getpid()
 
     def job(config: DictConfig) -> None:
+        """Run one job and write its exit code to a file."""
         words, folder = commands[config.wsol_job], Path(HydraConfig.get().runtime.output_dir)
         if os.getpid() == here:
             HydraConfig.instance().cfg = None  # otherwise Lightning's processes of a job would repeat the multirun

@@ -70,6 +70,7 @@ def progress() -> Iterator[Progress]:
     tasks: dict[str, TaskID] = {}
 
     def show(what: str, done: int, total: int) -> None:
+        """Update the bar of a task, or add one."""
         if not tasks:
             bars.start()
         if what not in tasks:

@@ -31,7 +31,7 @@ class Train:
         "val/top1_error", "metric on the val split that chooses the best checkpoint; null: use the last"
     )
     pseudo_boxes: str | None = _key(
-        None, "boxes of val images that nobody drew (list, CSV, COCO, or an evaluation's maps), for origin pseudo"
+        None, "pseudo boxes of val images (list, CSV, COCO, or an evaluation's maps), for origin pseudo"
     )
     label_smoothing: float = _key(0.0, "share of the target spread evenly over all classes")
     class_weights: Any = _key(
@@ -83,7 +83,7 @@ class Eval:
     topk: list[int] | None = _key(None, "which top-k errors to report; default as in the run")
     on_bad_image: str | None = _key(None, "stop or skip; default as in the run")
     pseudo_boxes: str | None = _key(
-        None, "boxes of val images that nobody drew (list, CSV, COCO, or an evaluation's maps), for origin pseudo"
+        None, "pseudo boxes of val images (list, CSV, COCO, or an evaluation's maps), for origin pseudo"
     )
     save_maps: bool = _key(False, "keep the maps of all evaluated images in <out>/maps, for `wsol score`")
     maps_dtype: str = _key("auto", "of kept maps: float32, float16, uint8; auto is float32 up to 64 x 64, else uint8")

@@ -159,6 +159,7 @@ def one_cycle(
     top = rise * total_steps
 
     def factor(step: int) -> float:
+        """Rise along a half cosine, then fall along one."""
         if step < top:
             return start + (1 - start) * (1 - math.cos(math.pi * step / top)) / 2
         done = min(1.0, (step - top) / (total_steps - top))

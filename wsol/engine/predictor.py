@@ -235,6 +235,7 @@ class Predictor:
         """
 
         def choose(logits: torch.Tensor) -> torch.Tensor:
+            """Return the classes int64 (N, M) whose maps are made: the labels, or the best ones."""
             if not self.classifies:
                 return torch.zeros(len(logits), 1, dtype=torch.int64, device=logits.device)
             if labels is None:

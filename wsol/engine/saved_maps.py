@@ -43,7 +43,7 @@ class MapSaver(AbstractContextManager["MapSaver"]):
     """Saves the maps of a split and the top predicted classes, for `wsol score` and for reports.
 
     Args:
-        folder: made if need be; several processes may write to one.
+        folder: created if it does not exist; several processes may write to one.
         classes: names of the K classes; none of a network that does not classify.
         header: what the maps are of, see `wsol.interop.map_store.MapWriter`.
         dtype: see there.

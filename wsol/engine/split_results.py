@@ -81,7 +81,7 @@ def evaluations(
 
 
 def pseudo_boxes(config: DictConfig, data: LocalizationData) -> PseudoBoxes | None:
-    """The boxes of val images that nobody drew, where they are asked for.
+    """Return the pseudo boxes of val images, if the config names any.
 
     Raises:
         InputError: there is no val split, or no protocol whose threshold they could choose; see `read_pseudo_boxes`.

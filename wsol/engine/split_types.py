@@ -30,7 +30,7 @@ class SplitResult(NamedTuple):
     ranks: tuple[np.ndarray, np.ndarray]
     """int64 (N,) positions of the images whose classes were looked at, ascending; int32 (N,) ranks of the true ones."""
     pseudo: Mapping[str, Curves] = MappingProxyType({})
-    """Of the network's maps, evaluated by boxes that nobody drew, by protocol; empty without such boxes."""
+    """Curves of the network's maps with pseudo boxes, by protocol; empty without such boxes."""
 
 
 class ExternalClasses(NamedTuple):
@@ -43,7 +43,7 @@ class ExternalClasses(NamedTuple):
 
 
 class PseudoBoxes(NamedTuple):
-    """Boxes of a split that nobody drew; see `wsol.engine.pseudo_boxes`."""
+    """Pseudo boxes of a split; see `wsol.engine.pseudo_boxes`."""
 
     boxes: Boxes
     """Of each image; none where the source has none."""

@@ -180,6 +180,8 @@ def last_map(model: nn.Module, images: Tensor) -> str:
     weighted = 0
 
     def note(name: str, has_weights: bool) -> Callable[..., None]:
+        """Return a hook that stores a module's output if it is a map, with the number of layers with weights so far."""
+
         def hook(_module: nn.Module, _inputs: object, out: object) -> None:
             nonlocal weighted
             weighted += has_weights

@@ -72,6 +72,7 @@ def process(sweep: Sweep, threads: int) -> None:
     assert parent is not None
 
     def follow() -> None:
+        """End this process, and its attempt, when the parent ends."""
         parent.join()
         if (attempt := Current.attempt) is not None:
             attempt.end("left")

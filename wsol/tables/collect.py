@@ -174,6 +174,7 @@ def _same(own: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
         return False
 
     def about(results: Mapping[str, Any]) -> tuple[Any, ...]:
+        """Return checkpoint, images, transform, explainer and model of an evaluation."""
         chosen = results.get("choices") or {}
         test = results["data"].get("splits", {}).get("test", {}).get("fingerprint")
         file = Path((results.get("checkpoint") or {}).get("file") or "").name
