@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import NamedTuple, TypeGuard
 
 from wsol.data.annotations.json_file import strict_json
-from wsol.data.annotations.text_tables import LARGEST_SIDE, STOP, Sink, number, read_text, shown
+from wsol.data.annotations.text_tables import LARGEST_SIDE, STOP, Sink, parse_number, quoted, read_text
 from wsol.data.file_source import AnnotatedBox
 from wsol.errors import InputError
 
@@ -78,12 +78,12 @@ def read_csv(path: Path, inclusive: bool = False, sink: Sink = STOP) -> Annotati
                 continue
             line = reader.line_num
             if len(fields) != len(header):
-                sink.add(path, line, f"expected {len(header)} fields, got {len(fields)}: {shown(','.join(fields))}")
+                sink.add(path, line, f"expected {len(header)} fields, got {len(fields)}: {quoted(','.join(fields))}")
                 continue
             row = dict(zip(header, (field.strip() for field in fields), strict=True))
-            values = [number(row[name]) for name in columns]
+            values = [parse_number(row[name]) for name in columns]
             if not row["image"] or None in values:
-                sink.add(path, line, f"expected an image and four numbers, got {shown(','.join(fields))}")
+                sink.add(path, line, f"expected an image and four numbers, got {quoted(','.join(fields))}")
                 continue
             box = tuple(value for value in values if value is not None)
             category = next((row[name] for name in CATEGORY if row.get(name)), None)
@@ -105,7 +105,7 @@ def _columns(header: list[str], where: str) -> tuple[str, ...]:
         )
     if not there:
         expected = "expected the header image,x0,y0,x1,y1 or image,x,y,width,height"
-        raise InputError(f"{where}: {expected}, got {shown(','.join(header))}")
+        raise InputError(f"{where}: {expected}, got {quoted(','.join(header))}")
     return there[0]
 
 
@@ -132,13 +132,13 @@ def read_coco(path: Path, sink: Sink = STOP) -> Annotations:
         where = Path(f"{path}: annotations[{position}]")
         known = isinstance(annotation, dict) and _is_id(annotation.get("image_id"))
         if not known or str(annotation["image_id"]) not in names:
-            sink.add(where, None, f"expected an image_id of one of the images, got {shown(json.dumps(annotation))}")
+            sink.add(where, None, f"expected an image_id of one of the images, got {quoted(json.dumps(annotation))}")
         elif annotation.get("iscrowd") not in (None, 0, 1):
-            sink.add(where, None, f"expected 'iscrowd' to be 0 or 1, got {shown(json.dumps(annotation))}")
+            sink.add(where, None, f"expected 'iscrowd' to be 0 or 1, got {quoted(json.dumps(annotation))}")
         elif not annotation.get("iscrowd"):
             box = _coco_box(annotation.get("bbox"))
             if box is None:
-                sink.add(where, None, f"expected 'bbox' of four numbers, got {shown(json.dumps(annotation))}")
+                sink.add(where, None, f"expected 'bbox' of four numbers, got {quoted(json.dumps(annotation))}")
             else:
                 number = annotation.get("category_id")
                 category = categories.get(str(number), str(number)) if _is_id(number) else None
@@ -158,7 +158,7 @@ def _category_names(categories: object) -> dict[str, str]:
 
 def _add_image(found: Annotations, names: dict[str, str], image: object, where: str, sink: Sink) -> None:
     if not isinstance(image, dict) or not _is_id(image.get("id")) or not isinstance(image.get("file_name"), str):
-        sink.add(where, None, f"expected an image with 'id' and 'file_name', got {shown(json.dumps(image))}")
+        sink.add(where, None, f"expected an image with 'id' and 'file_name', got {quoted(json.dumps(image))}")
         return
     if str(image["id"]) in names or image["file_name"] in found.lines:
         sink.add(where, None, f"id {image['id']!r} or file {image['file_name']!r} is listed twice")

@@ -10,7 +10,17 @@ import xml.etree.ElementTree as ElementTree
 from pathlib import Path
 from typing import NamedTuple
 
-from wsol.data.annotations.text_tables import STOP, Row, Sink, keyed, number, read_rows, shown, side, whole
+from wsol.data.annotations.text_tables import (
+    STOP,
+    Row,
+    Sink,
+    key_rows,
+    parse_integer,
+    parse_number,
+    parse_side,
+    quoted,
+    read_rows,
+)
 from wsol.data.file_source import AnnotatedBox
 from wsol.data.regular_files import open_regular
 from wsol.errors import InputError
@@ -66,7 +76,7 @@ def read_xml(path: Path, sink: Sink = STOP) -> ImageAnnotation | None:
             sink.add(path, None, "an object has two boxes; give each box an object of its own")
             continue
         texts = [(thing.findtext(f"bndbox/{corner}") or "").strip() for corner in CORNERS]
-        values = tuple(value for value in map(number, texts) if value is not None)
+        values = tuple(value for value in map(parse_number, texts) if value is not None)
         if len(values) == 4:
             boxes.append(AnnotatedBox(values, path))
         else:
@@ -77,11 +87,11 @@ def read_xml(path: Path, sink: Sink = STOP) -> ImageAnnotation | None:
 def _xml_size(tree: ElementTree.Element, path: Path, sink: Sink) -> tuple[int, int] | None:
     """Width and height; None if they are missing or 0, which some tools write for unknown."""
     texts = [(tree.findtext(f"size/{name}") or "").strip() for name in ("width", "height")]
-    width, height = map(side, texts)
+    width, height = map(parse_side, texts)
     if width is not None and height is not None:
         return width, height
     if any(text not in ("", "0") for text in texts):
-        sink.add(path, None, f"expected size/width and size/height in pixels, got {shown(', '.join(texts))}")
+        sink.add(path, None, f"expected size/width and size/height in pixels, got {quoted(', '.join(texts))}")
     return None
 
 
@@ -91,13 +101,13 @@ def read_solution(path: Path, sink: Sink = STOP) -> dict[str, ImageAnnotation]:
     if rows and rows[0].fields == ("ImageId", "PredictionString"):
         rows = rows[1:]
     found = {}
-    for image, row in keyed(rows, sink).items():
+    for image, row in key_rows(rows, sink).items():
         words = row.fields[1].split()
         synsets = set(words[::5])
         boxes = [_solution_box(words[i + 1 : i + 5], row) for i in range(0, len(words), 5)]
         if len(words) % 5 or None in boxes or not words:
             text = "expected '<synset> <xmin> <ymin> <xmax> <ymax>' for each box, got "
-            sink.add(row.file, row.line, text + shown(row.fields[1]))
+            sink.add(row.file, row.line, text + quoted(row.fields[1]))
         elif len(synsets) > 1:
             sink.add(row.file, row.line, f"expected boxes of one class, got {sorted(synsets)}")
         else:
@@ -107,7 +117,7 @@ def read_solution(path: Path, sink: Sink = STOP) -> dict[str, ImageAnnotation]:
 
 
 def _solution_box(words: list[str], row: Row) -> AnnotatedBox | None:
-    values = tuple(value for value in map(number, words) if value is not None)
+    values = tuple(value for value in map(parse_number, words) if value is not None)
     return AnnotatedBox(values, row.file, row.line) if len(values) == 4 else None
 
 
@@ -139,9 +149,9 @@ def read_ground_truth(path: Path, devkit_synsets: Path | None, sink: Sink = STOP
         )
     found = {}
     for image, row in enumerate(read_rows(path, 1, sink=sink), start=1):
-        label = whole(row.fields[0])
+        label = parse_integer(row.fields[0])
         if label is None or not 1 <= label <= len(synsets):
-            sink.add(path, row.line, f"expected a class number from 1 to {len(synsets)}, got {shown(row.fields[0])}")
+            sink.add(path, row.line, f"expected a class number from 1 to {len(synsets)}, got {quoted(row.fields[0])}")
         else:
             found[f"ILSVRC2012_val_{image:08d}"] = ImageAnnotation(synsets[label - 1], path, row.line)
     return found
@@ -151,9 +161,9 @@ def read_blacklist(path: Path, sink: Sink = STOP) -> set[int]:
     """Read the numbers of validation images that are not evaluated, one per line."""
     numbers = set()
     for row in read_rows(path, 1, sink=sink):
-        image = whole(row.fields[0])
+        image = parse_integer(row.fields[0])
         if image is None or image < 1:
-            sink.add(path, row.line, f"expected the number of a validation image, got {shown(row.fields[0])}")
+            sink.add(path, row.line, f"expected the number of a validation image, got {quoted(row.fields[0])}")
         else:
             numbers.add(image)
     return numbers

@@ -92,15 +92,15 @@ def read_rows(path: Path, fields: int, separator: str | None = ",", sink: Sink =
             continue
         parts = [part.strip() for part in text.split(separator, fields - 1 if rest else -1)]
         if len(parts) != fields:
-            sink.add(path, at, f"expected {fields} fields separated by {between}, got {len(parts)}: {shown(text)}")
+            sink.add(path, at, f"expected {fields} fields separated by {between}, got {len(parts)}: {quoted(text)}")
         elif not parts[0] or name_fault(parts[0]) or "\0" in text:
-            sink.add(path, at, f"expected a name in the first field, got {shown(text)}")
+            sink.add(path, at, f"expected a name in the first field, got {quoted(text)}")
         else:
             rows.append(Row(tuple(parts), path, at))
     return rows
 
 
-def keyed(rows: Iterable[Row], sink: Sink = STOP) -> dict[str, Row]:
+def key_rows(rows: Iterable[Row], sink: Sink = STOP) -> dict[str, Row]:
     """Key rows by their first field; a second row of the same key is reported to the sink and left out."""
     table: dict[str, Row] = {}
     for row in rows:
@@ -110,7 +110,7 @@ def keyed(rows: Iterable[Row], sink: Sink = STOP) -> dict[str, Row]:
     return table
 
 
-def grouped(rows: Iterable[Row]) -> dict[str, list[Row]]:
+def group_rows(rows: Iterable[Row]) -> dict[str, list[Row]]:
     """Group rows by their first field, in order."""
     table: dict[str, list[Row]] = {}
     for row in rows:
@@ -118,75 +118,77 @@ def grouped(rows: Iterable[Row]) -> dict[str, list[Row]]:
     return table
 
 
-def agree(first: Mapping[str, Row], second: Mapping[str, Row], second_file: Path, sink: Sink) -> None:
+def check_keys(first: Mapping[str, Row], second: Mapping[str, Row], second_file: Path, sink: Sink) -> None:
     """Report the keys of ``first`` that ``second``, read from ``second_file``, lacks."""
     for key, row in first.items():
         if key not in second:
             sink.add(row.file, row.line, f"{key!r} is not listed in {second_file}")
 
 
-def number(text: str) -> float | None:
+def parse_number(text: str) -> float | None:
     """Return a finite decimal number, or None.
 
     Example:
-        >>> number("60.5"), number("1e3"), number("nan"), number("1_000"), number("x")
+        >>> parse_number("60.5"), parse_number("1e3"), parse_number("nan"), parse_number("1_000"), parse_number("x")
         (60.5, 1000.0, None, None, None)
     """
     value = float(text) if NUMBER.fullmatch(text) else math.nan
     return value if math.isfinite(value) else None
 
 
-def whole(text: str) -> int | None:
+def parse_integer(text: str) -> int | None:
     """Return an integer, or None.
 
     Example:
-        >>> whole("17"), whole("1.0"), whole("")
+        >>> parse_integer("17"), parse_integer("1.0"), parse_integer("")
         (17, None, None)
     """
     return int(text) if WHOLE.fullmatch(text) else None
 
 
-def side(text: str) -> int | None:
+def parse_side(text: str) -> int | None:
     """Return a width or height in pixels, or None.
 
     Example:
-        >>> side("640"), side("0"), side("999999999999999")
+        >>> parse_side("640"), parse_side("0"), parse_side("999999999999999")
         (640, None, None)
     """
-    value = whole(text)
+    value = parse_integer(text)
     return value if value is not None and 1 <= value <= LARGEST_SIDE else None
 
 
 def numbers(row: Row, sink: Sink = STOP) -> tuple[float, ...] | None:
     """Return all fields but the first as numbers; None if one is not (the sink gets the fault)."""
-    values = [number(field) for field in row.fields[1:]]
+    values = [parse_number(field) for field in row.fields[1:]]
     if None in values:
-        sink.add(row.file, row.line, f"expected numbers after {row.fields[0]!r}, got {shown(' '.join(row.fields[1:]))}")
+        sink.add(
+            row.file, row.line, f"expected numbers after {row.fields[0]!r}, got {quoted(' '.join(row.fields[1:]))}"
+        )
         return None
     return tuple(value for value in values if value is not None)
 
 
 def size_of(row: Row, sink: Sink = STOP) -> tuple[int, int] | None:
     """Return fields 2 and 3 as width and height in pixels; None if they are not (the sink gets the fault)."""
-    width, height = (side(field) for field in row.fields[1:3])
+    width, height = (parse_side(field) for field in row.fields[1:3])
     if width is None or height is None:
-        sink.add(row.file, row.line, f"expected width and height in pixels, got {shown(' '.join(row.fields[1:3]))}")
+        sink.add(row.file, row.line, f"expected width and height in pixels, got {quoted(' '.join(row.fields[1:3]))}")
         return None
     return width, height
 
 
 def class_of(row: Row, known: Container[int], sink: Sink = STOP) -> int | None:
     """Return field 2 as one of the known class numbers; None if it is not (the sink gets the fault)."""
-    label = whole(row.fields[1])
+    label = parse_integer(row.fields[1])
     if label is None:
-        sink.add(row.file, row.line, f"expected a class number, got {shown(row.fields[1])}")
+        sink.add(row.file, row.line, f"expected a class number, got {quoted(row.fields[1])}")
     elif label not in known:
         sink.add(row.file, row.line, f"unknown class {label}")
         return None
     return label
 
 
-def shown(text: str, length: int = 80) -> str:
+def quoted(text: str, length: int = 80) -> str:
     """Return the text in quotes, cut to a readable length."""
     return repr(text if len(text) <= length else text[:length] + "...")
 

@@ -17,7 +17,17 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
-from wsol.data.annotations.text_tables import STOP, Row, Sink, agree, class_of, keyed, numbers, read_rows, whole
+from wsol.data.annotations.text_tables import (
+    STOP,
+    Row,
+    Sink,
+    check_keys,
+    class_of,
+    key_rows,
+    numbers,
+    parse_integer,
+    read_rows,
+)
 from wsol.data.class_names import ClassChoice
 from wsol.data.file_source import AnnotatedBox, ListedSource, Listing, require_folder
 from wsol.data.prepare.archives import Archive
@@ -55,7 +65,7 @@ class CUB(ListedSource):
         self._labels = self._table("image_class_labels.txt", 2)
         self._boxes = self._table("bounding_boxes.txt", 5)
         self._sides = self._table("train_test_split.txt", 2)
-        names = {whole(number): row for number, row in self._table("classes.txt", 2, rest=True).items()}
+        names = {parse_integer(number): row for number, row in self._table("classes.txt", 2, rest=True).items()}
         for row in [row for number, row in names.items() if number is None]:
             sink.add(row.file, row.line, f"expected a class number, got {row.fields[0]!r}")
         self._class_ids = sorted(number for number in names if number is not None)
@@ -66,14 +76,14 @@ class CUB(ListedSource):
 
     def _table(self, name: str, fields: int, rest: bool = False) -> dict[str, Row]:
         rows = read_rows(self._folder / name, fields, separator=None, sink=self._sink, rest=rest)
-        return keyed(rows, self._sink)
+        return key_rows(rows, self._sink)
 
     def _check_lists(self) -> None:
         lists = ("image_class_labels.txt", "bounding_boxes.txt", "train_test_split.txt")
         for name, table in zip(lists, (self._labels, self._boxes, self._sides), strict=True):
-            agree(self._images, table, self._folder / name, self._sink)
-            agree(table, self._images, self._folder / "images.txt", self._sink)
-        keyed((row._replace(fields=row.fields[1:]) for row in self._images.values()), self._sink)
+            check_keys(self._images, table, self._folder / name, self._sink)
+            check_keys(table, self._images, self._folder / "images.txt", self._sink)
+        key_rows((row._replace(fields=row.fields[1:]) for row in self._images.values()), self._sink)
         for row in self._sides.values():
             if row.fields[1] not in ("0", "1"):
                 self._sink.add(row.file, row.line, f"expected 1 (train) or 0 (test), got {row.fields[1]!r}")

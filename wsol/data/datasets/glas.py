@@ -16,7 +16,7 @@ import re
 from pathlib import Path
 
 from wsol.data.annotations.mask_files import Decode, GreyMask, MaskedSource
-from wsol.data.annotations.text_tables import STOP, Sink, keyed, read_rows
+from wsol.data.annotations.text_tables import STOP, Sink, key_rows, read_rows
 from wsol.data.class_names import ClassChoice
 from wsol.data.file_source import Listing, require_folder
 from wsol.data.prepare.archives import Archive
@@ -55,7 +55,7 @@ class GlaS(MaskedSource):
         if rows and rows[0].fields[0] == "name":
             rows = rows[1:]
         self._labels: dict[str, list[tuple[str, int]]] = {"train": [], "test": []}
-        for name, row in keyed(rows, sink).items():
+        for name, row in key_rows(rows, sink).items():
             grade = row.fields[2]
             if not NAME.fullmatch(name):
                 sink.add(row.file, row.line, f"expected train_N, testA_N or testB_N, got {name!r}")

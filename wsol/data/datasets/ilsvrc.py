@@ -27,7 +27,7 @@ from wsol.data.annotations.ilsvrc import (
     read_solution,
     read_xml_folder,
 )
-from wsol.data.annotations.text_tables import STOP, Sink, keyed, read_rows
+from wsol.data.annotations.text_tables import STOP, Sink, key_rows, read_rows
 from wsol.data.class_names import ClassChoice
 from wsol.data.file_source import ListedSource, Listing, require_folder
 from wsol.data.image_files import class_folders, image_files, is_image
@@ -212,7 +212,7 @@ def _named(synsets: Sequence[str], names: Path | None, sink: Sink) -> tuple[str,
     """Return class names: the synset, and its first name if known."""
     if names is None:
         return tuple(synsets)
-    rows = keyed(read_rows(names, 2, separator=None, sink=sink, rest=True), sink)
+    rows = key_rows(read_rows(names, 2, separator=None, sink=sink, rest=True), sink)
     for synset in (synset for synset in synsets if synset not in rows):
         sink.add(names, None, f"no name of class {synset}")
     return tuple(f"{s} {rows[s].fields[1].split(',')[0]}" if s in rows else s for s in synsets)

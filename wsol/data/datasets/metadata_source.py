@@ -16,7 +16,7 @@ import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from wsol.data.annotations.text_tables import STOP, Row, Sink, agree, class_of, keyed, read_rows, size_of
+from wsol.data.annotations.text_tables import STOP, Row, Sink, check_keys, class_of, key_rows, read_rows, size_of
 from wsol.data.class_names import ClassChoice
 from wsol.data.file_source import ListedSource, require_folder
 from wsol.data.source import SPLITS
@@ -84,7 +84,7 @@ class MetadataSource(ListedSource):
 
     def _tables(self, split: str) -> tuple[dict[str, Row], dict[str, int]]:
         if split not in self._read:
-            ids = keyed(read_rows(self._ids_file(split), 1, "\n", self._sink), self._sink)
+            ids = key_rows(read_rows(self._ids_file(split), 1, "\n", self._sink), self._sink)
             if not ids:
                 raise InputError(f"{self._ids_file(split)}: no images; expected one image path per line")
             self._read[split] = (ids, {})
@@ -93,7 +93,7 @@ class MetadataSource(ListedSource):
 
     def _read_labels(self, split: str) -> dict[str, int]:
         file = self._file(split, "class_labels.txt")
-        rows = keyed(read_rows(file, 2, sink=self._sink), self._sink)
+        rows = key_rows(read_rows(file, 2, sink=self._sink), self._sink)
         self._hold_against_ids(split, rows, file)
         listed = [image for image in self._ids(split) if image in rows]
         labels = {image: class_of(rows[image], range(1_000_000), self._sink) for image in listed}
@@ -104,15 +104,15 @@ class MetadataSource(ListedSource):
         if not self._has_rows(split, "image_sizes.txt"):
             return {}
         file = self._file(split, "image_sizes.txt")
-        rows = keyed(read_rows(file, 3, sink=self._sink), self._sink)
+        rows = key_rows(read_rows(file, 3, sink=self._sink), self._sink)
         self._hold_against_ids(split, rows, file)
         return {image: size_of(row, self._sink) for image, row in rows.items()}
 
     def _hold_against_ids(self, split: str, rows: Mapping[str, Row], file: Path) -> None:
         """Require that both lists have the same images, unless the ids are the proxy's."""
-        agree(self._ids(split), rows, file, self._sink)
+        check_keys(self._ids(split), rows, file, self._sink)
         if not (self._proxy and split == "train"):
-            agree(rows, self._ids(split), self._ids_file(split), self._sink)
+            check_keys(rows, self._ids(split), self._ids_file(split), self._sink)
 
     def _class_names(self, file: Path | None, num_classes: int | None) -> tuple[str, ...]:
         used = {label for name in self.splits for label in self._labels(name).values()}

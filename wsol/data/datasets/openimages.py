@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from wsol.data.annotations.text_tables import STOP, Row, Sink, grouped, read_rows
+from wsol.data.annotations.text_tables import STOP, Row, Sink, group_rows, read_rows
 from wsol.data.class_names import ClassChoice
 from wsol.data.datasets.metadata_source import MetadataSource
 from wsol.data.file_source import Listing
@@ -113,7 +113,7 @@ class OpenImages(MetadataSource):
         if not self._has_rows(split, "localization.txt"):
             return {}
         file = self._file(split, "localization.txt")
-        rows = grouped(row for row in read_rows(file, 3, sink=self._sink) if self._names_mask(row))
+        rows = group_rows(row for row in read_rows(file, 3, sink=self._sink) if self._names_mask(row))
         self._hold_against_ids(split, {image: of_image[0] for image, of_image in rows.items()}, file)
         return rows
 

@@ -20,7 +20,7 @@ from pathlib import Path
 import numpy as np
 
 from wsol.data.annotations.mask_files import Decode, MaskedSource
-from wsol.data.annotations.text_tables import STOP, Row, Sink, keyed, read_rows, whole
+from wsol.data.annotations.text_tables import STOP, Row, Sink, key_rows, parse_integer, read_rows
 from wsol.data.class_names import ClassChoice
 from wsol.data.file_source import Listing, require_folder
 from wsol.data.images import read_grey
@@ -84,10 +84,10 @@ class OxfordPet(MaskedSource):
 
     def _table(self, name: str) -> dict[str, tuple[Row, int]]:
         """Return the line and class id of each listed image."""
-        rows = keyed(read_rows(self._lists_folder / name, 4, None, self._sink), self._sink)
+        rows = key_rows(read_rows(self._lists_folder / name, 4, None, self._sink), self._sink)
         found = {}
         for image, row in rows.items():
-            number = whole(row.fields[1])
+            number = parse_integer(row.fields[1])
             if number is None or number < 1:
                 self._sink.add(row.file, row.line, f"expected a class id from 1, got {row.fields[1]!r}")
             else:

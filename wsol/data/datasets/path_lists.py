@@ -16,7 +16,7 @@ from __future__ import annotations
 
 from pathlib import Path, PurePosixPath
 
-from wsol.data.annotations.text_tables import STOP, Row, Sink, keyed, read_rows
+from wsol.data.annotations.text_tables import STOP, Row, Sink, key_rows, read_rows
 from wsol.data.class_names import ClassChoice
 from wsol.data.file_source import ListedSource, Listing, require_folder
 
@@ -68,7 +68,7 @@ class PathLists(ListedSource):
     def _table(self, file: Path) -> dict[str, Row]:
         """Return lines by their path, without the leading ``/``."""
         rows = read_rows(file, 1, "\n", self._sink)
-        return keyed((row._replace(fields=(row.fields[0].lstrip("/"),)) for row in rows), self._sink)
+        return key_rows((row._replace(fields=(row.fields[0].lstrip("/"),)) for row in rows), self._sink)
 
     def _list(self, name: str) -> Listing:
         labels = {folder: label for label, folder in enumerate(self._names)}

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from wsol.data.annotations.text_tables import STOP, Row, Sink, keyed, read_rows
+from wsol.data.annotations.text_tables import STOP, Row, Sink, key_rows, read_rows
 from wsol.data.class_names import ClassChoice
 from wsol.data.file_source import ListedSource, Listing, require_folder
 from wsol.errors import InputError
@@ -51,7 +51,7 @@ class Stanford40(ListedSource):
                 rows += own
                 for row in own:
                     self._labels[split].setdefault(row.fields[0], label)
-        keyed(rows, sink)
+        key_rows(rows, sink)
         self._ready()
 
     def _list(self, name: str) -> Listing:

@@ -19,7 +19,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
-from wsol.data.annotations.text_tables import STOP, Row, Sink, keyed, numbers, read_rows
+from wsol.data.annotations.text_tables import STOP, Row, Sink, key_rows, numbers, read_rows
 from wsol.data.class_names import ClassChoice
 from wsol.data.file_source import AnnotatedBox, ListedSource, Listing, require_folder
 from wsol.data.prepare.archives import Archive
@@ -55,7 +55,7 @@ class TinyImageNet(ListedSource):
 
     def __init__(self, root: str | Path, classes: ClassChoice = None, sink: Sink = STOP) -> None:
         super().__init__(require_folder(Path(root), "tiny-imagenet-200 with wnids.txt, train/ and val/"), sink, classes)
-        self._synsets = sorted(keyed(read_rows(self._root / "wnids.txt", 1, None, sink), sink))
+        self._synsets = sorted(key_rows(read_rows(self._root / "wnids.txt", 1, None, sink), sink))
         self.classes = self._choose(self._names())
         self.splits = tuple(
             name for name, part in (("train", "train"), ("test", "val")) if (self._root / part).is_dir()
@@ -81,7 +81,7 @@ class TinyImageNet(ListedSource):
             if not self._wants(label):
                 continue
             folder = self._root / "train" / synset
-            rows = keyed(read_rows(folder / f"{synset}_boxes.txt", 5, "\t", self._sink), self._sink)
+            rows = key_rows(read_rows(folder / f"{synset}_boxes.txt", 5, "\t", self._sink), self._sink)
             for image, row in rows.items():
                 listing.add(image, f"train/{synset}/images/{image}", label, self._marked(row), SIZE)
         return listing
@@ -89,7 +89,7 @@ class TinyImageNet(ListedSource):
     def _list_test(self) -> Listing:
         listing = Listing(inclusive=True)
         index = {synset: label for label, synset in enumerate(self._synsets)}
-        rows = keyed(read_rows(self._root / "val" / "val_annotations.txt", 6, "\t", self._sink), self._sink)
+        rows = key_rows(read_rows(self._root / "val" / "val_annotations.txt", 6, "\t", self._sink), self._sink)
         for image, row in rows.items():
             synset = row.fields[1]
             if synset in index:

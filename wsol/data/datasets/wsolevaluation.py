@@ -12,7 +12,7 @@ from __future__ import annotations
 from pathlib import Path, PurePosixPath
 
 from wsol.data.annotations.ilsvrc import image_number, read_blacklist
-from wsol.data.annotations.text_tables import STOP, Row, Sink, grouped, numbers, read_rows
+from wsol.data.annotations.text_tables import STOP, Row, Sink, group_rows, numbers, read_rows
 from wsol.data.class_names import ClassChoice
 from wsol.data.datasets.metadata_source import MetadataSource
 from wsol.data.file_source import AnnotatedBox, Listing
@@ -71,7 +71,7 @@ class WsolEvaluation(MetadataSource):
         if not self._has_rows(split, "localization.txt"):
             return {}
         file = self._file(split, "localization.txt")
-        rows = grouped(read_rows(file, 5, sink=self._sink))
+        rows = group_rows(read_rows(file, 5, sink=self._sink))
         self._hold_against_ids(split, {image: of_image[0] for image, of_image in rows.items()}, file)
         return rows
 
