@@ -1,4 +1,4 @@
-"""Read image files as uint8 RGB arrays, in all formats that published datasets use.
+"""Read image files as uint8 RGB arrays, in all formats that published datasets use; convert images of Python programs.
 
 Plain 8-bit grey and colour JPEGs, which nearly all files are, are decoded by OpenCV, everything else by Pillow. On 323
 photographs of CUB-200-2011 the two (5.0 and 13.0, both on libjpeg-turbo) gave the same pixels to the last bit, OpenCV
@@ -21,6 +21,7 @@ import cv2
 import numpy as np
 import simplejpeg
 from PIL import ExifTags, Image, ImageOps
+from torch import Tensor
 
 from wsol.data.regular_files import open_regular, read_regular
 from wsol.errors import InputError
@@ -43,6 +44,9 @@ _BROKEN_FILE = (
 )
 """Errors that Pillow raises for broken files; they have no documented common class."""
 
+ImageInput = str | Path | Image.Image | np.ndarray | Tensor
+"""A path, a Pillow image, an array uint8 (H, W, 3) RGB, or a tensor (3, H, W), uint8 or float in [0, 1]."""
+
 
 class BadImage(InputError):
     """An image file that cannot be read; ``on_bad_image=skip`` leaves such images out."""
@@ -64,6 +68,37 @@ def read_image(path: str | Path, upright: bool = False) -> np.ndarray:
         if image is not None:
             return image
     return _decode(path, data, "RGB", upright)
+
+
+def as_rgb(image: ImageInput) -> np.ndarray:
+    """Return an image as uint8 (H, W, 3) RGB.
+
+    Files and Pillow images are turned upright, as their EXIF orientation says; arrays are used as they are.
+
+    Raises:
+        InputError: an unreadable file, or an array that is no image; the message says how to convert it.
+
+    Example:
+        >>> import torch
+        >>> as_rgb(torch.ones(3, 2, 1)).tolist()
+        [[[255, 255, 255]], [[255, 255, 255]]]
+    """
+    if isinstance(image, str | Path):
+        return read_image(image, upright=True)
+    if isinstance(image, Image.Image):
+        if image.mode.startswith(("I", "F")):
+            raise InputError(f"a Pillow image of mode {image.mode} has no agreed range: scale it to 8 bits (L or RGB)")
+        return np.array(turn_upright(image).convert("RGB"))
+    if isinstance(image, Tensor):
+        return _of_tensor(image.detach().cpu())
+    if not isinstance(image, np.ndarray):
+        raise InputError(f"expected an image (path, Pillow image, array or tensor), got {type(image).__name__}")
+    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or not image.size:
+        raise InputError(
+            f"array of an image: expected uint8 (H, W, 3) RGB, got {image.dtype} {image.shape}; scale floats by 255, "
+            "move channels to the end, repeat grey three times"
+        )
+    return image if image.flags.writeable else image.copy()  # torch warns about read-only arrays
 
 
 def read_grey(path: str | Path, upright: bool = False) -> np.ndarray:
@@ -219,3 +254,19 @@ def _reason(error: BaseException) -> str:
 
 def _bad(path: str | Path, reason: str) -> BadImage:
     return BadImage(f"{path}: {reason}; replace the file, or leave such images out with on_bad_image=skip")
+
+
+def _of_tensor(image: Tensor) -> np.ndarray:
+    if image.ndim != 3 or image.shape[0] != 3 or not image.numel():
+        raise InputError(f"tensor of an image: expected (3, H, W) RGB, got {tuple(image.shape)}")
+    values = image.numpy()
+    if image.is_floating_point():
+        if not (values.min() >= 0 and values.max() <= 1):
+            raise InputError(
+                f"tensor of an image: floats are expected in [0, 1], got {values.min():.3g} to {values.max():.3g}; "
+                "give pixels, not the output of a network's preprocessing"
+            )
+        values = np.rint(values.astype(np.float64) * 255)
+    elif values.dtype != np.uint8:
+        raise InputError(f"tensor of an image: expected uint8, or float in [0, 1], got {image.dtype}")
+    return np.ascontiguousarray(values.transpose(1, 2, 0), dtype=np.uint8)

@@ -22,7 +22,7 @@ import torch
 
 from wsol import protocols
 from wsol.config import build
-from wsol.data.in_memory import ImageInput, as_rgb
+from wsol.data.images import ImageInput, as_rgb
 from wsol.data.transforms import EvalTransform, ResizeSquare
 from wsol.engine.module import LocalizerModule
 from wsol.errors import InputError, unknown

@@ -16,8 +16,7 @@ from PIL import Image
 from wsol.cli import main
 from wsol.data.datasets.folder import Folder
 from wsol.data.file_source import verify_source
-from wsol.data.images import decoded_size, image_size, read_image
-from wsol.data.in_memory import as_rgb
+from wsol.data.images import as_rgb, decoded_size, image_size, read_image
 from wsol.errors import InputError
 
 SIDEWAYS = 6

@@ -20,7 +20,7 @@ import numpy as np
 
 from wsol.data.datasets.creature_art import Looks, draw, species
 from wsol.data.inspection import Report
-from wsol.data.mapped_array import MappedArray
+from wsol.data.packed import MappedArray
 from wsol.data.source import SPLITS, Boxes, Source, Split
 from wsol.errors import InputError
 from wsol.files import atomic_folder, remove_leftovers

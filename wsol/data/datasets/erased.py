@@ -20,7 +20,7 @@ import cv2
 import numpy as np
 from numpy.lib.format import write_array_header_1_0
 
-from wsol.data.mapped_array import MappedArray
+from wsol.data.packed import MappedArray
 from wsol.data.regular_files import open_regular, read_regular
 from wsol.data.source import Split
 from wsol.errors import InputError
