@@ -83,7 +83,7 @@ class DDT(FittedExplainer, LayerExplainer):
         for images, labels in batches:
             moments = Moments.of(self._features(model, images)) if len(images) else None
             for label in labels.unique().tolist() if moments else ():
-                of_class = Moments(*(part[labels == label] for part in moments or ())).summed()
+                of_class = Moments(*(part[labels == label] for part in moments or ())).merge()
                 if sums is not None and label > current:
                     found[current] = first_component(sums, self.sign)
                     sums = None

@@ -67,7 +67,7 @@ class PrincipalExplainer(ClassAgnosticExplainer, FittedExplainer):
         total: Moments | None = None
         for images, _ in batches:
             if len(images):
-                found = Moments.of(self.read_features(model, images)).summed()
+                found = Moments.of(self.read_features(model, images)).merge()
                 total = found if total is None else total + found
         if total is None:
             raise InputError(f"{type(self).__name__}.fit: there is no image to fit on")

@@ -43,11 +43,11 @@ class ScoreCAM(LayerExplainer):
                 class_scores(scores(model, images), classes)
             features = self.as_maps(only(seen, layer)).clone()
             kept = torch.stack(
-                [self._kept(model, *of_image) for of_image in zip(images, features, classes, strict=True)]
+                [self._masked_scores(model, *of_image) for of_image in zip(images, features, classes, strict=True)]
             )
             return torch.einsum("ncm,nchw->nmhw", kept.softmax(1), features).relu()
 
-    def _kept(self, model: nn.Module, image: Tensor, features: Tensor, classes: Tensor) -> Tensor:
+    def _masked_scores(self, model: nn.Module, image: Tensor, features: Tensor, classes: Tensor) -> Tensor:
         """Return the scores (C, M) of an image masked with each of its features."""
         found = []
         for some in features.split(self.chunk_size or 32):

@@ -48,7 +48,7 @@ class Moments(NamedTuple):
             cells[:, :, edge].sum(2),
         )
 
-    def summed(self) -> Moments:
+    def merge(self) -> Moments:
         """All groups as one."""
         return Moments(*(part.sum(0, keepdim=True) for part in self))
 

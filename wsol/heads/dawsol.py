@@ -129,7 +129,7 @@ class DawsolHead(Head):
     def _cluster(self, cells: Tensor, labels: Tensor) -> Tensor:
         """Return the clusters int64 (N, P) of cells (N, P, C); in training, update the centres."""
         means, member = cells.mean(1), F.one_hot(labels, self.num_classes).to(cells.dtype)
-        new = _summed(torch.cat([member.T @ means, member.sum(0)[:, None]], 1))
+        new = _sum_over_processes(torch.cat([member.T @ means, member.sum(0)[:, None]], 1))
         first = new[:, :-1] / new[:, -1:].clamp(min=1)
         unseen = self.class_counts == 0
         centres = torch.where(unseen[:, None], first, self.class_centres)
@@ -138,7 +138,7 @@ class DawsolHead(Head):
         if self.training:
             seen = torch.cat([member.T @ found[:, 1], member.sum(0)[:, None]], 1)
             background = torch.cat([found[:, 0].sum(0), found.new_tensor([len(cells)])])
-            moved = _summed(torch.cat([seen, background[None]]))
+            moved = _sum_over_processes(torch.cat([seen, background[None]]))
             counts, more = self.class_counts + (unseen & (new[:, -1] > 0)), moved[:-1, -1]
             self.class_centres.copy_(
                 (centres * counts[:, None] + moved[:-1, :-1]) / (counts + more).clamp(min=1)[:, None]
@@ -153,8 +153,8 @@ class DawsolHead(Head):
         """Return the MMD float32 (N,) of source and target of each image, and whether it counts, bool (N,)."""
         size = min(self.samples, cells.shape[1])
         keys = torch.rand(clusters.shape, device=cells.device)
-        source = _drawn(cells, torch.where(clusters == 1, keys, keys - 1), size - 1)
-        target = _drawn(cells, torch.where(clusters == 2, keys, keys - 1), size)
+        source = _sample(cells, torch.where(clusters == 1, keys, keys - 1), size - 1)
+        target = _sample(cells, torch.where(clusters == 2, keys, keys - 1), size)
         counted = ((clusters == 1).sum(1) >= self.samples - 1) & ((clusters == 2).sum(1) >= self.samples)
         return linear_mmd(torch.cat([cells.mean(1, keepdim=True), source], 1), target, self.kernels), counted
 
@@ -181,13 +181,13 @@ def linear_mmd(source: Tensor, target: Tensor, kernels: int) -> Tensor:
     return (pairs - values[:, here, following + m] - values[:, following, here + m]).mean(1)
 
 
-def _drawn(cells: Tensor, keys: Tensor, count: int) -> Tensor:
+def _sample(cells: Tensor, keys: Tensor, count: int) -> Tensor:
     """Return the ``count`` of the cells (N, P, C) that have the largest keys (N, P), in their order."""
     chosen = keys.topk(count, dim=1).indices
     return cells.gather(1, chosen[:, :, None].expand(-1, -1, cells.shape[2]))
 
 
-def _summed(values: Tensor) -> Tensor:
+def _sum_over_processes(values: Tensor) -> Tensor:
     """Return the sum over all processes."""
     if dist.is_available() and dist.is_initialized():
         dist.all_reduce(values)

@@ -88,7 +88,7 @@ class SatHead(TscamHead):
         with torch.autocast(gate.device.type, enabled=False):
             smooth = F.conv2d(gate, self.filter, padding=self.filter.shape[-1] // 2)
             undecided = (smooth * (1 - smooth)).mean()
-            area = (_over_processes(gate.mean()) - self.area).abs()
+            area = (_mean_over_processes(gate.mean()) - self.area).abs()
         return {
             "classification": self.cross_entropy(output.logits, targets, label_smoothing),
             "area": self.area_weight * area,
@@ -110,7 +110,7 @@ def gaussian(side: int) -> Tensor:
     return found.float()
 
 
-def _over_processes(mean: Tensor) -> Tensor:
+def _mean_over_processes(mean: Tensor) -> Tensor:
     """Return the mean over all processes, with this process's gradient, which DDP averages."""
     if not (dist.is_available() and dist.is_initialized()):
         return mean

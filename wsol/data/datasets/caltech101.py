@@ -28,6 +28,7 @@ from scipy.io import loadmat
 from wsol.data.annotations.mask_files import Decode, MaskedSource
 from wsol.data.annotations.text_tables import LARGEST_SIDE, STOP, Sink, read_text
 from wsol.data.class_names import ClassChoice
+from wsol.data.datasets.random_splits import Draw
 from wsol.data.file_source import AnnotatedBox, Listing, require_folder
 from wsol.data.image_files import class_folders, is_image
 from wsol.data.prepare.archives import Archive
@@ -132,12 +133,7 @@ class Caltech101(MaskedSource):
         folder = require_folder(Path(root), f"{images} and {annotations}")
         super().__init__(require_folder(folder / images, "a folder of images for each class"), sink, classes)
         self._annotations = require_folder(folder / annotations, "a folder of annotation_*.mat for each class")
-        for name, value in (("train_per_class", train_per_class), ("test_per_class", test_per_class)):
-            if value is not None and value < 1:
-                raise InputError(f"{name}: expected at least 1, got {value}")
-        if seed < 0:
-            raise InputError(f"seed of the draw: expected at least 0, got {seed}")
-        self._counts, self._seed = (train_per_class, test_per_class), seed
+        draw = Draw(train_per_class, test_per_class, seed)
         found = class_folders(self._root)
         for path in [path for path in found if name_fault(path.name)]:
             sink.add(ascii(str(path)), None, str(name_fault(path.name)))
@@ -146,7 +142,7 @@ class Caltech101(MaskedSource):
         if not self._folders:
             raise InputError(f"{self._root}: no class folders; expected <class>/image_0001.jpg in it")
         self.classes = self._choose(self._folders)
-        self._sides = self._listed(folder / split_list) if split_list else self._drawn()
+        self._sides = self._listed(folder / split_list) if split_list else self._drawn(draw)
         self.splits = tuple(name for name in SPLITS if name in self._sides.values())
         if not self.splits:
             raise InputError(f"{folder}: no image is in a split; expected image,split with train, val or test")
@@ -155,20 +151,15 @@ class Caltech101(MaskedSource):
     def _files(self, folder: str) -> list[str]:
         return sorted(f"{folder}/{path.name}" for path in (self._root / folder).iterdir() if is_image(path.name))
 
-    def _drawn(self) -> dict[str, str]:
+    def _drawn(self, draw: Draw) -> dict[str, str]:
         """Return the split of each image, drawn at random."""
-        sides: dict[str, str] = {}
-        train, test = self._counts
-        for folder in self._folders:
-            files = self._files(folder)
-            if len(files) <= train:
-                text = f"{len(files)} images, expected at least {train + 1}: {train} to train and 1 to test"
-                self._sink.add(self._root / folder, None, f"{text}; lower data.train_per_class")
-                continue
-            order = np.random.default_rng([self._seed, *folder.encode()]).permutation(len(files))
-            sides |= {files[i]: "train" for i in order[:train]}
-            sides |= {files[i]: "test" for i in order[train : None if test is None else train + test]}
-        return sides
+        drawn = {folder: draw.files(self._root / folder, self._sink) or {} for folder in self._folders}
+        return {
+            f"{folder}/{file}": split
+            for folder, splits in drawn.items()
+            for split, files in splits.items()
+            for file in files
+        }
 
     def _listed(self, file: Path) -> dict[str, str]:
         """Return the split of each image, from a list."""
