@@ -103,7 +103,7 @@ class Picture(NamedTuple):
     """uint8 (H, W) map of the ground-truth class."""
     label: int
     predicted_label: int
-    """-1 where nothing is predicted."""
+    """-1 if no class is predicted."""
     true_boxes: np.ndarray
     """float64 (M, 4)."""
     predicted_box: np.ndarray

@@ -94,7 +94,7 @@ def test_a_plain_classifier_is_evaluated(tmp_path: Path, data_dir: Path) -> None
         (["run={run}", "recognize=corp"], "did you mean 'crop'"),
         (["run={run}", "name=resnet18"], "name=resnet18: requires model="),
         (["run={run}", "model=torchvision", "name=resnet18"], "run=... or model=..., not both"),
-        (["model=torchvision", "name=resnet18", *DATA], "has no maps of its own"),
+        (["model=torchvision", "name=resnet18", *DATA], "makes no maps"),
         (["model=torchvision", "name=resnet18", "explainer=gradcam"], "no dataset"),
         (["model=torchvision", "name=resnet81", "explainer=gradcam"], "did you mean 'resnet18'"),
         (["model=timm", "name=resnet81", "explainer=gradcam"], "timm has no such model"),

@@ -190,7 +190,7 @@ def _results(config: DictConfig, ours: MapSet, theirs: MapSet | None) -> dict[st
 
 
 def _of_split(given: Path, split: str) -> Path:
-    """The folder of a split's maps: in a run or an evaluation, in the newest evaluation of a run, or as it is given."""
+    """Return the folder of a split's maps: in a run, an evaluation, a run's newest evaluation, or the given one."""
     evaluated = sorted(given.glob(f"eval/*/maps/{split}"), key=lambda place: place.stat().st_mtime, reverse=True)
     return next((place for place in (given / "maps" / split, given / split, *evaluated) if place.is_dir()), given)
 

@@ -88,7 +88,7 @@ class ImagePredictor:
         network = networks.find(config, "wsol predict <run> images=<folder>")
         self._default = network.folder / "predict"
         if config.explainer is None and not network.has_maps:
-            raise InputError("model=... has no maps of its own: choose explainer=gradcam or another")
+            raise InputError("model=... makes no maps: choose explainer=gradcam or another")
         if not network.localizer.classifies and (config.top > 1 or config.classes is not None):
             key = "classes" if config.classes is not None else "top"
             raise InputError(

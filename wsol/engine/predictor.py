@@ -133,8 +133,8 @@ class Predictor:
         self.classifies = network.classifies
         if not self.classifies and not (explainer or network).class_agnostic:
             raise InputError(
-                f"{type(explainer).__name__ if explainer else 'network'}: makes maps of classes, but the network does "
-                "not classify; choose a class-agnostic explainer, such as lost, tokencut, dino_attention or patch_pca"
+                f"{type(explainer).__name__ if explainer else 'network'}: its maps are of classes, but the network "
+                "does not classify; choose a class-agnostic one, such as lost, tokencut, dino_attention or patch_pca"
             )
         numbers = tuple(map(str, range(network.num_classes)))
         self.names = (network.classes or numbers) if self.classifies else (OBJECT,)

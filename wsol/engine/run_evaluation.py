@@ -62,7 +62,7 @@ def run(config: DictConfig, network: Network | None = None) -> Path:
     below = config.data_dir
     settings = merge_configs(network.trained, config)
     if config.explainer is None and not network.has_maps:
-        raise InputError("model=... has no maps of its own: choose explainer=gradcam or another")
+        raise InputError("model=... makes no maps: choose explainer=gradcam or another")
     if settings.data is None:
         raise InputError("no dataset: choose one with data=..., see --help for the choices")
     source = build.build_source(settings, trust=config.trust or config.data is not None, data_dir=below)

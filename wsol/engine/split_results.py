@@ -37,7 +37,7 @@ PICTURES = 16
 
 
 def fitting_topk(topk: Iterable[int], num_classes: int) -> tuple[int, ...]:
-    """Return the top-k errors that a number of classes has; those of more classes are left out, and the log says so.
+    """Return the top-k errors that are possible with a number of classes; the log names those left out.
 
     Raises:
         InputError: not whole numbers of at least 1, one twice, or none that fits.

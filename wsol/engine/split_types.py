@@ -39,7 +39,7 @@ class ExternalClasses(NamedTuple):
     ranks: np.ndarray
     """int (N,) rank of each true class, 0 for the best."""
     first: np.ndarray
-    """int (N,) the best class; -1 where nothing is predicted."""
+    """int (N,) the best class; -1 if none is predicted."""
 
 
 class PseudoBoxes(NamedTuple):

@@ -101,7 +101,7 @@ def kind_shares(codes: np.ndarray) -> dict[str, float]:
 
 
 def error_split(kinds: Iterable[str]) -> dict[str, Tensor]:
-    """Return the share of each kind in a set; the function behind `wsol.metrics.ErrorSplit`.
+    """Return the share of each kind in a set; the function of `wsol.metrics.ErrorSplit`.
 
     Args:
         kinds: N of `KINDS`.

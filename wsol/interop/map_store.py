@@ -247,7 +247,7 @@ def _index_files(folder: Path) -> list[Path]:
     """Return the index files of a store's shards."""
     left = sorted(folder.glob("maps-*.part"))
     if left:
-        raise InputError(f"{left[0]}: writing was interrupted or goes on; delete the folder and write the maps again")
+        raise InputError(f"{left[0]}: writing was interrupted or continues; delete the folder and write the maps again")
     files = sorted(folder.glob("maps-*.json"))
     for file in sorted(folder.glob("maps-*.bin")):
         if file.with_suffix(".json") not in files:

@@ -1,4 +1,4 @@
-"""What every backbone must satisfy, as checks that run on any backbone: each passes or says what to fix."""
+"""The contract of backbones, as checks that run on any backbone: each passes or says what to fix."""
 
 from __future__ import annotations
 

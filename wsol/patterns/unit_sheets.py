@@ -1,4 +1,4 @@
-"""Sheets of the units that speak for each class, and the image regions that activate them (`wsol features units`)."""
+"""Sheets of each class's most important units, and the image regions that activate them (`wsol features units`)."""
 
 from __future__ import annotations
 

@@ -262,7 +262,7 @@ def recorded_folders(top: Path) -> Iterator[Path]:
 
 
 def _without_places(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[Difference]:
-    """Return the differing keys of two configs of one run that are worth reporting."""
+    """Return the differing keys of two configs of one run that are reported."""
     found = identity.differences(before, now)
     quiet = ("name", "choices", "runs_dir", "run_dir", "resume", "logger", "data_dir")
     return [each for each in found if each.key.partition(".")[0] not in quiet]
@@ -275,7 +275,7 @@ def _same_place(before: Any, now: Any) -> bool:
 
 
 def modified(folder: Path) -> float:
-    """When a run was begun or gone on with, seconds since the epoch; 0 for one that is gone."""
+    """Return when a run was started or resumed, seconds since the epoch; 0 if it was removed."""
     try:
         return (folder / CONFIG_FILE).stat().st_mtime
     except OSError:  # it was removed meanwhile

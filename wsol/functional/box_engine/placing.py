@@ -27,7 +27,7 @@ SCALINGS = {
     "clip": AS_IT_IS,
     "none": AS_IT_IS,
 }
-"""The numbers of the words in `wsol.functional.maps.SCALINGS`; maps that come scaled already are as they are, too."""
+"""Codes of `wsol.functional.maps.SCALINGS`; maps that are already scaled are not scaled again."""
 
 LARGEST = 1e300
 """Maps with values beyond this, or values that are not finite, are left to `wsol.functional.maps`."""
