@@ -169,7 +169,7 @@ def per_image_results(
         fullsup: result of the train-fullsup split, for thresholds of that origin.
     """
     asked = [
-        _Asked(protocol, origin, _threshold(measured, name, positions), _bits(measured, name, positions))
+        _ResultKey(protocol, origin, _threshold(measured, name, positions), _bits(measured, name, positions))
         for name, protocol in evaluation.protocols.items()
         for origin, positions in _positions(protocol, measured, fullsup).items()
     ]
@@ -242,7 +242,7 @@ def differences(
     return rows
 
 
-class _Asked(NamedTuple):
+class _ResultKey(NamedTuple):
     protocol: LocalizationProtocol
     origin: str
     threshold: float | None
@@ -293,7 +293,7 @@ def _bits(measured: SplitResult, name: str, positions: np.ndarray) -> dict[int, 
 
 
 def _results_of_image(
-    split: Split, position: int, merged: Merged | None, ranks: np.ndarray | None, asked: Sequence[_Asked]
+    split: Split, position: int, merged: Merged | None, ranks: np.ndarray | None, asked: Sequence[_ResultKey]
 ) -> list[ImageResult]:
     truth = split.truth(position)
     rank = None if ranks is None else int(ranks[position])

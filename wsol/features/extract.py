@@ -75,7 +75,7 @@ class Extractor:
     def extract(self, split: Split, what: str = "features") -> Iterator[FeatureBatch]:
         """Run the network on all images of a split, in order; ``what`` is passed to the progress callback."""
         data = LocalizationData(
-            _Alone(split), None, self.transform, batch_size=self._batch_size, num_workers=self._num_workers
+            _SingleSplit(split), None, self.transform, batch_size=self._batch_size, num_workers=self._num_workers
         )
         loader = data.eval_dataloader(split.name)
         for number, batch in enumerate(loader, start=1):
@@ -156,7 +156,7 @@ def linear_maps(cells: Tensor, weights: Tensor) -> Tensor:
     return torch.einsum("nvchw,nc->nvhw", cells, weights)
 
 
-class _Alone(Source):
+class _SingleSplit(Source):
     """A dataset with a single split."""
 
     def __init__(self, split: Split) -> None:

@@ -118,7 +118,7 @@ class Register:
             fingerprints: returns the fingerprints of the config's data by split; only called if a run is the same
                 except for the paths of its data.
         """
-        wanted, now = identity.of_run(config), _Asked(fingerprints)
+        wanted, now = identity.of_run(config), _CachedFingerprints(fingerprints)
         rated: list[tuple[int, float, RecordedRun, list[Difference]]] = []
         for run in self.runs:
             found = identity.differences(run.identity, wanted)
@@ -147,7 +147,7 @@ class Register:
         return f"skipped, because they cannot be read as runs: {'; '.join(named[:5])}{more}"
 
 
-class _Asked:
+class _CachedFingerprints:
     """Fingerprints that are computed once, on first use."""
 
     def __init__(self, make: Callable[[], Mapping[str, str]] | None) -> None:
