@@ -109,4 +109,4 @@ class Picture(NamedTuple):
     predicted_box: np.ndarray
     """float64 (4,) box from the map of the ground-truth class."""
     iou: float
-    """Greatest IoU of the predicted box with a ground-truth box."""
+    """Largest IoU of the predicted box with a ground-truth box."""

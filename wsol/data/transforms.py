@@ -203,8 +203,8 @@ class RandomResizedCrop(TrainTransform):
 
     Args:
         size: side of the square input, pixels.
-        scale: least and greatest share of the image's area.
-        ratio: least and greatest width / height.
+        scale: least and largest share of the image's area.
+        ratio: least and largest width / height.
         flip: whether to mirror every other image.
         interpolation: ``bilinear`` or ``bicubic``.
     """

@@ -145,11 +145,11 @@ class ImageResult(NamedTuple):
     right: bool
     """Whether the box is correct, GT-known (at IoU 0.5 or the only overlap of the protocol)."""
     iou: float
-    """Greatest exact IoU with a ground-truth box, in the image frame."""
+    """Largest exact IoU with a ground-truth box, in the image frame."""
     kind: str
     """See `wsol.functional.error_kinds`; for top-1 if classes are known."""
     box: tuple[float, float, float, float]
-    """x0, y0, x1, y1, half-open, image frame; the one with the greatest IoU if there are several boxes."""
+    """x0, y0, x1, y1, half-open, image frame; the one with the largest IoU if there are several boxes."""
 
 
 def per_image_results(

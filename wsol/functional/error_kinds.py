@@ -44,7 +44,7 @@ def error_kind(box: np.ndarray, true_boxes: np.ndarray, *, box_right: bool, clas
 
     1. The box is correct: ``right``, or ``right box, wrong class``.
     2. It covers more than `SEVERAL_COVERED` of each of two objects or more: ``several objects``.
-    3. Of the object with which its IoU is greatest, more than `PART_INSIDE` of the box is inside: ``part``;
+    3. Of the object with which its IoU is largest, more than `PART_INSIDE` of the box is inside: ``part``;
     4. or the box covers at least `TOO_LARGE_COVERED` of the object: ``too large``.
     5. ``miss``.
 

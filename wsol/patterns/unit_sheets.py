@@ -43,7 +43,7 @@ class UnitSheets(NamedTuple):
 
     folder: Path
     units: dict[str, list[int]]
-    """The units of each class by the class's name, greatest weight first."""
+    """The units of each class by the class's name, largest weight first."""
     images: int
     """Number of images that the network processed."""
 

@@ -185,7 +185,7 @@ def _resize(score_map, columns, rows, row_sums, out):
 
 @compiled
 def _range(values):
-    """Return the least and the greatest value; column by column first, which the processor vectorizes."""
+    """Return the least and the largest value; column by column first, which the processor vectorizes."""
     least, greatest = values[0].copy(), values[0].copy()
     for y in range(1, values.shape[0]):
         row = values[y]
