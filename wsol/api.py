@@ -16,21 +16,27 @@ Names are those of the config groups (``configs/backbone``, ``configs/method``, 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
-import timm
 import torch
 from omegaconf import DictConfig, OmegaConf
 
 from wsol.config import build
-from wsol.config.compose import compose, groups, override
+from wsol.config.argument_overrides import (
+    backbone_overrides,
+    data_overrides,
+    key_overrides,
+    known_choice,
+    matching_choices,
+    protocol_overrides,
+)
+from wsol.config.compose import compose, override
 from wsol.engine import run_evaluation, training
 from wsol.engine.networks import Network
 from wsol.engine.predictor import load
-from wsol.errors import InputError, near_matches, unknown
+from wsol.errors import InputError
 from wsol.models.localizer import Localizer
 from wsol.models.pretrained import imagenet_classes
 from wsol.runs.run import Run
@@ -62,7 +68,7 @@ def list_backbones(pattern: str = "*", *, config_dirs: Sequence[str] = ()) -> li
         >>> list_backbones("resnet*")
         ['resnet101', 'resnet18', 'resnet34', 'resnet50']
     """
-    return _choices("backbone", pattern, config_dirs)
+    return matching_choices("backbone", pattern, config_dirs)
 
 
 def list_methods(pattern: str = "*", *, config_dirs: Sequence[str] = ()) -> list[str]:
@@ -72,7 +78,7 @@ def list_methods(pattern: str = "*", *, config_dirs: Sequence[str] = ()) -> list
         >>> list_methods("acol*")
         ['acol', 'acol_1x1', 'acol_chain']
     """
-    return _choices("method", pattern, config_dirs)
+    return matching_choices("method", pattern, config_dirs)
 
 
 def list_protocols(pattern: str = "*", *, config_dirs: Sequence[str] = ()) -> list[str]:
@@ -82,7 +88,7 @@ def list_protocols(pattern: str = "*", *, config_dirs: Sequence[str] = ()) -> li
         >>> list_protocols("choe*")
         ['choe2020', 'choe2020-v2']
     """
-    return _choices("protocol", pattern, config_dirs)
+    return matching_choices("protocol", pattern, config_dirs)
 
 
 def list_datasets(pattern: str = "*", *, config_dirs: Sequence[str] = ()) -> list[str]:
@@ -92,7 +98,7 @@ def list_datasets(pattern: str = "*", *, config_dirs: Sequence[str] = ()) -> lis
         >>> list_datasets("cub*")
         ['cub', 'cub_lists']
     """
-    return _choices("data", pattern, config_dirs)
+    return matching_choices("data", pattern, config_dirs)
 
 
 def list_explainers(pattern: str = "*", *, config_dirs: Sequence[str] = ()) -> list[str]:
@@ -102,7 +108,7 @@ def list_explainers(pattern: str = "*", *, config_dirs: Sequence[str] = ()) -> l
         >>> list_explainers("grad*")
         ['gradcam', 'gradcam_pp']
     """
-    return _choices("explainer", pattern, config_dirs)
+    return matching_choices("explainer", pattern, config_dirs)
 
 
 def create_localizer(
@@ -154,21 +160,16 @@ def create_localizer(
     _check_weights(pretrained, weights, pretrained_classifier)
     keys: dict[str, Any] = {"backbone.output_stride": output_stride, "backbone.weights": weights}
     keys["method.pretrained_classifier"] = pretrained_classifier or None
-    words = [*_backbone(backbone, config_dirs), f"method={_known('method', method, config_dirs)}"]
+    words = [*backbone_overrides(backbone, config_dirs), f"method={known_choice('method', method, config_dirs)}"]
     own = [override(key, value) for key, value in (overrides or {}).items()]
-    config = compose("train", [*words, *_key_overrides(keys), *own], config_dirs)
+    config = compose("train", [*words, *key_overrides(keys), *own], config_dirs)
     if pretrained:
         config.backbone.weights = build.pretrained_name(config.backbone)
     names = _names(num_classes, classes)
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        network = build.build_localizer(config, names)
-        network.random_state = torch.get_rng_state()
+    network = _build(config, names, seed)
     if pretrained and pretrained_classifier and names is None:
         names = imagenet_classes(network.num_classes)
     network.classes = names if classes is not None or num_classes is None else None
-    parts = {key: OmegaConf.to_container(config[key], resolve=True) for key in PARTS}
-    network.recipe = {**parts, "choices": {key: config.choices[key] for key in PARTS}, "seed": seed}
     return network
 
 
@@ -227,7 +228,7 @@ def fit(
     keys = {"data_dir": data_dir, "trainer.max_epochs": max_epochs, "loader.batch_size": batch_size, "name": name}
     keys |= {"seed": recipe["seed"] if seed is None else seed, "run_dir": run_dir, "resume": resume or None}
     keys |= overrides or {}
-    given = [*_data(data, root, config_dirs), *_protocols(protocol, config_dirs), *_key_overrides(keys)]
+    given = [*data_overrides(data, root, config_dirs), *protocol_overrides(protocol, config_dirs), *key_overrides(keys)]
     config = _with_recipe(compose("train", given, config_dirs), recipe)
     return Run(training.run(config, callbacks=callbacks, localizer=localizer))
 
@@ -271,9 +272,9 @@ def evaluate(
     """
     if data is None and root is not None:
         raise InputError("root=... requires data=...; for a dataset that has moved, set data_dir=...")
-    given = [] if data is None else _data(data, root, config_dirs)
+    given = [] if data is None else data_overrides(data, root, config_dirs)
     if explainer is not None:
-        given.append(f"explainer={_known('explainer', explainer, config_dirs)}")
+        given.append(f"explainer={known_choice('explainer', explainer, config_dirs)}")
     keys = {
         "run": None if isinstance(run, Localizer) else run.folder if isinstance(run, Run) else run,
         "split": split,
@@ -283,7 +284,7 @@ def evaluate(
         "out": out,
         **(overrides or {}),
     }
-    config = compose("eval", [*given, *_protocols(protocol, config_dirs), *_key_overrides(keys)], config_dirs)
+    config = compose("eval", [*given, *protocol_overrides(protocol, config_dirs), *key_overrides(keys)], config_dirs)
     network = _in_memory(run) if isinstance(run, Localizer) else None
     return Run(run_evaluation.run(config, network)).results
 
@@ -296,6 +297,17 @@ def _names(num_classes: int | None, classes: Sequence[str] | None) -> tuple[str,
     if classes is not None:
         return tuple(classes)
     return None if num_classes is None else tuple(map(str, range(num_classes)))
+
+
+def _build(config: DictConfig, names: tuple[str, ...] | None, seed: int) -> Localizer:
+    """Build the network of a config, with random weights from ``seed``, and note its recipe."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        network = build.build_localizer(config, names)
+        network.random_state = torch.get_rng_state()
+    parts = {key: OmegaConf.to_container(config[key], resolve=True) for key in PARTS}
+    network.recipe = {**parts, "choices": {key: config.choices[key] for key in PARTS}, "seed": seed}
+    return network
 
 
 def _check_classes(num_classes: int | None, classes: Sequence[str] | None, pretrained_classifier: bool) -> None:
@@ -315,57 +327,6 @@ def _check_weights(pretrained: bool, weights: str | Path | None, pretrained_clas
         raise InputError("pretrained_classifier=True needs weights: pretrained=True, or weights=<file>")
     if pretrained and weights is not None:
         raise InputError("set pretrained=True or weights=<file>, not both")
-
-
-def _choices(group: str, pattern: str, config_dirs: Sequence[str]) -> list[str]:
-    return sorted(name for name in groups(config_dirs).get(group, {}) if fnmatchcase(name, pattern))
-
-
-def _known(group: str, name: str, config_dirs: Sequence[str]) -> str:
-    """Check and return a choice of a group.
-
-    Raises:
-        InputError: no choice of that name.
-    """
-    if name not in (known := groups(config_dirs).get(group, {})):
-        raise unknown(group, name, known)
-    return name
-
-
-def _backbone(name: str, config_dirs: Sequence[str]) -> list[str]:
-    """Return the overrides for a backbone: one of the configs, or a timm model."""
-    known = groups(config_dirs)["backbone"]
-    if name in known:
-        return [f"backbone={name}"]
-    if timm.is_model(name):
-        return ["backbone=timm", override("backbone.name", name)]
-    raise InputError(f"unknown backbone {name!r}: {near_matches(name, known)}; or any name of timm.list_models()")
-
-
-def _data(data: str, root: str | Path | None, config_dirs: Sequence[str]) -> list[str]:
-    """Return the overrides for a dataset: one of the configs, or a folder of class folders."""
-    known = groups(config_dirs)["data"]
-    if data not in known and Path(data).is_dir() and root is None:
-        data, root = "folder", data
-    if data not in known:
-        raise InputError(f"unknown dataset {data!r}: {near_matches(data, known)}; or a folder of class folders")
-    return [f"data={data}", *_key_overrides({"data.root": root})]
-
-
-def _protocols(protocol: str | Sequence[str] | None, config_dirs: Sequence[str]) -> list[str]:
-    if protocol is None:
-        return []
-    names = [protocol] if isinstance(protocol, str) else list(protocol)
-    return [f"protocol=[{','.join(_known('protocol', name, config_dirs) for name in names)}]"]
-
-
-def _key_overrides(keys: Mapping[str, Any]) -> list[str]:
-    """Return the overrides for keys that are not None; paths as text."""
-    return [
-        override(key, str(value) if isinstance(value, Path) else value)
-        for key, value in keys.items()
-        if value is not None
-    ]
 
 
 def _recipe(localizer: Localizer) -> dict[str, Any]:
