@@ -215,5 +215,5 @@ def _words() -> Iterator[Try]:
         "features svm run=/nobody": ("nobody",), "train --config-dir /nobody": ("nobody",), "train -m seed=a,b": ("seed",),
     }  # fmt: skip
     for words, names in whole.items():
-        right = "accepted" if words in ("", "data verify") else "refused"  # the built-in dataset is verified
+        right = "accepted" if words in ("", "data verify") else "refused"  # the embedded dataset is verified
         yield Try(WORDS, f"wsol {words}", nothing, words or "--help", right, names)

@@ -3,8 +3,8 @@
 Surgery of CAM (Zhou et al. 2016, section 3): everything from the fifth pool on is removed, which leaves a 14x14 map at
 224. Pooling of ACoL (Zhang et al. 2018; authors' code): 3x3 pools with padding 1, the last ones with stride 1 (pool4
 and pool5: 28x28 at 224), then average pooling 3x3 with stride 1 and padding 1. Choe et al. 2020 (authors' code, see
-docs/peers.md) keep the 2x2 pools; for 28x28 they leave out the fourth pool, and at 14x14 their SPG has a fourth pool of
-3x3 with padding 1.
+docs/peers.md) keep the 2x2 pools; for 28x28 they leave out the fourth, and at 14x14 their SPG has a fourth pool of 3x3
+with padding 1.
 """
 
 from __future__ import annotations
@@ -45,8 +45,7 @@ POOLINGS = {
 class VGG(Backbone):
     """VGG-11, -13, -16 or -19 without its classifier.
 
-    Points: ``conv1_1`` ... ``conv5_3`` (after ReLU), ``pool1`` ... ``pool5`` unless left out, ``avgpool`` (ACoL's
-        pooling).
+    Points: ``conv1_1`` ... ``conv5_3`` (after ReLU), ``pool1`` ... ``pool5`` where kept, ``avgpool`` (ACoL's pooling).
     Lower output strides set the last pools to stride 1, 3x3 with padding 1, or leave them out; the convolutions keep
     torchvision's numbers. The fifth pool exists at stride 32, and always with ACoL's pooling.
 

@@ -19,7 +19,7 @@ from torch import Tensor
 STEPS = (16, 24, 32, 64)
 """Sizes of the Krylov space at which the error is looked at."""
 TOLERANCE = 1e-5
-"""Largest bound on the error of a unit eigenvector: its residual over the gap to the next eigenvalue."""
+"""Greatest bound on the error of a unit eigenvector: its residual over the gap to the next eigenvalue."""
 
 
 def second_eigenvector(weights: Tensor) -> Tensor:

@@ -27,11 +27,11 @@ class Peer:
     modules: Mapping[str, str]
     """Their modules by name, and what they are called here; others belong to the backbone and have the same names."""
     shapes: Mapping[str, tuple[int | None, ...]] = field(default_factory=dict)
-    """Shapes of tensors that distinguish it from networks with the same names; None is any size."""
+    """Shapes of tensors that tell it from networks with the same names; None is any size."""
     unread: tuple[str, ...] = ()
     """Name prefixes of tensors that their training keeps, but no score or map depends on."""
     asks: Mapping[str, str] = field(default_factory=dict)
-    """Options of the head that change scores or maps but that no tensor shows, and their values."""
+    """Options of the head that change scores or maps and that no tensor tells, and what can be said."""
 
     def fits(self, state: Mapping[str, Tensor]) -> bool:
         """Whether a state dict is of this network."""

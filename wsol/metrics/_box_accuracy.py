@@ -35,7 +35,7 @@ class BoxRows:
     name: str = "correct"
     """Name of the state of bits."""
     topk_apart: bool = False
-    """Whether I more rows of bits hold the results for top-k, see `LocalizationProtocol.boundary_topk`."""
+    """Whether I more rows of bits say what is correct for top-k, see `LocalizationProtocol.boundary_topk`."""
 
     @property
     def num_rows(self) -> int:

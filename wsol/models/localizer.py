@@ -108,7 +108,7 @@ class Localizer(nn.Module):
         return found
 
     def rerun(self, x: Tensor, frozen: bool = True) -> Tensor:
-        """Run the stages after the point ``head.reruns`` on other features, with their edits.
+        """Run the stages behind the point ``head.reruns`` on other features, edits included.
 
         Args:
             x: features at that point, float (N, C, h, w).
@@ -185,7 +185,7 @@ class Localizer(nn.Module):
 
 
 class _Tail(nn.Module):
-    """The stages after a point, and the edits there, as one module."""
+    """The stages behind a point, and the edits there, as one module."""
 
     def __init__(self, backbone: Backbone, edits: Mapping[str, nn.Module], point: str) -> None:
         super().__init__()
