@@ -15,15 +15,15 @@ from wsol.backbones.tiny import Tiny
 from wsol.errors import InputError
 from wsol.heads.gap import GapHead
 from wsol.interop import export_onnx, export_torch
-from wsol.interop.export import Answer, ExportGraph, compare, trace
+from wsol.interop.export import Answer, Portable, compare, trace
 from wsol.models.localizer import Localizer
 
 OFTEN = ("cam", "gmp", "lse", "acol", "acol_chain", "spg", "adl")
 """Methods that differ in what is exported; the others are tested under ``slow``."""
 
 
-def graph(method: str = "cam", backbone: str = "tiny", **options) -> ExportGraph:
-    return ExportGraph(localizer(method, backbone, 8), **{"top": 3, **options})
+def graph(method: str = "cam", backbone: str = "tiny", **options) -> Portable:
+    return Portable(localizer(method, backbone, 8), **{"top": 3, **options})
 
 
 def asking(module) -> partial:
@@ -67,7 +67,7 @@ def test_chains_and_what_erases(settings: dict, more_maps: bool) -> None:
 
     settings = {"recipe": "pp", "deltas": () if settings.get("recipe") == "p" else (0.6,), **settings}
     model = Localizer(Tiny(), partial(AcolChainHead, width=8, **settings), num_classes=CLASSES)
-    original = ExportGraph(model, 4)
+    original = Portable(model, 4)
     module = trace(original, 32).module()
     assert compare(original, asking(module), 32) < 1e-6
     logits, classes, maps = module(torch.rand(7, 3, 32, 32))
@@ -108,7 +108,7 @@ def test_normalisation_is_part_of_the_graph_or_not() -> None:
     model = Localizer(Tiny(), partial(GapHead), num_classes=4)
     images = torch.rand(2, 3, 32, 32)
     mean, std = (torch.tensor(value).view(3, 1, 1) for value in (model.preprocessing.mean, model.preprocessing.std))
-    inside, outside = ExportGraph(model, 4), ExportGraph(model, 4, normalise=False)
+    inside, outside = Portable(model, 4), Portable(model, 4, normalise=False)
     for one, other in zip(inside(images), outside((images - mean) / std), strict=True):
         torch.testing.assert_close(one, other)
     logits, classes, maps = inside(images)

@@ -210,8 +210,8 @@ class Round:
             measured[name] = saved_maps.score(evaluation, maps, ranks)
             if name == self.evaluated[-1]:
                 fullsup = measured.get("val") if name != "val" else None
-                rows = saved_maps.per_image_results(evaluation, measured[name], maps, ranks, fullsup)
-                extra["error_kinds"] = saved_maps.write_per_image(folder / "per_image.csv", rows)
+                rows = saved_maps.look(evaluation, measured[name], maps, ranks, fullsup)
+                extra["error_kinds"] = saved_maps.write_looked(folder / "per_image.csv", rows)
         results = {
             "classification": {name: found.classification for name, found in measured.items()},
             "localization": [

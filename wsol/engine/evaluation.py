@@ -21,7 +21,7 @@ from torchmetrics import Metric
 
 from wsol.box_evaluation import chunks, threads
 from wsol.data.source import Split
-from wsol.engine.chunk_evaluator import LOCALIZER, MEAN, ChunkEvaluator, ChunkResult, Merged
+from wsol.engine.evaluated_chunks import LOCALIZER, MEAN, ChunkEvaluator, ChunkResult, Merged
 from wsol.engine.split_types import ExternalClasses, MapWriter, PseudoBoxes, SplitResult, by_boxes
 from wsol.errors import InputError
 from wsol.functional.geometry import Geometry

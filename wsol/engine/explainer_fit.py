@@ -13,7 +13,7 @@ from wsol.data.module import LocalizationData
 from wsol.engine.module import LocalizerModule
 from wsol.errors import InputError
 from wsol.explain.base import Explainer
-from wsol.explain.fitted_explainer import FittedExplainer
+from wsol.explain.fitted import FittedExplainer
 
 log = logging.getLogger("wsol")
 

@@ -51,7 +51,7 @@ def run(config: DictConfig, progress: Progress = no_progress) -> Path:
             one.score(progress)
         results = _results(config, ours, theirs)
         if config.per_image:
-            results["error_kinds"] = ours.write_per_image(folder / "per_image.csv", progress)
+            results["error_kinds"] = ours.look(folder / "per_image.csv", progress)
         runs.write_results(folder, results)
     return output.folder
 
@@ -130,11 +130,11 @@ class MapSet:
         what, total = f"{self.folder.name}, {evaluation.split.name}", len(evaluation.split)
         return saved_maps.score(evaluation, maps, ranks, progress=lambda done: progress(what, done, total))
 
-    def write_per_image(self, file: Path, progress: Progress) -> dict[str, Any]:
+    def look(self, file: Path, progress: Progress) -> dict[str, Any]:
         """Write the box of each image and return the shares of the kinds of error."""
         assert self.measured is not None
-        rows = saved_maps.per_image_results(self.evaluation, self.measured, self.maps, self.ranks, self.fullsup)
-        return saved_maps.write_per_image(file, self._counted(rows, progress))
+        rows = saved_maps.look(self.evaluation, self.measured, self.maps, self.ranks, self.fullsup)
+        return saved_maps.write_looked(file, self._counted(rows, progress))
 
     def _counted(self, rows: Iterable[saved_maps.ImageResult], progress: Progress) -> Iterator[saved_maps.ImageResult]:
         """Yield the rows, and report progress at the first row of each image."""

@@ -13,7 +13,7 @@ from wsol.data.transforms import EvalTransform
 from wsol.errors import InputError, unknown
 from wsol.files import atomic_file
 from wsol.interop import export_onnx, export_torch
-from wsol.interop.export import TOLERANCE, ExportGraph, compare
+from wsol.interop.export import TOLERANCE, Portable, compare
 from wsol.models.localizer import Localizer
 from wsol.runs import checkpoints
 
@@ -78,7 +78,7 @@ def _file(config: DictConfig, source: Path) -> Path:
 def _write_graph(config: DictConfig, localizer: Localizer, transform: EvalTransform, file: Path) -> ExportedFile:
     """Write a graph completely or not at all."""
     top = min(5, localizer.num_classes) if config.top is None else config.top
-    graph = ExportGraph(localizer, top, normalise=config.normalise is not False)
+    graph = Portable(localizer, top, normalise=config.normalise is not False)
     card = describe(localizer, transform, normalised_inside=config.normalise is not False)
     file.parent.mkdir(parents=True, exist_ok=True)
     with atomic_file(file) as temporary:

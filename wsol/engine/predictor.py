@@ -27,7 +27,7 @@ from wsol.data.transforms import EvalTransform, ResizeSquare
 from wsol.engine.module import LocalizerModule
 from wsol.errors import InputError, unknown
 from wsol.explain.base import Explainer
-from wsol.explain.fitted_explainer import FittedExplainer
+from wsol.explain.fitted import FittedExplainer
 from wsol.functional.drawing import overlay
 from wsol.functional.geometry import Geometry
 from wsol.functional.maps import place

@@ -28,7 +28,7 @@ from wsol.engine.networks import Network
 from wsol.engine.recognition import WAYS, Recognition
 from wsol.engine.saved_maps import MapSaver
 from wsol.errors import InputError, unknown
-from wsol.explain.fitted_explainer import FILE
+from wsol.explain.fitted import FILE
 from wsol.interop.map_folder import open_maps
 from wsol.interop.predictions import NOT_RANKED
 from wsol.models.compilation import compile_network
@@ -159,7 +159,7 @@ def evaluate(settings: DictConfig, config: DictConfig, network: Network, data: L
         if other is not None:
             extra["classes"] = other.about
         if config.save_maps:
-            extra["error_kinds"] = write_per_image(evaluations, module, folder)
+            extra["error_kinds"] = look(evaluations, module, folder)
         split_results.write_image_results(folder, module.measured, evaluations)
         split_results.write(folder, settings, module, data, trainer, results, **extra)
     charts.log_evaluation(trainer, module, seen, data.source.classes, folder)
@@ -218,9 +218,7 @@ def map_writers(
     return writers
 
 
-def write_per_image(
-    evaluations: Mapping[str, SplitEvaluation], module: LocalizerModule, folder: Path
-) -> dict[str, Any]:
+def look(evaluations: Mapping[str, SplitEvaluation], module: LocalizerModule, folder: Path) -> dict[str, Any]:
     """Write per_image.csv of the last evaluated split from its saved maps; returns the shares of kinds of error."""
     *_, (name, evaluation) = evaluations.items()
     maps = open_maps(folder / "maps" / name)
@@ -228,8 +226,8 @@ def write_per_image(
     ranks = np.full(len(evaluation.split), NOT_RANKED)
     ranks[positions] = seen
     val = module.measured.get("val") if name != "val" else None
-    rows = saved_maps.per_image_results(evaluation, module.measured[name], maps, ranks, val)
-    return saved_maps.write_per_image(folder / "per_image.csv", rows)
+    rows = saved_maps.look(evaluation, module.measured[name], maps, ranks, val)
+    return saved_maps.write_looked(folder / "per_image.csv", rows)
 
 
 def merge_configs(trained: DictConfig, config: DictConfig) -> DictConfig:

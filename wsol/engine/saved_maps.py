@@ -152,7 +152,7 @@ class ImageResult(NamedTuple):
     """x0, y0, x1, y1, half-open, image frame; the one with the largest IoU if there are several boxes."""
 
 
-def per_image_results(
+def look(
     evaluation: SplitEvaluation,
     measured: SplitResult,
     maps: Maps,
@@ -169,20 +169,18 @@ def per_image_results(
         fullsup: result of the train-fullsup split, for thresholds of that origin.
     """
     asked = [
-        _ResultKey(protocol, origin, _threshold(measured, name, positions), _bits(measured, name, positions))
+        _Asked(protocol, origin, _threshold(measured, name, positions), _bits(measured, name, positions))
         for name, protocol in evaluation.protocols.items()
         for origin, positions in _positions(protocol, measured, fullsup).items()
     ]
     with ThreadPoolExecutor(threads()) as pool:
         for positions, merged in _chunks(evaluation, maps):
-            rows = pool.map(
-                lambda at, of_image: _results_of_image(evaluation.split, at, of_image, ranks, asked), positions, merged
-            )
+            rows = pool.map(lambda at, of_image: _look(evaluation.split, at, of_image, ranks, asked), positions, merged)
             for of_image in rows:
                 yield from of_image
 
 
-def write_per_image(file: Path, rows: Iterable[ImageResult]) -> dict[str, dict[str, dict[str, float]]]:
+def write_looked(file: Path, rows: Iterable[ImageResult]) -> dict[str, dict[str, dict[str, float]]]:
     """Write one CSV line for each image, protocol and origin; return the share of each kind, percent.
 
     Returns:
@@ -242,7 +240,7 @@ def differences(
     return rows
 
 
-class _ResultKey(NamedTuple):
+class _Asked(NamedTuple):
     protocol: LocalizationProtocol
     origin: str
     threshold: float | None
@@ -292,8 +290,8 @@ def _bits(measured: SplitResult, name: str, positions: np.ndarray) -> dict[int, 
     return dict(zip(curves.positions.tolist(), right.tolist(), strict=True))
 
 
-def _results_of_image(
-    split: Split, position: int, merged: Merged | None, ranks: np.ndarray | None, asked: Sequence[_ResultKey]
+def _look(
+    split: Split, position: int, merged: Merged | None, ranks: np.ndarray | None, asked: Sequence[_Asked]
 ) -> list[ImageResult]:
     truth = split.truth(position)
     rank = None if ranks is None else int(ranks[position])

@@ -23,7 +23,7 @@ from torch import Tensor, nn
 
 from wsol.errors import InputError, unknown
 from wsol.explain.base import scores
-from wsol.explain.fitted_explainer import FittedExplainer
+from wsol.explain.fitted import FittedExplainer
 from wsol.explain.layers import LayerExplainer, captured, only
 from wsol.functional.principal import SIGNS, Component, Moments, Sign, first_component
 

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from wsol.errors import InputError, unknown
 from wsol.explain.base import ClassAgnosticExplainer
-from wsol.explain.fitted_explainer import FittedExplainer
+from wsol.explain.fitted import FittedExplainer
 from wsol.functional.principal import SIGNS, Component, Moments, Sign, first_component, project
 
 FITS = ("image", "dataset")

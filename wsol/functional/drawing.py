@@ -41,14 +41,14 @@ def overlay(
         >>> overlay(np.zeros((4, 4, 3), np.uint8), np.zeros((4, 4)), np.array([0, 0, 2, 2]), np.zeros((0, 4))).shape
         (4, 4, 3)
     """
-    out = with_heat_map(image, (score_map * 255).astype(np.uint8))
+    out = under_heat(image, (score_map * 255).astype(np.uint8))
     width = max(round(max(image.shape[:2]) / 150), 1)
     draw_boxes(out, true_boxes, WHITE, width)
     draw_boxes(out, [box], GREEN if overlap is None or overlap >= CORRECT else RED, width)
     return out
 
 
-def with_heat_map(image: np.ndarray, levels: np.ndarray) -> np.ndarray:
+def under_heat(image: np.ndarray, levels: np.ndarray) -> np.ndarray:
     """Return an image uint8 (H, W, 3) with a map uint8 (H, W) over it, from blue to red."""
     heat = cv2.applyColorMap(levels, cv2.COLORMAP_JET)[..., ::-1]
     return cv2.addWeighted(image, 0.5, np.ascontiguousarray(heat), 0.5, 0)
@@ -64,7 +64,7 @@ def draw_boxes(
             cv2.rectangle(image, (x0, y0), (x1 - 1, y1 - 1), colour, width)
 
 
-def resize_to_fit(image: np.ndarray, side: int, *, enlarge: bool = True) -> np.ndarray:
+def fitted(image: np.ndarray, side: int, *, enlarge: bool = True) -> np.ndarray:
     """Return an image resized so that its longer side is ``side`` pixels, the shape kept.
 
     Args:
@@ -73,9 +73,9 @@ def resize_to_fit(image: np.ndarray, side: int, *, enlarge: bool = True) -> np.n
         enlarge: False keeps the size of a smaller image.
 
     Example:
-        >>> resize_to_fit(np.zeros((100, 50, 3), np.uint8), 20).shape
+        >>> fitted(np.zeros((100, 50, 3), np.uint8), 20).shape
         (20, 10, 3)
-        >>> resize_to_fit(np.zeros((5, 9, 3)), 20, enlarge=False).shape
+        >>> fitted(np.zeros((5, 9, 3)), 20, enlarge=False).shape
         (5, 9, 3)
     """
     height, width = image.shape[:2]
@@ -86,7 +86,7 @@ def resize_to_fit(image: np.ndarray, side: int, *, enlarge: bool = True) -> np.n
 
 
 def fitted_size(width: int, height: int, side: int, *, enlarge: bool = True) -> tuple[int, int]:
-    """Return the size (width, height) at which the longer side is ``side``; see `resize_to_fit`."""
+    """Return the size (width, height) at which the longer side is ``side``; see `fitted`."""
     scale = side / max(width, height)
     scale = scale if enlarge else min(scale, 1.0)
     return max(round(width * scale), 1), max(round(height * scale), 1)
@@ -106,10 +106,10 @@ def picture_sheet(pictures: Sequence[Picture]) -> np.ndarray:
 
 def _pair(picture: Picture) -> np.ndarray:
     """The image and the image under its heat map, side by side: uint8 (PAIR, 2 PAIR, 3) with a margin."""
-    image = resize_to_fit(picture.image, PAIR - 4)
+    image = fitted(picture.image, PAIR - 4)
     height, width = image.shape[:2]
     scale = (PAIR - 4) / max(picture.image.shape[:2])
-    heat = with_heat_map(image, cv2.resize(picture.heat, (width, height), interpolation=cv2.INTER_CUBIC))
+    heat = under_heat(image, cv2.resize(picture.heat, (width, height), interpolation=cv2.INTER_CUBIC))
     out = np.zeros((PAIR, 2 * PAIR, 3), np.uint8)
     for left, part in ((0, image.copy()), (PAIR, heat)):
         draw_boxes(part, picture.true_boxes * scale, WHITE, 2)
@@ -143,7 +143,7 @@ def sheet(title: str, rows: Sequence[tuple[Sequence[str], Sequence[np.ndarray]]]
         for column, caption in enumerate(captions):
             _write(out, caption, (GAP + column * (TILE + GAP), top + CAPTION - GAP), 1)
         for column, picture in enumerate(pictures):
-            tile = resize_to_fit(picture, TILE)
+            tile = fitted(picture, TILE)
             y = top + CAPTION + (TILE - tile.shape[0]) // 2
             x = GAP + column * (TILE + GAP) + (TILE - tile.shape[1]) // 2
             out[y : y + tile.shape[0], x : x + tile.shape[1]] = tile

@@ -33,7 +33,7 @@ class Answer(NamedTuple):
     """float32 (N, M, h, w) their maps, unscaled, over the whole input."""
 
 
-class ExportGraph(nn.Module):
+class Portable(nn.Module):
     """The graph that is exported.
 
     Args:
@@ -50,7 +50,7 @@ class ExportGraph(nn.Module):
         >>> from wsol.backbones.tiny import Tiny
         >>> from wsol.heads.gap import GapHead
         >>> from wsol.models.localizer import Localizer
-        >>> graph = ExportGraph(Localizer(Tiny(), partial(GapHead), num_classes=8), top=2)
+        >>> graph = Portable(Localizer(Tiny(), partial(GapHead), num_classes=8), top=2)
         >>> [tuple(part.shape) for part in graph(torch.rand(3, 3, 32, 32))]
         [(3, 8), (3, 2), (3, 2, 8, 8)]
     """
@@ -72,7 +72,7 @@ class ExportGraph(nn.Module):
         return logits, classes, self.localizer.maps(output, classes)
 
 
-def trace(graph: ExportGraph, size: int) -> ExportedProgram:
+def trace(graph: Portable, size: int) -> ExportedProgram:
     """Return the program of a graph for any number of images of ``size`` x ``size`` pixels.
 
     Raises:
@@ -98,7 +98,7 @@ def described(card: Mapping[str, Any]) -> dict[str, str]:
 
 
 @torch.no_grad()
-def compare(graph: ExportGraph, run: Callable[[Tensor], Answer], size: int) -> float:
+def compare(graph: Portable, run: Callable[[Tensor], Answer], size: int) -> float:
     """Compare a written graph with its original on random images, in batches of one and three.
 
     Args:
