@@ -71,7 +71,7 @@ class Eval:
     run: str | None = _key(None, "RUN: a run's folder, its name, last, or a checkpoint file")
     checkpoint: str = _key("best", "best, last, or the name of a file in the run's checkpoints")
     split: str = _key("test", "the split to evaluate: test or val")
-    runs_dir: str = _key("runs", "folder of the runs, for runs given by name")
+    runs_dir: str = _key("runs", "where run folders lie, for runs given by name")
     out: str | None = _key(None, "folder of results.json; default <run folder>/eval/<date and time>")
     force: bool = _key(False, "replace the output of an earlier run of this verb")
     data_dir: str | None = _key(None, "folder of the datasets; default as in the run")

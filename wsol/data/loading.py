@@ -81,7 +81,7 @@ class Collate:
     """Whether a batch may consist of bad images only; a training batch may not."""
 
     def __call__(self, loaded: Sequence[LoadedSample]) -> Batch | BadImage:
-        """Return the batch, or the error of its first bad image."""
+        """Return the batch, or what is wrong with it."""
         bad = [one for one in loaded if one.error]
         if bad and (not self.skip or (len(bad) == len(loaded) and not self.may_be_empty)):
             return BadImage(bad[0].error)

@@ -74,7 +74,7 @@ class SplitEvaluation(nn.Module):
         baselines: whether the predictions that need no network are evaluated too.
         pictures: how many evaluated images to keep for people to look at, spread evenly over the split.
         writer: keeps every map on disk.
-        pseudo: pseudo boxes of each image, for thresholds and checkpoints chosen without human boxes.
+        pseudo: boxes that nobody drew, of each image, for thresholds and checkpoints chosen without human boxes.
         elsewhere: classes in place of the network's own, in every top-k error. The maps stay the network's: a top-k
             localization is right where one of those k classes is the true one and the box of the map of *that* class is
             right, hence where the true class's map is.

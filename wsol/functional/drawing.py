@@ -93,7 +93,7 @@ def fitted_size(width: int, height: int, side: int, *, enlarge: bool = True) -> 
 
 
 def picture_sheet(pictures: Sequence[Picture]) -> np.ndarray:
-    """Arrange evaluated images, each beside a copy under its heat map.
+    """Lay out evaluated images, each beside itself under its heat map.
 
     Returns:
         uint8 (H, W, 3) RGB on a black background.

@@ -103,7 +103,7 @@ class DawsolHead(Head):
         return Output(logits, {"features": x} if labels is None else {"features": x, "labels": labels})
 
     def loss(self, output: Output, targets: Tensor, label_smoothing: float = 0.0) -> dict[str, Tensor]:
-        """Return ``classification``, ``mmd`` and ``universum``, and in training update the centres; see `Head.loss`."""
+        """Return ``classification``, ``mmd`` and ``universum``, and in training move the centres; see `Head.loss`."""
         x = output.state["features"]
         labels = output.state.get("labels", targets.argmax(1))
         with torch.autocast(x.device.type, enabled=False):

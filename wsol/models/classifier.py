@@ -37,7 +37,7 @@ class Classifier(nn.Module):
         self.classes = None if classes is None else tuple(classes)
 
     class_agnostic = False
-    """It makes no maps itself."""
+    """It has no maps of its own."""
 
     @property
     def classifies(self) -> bool:
