@@ -2,7 +2,7 @@
 
     python scripts/docs_thresholds.py
 
-The images are those of the embedded dataset. The maps are made for illustration, with a blob at the object and one
+The images are those of the built-in dataset. The maps are made for illustration, with a blob at the object and one
 beside it, and so are the pseudo boxes: the ground-truth boxes, moved and scaled at random.
 """
 
@@ -39,8 +39,8 @@ def main() -> None:
         found = {name: measure(split, rule, rng) for name, split in splits.items()}
     pseudo, val, test = found["val"].pseudo["choe2020"], *(found[k].curves["choe2020"][LOCALIZER] for k in found)
     chosen = choose_thresholds(rule, test, val, pseudo=pseudo)
-    lines = {"val, boxes that nobody drew": (pseudo, "pseudo"), "val, boxes that people drew": (val, "fullsup")}
-    lines["test, boxes that people drew"] = (test, "oracle")
+    lines = {"val, pseudo boxes": (pseudo, "pseudo"), "val, human boxes": (val, "fullsup")}
+    lines["test, human boxes"] = (test, "oracle")
     parts = [axes()]
     for row, (label, (curves, origin)) in enumerate(lines.items()):
         pairs = zip(test.thresholds[::5], curves.gt_known[0, ::5], strict=True)

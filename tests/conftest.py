@@ -1,4 +1,4 @@
-"""Shared fixtures: one thread per process, a small embedded dataset, and runs of the command line."""
+"""Shared fixtures: one thread per process, a small built-in dataset, and runs of the command line."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ SMALL_RUN = [
     "trainer.max_epochs=2",
     "trainer.accelerator=cpu",
 ]
-"""Overrides that make a training run of the embedded dataset take about a second."""
+"""Overrides that make a training run of the built-in dataset take about a second."""
 
 
 def left_behind(target: Path) -> Path:

@@ -172,7 +172,7 @@ def test_backbones_without_a_point_that_a_method_reads_are_refused_with_those_th
     for name in tried.values():
         (point,) = lacks(method, name)
         config = OmegaConf.create({"backbone": BACKBONES[name], "method": METHODS[method]})
-        what = "cannot run the stages behind a point again" if point == AGAIN else f"reads the point '{point}'"
+        what = "cannot rerun the stages after a point" if point == AGAIN else f"reads the point '{point}'"
         with pytest.raises(InputError, match=f"{what}.*backbone={', '.join(able)}"):
             build.build_localizer(config, tuple("abc"))
 

@@ -171,7 +171,7 @@ def test_top_k_errors_ask_for_more_than_half_where_gt_known_asks_for_half():
             {"scaling": "quantiles", "quantiles": (0.9, 0.2)},
             "expected 0 <= low < high <= 1",
         ),
-        ({"quantiles": (0.4, 1.0)}, "only scaling: quantiles has any"),
+        ({"quantiles": (0.4, 1.0)}, "only scaling: quantiles uses them"),
         ({"boundary_topk": "more"}, "boundary_topk of protocol 'choe2020'"),
         ({"threshold_quantile": 0.0}, r"expected a number in \(0, 1\]"),
         ({"threshold_spacing": "log"}, "expected 1e-30 <= low"),

@@ -204,7 +204,7 @@ def test_predict_maps_input_boxes_back(choe2020):
     assert choe2020.predict(score_map, Geometry.square((40, 20), 10), 0.5).tolist() == [[12.0, 4.0, 32.0, 10.0]]
     mirrored = dataclasses.replace(Geometry.square((40, 20), 10), mirrored=True)
     assert choe2020.predict(score_map, mirrored, 0.5).tolist() == [[8.0, 4.0, 28.0, 10.0]]
-    with pytest.raises(InputError, match="name the threshold"):
+    with pytest.raises(InputError, match="give the threshold"):
         choe2020.predict(score_map, mirrored)
 
 
@@ -282,7 +282,7 @@ def test_a_protocol_is_a_value(cam2016):
         ({"threshold_range": [0.5, 0.2]}, "low < high"),
         ({"frame": "square"}, "needs frame_size"),
         ({"frame": "crop", "frame_size": 224}, "frame_resize of at least"),
-        ({"components": "ranked"}, "thresholds of their own"),
+        ({"components": "ranked"}, "their own thresholds"),
         ({"guesses": [[1, 2]]}, "only components: ranked"),
         ({"average": "mean"}, "Choices: class, image"),
         ({"threshold_step": 0}, "threshold_step"),

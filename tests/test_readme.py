@@ -28,7 +28,7 @@ SUBSTITUTES = {
 
 
 def test_python_runs(data_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys) -> None:
-    """The blocks, beside a photograph, on the embedded dataset."""
+    """The blocks, beside a photograph, on the built-in dataset."""
     monkeypatch.chdir(tmp_path)
     Image.new("RGB", (70, 50), "teal").save("photo.jpg")
     small = [word.partition("=")[::2] for word in SMALL_RUN if "epochs" not in word]

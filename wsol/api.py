@@ -16,21 +16,27 @@ Names are those of the config groups (``configs/backbone``, ``configs/method``, 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
-import timm
 import torch
 from omegaconf import DictConfig, OmegaConf
 
 from wsol.config import build
-from wsol.config.compose import compose, groups, override
+from wsol.config.argument_overrides import (
+    backbone_overrides,
+    data_overrides,
+    key_overrides,
+    known_choice,
+    matching_choices,
+    protocol_overrides,
+)
+from wsol.config.compose import compose, override
 from wsol.engine import run_evaluation, training
 from wsol.engine.networks import Network
 from wsol.engine.predictor import load
-from wsol.errors import InputError, near_matches, unknown
+from wsol.errors import InputError
 from wsol.models.localizer import Localizer
 from wsol.models.pretrained import imagenet_classes
 from wsol.runs.run import Run
@@ -62,7 +68,7 @@ def list_backbones(pattern: str = "*", *, config_dirs: Sequence[str] = ()) -> li
         >>> list_backbones("resnet*")
         ['resnet101', 'resnet18', 'resnet34', 'resnet50']
     """
-    return _choices("backbone", pattern, config_dirs)
+    return matching_choices("backbone", pattern, config_dirs)
 
 
 def list_methods(pattern: str = "*", *, config_dirs: Sequence[str] = ()) -> list[str]:
@@ -72,7 +78,7 @@ def list_methods(pattern: str = "*", *, config_dirs: Sequence[str] = ()) -> list
         >>> list_methods("acol*")
         ['acol', 'acol_1x1', 'acol_chain']
     """
-    return _choices("method", pattern, config_dirs)
+    return matching_choices("method", pattern, config_dirs)
 
 
 def list_protocols(pattern: str = "*", *, config_dirs: Sequence[str] = ()) -> list[str]:
@@ -82,7 +88,7 @@ def list_protocols(pattern: str = "*", *, config_dirs: Sequence[str] = ()) -> li
         >>> list_protocols("choe*")
         ['choe2020', 'choe2020-v2']
     """
-    return _choices("protocol", pattern, config_dirs)
+    return matching_choices("protocol", pattern, config_dirs)
 
 
 def list_datasets(pattern: str = "*", *, config_dirs: Sequence[str] = ()) -> list[str]:
@@ -92,7 +98,7 @@ def list_datasets(pattern: str = "*", *, config_dirs: Sequence[str] = ()) -> lis
         >>> list_datasets("cub*")
         ['cub', 'cub_lists']
     """
-    return _choices("data", pattern, config_dirs)
+    return matching_choices("data", pattern, config_dirs)
 
 
 def list_explainers(pattern: str = "*", *, config_dirs: Sequence[str] = ()) -> list[str]:
@@ -102,7 +108,7 @@ def list_explainers(pattern: str = "*", *, config_dirs: Sequence[str] = ()) -> l
         >>> list_explainers("grad*")
         ['gradcam', 'gradcam_pp']
     """
-    return _choices("explainer", pattern, config_dirs)
+    return matching_choices("explainer", pattern, config_dirs)
 
 
 def create_localizer(
@@ -124,15 +130,15 @@ def create_localizer(
     Args:
         backbone: see `list_backbones`; or the name of any timm model with feature maps.
         method: see `list_methods`.
-        num_classes: number of classes K; not needed where ``classes`` or a pretrained classifier has it.
+        num_classes: number of classes K; not needed with ``classes`` or a pretrained classifier.
         classes: names of the classes, in label order.
         pretrained: load the library's ImageNet weights into the backbone (they are downloaded once).
         weights: file with a state dict for the backbone instead.
-        pretrained_classifier: keep the classifier of the weights, too: a localizer without training. ``classes``
-            must then be those of the weights, in their order. None: yes where there are weights, but neither
-            ``num_classes`` nor ``classes``; ImageNet's names are then given to the classes of ``pretrained=True``.
+        pretrained_classifier: also keep the classifier of the weights, whose classes ``classes`` must be: a localizer
+            without training. None: if there are weights, but neither ``num_classes`` nor ``classes``; the classes of
+            ``pretrained=True`` then get ImageNet's names.
         output_stride: input pixels per cell of the final map; None leaves the backbone's own.
-        seed: of the weights that are drawn, those of the head among them.
+        seed: seed of random weights, such as the head's.
         overrides: further keys below ``backbone`` and ``method``, such as ``{"method.head.delta": 0.7}``.
         config_dirs: folders of the user's own configs.
 
@@ -140,9 +146,8 @@ def create_localizer(
         The network. Its ``recipe`` is the config of backbone and method that `fit` and checkpoints record.
 
     Raises:
-        InputError: an unknown name (with near matches), an option that does not fit, weights that cannot be loaded, or
-            a number of classes that contradicts the class names; weights without a classifier on the mean of the last
-            features, with the reason.
+        InputError: an unknown name (with near matches), an option that does not fit, weights that cannot be loaded or
+            used as a classifier, or a number of classes that contradicts the class names.
 
     Example:
         >>> net = create_localizer("tiny", method="acol_1x1", num_classes=8)
@@ -152,33 +157,19 @@ def create_localizer(
     if pretrained_classifier is None:
         pretrained_classifier = num_classes is None and classes is None and (pretrained or weights is not None)
     _check_classes(num_classes, classes, pretrained_classifier)
-    if pretrained_classifier and not pretrained and weights is None:
-        raise InputError("pretrained_classifier=True needs weights: pretrained=True, or weights=<file>")
-    if pretrained and weights is not None:
-        raise InputError("set pretrained=True or weights=<file>, not both")
-    keys = {
-        "backbone.output_stride": output_stride,
-        "backbone.weights": None if weights is None else str(weights),
-        "method.pretrained_classifier": pretrained_classifier or None,
-    }
-    parts = [*_backbone(backbone, config_dirs), f"method={_known('method', method, config_dirs)}"]
+    _check_weights(pretrained, weights, pretrained_classifier)
+    keys: dict[str, Any] = {"backbone.output_stride": output_stride, "backbone.weights": weights}
+    keys["method.pretrained_classifier"] = pretrained_classifier or None
+    words = [*backbone_overrides(backbone, config_dirs), f"method={known_choice('method', method, config_dirs)}"]
     own = [override(key, value) for key, value in (overrides or {}).items()]
-    config = compose("train", [*parts, *_key_overrides(keys), *own], config_dirs)
+    config = compose("train", [*words, *key_overrides(keys), *own], config_dirs)
     if pretrained:
         config.backbone.weights = build.pretrained_name(config.backbone)
     names = _names(num_classes, classes)
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        network = build.build_localizer(config, names)
-        network.random_state = torch.get_rng_state()
+    network = _build(config, names, seed)
     if pretrained and pretrained_classifier and names is None:
         names = imagenet_classes(network.num_classes)
     network.classes = names if classes is not None or num_classes is None else None
-    network.recipe = {
-        **{key: OmegaConf.to_container(config[key], resolve=True) for key in PARTS},
-        "choices": {key: config.choices[key] for key in PARTS},
-        "seed": seed,
-    }
     return network
 
 
@@ -237,7 +228,7 @@ def fit(
     keys = {"data_dir": data_dir, "trainer.max_epochs": max_epochs, "loader.batch_size": batch_size, "name": name}
     keys |= {"seed": recipe["seed"] if seed is None else seed, "run_dir": run_dir, "resume": resume or None}
     keys |= overrides or {}
-    given = [*_data(data, root, config_dirs), *_protocols(protocol, config_dirs), *_key_overrides(keys)]
+    given = [*data_overrides(data, root, config_dirs), *protocol_overrides(protocol, config_dirs), *key_overrides(keys)]
     config = _with_recipe(compose("train", given, config_dirs), recipe)
     return Run(training.run(config, callbacks=callbacks, localizer=localizer))
 
@@ -283,9 +274,9 @@ def evaluate(
         raise InputError("root=... requires data=...; for a dataset that has moved, set data_dir=...")
     if overrides and overrides.get("pseudo"):
         raise InputError(f"pseudo={overrides['pseudo']}: nothing is evaluated then; use wsol eval on the command line")
-    given = [] if data is None else _data(data, root, config_dirs)
+    given = [] if data is None else data_overrides(data, root, config_dirs)
     if explainer is not None:
-        given.append(f"explainer={_known('explainer', explainer, config_dirs)}")
+        given.append(f"explainer={known_choice('explainer', explainer, config_dirs)}")
     keys = {
         "run": None if isinstance(run, Localizer) else run.folder if isinstance(run, Run) else run,
         "split": split,
@@ -295,7 +286,7 @@ def evaluate(
         "out": out,
         **(overrides or {}),
     }
-    config = compose("eval", [*given, *_protocols(protocol, config_dirs), *_key_overrides(keys)], config_dirs)
+    config = compose("eval", [*given, *protocol_overrides(protocol, config_dirs), *key_overrides(keys)], config_dirs)
     network = _in_memory(run) if isinstance(run, Localizer) else None
     return Run(run_evaluation.run(config, network)).results
 
@@ -310,6 +301,17 @@ def _names(num_classes: int | None, classes: Sequence[str] | None) -> tuple[str,
     return None if num_classes is None else tuple(map(str, range(num_classes)))
 
 
+def _build(config: DictConfig, names: tuple[str, ...] | None, seed: int) -> Localizer:
+    """Build the network of a config, with random weights from ``seed``, and note its recipe."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        network = build.build_localizer(config, names)
+        network.random_state = torch.get_rng_state()
+    parts = {key: OmegaConf.to_container(config[key], resolve=True) for key in PARTS}
+    network.recipe = {**parts, "choices": {key: config.choices[key] for key in PARTS}, "seed": seed}
+    return network
+
+
 def _check_classes(num_classes: int | None, classes: Sequence[str] | None, pretrained_classifier: bool) -> None:
     """Require the number of classes or their names, and that they agree."""
     if num_classes is None and classes is None and not pretrained_classifier:
@@ -321,55 +323,12 @@ def _check_classes(num_classes: int | None, classes: Sequence[str] | None, pretr
         raise InputError(f"num_classes={num_classes}, but classes has {len(classes)} names: give only one of them")
 
 
-def _choices(group: str, pattern: str, config_dirs: Sequence[str]) -> list[str]:
-    return sorted(name for name in groups(config_dirs).get(group, {}) if fnmatchcase(name, pattern))
-
-
-def _known(group: str, name: str, config_dirs: Sequence[str]) -> str:
-    """Check and return a choice of a group.
-
-    Raises:
-        InputError: no choice of that name.
-    """
-    if name not in (known := groups(config_dirs).get(group, {})):
-        raise unknown(group, name, known)
-    return name
-
-
-def _backbone(name: str, config_dirs: Sequence[str]) -> list[str]:
-    """Return the overrides for a backbone: one of the configs, or a timm model."""
-    known = groups(config_dirs)["backbone"]
-    if name in known:
-        return [f"backbone={name}"]
-    if timm.is_model(name):
-        return ["backbone=timm", override("backbone.name", name)]
-    raise InputError(f"unknown backbone {name!r}: {near_matches(name, known)}; or any name of timm.list_models()")
-
-
-def _data(data: str, root: str | Path | None, config_dirs: Sequence[str]) -> list[str]:
-    """Return the overrides for a dataset: one of the configs, or a folder of class folders."""
-    known = groups(config_dirs)["data"]
-    if data not in known and Path(data).is_dir() and root is None:
-        data, root = "folder", data
-    if data not in known:
-        raise InputError(f"unknown dataset {data!r}: {near_matches(data, known)}; or a folder of class folders")
-    return [f"data={data}", *_key_overrides({"data.root": root})]
-
-
-def _protocols(protocol: str | Sequence[str] | None, config_dirs: Sequence[str]) -> list[str]:
-    if protocol is None:
-        return []
-    names = [protocol] if isinstance(protocol, str) else list(protocol)
-    return [f"protocol=[{','.join(_known('protocol', name, config_dirs) for name in names)}]"]
-
-
-def _key_overrides(keys: Mapping[str, Any]) -> list[str]:
-    """Return the overrides for keys that are not None; paths as text."""
-    return [
-        override(key, str(value) if isinstance(value, Path) else value)
-        for key, value in keys.items()
-        if value is not None
-    ]
+def _check_weights(pretrained: bool, weights: str | Path | None, pretrained_classifier: bool) -> None:
+    """Require at most one kind of weights, and one for a pretrained classifier."""
+    if pretrained_classifier and not pretrained and weights is None:
+        raise InputError("pretrained_classifier=True needs weights: pretrained=True, or weights=<file>")
+    if pretrained and weights is not None:
+        raise InputError("set pretrained=True or weights=<file>, not both")
 
 
 def _recipe(localizer: Localizer) -> dict[str, Any]:

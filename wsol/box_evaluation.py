@@ -257,7 +257,7 @@ def _counted(protocol: LocalizationProtocol, corners: np.ndarray, begin: np.ndar
 # -- maps that lie in their frames alike -------------------------------------------------------------------------------
 
 
-class Alike(NamedTuple):
+class SameSizeImages(NamedTuple):
     """Images of one batch whose maps are of one size and lie in frames of one size in the same way."""
 
     images: list[int]
@@ -276,21 +276,21 @@ class EvaluatedMaps(NamedTuple):
     done: np.ndarray
 
 
-def _alike(maps: Sequence[np.ndarray], views: Sequence[Geometry], frames: Sequence[Geometry]) -> list[Alike]:
-    found: dict[tuple, Alike] = {}
+def _alike(maps: Sequence[np.ndarray], views: Sequence[Geometry], frames: Sequence[Geometry]) -> list[SameSizeImages]:
+    found: dict[tuple, SameSizeImages] = {}
     for i, (score_map, view, frame) in enumerate(zip(maps, views, frames, strict=True)):
         part = window(view, frame)
         visible = part[0] < frame.input_size[0] and part[1] < frame.input_size[1] and part[2] > 0 and part[3] > 0
         if not visible or view.image_size != frame.image_size or score_map.ndim != 2 or not score_map.size:
             continue  # `LocalizationProtocol.evaluate` says what is wrong
         key = part, frame.input_size, score_map.shape
-        found.setdefault(key, Alike([], *key)).images.append(i)
+        found.setdefault(key, SameSizeImages([], *key)).images.append(i)
     return list(found.values())
 
 
 def _evaluate_group(
     group: Group,
-    part: Alike,
+    part: SameSizeImages,
     maps: Sequence[np.ndarray],
     views: Sequence[Geometry],
     frames: Sequence[Geometry],

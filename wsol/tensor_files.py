@@ -136,16 +136,16 @@ def _check_archive(path: Path, file: BinaryIO, remedy: str) -> None:
             )
 
 
-class _Inert:
+class _Placeholder:
     """Replaces any object of a pickle: accepts every call and does nothing."""
 
-    def __new__(cls, *_args: Any, **_named: Any) -> _Inert:
+    def __new__(cls, *_args: Any, **_named: Any) -> _Placeholder:
         return object.__new__(cls)
 
     def __init__(self, *_args: Any, **_named: Any) -> None: ...
 
-    def __call__(self, *_args: Any, **_named: Any) -> _Inert:
-        return _Inert()
+    def __call__(self, *_args: Any, **_named: Any) -> _Placeholder:
+        return _Placeholder()
 
     def __setstate__(self, _state: Any) -> None: ...
 
@@ -159,7 +159,7 @@ class _Inert:
 
 
 class _Scan(pickle._Unpickler):  # the C version sizes its memo as the file declares
-    """Collects the storages that a pickle names; every class and function in it is an `_Inert`."""
+    """Collects the storages that a pickle names; every class and function in it is an `_Placeholder`."""
 
     def __init__(self, content: bytes) -> None:
         super().__init__(io.BytesIO(content), encoding="utf-8")
@@ -169,14 +169,14 @@ class _Scan(pickle._Unpickler):  # the C version sizes its memo as the file decl
     def run(self) -> None:
         self.load()
 
-    def find_class(self, module: str, name: str) -> type[_Inert]:
-        return type(name, (_Inert,), {})
+    def find_class(self, module: str, name: str) -> type[_Placeholder]:
+        return type(name, (_Placeholder,), {})
 
-    def persistent_load(self, found: Any) -> _Inert:
+    def persistent_load(self, found: Any) -> _Placeholder:
         if not (isinstance(found, tuple) and len(found) == 5 and found[0] == "storage" and isinstance(found[1], type)):
             raise pickle.UnpicklingError(f"a reference that torch.save does not write: {str(found)[:80]}")
         self.storages.append((str(found[2]), found[1].__name__, found[4]))
-        return _Inert()
+        return _Placeholder()
 
 
 def check_tensors(state: Any, where: str, remedy: str) -> None:

@@ -106,10 +106,10 @@ class Picture(NamedTuple):
     """uint8 (H, W) map of the ground-truth class; None of a network that gives boxes."""
     label: int
     predicted_label: int
-    """-1 where nothing is predicted."""
+    """-1 if no class is predicted."""
     true_boxes: np.ndarray
     """float64 (M, 4)."""
     predicted_box: np.ndarray
     """float64 (4,) box from the map of the ground-truth class, or the box that the network gives."""
     iou: float
-    """Greatest IoU of the predicted box with a ground-truth box."""
+    """Largest IoU of the predicted box with a ground-truth box."""

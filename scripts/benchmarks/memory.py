@@ -28,7 +28,7 @@ from wsol.config.build import instantiate
 from wsol.config.compose import config_root
 from wsol.data.packed import Boxes
 from wsol.data.transforms import ResizeSquare
-from wsol.engine import evaluated_chunks
+from wsol.engine import chunk_evaluator
 from wsol.engine.evaluation import SplitEvaluation
 from wsol.protocols import LocalizationProtocol
 from wsol.types import Batch
@@ -63,7 +63,7 @@ def evaluation(images: int, classes: int, size: int) -> SplitEvaluation:
         for file in (config_root() / "protocol" / f"{name}.yaml" for name in ("cam2016", "choe2020"))
     )
     protocols = {node["name"]: instantiate(node, "protocol") for node in map(dict, nodes)}
-    evaluated_chunks.evaluate = Drawn.evaluate
+    chunk_evaluator.evaluate = Drawn.evaluate
     return SplitEvaluation(split, ResizeSquare(size).views, protocols, num_classes=classes, baselines=True)
 
 

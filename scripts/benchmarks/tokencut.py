@@ -3,7 +3,7 @@
     python scripts/benchmarks/tokencut.py [--cells 14 20 30] [--batch-size 16]
 
 Both get the same weights A, float64, made of keys that vary smoothly over an image, and compute the same vector: the
-greatest difference is printed, too. The released way asks for the second and third eigenvector only. Both in turns.
+largest difference is printed, too. The released way asks for the second and third eigenvector only. Both in turns.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ def released(weights: np.ndarray) -> np.ndarray:
 
 
 def distance(one: np.ndarray, other: np.ndarray) -> float:
-    """Greatest difference between two vectors whose sign is free."""
+    """Largest difference between two vectors whose sign is free."""
     return float(min(np.abs(one - other).max(), np.abs(one + other).max()))
 
 

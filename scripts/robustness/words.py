@@ -69,7 +69,7 @@ COMMANDS = {
 }  # fmt: skip
 """What follows `wsol`, and what the message names."""
 ACCEPTED = ("", "data verify")
-"""Those of `COMMANDS` that are right; the embedded dataset is verified."""
+"""Those of `COMMANDS` that are right; the built-in dataset is verified."""
 
 
 def tries() -> Iterator[Try]:

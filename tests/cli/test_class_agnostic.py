@@ -91,7 +91,7 @@ def _weights() -> bytes:
         (
             "predict",
             [*VIT, "images=a.png", "explainer=gradcam"],
-            "GradCAM: makes maps of classes, but the network",
+            "GradCAM: its maps are of classes, but the network",
         ),
         (
             "predict",

@@ -105,7 +105,7 @@ def test_prepare_refuses_what_it_cannot(capsys, words: list[str], message: str) 
 def test_a_folder_without_boxes_is_for_training_only(tmp_path: Path, cub: Path, capsys) -> None:
     root = cub / "images"
     assert main(["train", "data=folder", f"data.root={root}", *ON_FILES, f"run_dir={tmp_path / 'run'}"]) == 0
-    assert "there are no boxes to evaluate" in capsys.readouterr().out
+    assert "not evaluated, because there are no boxes" in capsys.readouterr().out
     results = json.loads((tmp_path / "run" / "results.json").read_text())
     assert results["localization"] == []
 

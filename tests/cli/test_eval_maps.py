@@ -94,7 +94,7 @@ def test_a_plain_classifier_is_evaluated(tmp_path: Path, data_dir: Path) -> None
         (["run={run}", "recognize=corp"], "did you mean 'crop'"),
         (["run={run}", "name=resnet18"], "name=resnet18: requires model="),
         (["run={run}", "model=torchvision", "name=resnet18"], "run=... or model=..., not both"),
-        (["model=torchvision", "name=resnet18", *DATA], "has no maps of its own"),
+        (["model=torchvision", "name=resnet18", *DATA], "makes no maps"),
         (["model=torchvision", "name=resnet18", "explainer=gradcam"], "no dataset"),
         (["model=torchvision", "name=resnet81", "explainer=gradcam"], "did you mean 'resnet18'"),
         (["model=timm", "name=resnet81", "explainer=gradcam"], "timm has no such model"),
@@ -145,11 +145,11 @@ def test_a_look_is_at_what_the_map_shows() -> None:
     maps = np.zeros((1, 1, 20, 20), np.float32)
     maps[..., 5:10, 5:15] = 1
     hot = crop(image, np.array([15.0, 10.0, 45.0, 20.0]))
-    cropped = Recognition("crop", split, transform, Preprocessing(), (1,)).look(batch, maps)
+    cropped = Recognition("crop", split, transform, Preprocessing(), (1,)).second_input(batch, maps)
     assert np.abs(cropped[0].numpy().astype(int) - transform(hot)).mean() < 30  # cubic edges move the box by a pixel
-    flat = Recognition("crop", split, transform, Preprocessing(), (1,)).look(batch, np.zeros_like(maps))
+    flat = Recognition("crop", split, transform, Preprocessing(), (1,)).second_input(batch, np.zeros_like(maps))
     assert np.array_equal(flat[0].numpy(), transform(image))
-    weighed = Recognition("weighted", split, transform, Preprocessing(), (1,)).look(batch, maps)
+    weighed = Recognition("weighted", split, transform, Preprocessing(), (1,)).second_input(batch, maps)
     far = weighed[0].numpy()[:, 14:, :]
     assert np.abs(far - np.array([0.485, 0.456, 0.406])[:, None, None] * 255).mean() < 3  # a cubic resize rings
     inside = weighed[0].numpy()[:, 6:9, 7:13].astype(int)

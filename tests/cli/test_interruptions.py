@@ -76,7 +76,7 @@ def test_a_signal_ends_training_with_its_code_and_the_same_command_goes_on(
     what = {"SIGTERM": "terminated", "SIGINT": "interrupted"}[name]
     left = "run keeps checkpoints/last.ckpt and checkpoints/best.ckpt" if trained else "run has no checkpoint yet"
     left = "run keeps checkpoints/last.ckpt" if stepped else left
-    assert last == f"wsol: {what}; {left}; give the same command again to go on"
+    assert last == f"wsol: {what}; {left}; give the same command again to continue"
     assert not Path("run/results.json").exists()
     assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
     assert wsol("train", "trainer.max_epochs=1", "run_dir=run", "resume=true") == 0
@@ -142,7 +142,7 @@ def test_a_signal_ends_a_whole_multirun(wsol, capsys, monkeypatch: pytest.Monkey
     monkeypatch.setattr(LocalizerModule, "training_step", before(LocalizerModule.training_step, name))
     assert wsol("train", "-m", "seed=0,1,2") == SIGNALS[name]
     assert len(list(Path("runs").rglob("config.yaml"))) == 1
-    assert "finished jobs are kept; give the same command with resume=true to go on" in capsys.readouterr().err
+    assert "finished jobs are kept; give the same command with resume=true to continue" in capsys.readouterr().err
 
 
 def test_a_failing_job_stops_no_other(wsol) -> None:

@@ -1,4 +1,4 @@
-"""`wsol svm` on a small run, on a bare backbone, and on data of other classes."""
+"""`wsol svm` on a small run, on a backbone without a head, and on data of other classes."""
 
 from __future__ import annotations
 
@@ -161,7 +161,7 @@ def test_a_run_describes_data_of_other_classes(finished_run: Path, colours: Path
         (("run={run}", "point=conv9"), "unknown layer 'conv9': did you mean"),
         (("run={run}", "C=-1"), "C: expected a number above 0"),
         (("run={run}", "out={run}"), "is not an empty folder, and not an earlier output of `wsol features svm`"),
-        (("backbone=tiny", *SCENES, "maps=localizer"), "maps=localizer: a bare backbone has no classes"),
+        (("backbone=tiny", *SCENES, "maps=localizer"), "maps=localizer: a backbone without a head has no classes"),
         (("backbone=tiny",), "no transform: choose transform=square, or a dataset"),
         (("run={run}", *SCENES, "crops=box"), "crops=box: image"),
         (("run={run}", "data=folder", "data.root={colours}"), "split 'test': the dataset has train only"),

@@ -1,4 +1,4 @@
-"""End-to-end runs of the command line on the embedded dataset."""
+"""End-to-end runs of the command line on the built-in dataset."""
 
 from __future__ import annotations
 

@@ -56,7 +56,7 @@ def test_every_class_has_its_sheet_and_its_numbers(finished_run: Path, tmp_path:
     shown = cv2.imread(str(sheets[0]))
     assert shown.shape == (CAPTION + GAP + 3 * (CAPTION + TILE + GAP), 4 * (TILE + GAP) + GAP, 3)
     assert (shown[CAPTION * 2 + GAP + TILE // 2, GAP + TILE // 2] < 250).any(), "a picture lies in the first tile"
-    assert "8 classes, 24 images looked at" in capsys.readouterr().out
+    assert "8 classes, 24 images searched" in capsys.readouterr().out
 
 
 def test_some_classes_of_another_split(finished_run: Path, tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ from wsol.data.datasets.folder import Folder
 from wsol.data.datasets.ilsvrc import ILSVRC
 from wsol.data.datasets.openimages import OpenImages
 from wsol.data.datasets.path_lists import PathLists
-from wsol.data.datasets.random_splits import DrawnFolders
+from wsol.data.datasets.random_splits import RandomSplits
 from wsol.data.datasets.stanford40 import Stanford40
 from wsol.data.datasets.tiny_imagenet import TinyImageNet
 from wsol.data.datasets.wsolevaluation import WsolEvaluation
@@ -59,7 +59,7 @@ READERS: dict[type, Callable[..., ListedSource]] = {
     PathLists: lambda root, **key: PathLists(
         root if root.exists() else path_lists(root), ".", "train.txt", "test.txt", **key
     ),
-    DrawnFolders: lambda root, **key: DrawnFolders(
+    RandomSplits: lambda root, **key: RandomSplits(
         root if root.exists() else make_folder(root, boxes=None, splits=(), per_class=4), 2, **key
     ),
     WsolEvaluation: lambda root, **key: WsolEvaluation(
@@ -90,7 +90,7 @@ def test_some_classes_are_kept(reader: type, tmp_path: Path) -> None:
             assert not kept.has_masks or (kept.mask(j) == all_of.mask(i)).all()
     report = some.verify()
     assert report.ok, str(report)
-    assert not any("in no list" in note for note in report.notes)
+    assert not any("are not listed" in note for note in report.notes)
     (tmp_path / "names.txt").write_text(f"{second}\n\n{first}\n")
     assert READERS[reader](tmp_path / "data", classes=tmp_path / "names.txt").classes == (first, second)
     assert READERS[reader](tmp_path / "data", classes=[first.split()[0]]).classes == (first,)

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from wsol.data import images
-from wsol.data.images import BadImage, checked_size, image_size, read_grey, read_image
+from wsol.data.images import BadImage, decoded_size, image_size, read_grey, read_image
 from wsol.errors import InputError
 
 WIDTH, HEIGHT = 40, 30
@@ -185,7 +185,7 @@ def test_truncated_png_is_named(tmp_path, photo):
         read_image(path)
 
 
-@pytest.mark.parametrize("read", [read_image, read_grey, image_size, checked_size])
+@pytest.mark.parametrize("read", [read_image, read_grey, image_size, decoded_size])
 def test_a_png_that_says_it_is_vast(tmp_path, photo, read):
     out = io.BytesIO()
     Image.fromarray(photo).save(out, "PNG")

@@ -289,7 +289,7 @@ class TestSplit:
             ([], [], "no images"),
             (["a", "a"], [0, 1], "'a' appears twice"),
             (["a", "b"], [0, -1], "'b' has a negative label"),
-            (["a", "b"], [0], "as many labels"),
+            (["a", "b"], [0], "expected 2 labels"),
         ],
     )
     def test_wrong_lists(self, ids, labels, text):
@@ -330,5 +330,5 @@ class TestSplit:
         split = FileSplit("test", "abc", [0] * 3, ".", "abc", blacklist=[True, False, False])
         assert split.subset([1, 0]).blacklist.tolist() == [False, True]
         assert FileSplit("test", "abc", [0] * 3, ".", "abc").subset([1]).blacklist is None
-        with pytest.raises(InputError, match="3 ids need a blacklist of as many marks"):
+        with pytest.raises(InputError, match="expected 3 blacklist marks"):
             FileSplit("test", "abc", [0] * 3, ".", "abc", blacklist=[True])

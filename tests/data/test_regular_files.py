@@ -13,9 +13,9 @@ import pytest
 from layouts import make_folder, make_lists, paint
 
 from wsol.data.datasets.folder import Folder
-from wsol.data.datasets.random_splits import DrawnFolders
+from wsol.data.datasets.random_splits import RandomSplits
 from wsol.data.datasets.wsolevaluation import WsolEvaluation
-from wsol.data.file_source import inspected
+from wsol.data.file_source import verify_source
 from wsol.data.image_files import find_images, image_files
 from wsol.data.images import BadImage, image_size, read_grey, read_image
 from wsol.data.packed import Strings
@@ -76,7 +76,7 @@ def test_what_is_no_file_is_refused_by_every_reader(tmp_path: Path, make, messag
 def test_what_is_no_file_is_listed_and_told_by_verify_and_check(tmp_path: Path, make, message: str, deep) -> None:
     make_folder(tmp_path, boxes=None, splits=("train",))
     make(tmp_path / "train" / "cat" / "x.jpg")
-    report = inspected(partial(Folder, tmp_path), deep)
+    report = verify_source(partial(Folder, tmp_path), deep)
     (problem,) = report.problems
     assert problem.file == str(tmp_path / "train" / "cat" / "x.jpg")
     assert message in problem.text
@@ -92,7 +92,7 @@ def test_what_is_no_file_is_listed_and_told_by_verify_and_check(tmp_path: Path, 
 def test_drawn_folders_list_pipes_too(tmp_path: Path) -> None:
     make_folder(tmp_path, boxes=None, splits=())
     pipe(tmp_path / "dog" / "x.jpg")
-    report = inspected(partial(DrawnFolders, tmp_path, train_per_class=2))
+    report = verify_source(partial(RandomSplits, tmp_path, train_per_class=2))
     assert [problem.text for problem in report.problems] == ["a named pipe, expected a regular file"]
 
 
@@ -124,11 +124,11 @@ def test_links_that_lead_back_are_told_and_others_followed(tmp_path: Path) -> No
     for target in (".", "..", "../cat"):
         link = tmp_path / "cat" / "back"
         link.symlink_to(target)
-        with pytest.raises(InputError, match="back: a link to a folder that it lies in; remove it"):
+        with pytest.raises(InputError, match="back: a link to a folder that contains it; remove it"):
             image_files(tmp_path / "cat")
         link.unlink()
     (tmp_path / "there" / "deep" / "round").symlink_to(tmp_path / "cat")
-    with pytest.raises(InputError, match="a link to a folder that it lies in"):
+    with pytest.raises(InputError, match="a link to a folder that contains it"):
         image_files(tmp_path / "cat")
 
 
@@ -169,21 +169,21 @@ def test_image_names_that_tables_cannot_hold(tmp_path: Path, name: str, message:
     with pytest.raises(InputError) as told:
         Folder(tmp_path)
     assert message in str(told.value)
-    report = inspected(partial(Folder, tmp_path))
+    report = verify_source(partial(Folder, tmp_path))
     assert report.total == 1
     assert report.counts["train"]["images"] == 9
     assert message in str(report)
     assert str(report) == printable(str(report))
 
 
-@pytest.mark.parametrize("make", [Folder, partial(DrawnFolders, train_per_class=2)])
+@pytest.mark.parametrize("make", [Folder, partial(RandomSplits, train_per_class=2)])
 def test_class_names_that_tables_cannot_hold(tmp_path: Path, make) -> None:
     make_folder(tmp_path, boxes=None, splits=())
     for k in range(3):
         paint(tmp_path / os.fsdecode(b"\xff") / f"{k}.jpg", 0, k)
     with pytest.raises(InputError, match=r"the name b'\\xff' is not UTF-8 text"):
         make(tmp_path)
-    report = inspected(partial(make, tmp_path))
+    report = verify_source(partial(make, tmp_path))
     assert report.total == 1
     assert str(report) == printable(str(report))
 
@@ -191,7 +191,7 @@ def test_class_names_that_tables_cannot_hold(tmp_path: Path, make) -> None:
 def test_a_root_that_is_no_utf8_can_be_verified(tmp_path: Path) -> None:
     root = make_folder(tmp_path / os.fsdecode(b"\xff"), boxes=None, splits=("train",))
     (root / "train/cat/train0.jpg").write_bytes(b"no image")
-    report = inspected(partial(Folder, root))
+    report = verify_source(partial(Folder, root))
     assert report.total == 1
     assert str(report) == printable(str(report))
 
@@ -206,7 +206,7 @@ def test_names_that_look_alike_are_noted_and_warned_of(tmp_path: Path, caplog: p
     make_folder(tmp_path, boxes=None, splits=("train",), classes=(composed, "dog", decomposed))
     paint(tmp_path / "train" / "dog" / f"{composed}.jpg", 0, 0)
     paint(tmp_path / "train" / "dog" / f"{decomposed}.jpg", 0, 1)
-    notes = [note for note in inspected(partial(Folder, tmp_path)).notes if "look alike" in note]
+    notes = [note for note in verify_source(partial(Folder, tmp_path)).notes if "look alike" in note]
     assert len(notes) == 2
     assert notes[0].startswith("1 pairs of classes have names that look alike")
     assert r"'cafe\u0301'" in notes[0]

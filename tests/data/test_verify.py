@@ -15,8 +15,8 @@ from wsol.cli import main
 from wsol.data import file_source
 from wsol.data.datasets.folder import Folder
 from wsol.data.datasets.openimages import OpenImages
-from wsol.data.file_source import inspected
-from wsol.data.images import BadImage, checked_size, read_image
+from wsol.data.file_source import verify_source
+from wsol.data.images import BadImage, decoded_size, read_image
 
 SIZE = (160, 120)
 
@@ -48,18 +48,18 @@ def marker_inside(data: bytes) -> bytes:
 def test_damaged_jpegs_are_found_though_they_decode(tmp_path: Path, damage, options: dict) -> None:
     file = tmp_path / "a.jpg"
     file.write_bytes(photo(quality=90, **options))
-    assert checked_size(file) == SIZE
+    assert decoded_size(file) == SIZE
     file.write_bytes(damage(photo(quality=90, **options)))
     assert read_image(file).shape == (*SIZE[::-1], 3)
     with pytest.raises(BadImage, match=r"a\.jpg: damaged, its pixels are partly wrong \(Corrupt JPEG data: .*\)"):
-        checked_size(file)
+        decoded_size(file)
 
 
 @pytest.mark.parametrize("mode", ["RGB", "L", "CMYK"])
 @pytest.mark.parametrize("kind", ["JPEG", "TIFF"])
 def test_whole_files_have_their_size(tmp_path: Path, kind: str, mode: str) -> None:
     Image.open(io.BytesIO(photo())).convert(mode).save(tmp_path / "a", kind)
-    assert checked_size(tmp_path / "a") == SIZE
+    assert decoded_size(tmp_path / "a") == SIZE
 
 
 def broken_images(root: Path) -> dict[str, bytes]:
@@ -79,18 +79,18 @@ def broken_images(root: Path) -> dict[str, bytes]:
 
 def test_verify_reads_the_pixels_of_small_sets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     root = make_folder(tmp_path, boxes=None, splits=("train",))
-    report = inspected(partial(Folder, root))
-    assert str(report).endswith("\nread the pixels of all 9 images\nno problems")
+    report = verify_source(partial(Folder, root))
+    assert str(report).endswith("\nthe pixels of all 9 images were read\nno problems")
     files = broken_images(root)
-    report = inspected(partial(Folder, root))
+    report = verify_source(partial(Folder, root))
     assert sorted(Path(problem.file).name for problem in report.problems) == sorted(files)
-    headers = inspected(partial(Folder, root), deep=False)
+    headers = verify_source(partial(Folder, root), deep=False)
     assert headers.ok
-    only = "read only the headers of the 13 images; deep=true reads their pixels, too"
+    only = "only the headers of the 13 images were read; deep=true reads their pixels, too"
     assert str(headers).endswith(f"\n{only}\nno problems")
     monkeypatch.setattr(file_source, "READ_UP_TO", 12)
-    assert only in str(inspected(partial(Folder, root)))
-    assert inspected(partial(Folder, root), deep=True).total == 4
+    assert only in str(verify_source(partial(Folder, root)))
+    assert verify_source(partial(Folder, root), deep=True).total == 4
 
 
 def test_verify_from_the_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -109,6 +109,6 @@ def test_verify_reads_the_pixels_of_masks(tmp_path: Path) -> None:
     make_openimages(tmp_path)
     mask = next((tmp_path / "images").rglob("*_m1.png"))
     mask.write_bytes(mask.read_bytes()[:45])
-    report = inspected(partial(OpenImages, tmp_path / "metadata", tmp_path / "images"))
+    report = verify_source(partial(OpenImages, tmp_path / "metadata", tmp_path / "images"))
     assert any(mask.name in problem.text for problem in report.problems)
-    assert inspected(partial(OpenImages, tmp_path / "metadata", tmp_path / "images"), deep=False).ok
+    assert verify_source(partial(OpenImages, tmp_path / "metadata", tmp_path / "images"), deep=False).ok

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from tests.marked import CLASSES, PROTOCOLS, Case, Marked, batch, plain
 from wsol.data.source import Split
 from wsol.data.transforms import ResizeCrop, ResizeSquare, TenCrop
-from wsol.engine.evaluated_chunks import framed_mask
+from wsol.engine.chunk_evaluator import framed_mask
 from wsol.engine.evaluation import LOCALIZER, SplitEvaluation
 from wsol.engine.localization_table import localization_table
 from wsol.errors import InputError

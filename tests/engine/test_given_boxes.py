@@ -15,7 +15,7 @@ from wsol.backbones.tiny import Tiny
 from wsol.data.transforms import EvalTransform, ResizeCrop, ResizeSquare, TenCrop
 from wsol.engine import saved_maps
 from wsol.engine.charts import Overlaps, charts
-from wsol.engine.evaluated_chunks import LOCALIZER, given_box
+from wsol.engine.chunk_evaluator import LOCALIZER, given_box
 from wsol.engine.evaluation import SplitEvaluation
 from wsol.engine.localization_table import localization_table
 from wsol.engine.module import LocalizerModule, check_pseudo, pseudo_targets

@@ -14,8 +14,7 @@ from PIL import Image
 
 from wsol import load
 from wsol.config import build
-from wsol.data.images import read_image
-from wsol.data.in_memory import as_rgb
+from wsol.data.images import as_rgb, read_image
 from wsol.engine.predictor import Prediction, Predictor
 from wsol.errors import InputError
 from wsol.explain.gradcam import GradCAM

@@ -1,4 +1,4 @@
-"""Thresholds and checkpoints chosen by boxes that nobody drew: readers, choice, and what is refused."""
+"""Thresholds and checkpoints chosen with pseudo boxes: readers, choice, and what is refused."""
 
 from __future__ import annotations
 

@@ -254,7 +254,7 @@ def test_a_component_of_a_dataset_is_fitted_saved_and_loaded(images: Tensor, tmp
         PC1(fit_on="dataset", state=tmp_path)
     with pytest.raises(InputError, match=r"expected those of .*'loading'"):
         PatchPCA(fit_on="dataset", sign="loading", state=tmp_path)
-    with pytest.raises(InputError, match="fitted on 24 channels, this network gives 48"):
+    with pytest.raises(InputError, match="fitted on 24 channels, this network has 48"):
         explainer(timm_vit(embed_dim=48), images)
     content = (tmp_path / "explainer.safetensors").read_bytes()
     (tmp_path / "explainer.safetensors").write_bytes(content[:-8])
@@ -293,7 +293,7 @@ def test_a_network_without_classes_has_no_class_scores_to_explain(wrapped: bool,
 
 
 def test_classes_are_needed_where_maps_are_of_classes_and_must_exist(images: Tensor) -> None:
-    with pytest.raises(InputError, match="GradCAM makes maps of classes: give classes"):
+    with pytest.raises(InputError, match=r"GradCAM needs classes \(N, M\): its maps are of classes"):
         GradCAM()(resnet18(), images)
     with pytest.raises(InputError, match=r"class 5: the network has the classes 0\.\.4"):
         TokenCut()(localizer(), images, torch.full((3, 1), 5))
@@ -312,7 +312,7 @@ def test_classes_are_needed_where_maps_are_of_classes_and_must_exist(images: Ten
         (lambda: PatchPCA(fit_on="split"), "unknown fit_on 'split'"),
         (lambda: PatchPCA(sign="skew"), "unknown sign 'skew'"),
         (lambda: PatchPCA(state="runs/eval"), "only fit_on=dataset has statistics"),
-        (lambda: PatchPCA("dataset", state="nowhere"), "there is no file nowhere"),
+        (lambda: PatchPCA("dataset", state="nowhere"), "no such file: nowhere"),
         (lambda: PatchPCA("dataset").fit(timm_vit(), []), "there is no image to fit on"),
         (lambda: PatchPCA("dataset").save("x"), "has no statistics"),
     ],

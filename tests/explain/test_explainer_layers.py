@@ -91,9 +91,9 @@ def test_a_layer_that_cannot_be_used_is_refused(images: Tensor) -> None:
         GradCAM("spare")(model, images, CLASSES)
     with pytest.raises(InputError, match=r"layer 'fc': expected nchw, got the shape \(4, 5\)"):
         GradCAM("fc")(model, images, CLASSES)
-    with pytest.raises(InputError, match="neither the means of 'conv1' nor linear on them"):
+    with pytest.raises(InputError, match="neither the means of 'conv1' nor linear in them"):
         CAM("conv1")(model, images, CLASSES)
-    with pytest.raises(InputError, match="makes its own CAM"):
+    with pytest.raises(InputError, match="makes the CAM"):
         CAM("last")(localizer(), images, CLASSES)
 
 
@@ -119,7 +119,7 @@ class Tokens(nn.Module):
 def test_transformers_name_layer_and_layout(layout: str, flat: bool, images: Tensor) -> None:
     torch.manual_seed(0)
     model = Tokens(flat)
-    with pytest.raises(InputError, match="name one and its layout"):
+    with pytest.raises(InputError, match="name a layer and its layout"):
         GradCAM()(model, images, CLASSES)
     maps = GradCAM("blocks", layout, relu=False)(model, images, CLASSES)
     features = model.blocks(

@@ -112,7 +112,10 @@ def test_maps_are_made_under_inference_mode_too(name: str, images: Tensor) -> No
         (lambda: Saliency(chunk_size=0), "chunk_size: expected a number"),
         (lambda: Occlusion(window=4, stride=5), "1 <= stride <= window"),
         (lambda: IntegratedGradients(steps=0), "steps: expected"),
-        (lambda: Occlusion(window=17, stride=8)(plain(), torch.zeros(1, 3, 16, 16), CLASSES[:1]), "take a smaller one"),
+        (
+            lambda: Occlusion(window=17, stride=8)(plain(), torch.zeros(1, 3, 16, 16), CLASSES[:1]),
+            "use a smaller window",
+        ),
         (lambda: Saliency()(plain(), torch.zeros(2, 3, 16, 16), CLASSES[:1]), "expected images"),
         (lambda: Saliency()(nn.Conv2d(3, 5, 1), torch.zeros(1, 3, 4, 4), CLASSES[:1]), "give a classifier"),
         (

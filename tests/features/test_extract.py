@@ -117,7 +117,7 @@ def test_boxes_are_those_of_the_maps(transform: EvalTransform) -> None:
 def test_the_head_s_weights_make_the_head_s_maps() -> None:
     mine = extractor()
     weights = mine.module.localizer.head.classifier.weight.detach()
-    for seen in mine.look(Arrays()):
+    for seen in mine.extract(Arrays()):
         by_weights = linear_maps(seen.cells, weights[seen.logits.argmax(1)])
         torch.testing.assert_close(by_weights, mine.own_maps(seen), rtol=1e-4, atol=1e-5)
 

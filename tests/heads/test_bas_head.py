@@ -298,7 +298,7 @@ def test_ratio_by_hand() -> None:
         ({"top": 0}, "top: expected a number of classes, 1 or more, got 0"),
         ({"beta": -1.0}, "alpha, beta: expected weights of at least 0"),
         ({"reruns": "layer3"}, "unknown point 'layer3'"),
-        ({"reruns": "last"}, "no stage of Tiny is behind 'last'.*choose another point"),
+        ({"reruns": "last"}, "no stage of Tiny comes after 'last'.*choose another point"),
     ],
 )
 def test_refusals(options: dict, message: str) -> None:
@@ -307,7 +307,7 @@ def test_refusals(options: dict, message: str) -> None:
 
 
 def test_refusals_of_networks_and_of_a_loss_without_labels() -> None:
-    with pytest.raises(InputError, match="ViT cannot run the stages behind a point again on other features"):
+    with pytest.raises(InputError, match="ViT cannot rerun the stages after a point on other features"):
         network(ViT("deit_tiny_patch16_224", **SMALL_VIT))
     model = network().eval()
     with pytest.raises(InputError, match="needs the forward pass of a Localizer with labels"):

@@ -16,16 +16,16 @@ from wsol.errors import InputError
 from wsol.heads.box import BoxHead
 from wsol.heads.gap import GapHead
 from wsol.interop import export_onnx, export_torch
-from wsol.interop.export import Answer, BoxAnswer, Portable, answer, compare, num_maps, trace
+from wsol.interop.export import Answer, BoxAnswer, ExportGraph, answer, compare, num_maps, trace
 from wsol.models.localizer import Localizer
 
 OFTEN = ("cam", "gmp", "lse", "acol", "acol_chain", "spg", "adl", "c2am", "psol")
 """Methods that differ in what is exported; the others are tested under ``slow``."""
 
 
-def graph(method: str = "cam", backbone: str = "tiny", **options) -> Portable:
+def graph(method: str = "cam", backbone: str = "tiny", **options) -> ExportGraph:
     network = localizer(method, backbone, 8)
-    return Portable(network, **{"top": None if network.gives_boxes else min(3, num_maps(network)), **options})
+    return ExportGraph(network, **{"top": None if network.gives_boxes else min(3, num_maps(network)), **options})
 
 
 def asking(module) -> partial:
@@ -69,7 +69,7 @@ def test_chains_and_what_erases(settings: dict, more_maps: bool) -> None:
 
     settings = {"recipe": "pp", "deltas": () if settings.get("recipe") == "p" else (0.6,), **settings}
     model = Localizer(Tiny(), partial(AcolChainHead, width=8, **settings), num_classes=CLASSES)
-    original = Portable(model, 4)
+    original = ExportGraph(model, 4)
     module = trace(original, 32).module()
     assert compare(original, asking(module), 32) < 1e-6
     logits, classes, maps = module(torch.rand(7, 3, 32, 32))
@@ -108,7 +108,7 @@ def test_files_of_torch_export_give_the_same(tmp_path: Path) -> None:
 @pytest.mark.parametrize("classify", [False, True])
 def test_boxes_in_both_formats(classify: bool, tmp_path: Path) -> None:
     torch.manual_seed(0)
-    original = Portable(Localizer(Tiny(), partial(BoxHead, width=8, classify=classify), num_classes=4), None)
+    original = ExportGraph(Localizer(Tiny(), partial(BoxHead, width=8, classify=classify), num_classes=4), None)
     export_onnx.write(original, tmp_path / "a.onnx", 64, {})
     export_torch.write(original, tmp_path / "a.pt2", 64, {})
     for run in (export_onnx.runner(tmp_path / "a.onnx"), export_torch.runner(tmp_path / "a.pt2")):
@@ -124,7 +124,7 @@ def test_boxes_in_both_formats(classify: bool, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="the exported graph differs from the network by"):
         compare(original, wrong, 64)
     with pytest.raises(InputError, match="top=2: a head without maps was asked for maps"):
-        Portable(original.localizer, 2)
+        ExportGraph(original.localizer, 2)
 
 
 @torch.no_grad()
@@ -132,7 +132,7 @@ def test_normalisation_is_part_of_the_graph_or_not() -> None:
     model = Localizer(Tiny(), partial(GapHead), num_classes=4)
     images = torch.rand(2, 3, 32, 32)
     mean, std = (torch.tensor(value).view(3, 1, 1) for value in (model.preprocessing.mean, model.preprocessing.std))
-    inside, outside = Portable(model, 4), Portable(model, 4, normalise=False)
+    inside, outside = ExportGraph(model, 4), ExportGraph(model, 4, normalise=False)
     for one, other in zip(inside(images), outside((images - mean) / std), strict=True):
         torch.testing.assert_close(one, other)
     logits, classes, maps = inside(images)

@@ -193,7 +193,7 @@ def test_an_interrupted_write_is_told_and_never_half_read(tmp_path: Path) -> Non
 
     with pytest.raises(KeyboardInterrupt):
         fail()
-    with pytest.raises(InputError, match=r"maps-0\.bin\.part: writing was interrupted or goes on"):
+    with pytest.raises(InputError, match=r"maps-0\.bin\.part: writing was interrupted or continues"):
         open_maps(tmp_path)
     write(tmp_path, some_maps(2), shard="1")
     with pytest.raises(InputError, match="interrupted"):

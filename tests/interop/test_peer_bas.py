@@ -147,7 +147,7 @@ def test_scores_and_maps_are_the_peers(name: str) -> None:
 
 def test_what_no_tensor_tells_is_asked_for() -> None:
     peer, settings = SUPPRESSION[0], partial(compose, "convert")
-    with pytest.raises(InputError, match=r"a\.pth: BAS .* give relu, which no tensor tells: relu=scores for"):
+    with pytest.raises(InputError, match=r"a\.pth: BAS .* give relu, which no tensor shows: relu=scores for"):
         conversion._settings(peer, 16, settings(["weights=a.pth"]))
     head = conversion._settings(peer, 16, settings(["weights=a.pth", "relu=ratio", "top=80"])).method.head
     assert (head.relu, head.top) == ("ratio", 80)

@@ -55,7 +55,7 @@ def test_timms_networks_have_gradcam(name: str, layer: str | None, layout: str) 
     maps = GradCAM(layer, layout)(model, image, CLASSES)
     assert maps.shape[2] == maps.shape[3] > 1
     if layer:
-        with pytest.raises(InputError, match="name one and its layout"):
+        with pytest.raises(InputError, match="name a layer and its layout"):
             GradCAM()(model, image, CLASSES)
     with pytest.raises(InputError, match="no ReLU"):
         GuidedBackprop()(model, image[..., :224], CLASSES)
@@ -88,7 +88,7 @@ def test_unknown_names_have_near_matches() -> None:
 def test_a_plain_classifier_has_no_maps_of_its_own() -> None:
     model: Classifier = torchvision_classifier("squeezenet1_1").eval()
     output = model(torch.zeros(1, 3, 64, 64))
-    with pytest.raises(InputError, match="no maps of its own"):
+    with pytest.raises(InputError, match="makes no maps"):
         model.maps(output, CLASSES)
 
 

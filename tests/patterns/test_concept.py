@@ -39,7 +39,7 @@ def test_the_mean_of_a_concept_map_and_the_bias_are_the_score(files: list, scale
     concept = svm.fit(features, split.labels, 10.0, scale=scale)
     expected = concept.scores(features)[:, POSITIVE]
     assert np.ptp(expected) > 1e-3
-    means = torch.cat([concept_maps(seen, concept).mean((1, 2, 3)) for seen in extractor.look(split)])
+    means = torch.cat([concept_maps(seen, concept).mean((1, 2, 3)) for seen in extractor.extract(split)])
     np.testing.assert_allclose(means.numpy() + concept.bias[POSITIVE], expected, atol=1e-4)
 
 
@@ -48,7 +48,7 @@ def test_a_concept_that_is_a_class_has_that_class_s_map(files: list) -> None:
     split = files_as_split("examples", files, [0] * 8)
     weight = extractor.module.localizer.head.classifier.weight.detach().double().numpy()
     as_class = svm.LinearSvm(weight[:2], np.zeros(2), np.arange(2), 1.0, unit_length=False)
-    for seen in extractor.look(split):
+    for seen in extractor.extract(split):
         own = extractor.module.localizer.maps(seen.output, torch.full((8, 1), POSITIVE))
         torch.testing.assert_close(concept_maps(seen, as_class)[:, 0], own.detach()[:, 0], rtol=1e-4, atol=1e-5)
 

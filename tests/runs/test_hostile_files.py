@@ -196,7 +196,7 @@ def test_creatures_are_drawn_below_the_readers_data_dir_only(root: str, base: di
     checkpoints.write(hostile, file := post / "a.ckpt")
     with watched(room):
         assert main(verb_words("svm", file)) == 2
-    assert "may only have creatures drawn below data" in capsys.readouterr().err
+    assert "creatures are only drawn below data" in capsys.readouterr().err
     hostile["wsol"]["config"]["data"].update(val_images=10**7, size=512)
     checkpoints.write(hostile, file)
     with watched(room):

@@ -125,7 +125,7 @@ def test_a_run_without_the_value_is_named_and_not_made_again(runs) -> None:
     value = compare(replace(CELL, column=Column("PxAP", of="pixels")), runs(a={}), {0: "wsol train"})
     assert value.measured is None
     assert value.missing == ()
-    assert "a has no PxAP" in value.near
+    assert "a has no such PxAP" in value.near
 
 
 LAYOUT = Layout("A & B", "source", {"top-1": COLUMN}, (CELL,), (0, 1))

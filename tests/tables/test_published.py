@@ -68,7 +68,7 @@ def test_a_sum_is_as_sure_as_its_least_sure_part() -> None:
         ("cam2061", "did you mean 'cam2016'"),
         ("cam2016/cub_box_accuracy_iou50/chanse", "did you mean 'chance'"),
         ("cam2016/ilsvrc_val_localization_error/NIN/7", "has no '7'"),
-        ("cam2016/ilsvrc_val_localization_error", "is no number"),
+        ("cam2016/ilsvrc_val_localization_error", "is not a number"),
     ],
 )
 def test_a_wrong_path_is_refused_with_what_there_is(path: str, message: str) -> None:

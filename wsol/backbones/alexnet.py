@@ -78,7 +78,7 @@ class AlexNetStar(Backbone):
     Args:
         groups: groups of conv2, conv4, conv5, conv6 and conv7: 2 as in Caffe's AlexNet, 1 for none.
         output_stride: 16 as published; 4 and 8 set pool2 and pool1 to stride 1 (3x3, padding 1).
-        weights: path to a file of this same network (torchvision has none), or None.
+        weights: path to a file of this network (torchvision has none), or None.
         preprocessing: entries that replace the default (ImageNet's mean, 227 pixels).
 
     Raises:

@@ -18,19 +18,17 @@ from wsol.types import FeatureInfo, Preprocessing
 
 
 class NoRerunError(InputError):
-    """A head runs stages of a backbone again that can only be run once, from the images on."""
+    """A head needs to rerun stages of a backbone that can only run once, from the images on."""
 
     def __init__(self, network: str) -> None:
-        super().__init__(
-            f"{network} cannot run the stages behind a point again on other features, which the head asks for"
-        )
+        super().__init__(f"{network} cannot rerun the stages after a point on other features, which the head needs")
 
 
 class Stage(NamedTuple):
     """One named part of the forward pass."""
 
     name: str
-    """Name of the point after it."""
+    """Name of the point after this stage."""
     modules: tuple[str, ...]
     """Paths of the submodules it runs, in order."""
     channels: int
@@ -72,7 +70,7 @@ class Backbone(nn.Module):
     """Name of the layer in the weights that classifies the last features: linear on their spatial mean, or a 1x1
     convolution before the pooling; None if there is none."""
     reruns: bool = True
-    """Whether `behind` can run the stages behind a point on other features."""
+    """Whether `behind` can run the stages after a point on other features."""
     rectified: bool = False
     """Whether ReLU follows that layer before the pooling, as in NIN and SqueezeNet (``method=cam_1x1``)."""
     ALIASES: ClassVar[tuple[str, ...]] = ("early", "mid", "late")
@@ -199,30 +197,30 @@ class Backbone(nn.Module):
         return {name: seen[step] for name, step in wanted.items()}
 
     def check_rerun(self, point: str) -> None:
-        """Refuse a point behind which no stages can be run on other features.
+        """Refuse a point after which no stages can be run on other features.
 
         Raises:
-            InputError: the network's stages do more than follow one another, or the point is the last one or unknown.
+            InputError: the network is not a plain sequence of stages, or the point is the last one or unknown.
         """
         if not self.reruns:
             raise NoRerunError(type(self).__name__)
         if self.resolve(point) == self.resolve("last"):
             others = [name for name in self.named_points if self.resolve(name) != self.resolve("last")]
             raise InputError(
-                f"no stage of {type(self).__name__} is behind {point!r}, so none can be run again: choose another "
+                f"no stage of {type(self).__name__} comes after {point!r}, so none can be run again: choose another "
                 f"point ({', '.join(others)})"
             )
 
     def behind(self, point: str, x: Tensor, edits: Mapping[str, nn.Module] | None = None) -> Tensor:
-        """Run the stages behind a point.
+        """Run the stages after a point.
 
         Args:
             point: name of the point.
             x: features there, float (N, C, h, w).
-            edits: modules by point, as of `forward`; those behind the point are applied.
+            edits: modules by point, as in `forward`; those after the point are applied.
 
         Returns:
-            The last features, as `forward` gives them at ``last``.
+            The last features, as `forward` returns them for ``last``.
 
         Raises:
             InputError: see `check_rerun`.
@@ -245,7 +243,7 @@ class Backbone(nn.Module):
         return x
 
     def steps_behind(self, point: str) -> list[Stage]:
-        """Return the stages behind a point, in order."""
+        """Return the stages after a point, in order."""
         names = [step.name for step in self._steps]
         return self._steps[names.index(self.resolve(point)) + 1 :]
 
@@ -335,12 +333,12 @@ def lower_strides(strides: Sequence[int], output_stride: int | None, fixed: int,
 
 
 def delay_stride(strides: Sequence[int], as_it_is: bool, dilate: bool, network: str) -> list[int]:
-    """Move the last stride that is above 1 to the last place, and set those in between to 1.
+    """Move the last stride above 1 to the last layer, and set those in between to 1.
 
     Args:
-        strides: of the places that shrink the map, in order, as `lower_strides` gives them.
-        as_it_is: whether no output stride was asked for; the last place then counts as lowered.
-        dilate: whether places without stride shall be dilated.
+        strides: strides of the layers that shrink the map, in order, from `lower_strides`.
+        as_it_is: whether no output stride was set; the last layer then counts as lowered.
+        dilate: whether layers without stride are to be dilated.
         network: name for messages.
 
     Example:
@@ -348,7 +346,7 @@ def delay_stride(strides: Sequence[int], as_it_is: bool, dilate: bool, network: 
         [4, 2, 1, 2]
 
     Raises:
-        InputError: the strides are others than those with the last place lowered, or are to be dilated.
+        InputError: not exactly the last layer is lowered, or ``dilate`` is set.
     """
     lowered = [*strides[:-1], 1] if as_it_is else list(strides)
     if dilate or lowered[-1] != 1 or lowered[-2] == 1:

@@ -1,4 +1,4 @@
-"""Models of timm that are built for one image size, such as its ViTs and Swins."""
+"""Models of timm that are built for one image size, such as ViTs and Swins."""
 
 from __future__ import annotations
 

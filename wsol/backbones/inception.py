@@ -42,13 +42,13 @@ class InceptionV3(RescaledBackbone):
         cut: ``Mixed_6e`` (768 channels) or ``whole`` (2048).
         padded: pad the first convolution and the pools, which torchvision does not (12x12 at 224); the stride of
             Mixed_6a then goes to a pool before it, as above.
-        late_stride: Mixed_6a keeps the size of its map, and Mixed_7a halves it, as BAS has it (28x28 and 14x14 at 224);
-            goes with ``cut: whole`` and padded layers.
-        output_stride: 8, 16, and 32 if whole; None leaves the network as it is. Lower ones set the last strides to 1.
-        extra_convs: how many convolutions (3x3 with padding, ReLU) follow; the papers have two. The weights do not
-            know them.
-        extra_channels: of each of them.
-        extra_dropout: probability of dropping a unit before each of them (0.5 in SPG and in CAM of Choe et al.).
+        late_stride: Mixed_6a keeps the size of its map, and Mixed_7a halves it, as in BAS (28x28 and 14x14 at 224);
+            needs ``cut: whole`` and padded layers.
+        output_stride: 8, 16, and 32 if whole; None leaves the network unchanged. Lower ones set the last strides to 1.
+        extra_convs: number of convolutions (3x3 with padding, ReLU) that follow; the papers have two. They have no
+            pretrained weights.
+        extra_channels: channels of each of them.
+        extra_dropout: dropout probability before each of them (0.5 in SPG and in CAM of Choe et al.).
         weights: torchvision name, path, or None.
         transform_input: rescale the ImageNet-normalised input to mean 0.5 and deviation 0.5 per channel, as
             torchvision's weights, taken from TensorFlow, expect. None does this for those weights and for files of this

@@ -1,7 +1,8 @@
 """MobileNet-V1 (Howard et al. 2017, arXiv 1704.04861) as a feature network.
 
 A convolution, then 13 depthwise separable blocks: 3x3 over each channel and 1x1 over all, each with batch norm and
-ReLU. The map is made finer as in BAS (Wu et al. 2022): the sixth block keeps its map's size, the twelfth halves it.
+ReLU. ``late_stride`` makes the map finer as in BAS (Wu et al. 2022): the sixth block keeps the map's size, the twelfth
+halves it.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from wsol.backbones.base import Backbone, Stage, delay_stride, lower_strides
 from wsol.errors import InputError
 
 WIDTHS = (1, 2, 4, 4, 8, 8, 16, 16, 16, 16, 16, 16, 32, 32)
-"""Channels of the convolution and of the blocks, in multiples of those of the convolution."""
+"""Channels of the convolution and of the blocks, as multiples of the convolution's."""
 SHRINKING = (0, 2, 4, 6, 12)
 """Numbers of the convolution (0) and of the blocks that halve the map."""
 
@@ -27,14 +28,14 @@ class MobileNetV1(Backbone):
 
     Args:
         width: channels of the first convolution; the last features have 32 times as many. The paper's is 32.
-        output_stride: 8, 16 or 32; None leaves the network as it is. Lower ones set the last strides to 1.
-        late_stride: the sixth block keeps the size of its map, and the twelfth halves it, as BAS has it (28x28 and
-            14x14 at 224).
+        output_stride: 8, 16 or 32; None leaves the network unchanged. Lower ones set the last strides to 1.
+        late_stride: the sixth block keeps the size of its map, and the twelfth halves it, as in BAS (28x28 and 14x14
+            at 224).
         weights: path, or None.
         preprocessing: entries that replace those of the network.
 
     Raises:
-        InputError: an unknown option or weights that do not fit.
+        InputError: an option out of its range, or weights that do not fit.
 
     Example:
         >>> MobileNetV1(width=8, late_stride=True).points["block11"]
@@ -72,7 +73,7 @@ class MobileNetV1(Backbone):
         self.load(weights, None, preprocessing)
 
     def initialise(self) -> None:
-        """Fill convolutions as He et al. 2015 (fan out), which for one over each channel is the number of its cells."""
+        """Initialise convolutions as He et al. 2015 (fan out; for depthwise ones, the number of the kernel's cells)."""
         super().initialise()
         for module in self.modules():
             if isinstance(module, nn.Conv2d) and module.groups > 1:

@@ -32,8 +32,8 @@ class ResNet(Backbone):
         width: channels of the first stage; each further stage doubles them. Pretrained weights have 64.
         output_stride: 4, 8, 16 or 32 (small stem: 1, 2, 4 or 8); None leaves the network unchanged.
         dilate: dilate the stages that lost their stride.
-        late_stride: layer3 keeps the size of its map, and a 2x2 max-pool in front of layer4, which has no stride,
-            halves it, as BAS has it (28x28 and 14x14 at 224); goes with the output stride of layer4 without stride.
+        late_stride: layer3 keeps the size of its map, and a 2x2 max-pool before layer4, which has no stride, halves it,
+            as in BAS (28x28 and 14x14 at 224); needs the output stride of layer4 without stride.
         weights: torchvision name, path, or None.
         preprocessing: entries that replace those of the weights.
 

@@ -218,6 +218,7 @@ class Timm(Backbone):
         at_end = channels_at_end(self.network)
 
         def run(_module: nn.Module, _inputs: Any, out: Any) -> Tensor | None:
+            """Store a module's output, after the edit, if any, which also replaces it in the network."""
             x = out.permute(0, 3, 1, 2) if at_end and isinstance(out, Tensor) and out.ndim == 4 else out
             maps[step.name] = x if edit is None else edit(self._checked(x, step))
             if edit is None:

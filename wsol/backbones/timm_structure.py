@@ -1,4 +1,4 @@
-"""What a timm model's classifier reads, found by running the model once on a random image.
+"""Find the input of a timm model's classifier, by running the model once on a random image.
 
 Class activation maps of a pretrained classifier need no training if the classifier is linear on the mean of the last
 features. With f_k the k-th channel of ``forward_features`` and w, b the classifier's weights::

@@ -1,4 +1,4 @@
-"""A small network for small images, such as the embedded dataset's 64x64."""
+"""A small network for small images, such as the built-in dataset's 64x64."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class Tiny(Backbone):
     Args:
         widths: channels of the four convolutions.
         output_stride: 1, 2 or 4; lower strides set the last pools to stride 1 (3x3, padding 1).
-        weights: path to a file of this same network, or None.
+        weights: path to a file of this network, or None.
         preprocessing: entries that replace the default (mean 0.5, deviation 0.25, 64 pixels).
 
     Raises:

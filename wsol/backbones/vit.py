@@ -81,7 +81,7 @@ class ViT(Backbone):
     read_only: tuple[str, ...] = (*ATTENTION, "class")
     reruns = False
     suffix = 0
-    """How many tokens stand behind the patches."""
+    """Number of tokens after the patches."""
 
     def __init__(
         self,
@@ -194,7 +194,7 @@ class ViT(Backbone):
         return [*blocks, "queries", last, "norm"]
 
     def _stop(self, taps: Iterable[str], edits: Iterable[str]) -> str:
-        """Where the forward pass can stop for the given points."""
+        """Return where the forward pass can stop for the given points."""
         inside = {**dict.fromkeys(self.read_only, "queries"), "class": "norm"}
         return max((inside.get(name, name) for name in (*taps, *edits)), key=self._order().index)
 
@@ -205,11 +205,11 @@ class ViT(Backbone):
         ]
 
     def _read(self, index: int, asked: Collection[str]) -> list[str]:
-        """The points that are made of the queries and keys of block ``index``, those that ``asked`` names."""
+        """Return those of the points ``asked`` that need the queries and keys of block ``index``."""
         return [point for point in ATTENTION if point in asked and index >= self._first(point)]
 
     def _look(self, heads: Heads, read: Collection[str], parts: dict[str, list[Tensor]]) -> Heads:
-        """Add a block's part (N, channels, patches) of each point in ``read``; return what the block goes on with."""
+        """Add a block's part (N, channels, patches) of each point in ``read``; return the heads for its attention."""
         patches = slice(self.prefix, heads.keys.shape[2] - self.suffix)
         if "attention" in read:
             parts.setdefault("attention", []).append(_softmax(heads.queries[:, :, :1], heads.keys)[:, :, 0, patches])
@@ -221,7 +221,7 @@ class ViT(Backbone):
         return heads
 
     def _joined(self, point: str, parts: list[Tensor]) -> Tensor:
-        """A point (N, channels, patches), of its parts in the order of the blocks."""
+        """Return a point (N, channels, patches) from its parts in the order of the blocks."""
         return torch.stack(parts).mean(0) if point == "affinity" else torch.cat(parts, 1)
 
     def _embed(self, images: Tensor) -> tuple[Tensor, tuple[int, int]]:
@@ -240,7 +240,7 @@ class ViT(Backbone):
         return self.norm_pre(x + embedding if self.embeds_prefix else x), (height, width)
 
     def _map(self, tokens: Tensor, height: int, width: int) -> Tensor:
-        """The patches among tokens (N, T, C) as (N, C, h, w)."""
+        """Return the patches among tokens (N, T, C) as (N, C, h, w)."""
         patches = tokens[:, self.prefix : tokens.shape[1] - self.suffix]
         found: Tensor = patches.transpose(1, 2).unflatten(2, (height, width))
         return found

@@ -1,14 +1,14 @@
 r"""A vision transformer with a spatial-aware token, whose attention gates that of the other tokens (SAT).
 
-Wu et al., "Spatial-Aware Token for Weakly Supervised Object Localization", ICCV 2023. A learned token t with a position
-of its own stands behind the patches. In each of the last blocks, with Q, K, V (of H heads, D channels a head) its
-queries, keys and values::
+Wu et al., "Spatial-Aware Token for Weakly Supervised Object Localization", ICCV 2023. A learned token t with a learned
+position follows the patches. In each of the last blocks, with its queries, keys and values Q, K, V (of H heads with D
+channels each)::
 
     m_j = sigmoid(1/H sum_h q_t^h . k_j^h / sqrt(D))        for every token j
-    attention of i to j: softmax_j(q_i . k_j / sqrt(D)) m_j     not scaled back to a sum of 1
+    attention of i to j: softmax_j(q_i . k_j / sqrt(D)) m_j     not normalised to a sum of 1
 
-Multiplying the attention to j by m_j is the same as multiplying the value of j by it, so fused attention still serves.
-As in the released code, m gates all tokens, the class token and t itself among them.
+Multiplying the attention to j by m_j is the same as multiplying the value of j by it, so fused attention can be used.
+As in the released code, m gates all tokens, including the class token and t itself.
 """
 
 from __future__ import annotations
@@ -25,26 +25,26 @@ from wsol.types import FeatureInfo
 
 
 class GatedViT(ViT):
-    """A ViT with one more token behind the patches, which gates the last blocks.
+    """A ViT with one more token after the patches, which gates the last blocks.
 
     Its points are those of `ViT` and ``gate`` (N, G, h, w): m at the patches, in (0, 1), float32, of each of the G
-    gated blocks; it can only be read. ``attention`` and ``affinity`` are softmax attention before the gate. A file of
-    the plain ViT's weights fits; the token and its position then stay as drawn.
+    gated blocks; it is read-only. ``attention`` and ``affinity`` are softmax attention before the gate. A file of
+    the plain ViT's weights fits; the token and its position are then initialised randomly.
 
     Args:
         name: timm's name of the model.
-        gated_blocks: how many of the last blocks are gated, G.
-        width: see `ViT`, as all of the following.
+        gated_blocks: number G of last blocks that are gated.
+        width: number of channels C of the tokens; see `ViT` for this and the following arguments.
         depth: number of blocks L.
         heads: number of heads H.
         drop_path: rate of stochastic depth.
-        affinity_blocks: how many of the last blocks are averaged in ``affinity``.
+        affinity_blocks: number of last blocks that ``affinity`` averages.
         output_stride: None, or the patch size.
-        weights: of the plain ViT or of this network.
+        weights: weights of the plain ViT or of this network.
         preprocessing: entries that replace those of the model's pretrained config.
 
     Raises:
-        InputError: as `ViT`, or ``gated_blocks`` out of its range.
+        InputError: see `ViT`; or ``gated_blocks`` is out of its range.
 
     Example:
         >>> backbone = GatedViT("deit_tiny_patch16_224", gated_blocks=2, width=24, depth=3, heads=2)
@@ -104,7 +104,7 @@ class GatedViT(ViT):
 
 
 def _gate(heads: Heads) -> Tensor:
-    """The gate m float32 (N, T) of the last token, also under autocast."""
+    """Return the gate m float32 (N, T) of the last token, also under autocast."""
     with torch.autocast(heads.keys.device.type, enabled=False):
         query, keys = heads.queries[:, :, -1].float(), heads.keys.float()
         scores = torch.einsum("nhd,nhtd->nht", query * query.shape[-1] ** -0.5, keys)

@@ -1,1 +1,1 @@
-"""What listens to training: progress, checkpoints within an epoch, NaN, early stopping, averaged weights."""
+"""Callbacks of training: progress, checkpoints within an epoch, NaN, early stopping, averaged weights."""

@@ -1,4 +1,4 @@
-"""Checkpoints within an epoch: every so many steps, and before a training that is told to end does so."""
+"""Checkpoints within an epoch: after a fixed number of steps, and before a signal ends the training."""
 
 from __future__ import annotations
 
@@ -15,15 +15,16 @@ Handler = Callable[[int, FrameType | None], Any]
 
 
 class CheckpointWithinEpoch(pl.Callback):
-    """Writes a checkpoint after an optimizer step within an epoch; the end of an epoch has one of its own.
+    """Writes a checkpoint after an optimizer step within an epoch; Lightning writes one at the end of an epoch.
 
-    One process alone also finishes its step after SIGTERM, or after the warning that SLURM sends before a job's time is
-    over (SIGUSR1), and writes a checkpoint before the signal takes effect. A second signal takes effect at once, as a
-    first one does outside the training steps. Several processes cannot agree on a step in time, so they end at once.
+    A training in one process also finishes its step after SIGTERM, or after the warning that SLURM sends before a job's
+    time is over (SIGUSR1), and writes a checkpoint before the signal takes effect. A second signal takes effect at
+    once, and so does a signal outside training steps. Several processes cannot agree on a step in time, so they end at
+    once.
 
     Args:
         file: where to write; it is replaced as a whole.
-        every: after how many optimizer steps; None for none but those before an end.
+        every: number of optimizer steps between checkpoints; None for checkpoints only after a signal.
     """
 
     def __init__(self, file: Path, every: int | None = None) -> None:
@@ -33,12 +34,12 @@ class CheckpointWithinEpoch(pl.Callback):
         self._is_kept = False
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Take the signals over, from Lightning's handlers too."""
+        """Install the signal handlers, also in place of Lightning's."""
         if trainer.world_size > 1 or threading.current_thread() is not threading.main_thread():
             return
         for number in {signal.SIGTERM, getattr(signal, "SIGUSR1", signal.SIGTERM)}:
             before = signal.getsignal(number)
-            if callable(before):  # what ends a process by default goes on doing so
+            if callable(before):  # a signal that ends the process by default still does
                 self._before[number] = before
                 signal.signal(number, lambda number, frame: self._receive(trainer, number, frame))
 
@@ -51,14 +52,14 @@ class CheckpointWithinEpoch(pl.Callback):
     def on_train_batch_start(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int
     ) -> None:
-        """Let a signal take effect when the step before is kept, and written into the logs too."""
+        """Let a signal take effect once the last step is in a checkpoint and in the logs."""
         if self._is_kept:
             self._let_through()
 
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Write a checkpoint if it is time; gradients that are still being accumulated would be lost."""
+        """Write a checkpoint if it is due, but not while gradients are accumulated, because they would be lost."""
         is_step = (batch_idx + 1) % trainer.accumulate_grad_batches == 0
         is_last = trainer.fit_loop.epoch_loop.batch_progress.is_last_batch
         is_due = bool(self._received) or (self.every is not None and trainer.global_step % self.every == 0)
@@ -67,7 +68,7 @@ class CheckpointWithinEpoch(pl.Callback):
             self._is_kept = bool(self._received)
 
     def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Wait no longer with a signal."""
+        """Let a waiting signal take effect."""
         self._let_through()
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -80,7 +81,7 @@ class CheckpointWithinEpoch(pl.Callback):
         self._give_back()
 
     def _let_through(self) -> None:
-        """Let the signals that wait take their effect, in the order in which they came."""
+        """Let waiting signals take effect, in the order of their arrival."""
         received, self._received, self._is_kept = self._received, {}, False
         for number, frame in received.items():
             self._before[number](number, frame)

@@ -1,4 +1,4 @@
-"""Ends a training that no longer gets better."""
+"""End a training that no longer improves."""
 
 from __future__ import annotations
 
@@ -16,12 +16,13 @@ log = logging.getLogger("wsol")
 class EarlyStopping(callbacks.EarlyStopping):
     """Ends the training when a metric of the val split has not improved for some evaluations.
 
-    A training that was stopped so, and killed before its results were written, trains no further when it is resumed.
+    If a training is killed after it was stopped early and before its results are written, resuming it does not train
+    on.
 
     Args:
-        monitor: name of the metric; errors and losses should be low, anything else high.
-        patience: evaluations without a better value after which training ends.
-        min_delta: least gain that counts as one, in the metric's unit (percent).
+        monitor: name of the metric; errors and losses are minimised, all others maximised.
+        patience: number of evaluations without improvement after which training ends.
+        min_delta: smallest change that counts as an improvement, in the metric's unit (percent).
 
     Raises:
         InputError: there is no metric to monitor, or an argument is negative.
@@ -41,11 +42,11 @@ class EarlyStopping(callbacks.EarlyStopping):
         super().__init__(monitor, min_delta, patience, mode=better(monitor), check_on_train_epoch_end=False)
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Go no further than an earlier start of the run went."""
+        """Stop at once if an earlier start of the run was stopped early."""
         trainer.should_stop = trainer.should_stop or self.wait_count >= self.patience
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Say why training ended."""
+        """Log why training ended."""
         if self.wait_count >= self.patience and trainer.is_global_zero:
             log.info(
                 "training ended early: %s has not been better than %.4g for %d evaluations",

@@ -6,7 +6,8 @@ exponential weights. After update :math:`t = 1, 2, \dots` with the weights :math
 .. math::
     a_t = d_t\, a_{t-1} + (1 - d_t)\, w_t, \qquad d_t = \min\left(d, \frac{1 + t}{10 + t}\right),
 
-from :math:`a_0`, the weights at the start. The smaller factors of the first updates let a short training forget those.
+from :math:`a_0`, the weights at the start. The smaller factors of the first updates reduce their influence in a short
+training.
 """
 
 from __future__ import annotations
@@ -20,15 +21,15 @@ from torch import Tensor, nn
 from wsol.errors import InputError
 
 OWN = "localizer."
-"""Start of the names of a localizer's values in the state of its module."""
+"""Prefix of a localizer's names in the state of its module."""
 
 
 class WeightAverage(pl.Callback):
-    """Keeps the average of a localizer's weights and of what its normalisation layers gathered.
+    """Keeps the average of a localizer's weights and of the statistics of its normalisation layers.
 
-    Training goes on with the weights themselves. Validation, each checkpoint's ``state_dict`` and with it every later
-    evaluation have the average; the weights themselves lie beside it as ``training_state_dict``, from which a resumed
-    training goes on exactly. No update waits for the device.
+    Training uses the weights themselves. Validation, each checkpoint's ``state_dict`` and therefore every later
+    evaluation use the average. The checkpoint also has the weights themselves, as ``training_state_dict``, so that a
+    resumed training continues exactly. No update waits for the device.
 
     Args:
         decay: :math:`d`, in [0, 1).
@@ -45,12 +46,12 @@ class WeightAverage(pl.Callback):
             )
         self.decay, self.every_n_steps = decay, every_n_steps
         self.average: dict[str, Tensor] = {}
-        """By the localizer's own names; empty before a training."""
+        """The average by the localizer's names; empty before a training."""
         self._updates = self._step = 0
         self._current: dict[str, Tensor] = {}
 
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Begin with the weights as they are, unless a checkpoint has an average."""
+        """Start with the current weights, unless a checkpoint has an average."""
         state = _state(pl_module)
         self.average = {
             name: self.average[name].to(value.device) if name in self.average else value.clone()
@@ -60,7 +61,7 @@ class WeightAverage(pl.Callback):
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Take the weights into the average after an optimizer step."""
+        """Update the average after an optimizer step."""
         if trainer.global_step == self._step:
             return  # gradients are being accumulated
         self._step = trainer.global_step
@@ -74,7 +75,7 @@ class WeightAverage(pl.Callback):
         averaged = [(mean, value) for mean, value in pairs if mean.is_floating_point()]
         torch._foreach_lerp_([mean for mean, _ in averaged], [value for _, value in averaged], 1 - decay)
         for mean, value in pairs:
-            if not mean.is_floating_point():  # such as the number of batches that a normalisation layer has seen
+            if not mean.is_floating_point():  # such as a normalisation layer's count of batches
                 mean.copy_(value)
 
     def on_validation_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -94,11 +95,11 @@ class WeightAverage(pl.Callback):
         _load(pl_module, self.average)
 
     def state_dict(self) -> dict[str, int]:
-        """How far the average is; part of a checkpoint."""
+        """Return the number of updates, for a checkpoint."""
         return {"updates": self._updates, "step": self._step}
 
     def load_state_dict(self, state_dict: dict[str, int]) -> None:
-        """Take over what `state_dict` gave."""
+        """Restore the number of updates."""
         self._updates, self._step = state_dict["updates"], state_dict["step"]
 
     def on_save_checkpoint(
@@ -114,7 +115,7 @@ class WeightAverage(pl.Callback):
     def on_load_checkpoint(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
     ) -> None:
-        """Go on from the weights of a checkpoint, and from its average."""
+        """Continue with the weights and the average of a checkpoint."""
         self.average = {
             name.removeprefix(OWN): value.clone()
             for name, value in checkpoint["state_dict"].items()
@@ -125,7 +126,7 @@ class WeightAverage(pl.Callback):
 
 
 def _state(module: pl.LightningModule) -> dict[str, Tensor]:
-    """The localizer's parameters and buffers themselves, by name."""
+    """Return the localizer's parameters and buffers themselves, by name."""
     assert isinstance(module.localizer, nn.Module)
     return {name: value.detach() for name, value in module.localizer.state_dict().items()}
 

@@ -1,4 +1,4 @@
-"""Stops a training that diverged."""
+"""Stop a training that diverged."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ from torch import Tensor
 from wsol.errors import Diverged
 
 FINE = 2**62
-"""Stands for the first bad batch where there is none."""
+"""Used as the first bad batch if there is none."""
 
 
 class StopOnNaN(pl.Callback):
-    """Stops the training when the loss, or a weight, is NaN or infinite, before a checkpoint of that is written.
+    """Stops the training when the loss or a weight is NaN or infinite, before it is written to a checkpoint.
 
-    Each step leaves the first bad batch of its epoch in a tensor on the device. The host reads that only every
+    Each step updates the number of the epoch's first bad batch in a tensor on the device. The host reads it only every
     `log_every_n_steps` steps, before validation and at the end of the epoch, so no other step waits for the device.
     All processes of a distributed training stop together.
 
     Raises:
-        Diverged: with the epoch, the step and the learning rate of the first bad batch.
+        Diverged: the message has the epoch, the step and the learning rate of the first bad batch.
     """
 
     def __init__(self) -> None:
@@ -30,20 +30,20 @@ class StopOnNaN(pl.Callback):
         self._steps: list[tuple[int, float]] = []
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Nothing bad has been seen in this epoch."""
+        """Forget the bad batches of earlier epochs."""
         self._first = torch.tensor(FINE, device=pl_module.device)
         self._steps = []
 
     def on_train_batch_start(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int
     ) -> None:
-        """Remember the step and the learning rate of the batch."""
+        """Store the step and the learning rate of the batch."""
         self._steps.append((trainer.global_step, float(trainer.optimizers[0].param_groups[0]["lr"])))
 
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Look at the loss on the device, and from the host now and then."""
+        """Check the loss on the device, and sometimes read the result."""
         loss = (outputs["loss"] if isinstance(outputs, dict) else outputs).detach()
         now = torch.where(torch.isfinite(loss), FINE, len(self._steps) - 1)
         self._first = torch.minimum(self._first, now) if self._first is not None else now
@@ -52,15 +52,15 @@ class StopOnNaN(pl.Callback):
             self._check(trainer, self._first)
 
     def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Look before best.ckpt is written."""
+        """Check before best.ckpt is written."""
         self._check_weights(trainer, pl_module)
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Look before last.ckpt is written."""
+        """Check before last.ckpt is written."""
         self._check_weights(trainer, pl_module)
 
     def _check_weights(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
-        """`_check`, in which bad weights count as a bad last batch: its loss may still be finite, unlike its step."""
+        """Call `_check`, counting bad weights as a bad last batch, whose loss may still have been finite."""
         if self._first is None or not self._steps:
             return
         values = [value for value in module.state_dict().values() if value.is_floating_point()]
@@ -75,5 +75,5 @@ class StopOnNaN(pl.Callback):
         raise Diverged(
             f"epoch {trainer.current_epoch + 1}, step {step}, learning rate {rate:g}: the training loss or the weights "
             "are no longer finite numbers; try a lower optim.optimizer.lr or trainer.gradient_clip_val=1, or "
-            "on_nan=continue to train on all the same"
+            "on_nan=continue to continue anyway"
         )

@@ -1,4 +1,4 @@
-"""One line an epoch, in the log and on the screen."""
+"""One line per epoch, in the log and on the screen."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ log = logging.getLogger("wsol")
 
 
 class EpochLines(pl.Callback):
-    """Says after each epoch what it cost and what it brought.
+    """Logs the time, the loss and the errors after each epoch.
 
     Example of a line::
 
@@ -24,7 +24,7 @@ class EpochLines(pl.Callback):
         self._images = 0
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Start the clock; a training that goes on within an epoch does not start that epoch again."""
+        """Start the clock; if training resumes within an epoch, `on_train_epoch_start` is not called for it."""
         self._started, self._images, self._trained = time.perf_counter(), 0, 0.0
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -40,7 +40,7 @@ class EpochLines(pl.Callback):
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Log the line of the epoch."""
-        found = trainer.callback_metrics  # in every process, for they add their values up here
+        found = trainer.callback_metrics  # in every process, because this reduces their values
         if not trainer.is_global_zero:
             return
         values = {name: float(value) for name, value in found.items()}

@@ -1,4 +1,4 @@
-"""How far a training or an evaluation is: a line that renews itself where people watch, a line a minute in a log."""
+"""The progress of training or evaluation: a line that is redrawn in a terminal, or one line per minute in a log."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ WATCHED, IN_LOG = 1.0, 60.0
 
 
 class ProgressLine(pl.Callback):
-    """Shows the loss, the images a second and the time left.
+    """Shows the loss, the images per second and the time left.
 
-    A terminal or a notebook shows one line that renews itself. Anything else, such as a file, gets log lines without
-    control characters. The host reads the loss only for a line, so no other step waits for the device.
+    A terminal or a notebook shows one line that is redrawn. Anything else, such as a file, gets log lines without
+    control characters. The host reads the loss only when it writes a line, so no other step waits for the device.
 
     Args:
-        stream: where a terminal may be; None for standard error.
-        clock: gives seconds.
+        stream: the stream to write to, perhaps a terminal; None for standard error.
+        clock: returns seconds.
 
     Example of a line::
 
@@ -44,7 +44,7 @@ class ProgressLine(pl.Callback):
         self._batches = self._images = 0
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Start the clock; a training that goes on within an epoch does not start that epoch again."""
+        """Start the clock; if training resumes within an epoch, `on_train_epoch_start` is not called for it."""
         self._start()
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -54,7 +54,7 @@ class ProgressLine(pl.Callback):
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Count, and say how far training is."""
+        """Count the batch, and show the progress of training."""
         if not self._is_due(trainer, batch):
             return
         total, epochs = trainer.num_training_batches, trainer.max_epochs or 0
@@ -66,7 +66,7 @@ class ProgressLine(pl.Callback):
         )
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Make room for the line of the epoch."""
+        """Remove the line before the line of the epoch is logged."""
         self._clear()
 
     def on_validation_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -74,7 +74,7 @@ class ProgressLine(pl.Callback):
         self._start()
 
     def on_validation_batch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule, *of_batch: Any) -> None:
-        """Say how far evaluation is; see `on_test_batch_end`."""
+        """Show the progress of evaluation; see `on_test_batch_end`."""
         self._evaluated(trainer, "val", trainer.num_val_batches, *of_batch)
 
     def on_validation_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -86,7 +86,7 @@ class ProgressLine(pl.Callback):
         self._start()
 
     def on_test_batch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule, *of_batch: Any) -> None:
-        """Say how far evaluation is; ``of_batch`` is (outputs, batch, index of the batch, index of the loader)."""
+        """Show the progress of evaluation; ``of_batch`` is (outputs, batch, batch index, loader index)."""
         self._evaluated(trainer, "evaluation", trainer.num_test_batches, *of_batch)
 
     def on_test_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -94,7 +94,7 @@ class ProgressLine(pl.Callback):
         self._clear()
 
     def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
-        """Make room for what went wrong."""
+        """Remove the line before the error is shown."""
         self._clear()
 
     def _evaluated(
@@ -109,13 +109,13 @@ class ProgressLine(pl.Callback):
         self._batches = self._images = 0
 
     def _is_due(self, trainer: pl.Trainer, batch: Any) -> bool:
-        """Count a batch; whether it is time for a line."""
+        """Count a batch; return whether a line is due."""
         self._batches += 1
         self._images += len(batch.labels) * trainer.world_size
         return trainer.is_global_zero and self._clock() - self._said >= self._every
 
     def _say(self, what: str, left: float) -> None:
-        """Say a line that ends in the rate and the time that ``left`` batches take."""
+        """Show a line that ends with the rate and the time for ``left`` batches."""
         self._said = self._clock()
         seconds = self._said - self._started
         rate = self._images / seconds
@@ -131,7 +131,7 @@ class ProgressLine(pl.Callback):
 
     def _clear(self) -> None:
         if self._width:
-            self._stream.write(f"\r{'':{self._width}}\r")  # notebooks know no escape sequences for this
+            self._stream.write(f"\r{'':{self._width}}\r")  # notebooks do not support escape sequences for this
             self._stream.flush()
             self._width = 0
 

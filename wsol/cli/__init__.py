@@ -1,4 +1,4 @@
-"""The console script `wsol`: one file a verb in `wsol.cli.verbs`."""
+"""The console script `wsol`: one file per verb in `wsol.cli.verbs`."""
 
 from wsol.cli.app import main
 

@@ -1,4 +1,4 @@
-"""`python -m wsol.cli`, the console script by another name: for torchrun, and for processes started by launchers."""
+"""`python -m wsol.cli`: the console script as a module, for torchrun and processes started by launchers."""
 
 import sys
 

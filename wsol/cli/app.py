@@ -1,10 +1,10 @@
-"""The console script `wsol`: one grammar for all verbs. Nothing here imports torch before a verb really runs.
+"""The console script `wsol`: one grammar for all verbs. Torch is only imported when a verb runs.
 
 ::
 
     wsol VERB [RUN ...] [KEY=VALUE ...] [--config-dir DIR] [-m] [--cfg] [--out DIR] [--force]
 
-Click reads the options, in any order among the other words. `wsol.cli.call` makes a config of the rest.
+Click reads the options, which may stand anywhere. `wsol.cli.call` makes a config from the other words.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ OPTIONS = {
     "force": (["--force"], {"is_flag": True}),
     "json": (["--json"], {"is_flag": True}),
 }
-"""The options that all verbs share; ``--json`` is of those that have the key."""
+"""The options that all verbs share; only verbs with the key have ``--json``."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -52,13 +52,13 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _import_from_here() -> None:
-    """Let packages in the working directory be imported, but behind the installed ones."""
+    """Let packages in the working directory be imported; installed ones take precedence."""
     if "" not in sys.path and os.getcwd() not in sys.path:
         sys.path.append(os.getcwd())
 
 
 def run_job(words: Sequence[str]) -> int:
-    """Run a verb as `main` does, but let Ctrl-C and SIGTERM through, for what runs several of them."""
+    """Run a verb like `main`, but pass on Ctrl-C and SIGTERM, for callers that run several verbs."""
     try:
         with failures.sigterm_raises():
             return _dispatch(list(words))
@@ -75,16 +75,16 @@ def run_job(words: Sequence[str]) -> int:
 
 
 def _remains(words: Sequence[str]) -> str:
-    """What an interrupted verb leaves, and how to go on."""
+    """Return what an interrupted verb leaves, and how to continue."""
     name = next((name for name in VERBS if list(words[: len(parts := name.split())]) == parts), None)
     if name is None:
-        return "nothing was begun"
+        return "nothing was started"
     verb = VERBS[name]
     several = "finished jobs are kept; " if {"-m", "--multirun"} & set(words) else ""
     if not verb.resumes:
         return f"{several}{verb.interrupted}"
     how = "give the same command again" if any(word.startswith("resume=") for word in words) else RESUME
-    return f"{several}{how} to go on"
+    return f"{several}{how} to continue"
 
 
 def _dispatch(words: list[str]) -> int:
@@ -99,10 +99,10 @@ def _dispatch(words: list[str]) -> int:
 
 
 def parse(words: Sequence[str]) -> Call | None:
-    """Read the words of a command line; None where they ask for help that is no verb's, which is printed then.
+    """Read the words of a command line; None if they ask for help that belongs to no verb, which is printed.
 
     Raises:
-        InputError: an unknown verb or option, or a word too many.
+        InputError: an unknown verb or option, or too many words.
     """
     words = [*words[1:], "--help"] if words[:1] == ["help"] else list(words)
     try:
@@ -122,12 +122,13 @@ def parse(words: Sequence[str]) -> Call | None:
 
 
 def program() -> click.Group:
-    """All verbs as a command of Click."""
+    """Return all verbs as a Click command."""
     return _Verbs("wsol", params=[_version()])
 
 
 def _version() -> click.Option:
     def show(context: click.Context, _: click.Parameter, value: bool) -> None:
+        """Print the version and exit."""
         if value:
             from wsol import __version__
 
@@ -138,19 +139,19 @@ def _version() -> click.Option:
 
 
 class _Verbs(click.Group):
-    """All verbs, or those of a family such as ``data``; each is made when it is asked for."""
+    """All verbs, or those of a family such as ``data``; each is created on first use."""
 
     def __init__(self, name: str, params: Sequence[click.Parameter] = ()) -> None:
         super().__init__(name, params=list(params), context_settings={"help_option_names": ["-h", "--help"]})
         self.family = "" if name == "wsol" else f"{name} "
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        """Names of verbs and families, without what is below these."""
+        """Return the names of verbs and families, without the verbs of families."""
         own = [name.removeprefix(self.family) for name in VERBS if name.startswith(self.family)]
         return list(dict.fromkeys(name.partition(" ")[0] for name in own))
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        """Make the verb of a name, or the family."""
+        """Return the verb or the family with a name."""
         name = f"{self.family}{cmd_name}"
         if name in VERBS:
             return _Command(name, VERBS[name])
@@ -159,7 +160,7 @@ class _Verbs(click.Group):
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
-        """Take the verb from the front of the words."""
+        """Return the verb that the first word names, and the remaining words."""
         command = self.get_command(ctx, args[0])
         if command is None and ctx.resilient_parsing:
             return None, None, args[1:]

@@ -1,4 +1,4 @@
-"""A command line that was read: its verb, its words by what they mean, its options; and how it is run."""
+"""A parsed command line: its verb, words and options; and how it is run."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ class Call:
     """A command line."""
 
     name: str
-    """Of the verb."""
+    """Name of the verb."""
     positional: tuple[str, ...]
     """The words that set no key: runs, for most verbs."""
     overrides: tuple[str, ...]
-    """The words that set keys, as they were written."""
+    """The words that set keys, as written."""
     config_dirs: tuple[str, ...] = ()
     help: bool = False
     multirun: bool = False
@@ -37,11 +37,11 @@ class Call:
 
     @property
     def verb(self) -> Verb:
-        """What the verb takes and needs."""
+        """The verb's entry."""
         return VERBS[self.name]
 
     def words(self, positional: Sequence[str]) -> list[str]:
-        """Return the command line without its options, as words behind ``wsol``."""
+        """Return the command line without its options, as the words after ``wsol``."""
         folders = [word for folder in self.config_dirs for word in ("--config-dir", _absolute(folder))]
         return [*self.name.split(), *folders, *positional, *self.overrides]
 
@@ -58,10 +58,10 @@ def read(
     force: bool = False,
     json: bool = False,
 ) -> Call:
-    """Tell positional words from overrides, and turn options that stand for keys into overrides.
+    """Separate positional words from overrides, and turn options that stand for keys into overrides.
 
     Raises:
-        InputError: an option that the verb does not have, or a word too many.
+        InputError: an option that the verb does not have, or too many words.
     """
     verb, keys = VERBS[name], schema.keys(VERBS[name].config)
     rest, searched = take_search_path(words)
@@ -81,11 +81,11 @@ def read(
 
 
 def is_override(word: str, keys: Any) -> bool:
-    """Whether a word sets a key, and is not the name of a run or a file.
+    """Whether a word sets a key instead of naming a run or a file.
 
     Args:
-        word: of a command line.
-        keys: of the verb; a word that sets one of them is never taken for a file.
+        word: a word of a command line.
+        keys: keys of the verb; a word that sets one of them is never read as a file.
 
     Example:
         >>> is_override("split=val", ["split"]), is_override("runs/lr=0.1", []), is_override("~logger", [])
@@ -137,10 +137,10 @@ def run(call: Call) -> int:
 
 
 def config_of(call: Call) -> DictConfig:
-    """The composed config of a command line, runs found by their names.
+    """Return the composed config of a command line, with names of runs replaced by their folders.
 
     Raises:
-        InputError: a word that cannot be understood, or a run that there is not.
+        InputError: a word that cannot be parsed, or an unknown run.
     """
     config, takes = composed(call), call.verb.takes
     if takes is None:
@@ -160,7 +160,7 @@ def config_of(call: Call) -> DictConfig:
 
 
 def composed(call: Call) -> DictConfig:
-    """The config of the words that set keys."""
+    """Return the config of the words that set keys."""
     verb = call.verb
     if not verb.passes_on:
         config = compose(verb.config, call.overrides, call.config_dirs)

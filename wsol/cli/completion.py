@@ -21,29 +21,30 @@ from wsol.cli.verbs import VERBS, Verb
 from wsol.errors import InputError
 
 VARIABLE = "_WSOL_COMPLETE"
-SPECIAL, BACKSLASH = re.compile(r"([^\w@%+:,./\[\]-])"), r"\\\\\1"  # two, for `read` of the shell takes one
+SPECIAL, BACKSLASH = re.compile(r"([^\w@%+:,./\[\]-])"), r"\\\\\1"  # two, because the shell's `read` removes one
 
 
 def complete(program: click.Command) -> int:
-    """Do what the shell asks for by `VARIABLE`; returns the exit code."""
+    """Answer the shell's request in `VARIABLE`; returns the exit code."""
     add_completion_class(_Bash)
     return shell_complete(program, {}, "wsol", VARIABLE, os.environ[VARIABLE])
 
 
 def complete_word(name: str) -> Callable[[click.Context, click.Parameter, str], list[CompletionItem[str]]]:
-    """Return what completes the words of a verb that are no options."""
+    """Return the function that completes the words of a verb that are no options."""
 
     def words(context: click.Context, _: click.Parameter, begun: str) -> list[CompletionItem[str]]:
+        """Complete a word; nothing if the configs cannot be read."""
         try:
             return candidates(VERBS[name], begun, context.params.get("config_dirs") or ())
-        except (InputError, OSError):  # a folder of configs that is not there, or cannot be read
+        except (InputError, OSError):  # a config folder that does not exist or cannot be read
             return []
 
     return words
 
 
 def candidates(verb: Verb, begun: str, config_dirs: Sequence[str] = ()) -> list[CompletionItem[str]]:
-    """What a word that was begun may become: choices behind ``group=``, else keys, groups, and names of runs.
+    """Return the completions of a word: choices after ``group=``, else keys, groups, and names of runs.
 
     Example:
         >>> [item.value for item in candidates(VERBS["train"], "method=aco")]
@@ -75,7 +76,7 @@ def candidates(verb: Verb, begun: str, config_dirs: Sequence[str] = ()) -> list[
 
 
 def _subjects(verb: Verb, known: dict[str, dict[str, str]], begun: str) -> list[CompletionItem[str]]:
-    """Names of runs, or of tables, that begin so."""
+    """Return the names of runs, or of tables, that begin with ``begun``."""
     if verb.takes is None:
         return []
     group = verb.takes.keys[0] if verb.takes.keys else ""
@@ -86,7 +87,7 @@ def _subjects(verb: Verb, known: dict[str, dict[str, str]], begun: str) -> list[
 
 
 def _run_names(runs_dir: Path) -> Iterable[str]:
-    """Folders below ``runs``, without a look into them."""
+    """Return the folders below ``runs``, without reading them."""
     if not runs_dir.is_dir():
         return []
     return sorted(entry.name for entry in os.scandir(runs_dir) if entry.is_dir() and not entry.name.startswith("."))
@@ -97,12 +98,12 @@ def _item(value: str, about: str) -> CompletionItem[str]:
 
 
 class _Bash(BashComplete):
-    """Bash, which takes ``key=value`` for three words, and puts a blank behind each completion unless told not to."""
+    """Bash, which splits ``key=value`` into three words, and adds a blank after each completion unless told not to."""
 
     source_template = BashComplete.source_template.replace("-o nosort", "-o nosort -o nospace")
 
     def get_completion_args(self) -> tuple[list[str], str]:
-        """Join what bash took apart at ``=``."""
+        """Join the words that bash split at ``=``."""
         args, begun = super().get_completion_args()
         joined: list[str] = []
         for word in [*args, begun]:
@@ -113,7 +114,7 @@ class _Bash(BashComplete):
         return joined[:-1], joined[-1]
 
     def format_completion(self, item: CompletionItem[str]) -> str:
-        """Give the part behind the last ``=``, with a blank behind what is complete."""
+        """Return the part after the last ``=``, with a blank after complete words."""
         value = str(item.value).rpartition("=")[2] or str(item.value)
         if item.type != "plain" or value.endswith("="):
             return f"{item.type},{value}"

@@ -1,10 +1,10 @@
-"""How the command line ends when it does not end well: what it says, and its exit code.
+"""Failures of the command line: messages and exit codes.
 
 ====  ==================================================================================================
 code  meaning
 ====  ==================================================================================================
 0     done
-1     done in part, or failed on its own: some images could not be read, a training diverged (NaN), a backbone
+1     partly done, or failed while running: some images could not be read, a training diverged (NaN), a backbone
       breaks the contract; also an error of the program itself, with a stack trace
 2     something to correct: a command line, a config, data, a file that cannot be read or written, a full disk
 130   Ctrl-C
@@ -32,9 +32,9 @@ TRACEBACK_VARIABLE = "WSOL_TRACEBACK"
 
 EXIT_CODES = f"""exit codes:
   0    done
-  1    done in part, or failed on its own: unreadable images were left out, a training diverged (NaN), ...
+  1    partly done, or failed while running: unreadable images were left out, a training diverged (NaN), ...
   2    something to correct: command line, config, data, a file that cannot be read or written, a full disk
-  130  Ctrl-C       143  SIGTERM       {TRACEBACK_VARIABLE}=1 in the environment shows where an error arose"""
+  130  Ctrl-C       143  SIGTERM       {TRACEBACK_VARIABLE}=1 in the environment shows where an error occurred"""
 
 FULL = {errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC)}
 FULL_IN_WORDS = re.compile(
@@ -52,7 +52,7 @@ REMEDIES = {
     errno.ENOENT: f"check the path; {TRACEBACK_VARIABLE}=1 shows where it is used",
 }
 WITHOUT_FILE = {errno.EROFS, errno.EIO, errno.EMFILE}
-"""Errors to explain though they name no file."""
+"""Errors that are explained although they name no file."""
 
 
 def explain(error: BaseException) -> tuple[str, int] | None:
@@ -91,7 +91,7 @@ def explain(error: BaseException) -> tuple[str, int] | None:
 
 
 def _chain(error: BaseException) -> Iterator[BaseException]:
-    """The error and those that it came from."""
+    """Yield the error and its causes."""
     seen: list[BaseException] = []
     at: BaseException | None = error
     while at is not None and at not in seen:
@@ -101,9 +101,9 @@ def _chain(error: BaseException) -> Iterator[BaseException]:
 
 
 def interruption_below(error: BaseException) -> KeyboardInterrupt | None:
-    """Return the Ctrl-C or SIGTERM in whose course an error arose, None if there was none.
+    """Return the Ctrl-C or SIGTERM that led to an error; None if there was none.
 
-    Libraries that are interrupted at work may fail while they clean up, and hide why.
+    An interrupted library may fail in its clean-up, which hides the interruption.
     """
     seen: list[BaseException] = []
     at: BaseException | None = error
@@ -122,7 +122,7 @@ def _is_full(error: BaseException) -> bool:
 
 
 def _named_by(error: BaseException) -> str | None:
-    """The file that a message begins with."""
+    """Return the file that a message begins with."""
     start, colon, _ = first_line(error).partition(": ")
     return start if colon and isinstance(error, InputError) and " " not in start else None
 
@@ -135,8 +135,8 @@ def interrupted(error: BaseException, remains: str) -> tuple[str, int] | None:
     """Return what to say after Ctrl-C or SIGTERM, and the exit code; None for other errors.
 
     Args:
-        error: that ended the verb.
-        remains: what the verb leaves, and how to go on.
+        error: the error that ended the verb.
+        remains: what the verb leaves, and how to continue.
     """
     found = interruption(error)
     if found is None:
@@ -148,10 +148,10 @@ def interrupted(error: BaseException, remains: str) -> tuple[str, int] | None:
 
 @contextlib.contextmanager
 def sigterm_raises() -> Iterator[None]:
-    """Let SIGTERM raise `wsol.errors.Terminated` in the main thread; as before afterwards.
+    """Let SIGTERM raise `wsol.errors.Terminated` in the main thread within the block.
 
-    Lightning calls a handler that is there already after its own, so its loops end at once, too. A handler of another
-    program, and a signal that is ignored, stay as they are.
+    Lightning calls an existing handler after its own, so its loops end at once, too. A handler of another program, and
+    an ignored signal, are not changed.
     """
     owner, before = os.getpid(), signal.getsignal(signal.SIGTERM)
     if before is not signal.SIG_DFL or threading.current_thread() is not threading.main_thread():
@@ -159,6 +159,7 @@ def sigterm_raises() -> Iterator[None]:
         return
 
     def terminate(number: int, frame: FrameType | None) -> None:
+        """Raise in this process; end a forked one as SIGTERM does by default."""
         if os.getpid() != owner:  # a process forked from this one
             signal.signal(signal.SIGTERM, signal.SIG_DFL)
             os.kill(os.getpid(), signal.SIGTERM)
@@ -173,12 +174,12 @@ def sigterm_raises() -> Iterator[None]:
 
 
 def show_traceback() -> bool:
-    """Whether the user asks for stack traces."""
+    """Whether the user wants stack traces."""
     return os.environ.get(TRACEBACK_VARIABLE, "") not in ("", "0")
 
 
 def say(message: str, *, once: bool = False) -> None:
-    """Print the last line of a verb on standard error; with ``once`` only by the first process of a distributed run."""
+    """Print the last line of a verb on standard error; with ``once``, only in the first process of several."""
     from wsol.runs.folder import is_first_process
 
     if once and not is_first_process():

@@ -1,4 +1,4 @@
-"""What `--help` prints: the verbs; of a verb its keys, then its groups with their choices, from the YAML files."""
+"""The text of `--help`: the verbs; for a verb its keys, then its groups with their choices, from the YAML files."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ options:
 
 
 def overview() -> str:
-    """`wsol --help`."""
+    """Return `wsol --help`."""
     first = [name for name, verb in VERBS.items() if verb.is_first]
     more = [name for name in VERBS if name not in first]
     width = max(map(len, VERBS))
@@ -31,8 +31,8 @@ def overview() -> str:
     lines += ["", "more verbs:", *(f"  {name:<{width}}  {VERBS[name].summary}" for name in more)]
     lines += [
         "",
-        "RUN is a run's folder, the name of runs (the newest is taken), or last. `wsol VERB --help` has the keys and",
-        "choices of a verb, `wsol VERB --cfg` prints the config that a command line gives.",
+        "RUN is a run's folder, the name of runs (the newest is used), or last. `wsol VERB --help` lists the keys and",
+        "choices of a verb, `wsol VERB --cfg` prints the config of a command line.",
     ]
     if installed := plugins():
         lines += ["", f"plug-ins: {', '.join(f'{plugin.distribution} ({plugin.package})' for plugin in installed)}"]
@@ -40,7 +40,7 @@ def overview() -> str:
 
 
 def family(name: str) -> str:
-    """`wsol data --help`, of verbs that begin alike."""
+    """Return `wsol data --help`, for verbs of one family."""
     own = [each for each in VERBS if each.startswith(f"{name} ")]
     width = max(map(len, own))
     lines = [f"usage: wsol {name} VERB [RUN ...] {GRAMMAR}", ""]
@@ -48,7 +48,7 @@ def family(name: str) -> str:
 
 
 def verb(name: str, config_dirs: Sequence[str] = ()) -> str:
-    """`wsol VERB --help`."""
+    """Return `wsol VERB --help`."""
     this = VERBS[name]
     node = schema.VERBS[this.config]
     usage = f"{this.takes.usage} " if this.takes else ""
@@ -57,7 +57,7 @@ def verb(name: str, config_dirs: Sequence[str] = ()) -> str:
         lines += ["", f"{this.takes.usage}: {this.takes.about}"]
     lines += ["", "keys (KEY=VALUE):", *plain_keys(node)]
     if this.passes_on:
-        lines += ["  any other key or group is one of wsol train, for all of its runs"]
+        lines += ["  any other key or group of wsol train applies to all of its runs"]
     lines += ["", OPTIONS, *_own_options(name)]
     known = groups(config_dirs)
     keys = [field.name for field in dataclasses.fields(node)]
@@ -71,7 +71,7 @@ def verb(name: str, config_dirs: Sequence[str] = ()) -> str:
 
 
 def _own_options(name: str) -> Iterator[str]:
-    """The options that stand for a key of the verb."""
+    """Yield the options that stand for a key of the verb."""
     this = VERBS[name]
     fields = schema.keys(this.config)
     if this.out:
@@ -82,7 +82,7 @@ def _own_options(name: str) -> Iterator[str]:
 
 
 def plain_keys(node: type, prefix: str = "") -> list[str]:
-    """The plain keys of a schema, their defaults in YAML's spelling, and what they are for."""
+    """Return a line for each plain key of a schema: its default in YAML and its purpose."""
     lines = []
     made = node()
     for item in dataclasses.fields(node):

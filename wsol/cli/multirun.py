@@ -1,7 +1,7 @@
-"""`--multirun`: every combination of values that commas separate is an ordinary single run.
+"""`--multirun`: every combination of comma-separated values is an ordinary single run.
 
-All jobs are checked before the first begins. They run one after the other in this process, or wherever a launcher
-plugin of Hydra takes them (``hydra/launcher=...``), which is told nothing but the number of each job.
+All jobs are checked before the first starts. They run one after the other in this process, or through a launcher
+plugin of Hydra (``hydra/launcher=...``), which only receives the number of each job.
 """
 
 from __future__ import annotations
@@ -29,23 +29,23 @@ from wsol.errors import InputError, interruption
 from wsol.extras import need
 
 EXIT_CODE = "exit_code_"
-"""Name, up to the rank, of the file in a job's folder below ``<runs_dir>/.multirun`` that has its exit code."""
+"""Name, without the rank, of the file with a job's exit code, in its folder below ``<runs_dir>/.multirun``."""
 
 
 def multirun(call: Call) -> int:
     """Run every combination of the comma-separated values of a command line; returns the worst exit code.
 
-    A job sees the command line that would run it alone, so that the processes it starts (ddp) are of this one job.
+    A job sees the command line that would run it alone, so that the processes it starts (ddp) run only this job.
 
     Raises:
         InputError: a job that cannot be composed, a launcher that is not installed, or several processes that would
             each run all jobs.
-        KeyboardInterrupt: a job was interrupted; no other is begun.
+        KeyboardInterrupt: a job was interrupted; no other is started.
     """
     if runs.started_from_outside():
         raise InputError(
-            "--multirun starts its jobs itself, and with trainer=ddp each job its processes: give it without torchrun "
-            "or srun; on a cluster with hydra/launcher=submitit_slurm"
+            "--multirun starts its jobs itself, and with trainer=ddp each job starts its processes: use it without "
+            "torchrun or srun; on a cluster, use hydra/launcher=submitit_slurm"
         )
     hydras = [word for word in call.overrides if _is_of_hydra(word)]
     _check_launcher(hydras)
@@ -64,7 +64,7 @@ def multirun(call: Call) -> int:
 
 
 def single_calls(call: Call) -> list[Call]:
-    """The jobs of a multirun: every run that is named, under every combination of values.
+    """Return the jobs of a multirun: every named run with every combination of values.
 
     Example:
         >>> two = single_calls(Call("eval", ("runs/a",), ("split=test,val",), multirun=True))
@@ -87,7 +87,7 @@ def _is_of_hydra(word: str) -> bool:
 
 
 def _found(call: Call, config: DictConfig) -> Sequence[str]:
-    """The positional words of a job, with the run that a name stood for when all jobs were checked."""
+    """Return the positional words of a job, with the run that a name meant when all jobs were checked."""
     takes = call.verb.takes
     if takes is None or not call.positional or len(takes.keys) != 1 or takes.runs != takes.keys:
         return call.positional
@@ -95,7 +95,7 @@ def _found(call: Call, config: DictConfig) -> Sequence[str]:
 
 
 def _check_launcher(hydras: Sequence[str]) -> None:
-    """Refuse a launcher whose package is missing, and what else of Hydra has no meaning here."""
+    """Refuse a launcher whose package is missing, and other options of Hydra that have no meaning here."""
     if any(word.startswith("hydra/launcher=submitit") for word in hydras):
         need("submitit", what="hydra/launcher=submitit_...")
     if sweeper := [word for word in hydras if word.startswith("hydra/sweeper")]:
@@ -117,9 +117,10 @@ def _launch(call: Call, commands: Sequence[Sequence[str]], hydras: Sequence[str]
     here = os.getpid()
 
     def job(config: DictConfig) -> None:
+        """Run one job and write its exit code to a file."""
         words, folder = commands[config.wsol_job], Path(HydraConfig.get().runtime.output_dir)
         if os.getpid() == here:
-            HydraConfig.instance().cfg = None  # else Lightning would start a job's processes as a whole multirun again
+            HydraConfig.instance().cfg = None  # otherwise Lightning's processes of a job would repeat the multirun
             code = _run_here(words)
         else:  # a launcher's process: ddp would repeat the launcher's command line instead of the job's
             code = subprocess.run([sys.executable, "-m", "wsol.cli", *words], check=False).returncode
@@ -143,7 +144,7 @@ def _launch(call: Call, commands: Sequence[Sequence[str]], hydras: Sequence[str]
             raise InputError(f"wsol {call.name} --multirun: Hydra's launcher failed, see above") from error
     codes = [int(file.read_text(encoding="utf-8")) for file in sweep.glob(f"*/{EXIT_CODE}*")]
     if not codes:
-        raise InputError(f"wsol {call.name} --multirun: the launcher ran no job; {sweep} has what it said")
+        raise InputError(f"wsol {call.name} --multirun: the launcher ran no job; see its messages in {sweep}")
     if failures.CTRL_C in codes:
         raise KeyboardInterrupt
     return max(codes, key=abs)  # a process killed by a signal has a negative one
@@ -151,7 +152,7 @@ def _launch(call: Call, commands: Sequence[Sequence[str]], hydras: Sequence[str]
 
 @contextlib.contextmanager
 def command_line(words: Sequence[str]) -> Iterator[None]:
-    """Let the program's command line be ``words`` for a while, and its environment as before afterwards."""
+    """Replace the program's command line by ``words`` within the block; restore it and the environment afterwards."""
     before, environment = sys.argv, dict(os.environ)
     sys.argv = [before[0], *words]
     try:

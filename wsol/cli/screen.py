@@ -1,4 +1,4 @@
-"""What the screen shows: log lines and tables."""
+"""Output on the screen: log lines and tables."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from wsol.types import Progress
 
 WIDTH = 118
-"""Columns of what is printed to a file or a pipe."""
+"""Width of output to a file or a pipe, in columns."""
 
 STDERR = Console(stderr=True)
 
@@ -44,11 +44,11 @@ NOISE = (
     ".*resuming from a checkpoint that ended before the epoch.*",
     ".*``compute`` method of metric.*was called before.*",
 )
-"""Warnings of libraries about things that are as they should be here."""
+"""Warnings of libraries about things that are intended here."""
 
 
 def start_logging() -> None:
-    """Say what the package says on standard error; of Lightning only warnings."""
+    """Log the package's messages to standard error; of Lightning, only warnings."""
     logger = logging.getLogger("wsol")
     logger.setLevel(logging.INFO if runs.is_first_process() else logging.WARNING)
     for old in [handler for handler in logger.handlers if type(handler) is logging.StreamHandler]:
@@ -65,11 +65,12 @@ def start_logging() -> None:
 
 @contextlib.contextmanager
 def progress() -> Iterator[Progress]:
-    """Bars on standard error, one for each thing that is being done; they appear with the first report and then go."""
+    """Show progress bars on standard error, one per task, from its first report until its end."""
     bars = Bars(console=STDERR, transient=True)
     tasks: dict[str, TaskID] = {}
 
     def show(what: str, done: int, total: int) -> None:
+        """Update the bar of a task, or add one."""
         if not tasks:
             bars.start()
         if what not in tasks:
@@ -89,7 +90,7 @@ def warn(message: str) -> None:
 
 
 def console() -> Console:
-    """Standard output, of a fixed width where that is a file or a pipe."""
+    """Return a console on standard output, of fixed width for a file or a pipe."""
     return Console(width=None if sys.stdout.isatty() else WIDTH, highlight=False)
 
 
@@ -119,7 +120,7 @@ def results(file: Path) -> None:
     if rows:
         out.print(localization_table(rows))
     else:
-        out.print("localization: not evaluated, for there are no boxes to evaluate by")
+        out.print("localization: not evaluated, because there are no boxes")
     if content.get("error_kinds"):
         out.print(error_kinds(content["error_kinds"]))
     if "against" in content:
@@ -139,14 +140,14 @@ def results(file: Path) -> None:
             out.print(f"{split}: {len(ids)} unreadable images left out: {', '.join(ids[:5])}")
     for split, ids in content.get("not_finite_maps", {}).items():
         if ids:
-            out.print(f"{split}: {len(ids)} maps with values that are not finite, taken as zero: {', '.join(ids[:5])}")
+            out.print(f"{split}: {len(ids)} maps with values that are not finite, read as zero: {', '.join(ids[:5])}")
     if content.get("missing_maps"):
         out.print(f"{evaluated}: {len(content['missing_maps'])} images without a map count as misses")
     out.print(f"written to {file}", style="dim", soft_wrap=True)
 
 
 def localization_table(rows: Sequence[dict[str, Any]]) -> Table:
-    """Localization errors, a row for each maps x protocol x threshold origin; a localizer's row is bold."""
+    """Return localization errors, a row for each maps x protocol x threshold origin; a localizer's row is bold."""
     errors = [key for key in rows[0] if key.endswith("_error")]
     table = Table(title="localization error, percent (95 % interval over images)", title_justify="left", title_style="")
     for column in ("maps", "protocol", "threshold"):
@@ -164,7 +165,7 @@ def localization_table(rows: Sequence[dict[str, Any]]) -> Table:
 
 
 def threshold(row: Mapping[str, Any]) -> str:
-    """A row's threshold with its origin, those of several overlaps with slashes between."""
+    """Return a row's threshold with its origin; thresholds of several overlaps are separated by slashes."""
     found = [part["threshold"] for part in row.get("by_iou", ())] or [row["threshold"]]
     if found[0] is None:
         return row["threshold_origin"]
@@ -172,7 +173,7 @@ def threshold(row: Mapping[str, Any]) -> str:
 
 
 def _error(row: Mapping[str, Any], key: str, with_interval: bool) -> str:
-    """An error, with its interval where that is asked for and known."""
+    """Return an error, with its interval if that is wanted and known."""
     if row.get(key) is None:
         return "-"
     if not with_interval or key not in row.get("intervals", {}):
@@ -182,7 +183,7 @@ def _error(row: Mapping[str, Any], key: str, with_interval: bool) -> str:
 
 
 def differences(rows: Sequence[Mapping[str, Any]]) -> Table:
-    """Errors of two sets of maps of the same images, and the difference with its paired interval."""
+    """Return the errors of two sets of maps of the same images, and the difference with its paired interval."""
     table = Table(title="difference to the other maps, percent (95 % interval, paired by image)", title_justify="left")
     table.title_style = ""
     for column in ("protocol", "threshold", "error"):
@@ -197,7 +198,7 @@ def differences(rows: Sequence[Mapping[str, Any]]) -> Table:
 
 
 def error_kinds(kinds: Mapping[str, Mapping[str, Mapping[str, float]]]) -> Table:
-    """Shares of the kinds of localization, a row for each protocol x threshold origin."""
+    """Return the shares of the kinds of localization, a row for each protocol x threshold origin."""
     first = next(iter(next(iter(kinds.values())).values()))
     table = Table(title="kinds of localization, percent of the images", title_justify="left", title_style="")
     for column in ("protocol", "threshold"):
@@ -215,5 +216,5 @@ def _percent(values: dict[str, float]) -> str:
 
 
 def _label(key: str) -> str:
-    """``top1_error`` as ``top-1``, ``gt_known_error`` as ``GT-known``."""
+    """Return ``top1_error`` as ``top-1``, ``gt_known_error`` as ``GT-known``."""
     return key.removesuffix("_error").replace("top", "top-").replace("gt_known", "GT-known")

@@ -144,7 +144,7 @@ def check_arguments(target: type, arguments: Mapping[str, Any], where: str) -> N
 
 
 def _greatest(value: Any) -> int:
-    """Return the greatest magnitude of the whole numbers in plain data."""
+    """Return the largest magnitude of the whole numbers in plain data."""
     if isinstance(value, Mapping):
         value = list(value.values())
     if isinstance(value, list | tuple):

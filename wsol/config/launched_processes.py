@@ -11,7 +11,7 @@ from pytorch_lightning.strategies.launchers.multiprocessing import _MultiProcess
 from wsol.errors import InputError
 
 LAUNCHERS = {"torchrun": ("TORCHELASTIC_RUN_ID", "WORLD_SIZE"), "srun": ("SLURM_STEP_ID", "SLURM_STEP_NUM_TASKS")}
-"""By launcher: the variable that tells its processes, and the one that says how many there are."""
+"""By launcher: the variable that identifies its processes, and the one with their number."""
 
 
 def check_processes(trainer: pl.Trainer) -> None:
@@ -23,7 +23,7 @@ def check_processes(trainer: pl.Trainer) -> None:
     if isinstance(trainer.strategy.launcher, _MultiProcessingLauncher):
         raise InputError(
             "trainer.strategy: processes that are spawned or forked cannot hand back what they measure; use "
-            "trainer.strategy=ddp, which starts the command anew for each device"
+            "trainer.strategy=ddp, which starts the command again for each device"
         )
     wanted = trainer.num_devices * trainer.num_nodes
     place = trainer._accelerator_connector.cluster_environment

@@ -29,7 +29,7 @@ _BRACKETS = {"(": ")", "[": "]", "{": "}"}
 
 
 def override(key: str, value: Any) -> str:
-    """Return the override ``key=value`` in Hydra's grammar; any text, number, list or mapping arrives as it is.
+    """Return the override ``key=value`` in Hydra's grammar; any text, number, list or mapping keeps its value.
 
     Example:
         >>> override("run_dir", "my drive (1)/runs"), override("seed", 3), override("topk", [1, 5])
@@ -60,7 +60,7 @@ def override_value(value: Any) -> str:
 
 
 def as_written(word: str, groups: Container[str] = (), texts: Container[str] = ()) -> str:
-    """Return a word of a command line in Hydra's grammar. What is in Hydra's grammar already stays as it is.
+    """Return a word of a command line in Hydra's grammar. A word in Hydra's grammar is not changed.
 
     Args:
         word: such as ``images=photos (1)``.

@@ -13,7 +13,7 @@ from wsol.config.schema_fields import group as _group
 from wsol.config.schema_fields import key as _key
 from wsol.config.schema_parts import LocalizerStage, Search
 
-PSEUDO_BOXES = "boxes of val images that nobody drew (list, CSV, COCO, or an evaluation's maps), for origin pseudo"
+PSEUDO_BOXES = "pseudo boxes of val images (list, CSV, COCO, or an evaluation's maps), for origin pseudo"
 
 
 @dataclass
@@ -22,12 +22,10 @@ class Train:
 
     name: str | None = _key(None, "name of the run; default <data>-<method>-<backbone>")
     seed: int = _key(0, "seed of the initial weights, the order of the images, and all other randomness")
-    data_dir: str = _key("data", "folder of the datasets, in which the embedded one is generated")
+    data_dir: str = _key("data", "folder of the datasets, in which the built-in one is generated")
     runs_dir: str = _key("runs", "folder for run folders")
     run_dir: str | None = _key(None, "this run's folder; default <runs_dir>/<name>/<date and time>")
-    resume: Any = _key(
-        False, "true: go on with the newest run of this very config, or start one; or RUN, the run to go on with"
-    )
+    resume: Any = _key(False, "true: continue the newest run of this config, or start one; or RUN, the run to continue")
     image_size: int | None = _key(None, "side of the network's input, pixels; default what the weights expect")
     topk: list[int] = _key([1, 5], "which top-k errors to report")
     monitor: str | None = _key(
@@ -39,11 +37,11 @@ class Train:
     )
     label_smoothing: float = _key(0.0, "share of the target spread evenly over all classes")
     class_weights: Any = _key(
-        None, "of the loss: null, auto (by the inverse number of training images), or {name: number}"
+        None, "weights of classes in the loss: null, auto (inverse numbers of training images), or {name: number}"
     )
     memory_format: str = _key("auto", "channels_last, contiguous, or auto")
     eval_precision: str = _key("32-true", "precision of reported results: 32-true, bf16-mixed, 16-mixed or auto")
-    compile: bool = _key(False, "speed the network up with torch.compile; the first steps take minutes")
+    compile: bool = _key(False, "speed up the network with torch.compile; the first steps take minutes")
     checkpoint_every_steps: int | None = _key(
         None, "also write last.ckpt every so many optimizer steps; null: only at the end of epochs"
     )
@@ -91,7 +89,7 @@ class Eval:
     pseudo: str | None = _key(
         None, "boxes or masks: write what is found in the train split for another network to learn (split=train)"
     )
-    runs_dir: str = _key("runs", "where run folders lie, for runs given by name")
+    runs_dir: str = _key("runs", "folder of the runs, for runs given by name")
     out: str | None = _key(None, "folder of results.json; default <run folder>/eval/<date and time>")
     force: bool = _key(False, "replace the output of an earlier run of this verb")
     data_dir: str | None = _key(None, "folder of the datasets; default as in the run")
@@ -101,14 +99,14 @@ class Eval:
     topk: list[int] | None = _key(None, "which top-k errors to report; default as in the run")
     on_bad_image: str | None = _key(None, "stop or skip; default as in the run")
     pseudo_boxes: str | None = _key(None, PSEUDO_BOXES)
-    save_maps: bool = _key(False, "keep the maps of all evaluated images in <out>/maps, for `wsol score`")
-    maps_dtype: str = _key("auto", "of kept maps: float32, float16, uint8; auto is float32 up to 64 x 64, else uint8")
-    classes: Any = _key(None, "in place of the run's own: CSV (image_id,class,score), a second run or its checkpoint")
-    eval_precision: str = _key("32-true", "of what is reported: 32-true, bf16-mixed, 16-mixed or auto")
-    compile: bool = _key(False, "whether torch.compile makes the network faster; its first steps take minutes")
-    recognize: str | None = _key(None, "classify again by the maps, too: crop (CAM's box) or weighted (pixel by pixel)")
-    name: str | None = _key(None, "of the network of model=torchvision or model=timm")
-    weights: str | None = _key(None, "of that network: DEFAULT (torchvision), pretrained (timm), a path; null: random")
+    save_maps: bool = _key(False, "save the maps of all evaluated images in <out>/maps, for `wsol score`")
+    maps_dtype: str = _key("auto", "float32, float16, uint8; auto is float32 for maps up to 64 x 64, else uint8")
+    classes: Any = _key(None, "external classes: CSV (image_id,class,score), a second run or its checkpoint")
+    eval_precision: str = _key("32-true", "precision of reported results: 32-true, bf16-mixed, 16-mixed or auto")
+    compile: bool = _key(False, "speed up the network with torch.compile; the first steps take minutes")
+    recognize: str | None = _key(None, "classify again with the maps: crop (CAM's box) or weighted (pixel by pixel)")
+    name: str | None = _key(None, "name of the network for model=torchvision or model=timm")
+    weights: str | None = _key(None, "its weights: DEFAULT (torchvision), pretrained (timm), a path; null: random")
     trust: bool = _key(False, "build objects of any package that the checkpoint's config names")
     choices: dict[str, Any] = field(default_factory=dict)
     data: Any = _group()
@@ -127,7 +125,7 @@ class Predict:
     run: str | None = _key(None, "RUN: a run's folder, its name, last, or a checkpoint file")
     checkpoint: str = _key("best", "best, last, or the name of a file in the run's checkpoints")
     images: Any = _key(None, "a file, a folder, a glob in quotes, a list of these, or - for paths on standard input")
-    runs_dir: str = _key("runs", "where run folders lie, for runs given by name")
+    runs_dir: str = _key("runs", "folder of the runs, for runs given by name")
     boxes: str | None = _key(None, "true boxes, CSV or COCO JSON, to draw and compare with")
     out: str | None = _key(None, "folder to write; default <run folder>/predict/<date and time>")
     force: bool = _key(False, "replace the output of an earlier run of this verb")
@@ -160,7 +158,7 @@ class Score:
     """`wsol score`."""
 
     maps: str | None = _key(None, "RUN: a run with saved maps, an evaluation, a map store, or a folder of .npy, .png")
-    val_maps: str | None = _key(None, "maps of the val split, to choose thresholds by; found beside maps")
+    val_maps: str | None = _key(None, "maps of the val split, to choose thresholds on; found beside maps")
     pseudo_boxes: str | None = _key(None, PSEUDO_BOXES)
     against: str | None = _key(None, "a second RUN: maps of the same images, to compare with, image by image")
     split: str = _key("test", "the split that the maps are of")
@@ -186,14 +184,14 @@ class Report:
     """`wsol report`."""
 
     runs: list[str] = _key([], "RUN ...: runs, and evaluations with saved maps")
-    runs_dir: str = _key("runs", "where run folders lie, for runs given by name")
+    runs_dir: str = _key("runs", "folder of the runs, for runs given by name")
     split: str = _key("test", "the split to show: test or val")
     limit: int | None = _key(None, "largest number of images to show, spread evenly over the split")
-    picture_side: int = _key(320, "longer side of the pictures, pixels")
+    picture_side: int = _key(320, "longer side of the images, pixels")
     out: str | None = _key(None, "folder to write; default <first run>/report/<date and time>")
-    force: bool = _key(False, "replace what an earlier run of this verb wrote there")
-    data_dir: str | None = _key(None, "where datasets lie; default as in the runs")
-    batch_size: int | None = _key(None, "of the network where maps are to be made; default as in the run")
+    force: bool = _key(False, "replace the output of an earlier run of this verb")
+    data_dir: str | None = _key(None, "folder of the datasets; default as in the runs")
+    batch_size: int | None = _key(None, "batch size for the maps that are made; default as in the run")
     num_workers: int | None = _key(None, "number of loading processes for the maps that are made")
     trust: bool = _key(False, "build objects of any package that a run's config names")
     choices: dict[str, Any] = field(default_factory=dict)
@@ -205,12 +203,12 @@ class Convert:
     """`wsol convert`."""
 
     weights: str | None = _key(None, "RUN: a file of the other program (state dict, checkpoint), or a run of this one")
-    output_stride: int | None = _key(None, "16 or 8, as it was trained; asked for where the tensors do not tell")
-    delta: float | None = _key(None, "threshold of ACoL's erasing, as it was trained; default the other program's")
-    relu: str | None = _key(None, "scores or ratio: which release of BAS it is of; asked for, since no tensor tells")
-    top: int | None = _key(None, "how many best classes BAS's map is the mean of; default 1, a map of each class")
-    data_dir: str = _key("data", "where datasets lie")
-    runs_dir: str = _key("runs", "where run folders go")
+    output_stride: int | None = _key(None, "16 or 8, as in training; needed if the tensors do not show it")
+    delta: float | None = _key(None, "threshold of ACoL's erasing, as in training; default the other program's")
+    relu: str | None = _key(None, "scores or ratio: the release of BAS; needed, because no tensor shows it")
+    top: int | None = _key(None, "number of best classes whose mean is BAS's map; default 1, a map of each class")
+    data_dir: str = _key("data", "folder of the datasets")
+    runs_dir: str = _key("runs", "folder for run folders")
     out: str | None = _key(None, "run folder, or .safetensors file; default <runs_dir>/convert-<name>/<date and time>")
     force: bool = _key(False, "replace the output of an earlier run of this verb, or the file")
     choices: dict[str, Any] = field(default_factory=dict)
@@ -226,12 +224,12 @@ class Export:
 
     run: str | None = _key(None, "RUN: a run's folder, its name, last, or a checkpoint file")
     checkpoint: str = _key("best", "best, last, or the name of a file in the run's checkpoints")
-    runs_dir: str = _key("runs", "where run folders lie, for runs given by name")
+    runs_dir: str = _key("runs", "folder of the runs, for runs given by name")
     format: str = _key("onnx", "onnx, torch_export or safetensors (reloadable by this program)")
     out: str | None = _key(None, "file to write; default <run folder>/export/model.onnx, .pt2 or .safetensors")
     force: bool = _key(False, "replace the file, if it exists")
     top: int | None = _key(None, "number of top classes with maps in the output; default 5, or all if there are fewer")
-    normalise: bool | None = _key(None, "false: take images already normalised; default true: take RGB in [0, 1]")
+    normalise: bool | None = _key(None, "false: expect normalised images; default true: expect RGB in [0, 1]")
     image_size: int | None = _key(None, "side of the network's input, pixels; default as in the run")
     opset: int | None = _key(None, "ONNX opset; default: torch's")
     check: bool | None = _key(None, "false: do not compare the file with the network; default true")
@@ -255,13 +253,13 @@ class Kit:
 
     predictions: str | None = _key(
         None,
-        "RUN: guesses in the challenge's text format; with out=, what `wsol predict` wrote of all its images",
+        "RUN: guesses in the challenge's text format; with out=, the output of `wsol predict` for all its images",
     )
-    devkit_synsets: str | None = _key(None, "text file of the synsets of ILSVRC2012_ID 1, 2, ..., one a line")
+    devkit_synsets: str | None = _key(None, "text file of the synsets of ILSVRC2012_ID 1, 2, ..., one per line")
     out: str | None = _key(None, "write the predictions there in the challenge's format, instead of scoring")
     force: bool = _key(False, "replace that file, if it exists")
-    runs_dir: str = _key("runs", "where run folders lie, for runs given by name")
-    data_dir: str = _key("data", "where datasets lie")
+    runs_dir: str = _key("runs", "folder of the runs, for runs given by name")
+    data_dir: str = _key("data", "folder of the datasets")
     choices: dict[str, Any] = field(default_factory=dict)
     data: Any = _group()
     transform: Any = _group()
@@ -272,12 +270,12 @@ class Table:
     """`wsol table`."""
 
     table: str | None = _key(None, "TABLE: a choice of the group table, or a path that ends in .yaml")
-    runs: list[str] = _key([], "RUN ...: only these runs count; default all runs below runs_dir")
-    runs_dir: str = _key("runs", "where run folders lie")
-    make_missing: bool = _key(False, "make the runs that are missing; go on with interrupted ones")
-    format: str | None = _key(None, "terminal, markdown, latex, csv or json; default what the suffix of out says")
+    runs: list[str] = _key([], "RUN ...: use only these runs; default all runs below runs_dir")
+    runs_dir: str = _key("runs", "folder of the runs")
+    make_missing: bool = _key(False, "make missing runs; continue interrupted ones")
+    format: str | None = _key(None, "terminal, markdown, latex, csv or json; by default from the suffix of out")
     shape: str | None = _key(None, "wide: a line for each row; long: a line for each cell; default by format")
-    out: str | None = _key(None, "file to write, instead of to the screen")
+    out: str | None = _key(None, "file to write, instead of the screen")
     force: bool = _key(False, "replace that file, if it exists")
     overrides: list[str] = _given()
     config_dirs: list[str] = _given()
@@ -289,8 +287,8 @@ class Show:
     """`wsol show`."""
 
     runs: list[str] = _key([], "RUN ...: runs, or folders that another verb wrote")
-    runs_dir: str = _key("runs", "where run folders lie")
-    json: bool = _key(False, "print what the file of the results holds; --json is the same")
+    runs_dir: str = _key("runs", "folder of the runs")
+    json: bool = _key(False, "print the results file; --json is the same")
     choices: dict[str, Any] = field(default_factory=dict)
 
 
@@ -299,7 +297,7 @@ class ListRuns:
     """`wsol list`."""
 
     patterns: list[str] = _key([], "PATTERN ...: only runs whose name, folder, method, backbone or data match one")
-    runs_dir: str = _key("runs", "where run folders lie")
+    runs_dir: str = _key("runs", "folder of the runs")
     json: bool = _key(False, "print the runs as JSON; --json is the same")
     choices: dict[str, Any] = field(default_factory=dict)
 
@@ -308,7 +306,7 @@ class ListRuns:
 class BackboneCheck:
     """`wsol backbone check`."""
 
-    target: str | None = _key(None, "CLASS: a class such as mypkg.net.MyBackbone, in place of backbone=...")
+    target: str | None = _key(None, "CLASS: a class such as mypkg.net.MyBackbone, instead of backbone=...")
     speed: bool = _key(True, "compare the speed with that of ResNet-50")
     choices: dict[str, Any] = field(default_factory=dict)
     backbone: Any = _group()
@@ -321,7 +319,7 @@ class DataPrepare:
     archive: Any = _key(None, "a published archive, or a list of them")
     download: bool = _key(False, "fetch archives with a public address first")
     urls: dict[str, str] = _key({}, "other addresses of archives: {ARCHIVE: URL, ...}")
-    data_dir: str = _key("data", "where datasets lie")
+    data_dir: str = _key("data", "folder of the datasets")
     choices: dict[str, Any] = field(default_factory=dict)
     data: Any = _group()
     transform: Any = _group()
@@ -363,17 +361,17 @@ VERBS: dict[str, Any] = {
 
 
 def open_groups(verb: str) -> list[str]:
-    """Return the groups of a verb's config below which any key may be set."""
+    """Return the groups of a verb's config in which any key may be set."""
     return [each.name for each in fields(VERBS[verb]) if each.metadata.get("open")]
 
 
 def keys(verb: str) -> dict[str, Field[Any]]:
-    """The keys of a verb by name, and what is known of each."""
+    """Return the keys of a verb by name, with the field of each."""
     return {each.name: each for each in fields(VERBS[verb])}
 
 
 def texts(verb: str) -> frozenset[str]:
-    """The keys of a verb that hold a text."""
+    """Return the keys of a verb whose value is a text."""
     return frozenset(name for name, each in keys(verb).items() if each.type in ("str", "str | None"))
 
 

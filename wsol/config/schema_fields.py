@@ -7,14 +7,14 @@ from typing import Any
 
 
 def key(default: Any, about: str) -> Any:
-    """Return a config key with its default and the sentence that `--help` prints."""
+    """Return a config key with its default and its text for `--help`."""
     if isinstance(default, list | dict):
         return field(default_factory=lambda: type(default)(default), metadata={"help": about})
     return field(default=default, metadata={"help": about})
 
 
 def group(*, is_open: bool = False) -> Any:
-    """Return a config group: its keys and values come from the YAML file chosen; an open one takes any others too."""
+    """Return a config group: its keys and values come from the chosen YAML file; open ones take any keys."""
     return field(default=None, metadata={"open": is_open})
 
 

@@ -1,4 +1,4 @@
-"""What datasets of image files share: from what their lists say to splits, and the check of both against the disk."""
+"""The base of datasets of image files: it makes splits of their lists, and checks both against the disk."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ import numpy as np
 from wsol.data.annotations.text_tables import STOP, Sink, box_fault
 from wsol.data.class_names import ClassChoice, chosen_names, positions_of
 from wsol.data.image_files import image_files
-from wsol.data.images import checked_size, file_orientation, image_size
+from wsol.data.images import decoded_size, file_orientation, image_size
 from wsol.data.inspection import Report
 from wsol.data.prepare.archives import Archive
 from wsol.data.regular_files import look_alikes, name_fault
@@ -31,19 +31,19 @@ READ_UP_TO = 20_000
 
 
 class AnnotatedBox(NamedTuple):
-    """One annotated box and where it is written."""
+    """One annotated box, and the file and line that it comes from."""
 
     box: tuple[float, ...]
     """x0, y0, x1, y1 in the image frame."""
     file: Path
     line: int | None = None
     category: str | None = None
-    """What the box marks, where the file says it."""
+    """Name of what the box marks, if the file has it."""
 
 
 @dataclass
 class Listing:
-    """What a dataset's files say about the images of one split."""
+    """The images of one split with what a dataset's files say about them."""
 
     inclusive: bool = False
     """As in `wsol.types.Truth`."""
@@ -52,7 +52,7 @@ class Listing:
     """Relative to the split's folder, with ``/``."""
     labels: list[int] = field(default_factory=list)
     sizes: list[tuple[int, int] | None] = field(default_factory=list)
-    """Width and height where the lists say it."""
+    """Width and height, if the lists have them."""
     boxes: list[Sequence[AnnotatedBox]] = field(default_factory=list)
     blacklisted: list[bool] = field(default_factory=list)
 
@@ -78,14 +78,14 @@ class Listing:
         return Listing(self.inclusive, *(list(getattr(self, each.name)) for each in fields(self)[1:]))
 
     def drop_bad_names(self, sink: Sink) -> None:
-        """Leave out images whose name cannot be written to tables, and tell the sink of each."""
+        """Leave out images whose name cannot be written to tables, and report each to the sink."""
         for i in reversed([i for i, path in enumerate(self.paths) if name_fault(path)]):
             sink.add(ascii(self.paths[i]), None, str(name_fault(self.paths[i])))
             for values in (self.ids, self.paths, self.labels, self.sizes, self.boxes, self.blacklisted):
                 del values[i]
 
     def keep_classes(self, labels: Mapping[int, int]) -> None:
-        """Keep the images of some classes and give these their new labels, by the old ones."""
+        """Keep only the images whose label is in ``labels``, and replace it by the new label there."""
         keep = [label in labels for label in self.labels]
         self.labels = [labels[label] for label in self.labels if label in labels]
         self.ids, self.paths = list(compress(self.ids, keep)), list(compress(self.paths, keep))
@@ -96,13 +96,13 @@ class Listing:
 class ListedSource(Source):
     """A dataset of image files.
 
-    A subclass sets ``classes`` and ``splits`` when built and gives `_list`; splits are made when first asked for, or at
-    once by `_ready`. A subclass whose users may choose some of its classes takes ``classes``, hands it on, and sets
-    ``self.classes = self._choose(names)``. `_list` goes on numbering all classes; images of the others are left out.
+    A subclass sets ``classes`` and ``splits`` when built and implements `_list`; splits are made on first use, or all
+    at once by `_ready`. A subclass that lets users choose some of its classes takes ``classes``, passes it on, and sets
+    ``self.classes = self._choose(names)``. `_list` still numbers all classes; images of the other classes are left out.
 
     Args:
         root: the folder that the images' paths are relative to; None if there are no images.
-        sink: told of faults in lists; the default raises at the first.
+        sink: receives the faults of lists; the default raises at the first.
         classes: names of the classes to keep, or a text file of them; None for all.
     """
 
@@ -110,7 +110,7 @@ class ListedSource(Source):
     """Whether images are turned as their EXIF orientation says. Published boxes are of the images as stored."""
 
     archives: ClassVar[tuple[Archive, ...]] = ()
-    """The archives it is published as, which `wsol.data.prepare.preparation` unpacks."""
+    """The published archives, which `wsol.data.prepare.preparation` unpacks."""
 
     def __init__(self, root: Path | None, sink: Sink = STOP, classes: ClassChoice = None) -> None:
         self.has_images = root is not None
@@ -123,39 +123,39 @@ class ListedSource(Source):
 
     @abstractmethod
     def _list(self, name: str) -> Listing:
-        """Read what there is to know about a split."""
+        """Read the lists of a split."""
 
     def _masks(self, name: str) -> Callable[[int], np.ndarray | None] | None:
-        """Return the reader of a split's masks, None if it has none (see `FileSplit`)."""
+        """Return the reader of a split's masks (see `FileSplit`); None if the split has no masks."""
 
     def _choose(self, names: Sequence[str]) -> tuple[str, ...]:
-        """Return the classes to keep of all ``names``, in their order.
+        """Return the chosen classes among ``names``, in their order.
 
         Raises:
-            InputError: a class is asked for that there is not.
+            InputError: an unknown class is chosen.
         """
         kept = positions_of(self._chosen, names)
         self._new_labels = None if self._chosen is None else {old: new for new, old in enumerate(kept)}
         return tuple(names[i] for i in kept)
 
     def _wants(self, label: int) -> bool:
-        """Whether a class, by its position among all of the dataset, is kept; readers may pass over the others."""
+        """Whether a class, given by its position among all classes, is kept; readers may skip the others."""
         return self._new_labels is None or label in self._new_labels
 
     def _unlisted_in(self) -> Iterable[Path]:
-        """Folders of which every image should be listed."""
+        """Folders in which every image should be listed."""
         return ()
 
     def _notes(self) -> Iterable[str]:
-        """What `verify` should mention."""
+        """Notes for `verify`."""
         return ()
 
     def _warnings(self) -> Iterable[str]:
-        """What `verify` should mention, and what is logged when the dataset is opened, too."""
+        """Notes for `verify` that are also logged when the dataset is opened."""
         return ()
 
     def _ready(self) -> None:
-        """Make all splits now, so that every fault in their lists shows, and so does a wrong root."""
+        """Make all splits now, so that faults in their lists and a wrong root show at once."""
         for name in self.splits:
             self._build(name)
         if self._sink is STOP:
@@ -180,28 +180,28 @@ class ListedSource(Source):
             ]
             self._made[name] = self._make(name, listing)
             if self._sink is not STOP:
-                self._kept[name] = listing  # reading it again would tell of its faults again
+                self._kept[name] = listing  # reading it again would report its faults again
         return self._made[name]
 
     def _listing(self, name: str) -> Listing:
         return self._kept.get(name) or self._kept_list(name)
 
     def _kept_list(self, name: str) -> Listing:
-        """What there is to know of a split's images of the classes that are kept."""
+        """Return the listing of a split, with only the classes that are kept."""
         listing = self._list(name)
         if self._new_labels is not None:
             listing.keep_classes(self._new_labels)
         return listing
 
     def _some_there(self, name: str, look_at: int = 50) -> bool:
-        """Whether a few images are lost at most, rather than all of them elsewhere."""
+        """Whether any of the first images exists; if none does, the root is probably wrong."""
         split = self._made[name]
         return not self.has_images or any(split.path(i).is_file() for i in range(min(look_at, len(split))))
 
     def _sound(
         self, boxes: Sequence[AnnotatedBox], size: tuple[int, int] | None, inclusive: bool
     ) -> Sequence[AnnotatedBox]:
-        """Leave out boxes that cannot be, telling the sink."""
+        """Leave out impossible boxes, and report each to the sink."""
         faults = [box_fault(marked.box, inclusive, size) for marked in boxes]
         for marked, fault in zip(boxes, faults, strict=True):
             if fault:
@@ -226,7 +226,7 @@ class ListedSource(Source):
         )
 
     def _look_alikes(self) -> Iterator[str]:
-        """Notes of classes and images whose names look alike but differ, such as é as one letter and as two."""
+        """Yield notes on names of classes and images that look alike but differ, such as é as one letter and as two."""
         found = {"classes": self.classes} | {f"{name} images": split.ids for name, split in self._made.items()}
         for what, names in found.items():
             pairs = list(look_alikes(names))
@@ -238,13 +238,13 @@ class ListedSource(Source):
                 )
 
     def verify(self, deep: bool | None = None, report: Report | None = None) -> Report:
-        """Count images, boxes and classes, and hold lists and files against each other.
+        """Count images, boxes and classes, and compare lists with files.
 
         Args:
             deep: decode every image instead of reading headers alone (minutes instead of seconds); None for yes if
                 there are at most `READ_UP_TO` of them. The report says which was done. Damage that a JPEG decoder does
-                not see as such (about nine in ten single flipped bits) is not found.
-            report: goes on with this one, which may hold faults of the lists already.
+                not notice (about nine in ten single flipped bits) is not found.
+            report: the report to add to, which may hold faults of the lists already; None for a new one.
         """
         report = report or Report(type(self).__name__)
         deep = self._reads_pixels(deep)
@@ -259,26 +259,26 @@ class ListedSource(Source):
         report.notes += [*self._look_alikes(), *self._warnings(), *self._unlisted(), *self._notes()]
         count = sum(map(len, self._made.values()))
         if not self.has_images:
-            report.notes.append(f"{NO_IMAGES}: its lists were checked, and it can serve to score saved maps, no more")
+            report.notes.append(f"{NO_IMAGES}: only its lists were checked; it can only be used to score saved maps")
         elif deep:
-            report.extent = f"read the pixels of all {count:,} images"
+            report.extent = f"the pixels of all {count:,} images were read"
         else:
-            report.extent = f"read only the headers of the {count:,} images; deep=true reads their pixels, too"
+            report.extent = f"only the headers of the {count:,} images were read; deep=true reads their pixels, too"
         return report
 
     def _reads_pixels(self, deep: bool | None) -> bool:
         return sum(len(self._build(name)) for name in self.splits) <= READ_UP_TO if deep is None else deep
 
     def check(self, name: str, skip_unreadable: bool = False) -> None:
-        """Read the headers of a split's images and hold its boxes against their sizes (a second for 5,000 images)."""
+        """Read the headers of a split's images and compare its boxes with their sizes (a second for 5,000 images)."""
         if not self.has_images:
             raise InputError(
-                f"{name}: {NO_IMAGES}, so it can train or evaluate no network; set image_root to the folder of "
-                "its images (saved maps can be scored without)"
+                f"{name}: {NO_IMAGES}, so no network can be trained or evaluated on it; set image_root to the "
+                "folder of its images (scoring saved maps needs no images)"
             )
         if bare := self._split(name).unmarked():
             log.info(
-                "%s: %s of %s images have no box, such as %s; they are classified, and no box of theirs is evaluated",
+                "%s: %s of %s images have no box, such as %s; they are classified, but not evaluated by boxes",
                 name,
                 f"{bare['images']:,}",
                 f"{len(self._split(name)):,}",
@@ -293,7 +293,7 @@ class ListedSource(Source):
     def _look(
         self, split: FileSplit, listing: Listing, deep: bool, report: Report, skip_unreadable: bool = False
     ) -> None:
-        """Hold the images of a split against what is listed of them."""
+        """Compare the images of a split with their listed sizes and boxes."""
         resized = []
         paths = [split.path(i) for i in range(len(split))] if self.has_images else []
         for i, seen in enumerate(_look_at(paths, deep, self.upright)):
@@ -321,7 +321,7 @@ class ListedSource(Source):
             report.notes.append(f"{split.name}: {bare} images have no box, such as {listing.paths[first]}")
 
     def _exif_note(self, path: Path) -> str:
-        """What to add to a message about an image's size where the file says how to turn it."""
+        """A note on the file's EXIF orientation for messages about an image's size; empty if it has none."""
         found = file_orientation(path)
         if found == 1:
             return ""
@@ -334,11 +334,11 @@ class ListedSource(Source):
         for folder in folders:
             others = [path for path in image_files(folder) if path not in known]
             if others:
-                yield f"{len(others)} images under {folder} are in no list, such as {others[0]}"
+                yield f"{len(others)} images under {folder} are not listed, such as {others[0]}"
 
 
-def inspected(build: Callable[..., Source], deep: bool | None = None) -> Report:
-    """Verify a dataset that may be too faulty to be built: what ``wsol data verify`` does.
+def verify_source(build: Callable[..., Source], deep: bool | None = None) -> Report:
+    """Verify a dataset, also one with too many faults to be built: what ``wsol data verify`` does.
 
     Args:
         build: makes the source, such as ``functools.partial(CUB, root)``; if it takes a ``sink``, faults in the lists
@@ -360,11 +360,11 @@ def inspected(build: Callable[..., Source], deep: bool | None = None) -> Report:
     return report
 
 
-def need_folder(folder: Path, what: str) -> Path:
+def require_folder(folder: Path, what: str) -> Path:
     """Return the folder if it is there and not empty.
 
     Raises:
-        InputError: otherwise, saying ``what`` was looked for.
+        InputError: otherwise; the message says that ``what`` was expected.
     """
     if not folder.is_dir():
         raise InputError(f"{folder}: no such folder; expected {what}")
@@ -382,6 +382,6 @@ def _look_at(paths: Sequence[Path], deep: bool, upright: bool) -> Iterator[tuple
 
 def _size(path: Path, deep: bool, upright: bool) -> tuple[int, int] | str:
     try:
-        return checked_size(path, upright) if deep else image_size(path, upright)
+        return decoded_size(path, upright) if deep else image_size(path, upright)
     except InputError as error:
         return str(error).removeprefix(f"{path}: ").partition("; replace the file")[0]

@@ -1,4 +1,4 @@
-"""Which files are images: those of a folder, and those that a command line means."""
+"""Find image files: those of a folder, and those that a command line names."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from wsol.data.regular_files import name_fault
 from wsol.errors import InputError
 
 SUFFIXES = frozenset((".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".ppm", ".pgm"))
-"""What counts as an image file, in small letters."""
+"""Suffixes of image files, in lower case."""
 
 
 LEFTOVERS = frozenset(("__macosx", "@eadir", "$recycle.bin", "system volume information", "lost+found", "thumbs.db"))
-"""Names, in small letters, of what operating systems leave in folders; hidden names are left out anyway."""
+"""Files and folders that operating systems create, in lower case; hidden ones are left out anyway."""
 
 
 def is_leftover(name: str) -> bool:
-    """Whether a file or folder is hidden, or one that an operating system leaves behind.
+    """Whether a file or folder is hidden, or was created by an operating system.
 
     Example:
         >>> is_leftover("__MACOSX"), is_leftover(".DS_Store"), is_leftover("sparrows")
@@ -35,24 +35,24 @@ def is_image(name: str) -> bool:
 
 
 def class_folders(folder: Path) -> list[Path]:
-    """Return the folders in a folder, sorted by name, without what operating systems leave there."""
+    """Return the folders in a folder, sorted by name, without those that operating systems create."""
     return sorted(path for path in folder.iterdir() if path.is_dir() and not is_leftover(path.name))
 
 
 def image_files(folder: Path) -> list[Path]:
-    """Return everything named like an image under a folder, at any depth, sorted; leftovers are passed over.
+    """Return all paths with an image's name under a folder, at any depth, sorted, without leftovers.
 
-    Links are followed. What is named like an image but is none (a folder, a named pipe, a link to nothing) is in the
-    list: reading it says so at once, so nothing is left out silently.
+    Links are followed. A path with an image's name that is no image (a folder, a named pipe, a broken link) is in the
+    list: reading it raises an error, so nothing is left out silently.
 
     Raises:
-        InputError: a folder cannot be listed, or a link leads back to a folder that it lies in.
+        InputError: a folder cannot be listed, or a link leads to a folder that contains it.
     """
     return sorted(files_under(folder, is_image))
 
 
 def files_under(folder: Path, named: Callable[[str], bool]) -> Iterator[Path]:
-    """Yield every path under a folder whose name is wanted; see `image_files`."""
+    """Yield every path under a folder whose name ``named`` accepts; see `image_files`."""
     yield from _walk(str(folder), named, (os.path.realpath(folder),))
 
 
@@ -71,7 +71,7 @@ def _walk(folder: str, named: Callable[[str], bool], above: tuple[str, ...]) -> 
             if entry.is_symlink():
                 real = os.path.realpath(entry.path)
                 if any(os.path.commonpath((real, other)) == real for other in (*above, os.path.realpath(folder))):
-                    raise InputError(f"{entry.path}: a link to a folder that it lies in; remove it")
+                    raise InputError(f"{entry.path}: a link to a folder that contains it; remove it")
                 inside = (*above, real)
             yield from _walk(entry.path, named, inside)
 
@@ -84,13 +84,14 @@ def _is_folder(entry: os.DirEntry[str]) -> bool:
 
 
 def find_images(given: str | Iterable[str] | None) -> list[Path]:
-    """List the files, each once, in the order given; those of folders and globs sorted.
+    """List image files, each once, in the given order; files of folders and globs are sorted.
 
     Args:
-        given: ``-`` for a path a line on standard input. A path there need not exist: its image is bad, then.
+        given: files, folders or globs; ``-`` for standard input with one path per line. A path there need not exist: it
+            counts as an unreadable image.
 
     Raises:
-        InputError: nothing given, nothing there, or a name that is not UTF-8 text or has control characters.
+        InputError: no path is given or found, or a name is not UTF-8 text or has control characters.
     """
     if given is None:
         raise InputError("which images? images=<file, folder, glob, or - for paths on standard input>")
@@ -98,7 +99,7 @@ def find_images(given: str | Iterable[str] | None) -> list[Path]:
         files = _from_standard_input()
     else:
         words = [given] if isinstance(given, str) else [str(word) for word in given]
-        files = [file for word in words for file in _meant(word)]
+        files = [file for word in words for file in _matching_files(word)]
     if not files:
         raise InputError(f"images={given}: an empty list")
     for fault in filter(None, (name_fault(str(file)) for file in files)):
@@ -112,11 +113,11 @@ def _from_standard_input() -> list[Path]:
     except UnicodeDecodeError as error:
         raise InputError(f"images=-: standard input is not UTF-8 text ({error}); rename such files") from error
     if not files:
-        raise InputError("images=-: standard input has no paths; expected one a line")
+        raise InputError("images=-: standard input has no paths; expected one per line")
     return files
 
 
-def _meant(word: str) -> list[Path]:
+def _matching_files(word: str) -> list[Path]:
     path = Path(word).expanduser()
     if path.is_dir():
         found = image_files(path)
@@ -127,15 +128,15 @@ def _meant(word: str) -> list[Path]:
         return [path]
     matches = [Path(match) for match in sorted(glob.glob(str(path), recursive=True))]
     if not matches:
-        raise InputError(f"images={word}: no such file or folder, and as a glob it matches nothing")
+        raise InputError(f"images={word}: no such file or folder, and it matches nothing as a glob")
     return [match for match in matches if not match.is_dir()]
 
 
-def names_of(files: list[Path]) -> list[str]:
-    """Names for what is written of each file: its path below the deepest folder that holds them all, unique.
+def unique_names(files: list[Path]) -> list[str]:
+    """Return a unique name for each file: its path below the deepest folder that contains all files.
 
     Example:
-        >>> names_of([Path("photos/a/1.jpg"), Path("photos/b/1.jpg")])
+        >>> unique_names([Path("photos/a/1.jpg"), Path("photos/b/1.jpg")])
         ['a/1.jpg', 'b/1.jpg']
     """
     absolute = [os.path.abspath(file) for file in files]

@@ -1,11 +1,11 @@
-"""Image files become uint8 RGB arrays, all the ways the files of published datasets are stored.
+"""Read image files as uint8 RGB arrays, in all formats that published datasets use; convert images of Python programs.
 
-Plain 8-bit grey and colour JPEGs, nearly all there are, are decoded by OpenCV, everything else by Pillow. On 323
+Plain 8-bit grey and colour JPEGs, which nearly all files are, are decoded by OpenCV, everything else by Pillow. On 323
 photographs of CUB-200-2011 the two (5.0 and 13.0, both on libjpeg-turbo) gave the same pixels to the last bit, OpenCV
 in 0.8 of the time.
 
-Conventions: EXIF orientation is left alone unless ``upright`` is asked for. The boxes of published datasets are
-annotated on the pixels as stored, while people and annotation tools see their own photographs upright. An alpha channel
+Conventions: EXIF orientation is ignored unless ``upright`` is set. The boxes of published datasets are annotated on
+the pixels as stored, while people and annotation tools see their own photographs upright. An alpha channel
 is dropped, keeping the colours stored beneath it, as `torchvision.datasets.ImageFolder` does; 16-bit values are scaled
 to 8 bits (v / 257), not clipped; of an animation the first frame is read.
 """
@@ -21,6 +21,7 @@ import cv2
 import numpy as np
 import simplejpeg
 from PIL import ExifTags, Image, ImageOps
+from torch import Tensor
 
 from wsol.data.regular_files import open_regular, read_regular
 from wsol.errors import InputError
@@ -41,15 +42,18 @@ _BROKEN_FILE = (
     zlib.error,
     Image.DecompressionBombError,
 )
-"""What Pillow raises when a file is broken; it promises no common class."""
+"""Errors that Pillow raises for broken files; they have no documented common class."""
+
+ImageInput = str | Path | Image.Image | np.ndarray | Tensor
+"""A path, a Pillow image, an array uint8 (H, W, 3) RGB, or a tensor (3, H, W), uint8 or float in [0, 1]."""
 
 
 class BadImage(InputError):
-    """An image file that cannot be read; ``on_bad_image=skip`` leaves those out."""
+    """An image file that cannot be read; ``on_bad_image=skip`` leaves such images out."""
 
 
 def read_image(path: str | Path, upright: bool = False) -> np.ndarray:
-    """Read an image file of any common kind: uint8 (H, W, 3) RGB.
+    """Read an image file of any common format: uint8 (H, W, 3) RGB.
 
     Args:
         path: the file.
@@ -64,6 +68,37 @@ def read_image(path: str | Path, upright: bool = False) -> np.ndarray:
         if image is not None:
             return image
     return _decode(path, data, "RGB", upright)
+
+
+def as_rgb(image: ImageInput) -> np.ndarray:
+    """Return an image as uint8 (H, W, 3) RGB.
+
+    Files and Pillow images are turned upright, as their EXIF orientation says; arrays are used as they are.
+
+    Raises:
+        InputError: an unreadable file, or an array that is no image; the message says how to convert it.
+
+    Example:
+        >>> import torch
+        >>> as_rgb(torch.ones(3, 2, 1)).tolist()
+        [[[255, 255, 255]], [[255, 255, 255]]]
+    """
+    if isinstance(image, str | Path):
+        return read_image(image, upright=True)
+    if isinstance(image, Image.Image):
+        if image.mode.startswith(("I", "F")):
+            raise InputError(f"a Pillow image of mode {image.mode} has no agreed range: scale it to 8 bits (L or RGB)")
+        return np.array(turn_upright(image).convert("RGB"))
+    if isinstance(image, Tensor):
+        return _of_tensor(image.detach().cpu())
+    if not isinstance(image, np.ndarray):
+        raise InputError(f"expected an image (path, Pillow image, array or tensor), got {type(image).__name__}")
+    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or not image.size:
+        raise InputError(
+            f"array of an image: expected uint8 (H, W, 3) RGB, got {image.dtype} {image.shape}; scale floats by 255, "
+            "move channels to the end, repeat grey three times"
+        )
+    return image if image.flags.writeable else image.copy()  # torch warns about read-only arrays
 
 
 def read_grey(path: str | Path, upright: bool = False) -> np.ndarray:
@@ -102,7 +137,7 @@ def image_size(path: str | Path, upright: bool = False) -> tuple[int, int]:
 def orientation(image: Image.Image) -> int:
     """Return the EXIF orientation of an opened image, 1 to 8; those above 4 swap width and height.
 
-    1, "as stored", where there is none, where it makes no sense, and for TIFF files, which Pillow turns by itself.
+    It is 1, "as stored", if the file has none or an invalid one, and for TIFF files, which Pillow turns by itself.
     """
     if image.format == "TIFF":
         return 1
@@ -121,16 +156,16 @@ def file_orientation(path: str | Path) -> int:
         return 1
 
 
-def turned_upright(image: Image.Image) -> Image.Image:
+def turn_upright(image: Image.Image) -> Image.Image:
     """Return an image turned as its EXIF orientation says."""
     return ImageOps.exif_transpose(image) if orientation(image) != 1 else image
 
 
-def checked_size(path: str | Path, upright: bool = False) -> tuple[int, int]:
-    """Return width and height of an image file whose pixels all decode, and without a warning of libjpeg's.
+def decoded_size(path: str | Path, upright: bool = False) -> tuple[int, int]:
+    """Return width and height of an image file after decoding all pixels; a warning of libjpeg counts as damage.
 
-    A damaged JPEG mostly decodes all the same, to grey or noise from the damage on. This tells of data that end too
-    early, bytes between segments and broken codes; a changed byte that leaves the codes valid cannot be told.
+    Most damaged JPEGs still decode, to grey or noise from the damage on. This finds data that end too early, bytes
+    between segments and broken codes; a changed byte that leaves the codes valid cannot be found.
 
     Args:
         path: the file.
@@ -145,7 +180,7 @@ def checked_size(path: str | Path, upright: bool = False) -> tuple[int, int]:
             height, width, _ = simplejpeg.decode_jpeg(data, colorspace="GRAY", strict=True).shape
             return (height, width) if upright and _turn(data) > 4 else (width, height)
         except ValueError as error:
-            read_image(path)  # training reads it, then, and what it sees is wrong
+            read_image(path)  # training can read it, but sees wrong pixels
             raise BadImage(f"{path}: damaged, its pixels are partly wrong ({error}); replace the file") from error
     height, width = read_image(path, upright).shape[:2]
     return width, height
@@ -179,8 +214,8 @@ def _decode(path: str | Path, data: bytes, mode: str, upright: bool = False) -> 
     try:
         with Image.open(io.BytesIO(data)) as opened:
             opened.load()
-            file = turned_upright(opened) if upright else opened
-            file.info.pop("transparency", None)  # else convert() warns before dropping it
+            file = turn_upright(opened) if upright else opened
+            file.info.pop("transparency", None)  # otherwise convert() warns before dropping it
             if file.mode.startswith("I"):
                 return np.array(Image.fromarray(_to_8_bits(np.asarray(file))).convert(mode))
             if file.mode != "F":
@@ -199,8 +234,8 @@ def _to_8_bits(values: np.ndarray) -> np.ndarray:
 def _is_plain_jpeg(data: bytes) -> bool:
     """Whether these are a baseline or progressive JPEG of 8 bits and one or three channels, with its end marker.
 
-    The end marker is the cheap sign that the file is whole: without it OpenCV fills the rest with grey and says
-    nothing. Behind the first scan's header 0xFFD9 is nothing else. Pillow evaluates the files refused here.
+    The end marker is a cheap sign that the file is complete: without it OpenCV silently fills the rest with grey.
+    After the first scan's header, 0xFFD9 has no other meaning. Files refused here are read by Pillow.
     """
     at, plain = 2, False
     while data[:2] == b"\xff\xd8" and at + 10 <= len(data) and data[at] == 0xFF:
@@ -219,3 +254,19 @@ def _reason(error: BaseException) -> str:
 
 def _bad(path: str | Path, reason: str) -> BadImage:
     return BadImage(f"{path}: {reason}; replace the file, or leave such images out with on_bad_image=skip")
+
+
+def _of_tensor(image: Tensor) -> np.ndarray:
+    if image.ndim != 3 or image.shape[0] != 3 or not image.numel():
+        raise InputError(f"tensor of an image: expected (3, H, W) RGB, got {tuple(image.shape)}")
+    values = image.numpy()
+    if image.is_floating_point():
+        if not (values.min() >= 0 and values.max() <= 1):
+            raise InputError(
+                f"tensor of an image: floats are expected in [0, 1], got {values.min():.3g} to {values.max():.3g}; "
+                "give pixels, not the output of a network's preprocessing"
+            )
+        values = np.rint(values.astype(np.float64) * 255)
+    elif values.dtype != np.uint8:
+        raise InputError(f"tensor of an image: expected uint8, or float in [0, 1], got {image.dtype}")
+    return np.ascontiguousarray(values.transpose(1, 2, 0), dtype=np.uint8)

@@ -1,4 +1,4 @@
-"""What the check of a dataset found."""
+"""The report of the check of a dataset."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from wsol.data.regular_files import printable
 
 
 class Problem(NamedTuple):
-    """One thing wrong with a dataset."""
+    """One fault of a dataset."""
 
     file: str
     line: int | None
-    """Counted from 1; None where lines make no sense."""
+    """Counted from 1; None if the fault is of no single line."""
     text: str
 
     def __str__(self) -> str:
@@ -23,7 +23,7 @@ class Problem(NamedTuple):
 
 @dataclass
 class Report:
-    """What `Source.verify` found; ``str(report)`` is what `wsol data verify` prints.
+    """The result of `Source.verify`; ``str(report)`` is what `wsol data verify` prints.
 
     Example:
         >>> report = Report("CUB", counts={"test": {"images": 180, "boxes": 180}})
@@ -37,22 +37,22 @@ class Report:
 
     name: str
     counts: dict[str, dict[str, int]] = field(default_factory=dict)
-    """By split, then by what is counted."""
+    """Numbers by split, then by what is counted."""
     per_class: dict[str, dict[str, int]] = field(default_factory=dict)
-    """Images by split, then by class; printed as least and most."""
+    """Numbers of images by split, then by class; the smallest and the largest are printed."""
     notes: list[str] = field(default_factory=list)
-    """What is worth knowing but not wrong."""
+    """Remarks that are not faults."""
     problems: list[Problem] = field(default_factory=list)
-    """The first of them."""
+    """The first `keep` faults."""
     total: int = 0
-    """How many there are in all."""
+    """Number of all faults."""
     keep: int = 20
     extent: str = ""
-    """How closely the images were looked at."""
+    """How the images were checked: whether pixels or only headers were read."""
 
     @property
     def ok(self) -> bool:
-        """Whether nothing is wrong."""
+        """Whether there are no faults."""
         return not self.total
 
     def add(self, file: str | Path, line: int | None, text: str) -> None:

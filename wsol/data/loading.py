@@ -1,6 +1,6 @@
-"""The loading of one image and of one batch: what worker processes do.
+"""Load one image and one batch: the work of the loading processes.
 
-Workers that are spawned import this file, so it does without Lightning, which takes seconds to import.
+Spawned workers import this file, so it does not import Lightning, which takes seconds.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ class LoadedSample(NamedTuple):
     """One image on its way to a batch."""
 
     position: int
-    """In the split, or `NOTHING`."""
+    """Position in the split, or `NOTHING`."""
     views: np.ndarray | None
     """uint8 (3, h, w) or (V, 3, h, w); None if it could not be read or is `NOTHING`."""
     label: int = 0
@@ -45,7 +45,7 @@ class Images(Dataset[LoadedSample]):
     """The images of a split, transformed.
 
     Args:
-        split: where they come from.
+        split: the images.
         transform: for training (random, drawn from the seed and the key) or evaluation.
         seed: of the augmentation.
         pseudo: targets of the images, which the transform of training moves with the pixels.
@@ -89,8 +89,8 @@ class Images(Dataset[LoadedSample]):
 class Collate:
     """Puts loaded images into a `Batch`, its images channels-last in memory.
 
-    What must stop the run is returned for `Loader` to raise: raised in a worker, torch would bury it in that worker's
-    stack trace.
+    An error that must stop the run is returned, and `Loader` raises it: if a worker raised it, torch would hide the
+    message in that worker's stack trace.
     """
 
     empty: tuple[int, ...]
@@ -98,7 +98,7 @@ class Collate:
     skip: bool
     """Whether bad images are left out and counted, or stop the run."""
     may_be_empty: bool = True
-    """Whether a batch of bad images alone is a batch; there is nothing to learn from one."""
+    """Whether a batch may consist of bad images only; a training batch may not."""
 
     def __call__(self, loaded: Sequence[LoadedSample]) -> Batch | BadImage:
         """Return the batch, or what is wrong with it."""
@@ -120,7 +120,7 @@ class Collate:
 
 
 class Loader(DataLoader):
-    """A data loader that raises the `BadImage` its workers hand over."""
+    """A data loader that raises the `BadImage` that its workers return."""
 
     def __iter__(self) -> Any:
         """Iterate over the batches; raises `BadImage`."""
@@ -131,7 +131,7 @@ class Loader(DataLoader):
 
 
 def one_thread(worker: int) -> None:
-    """Keep a loading process to its one core."""
+    """Restrict a loading process to one core."""
     cv2.setNumThreads(0)
     torch.set_num_threads(1)
 

@@ -30,15 +30,16 @@ class LocalizationData(LightningDataModule):
 
     Args:
         source: the dataset.
-        train_transform: None where nothing is trained.
-        eval_transform: for every split when it is evaluated.
+        train_transform: for the training images; None if nothing is trained.
+        eval_transform: for the images of a split that is evaluated.
         batch_size: training images in a batch, over all processes.
         eval_batch_size: images of one process in a batch when evaluating; None for its share of ``batch_size``.
         num_workers: loading processes for each training process; ``auto`` for its share of the cores, less one.
         val_per_class: training images of each class to hold out for validation, for sources without ``val``.
         seed: of order, augmentation and holding out.
-        on_bad_image: ``stop`` with the name of the first image that can't be read, or ``skip`` and count them.
-        pin_memory: None for yes where there is a GPU.
+        on_bad_image: ``stop`` with the name of the first unreadable image, or ``skip`` unreadable images and count
+            them.
+        pin_memory: None to pin memory if there is a GPU.
         drop_last: leave out the last incomplete training batch: true, false, or ``auto`` if it has only one image for
             each process.
         erased: folders of regions to paint over in the training images (those left after holding out), one after the
@@ -47,7 +48,7 @@ class LocalizationData(LightningDataModule):
         pseudo: folder of pseudo targets of the training images, see `wsol.data.pseudo_targets`.
 
     Raises:
-        InputError: if an argument is not one of those, or ``val_per_class`` is given where there is a ``val`` split.
+        InputError: if an argument is out of range, or ``val_per_class`` is set for a source with a ``val`` split.
     """
 
     def __init__(
@@ -94,11 +95,11 @@ class LocalizationData(LightningDataModule):
 
     @property
     def splits(self) -> tuple[str, ...]:
-        """Names of the splits there are, one held out for validation among them."""
+        """Names of the splits, including ``val`` if it is held out of the training images."""
         return (*self.source.splits, "val") if self.val_per_class else self.source.splits
 
     def split(self, name: str) -> Split:
-        """Return a split as it is used here: ``train`` without what is held out for validation or erased.
+        """Return a split as it is used here: ``train`` without the images held out, and with its erased regions.
 
         Raises:
             InputError: if there is none of this name.
@@ -117,7 +118,7 @@ class LocalizationData(LightningDataModule):
         return self._splits[name]
 
     def train_dataloader(self) -> Loader:
-        """Shuffled, augmented batches; every process gets as many."""
+        """Shuffled, augmented batches; every process gets the same number."""
         if self.train_transform is None:
             raise InputError("no train_transform is set; choose a transform to train with")
         split = self.split("train")
@@ -131,15 +132,15 @@ class LocalizationData(LightningDataModule):
         return self._loader(images, sampler, of_process, (3, *[self.train_transform.size] * 2))
 
     def state_dict(self) -> dict[str, int]:
-        """Where training is in the data: the epoch, and how many of its batches were taken; part of a checkpoint."""
+        """The position of training in the data, for checkpoints: the epoch, and how many of its batches were taken."""
         assert self.trainer is not None
         loop = self.trainer.fit_loop
         taken = loop.epoch_loop.batch_progress.current
-        # Behind the last epoch, Lightning's current epoch is one that has not begun.
+        # After the last epoch, Lightning's current epoch is one that has not begun.
         return {"epoch": max(0, loop.epoch_progress.current.ready - 1), "batches": taken.processed}  # type: ignore[attr-defined]
 
     def load_state_dict(self, state_dict: dict[str, int]) -> None:
-        """Start the epoch of a checkpoint behind the batches that were taken already."""
+        """Continue the epoch of a checkpoint after the batches that were taken already."""
         self._resumed = state_dict
 
     def share_of_process(self, world: int) -> int:
@@ -196,7 +197,7 @@ class LocalizationData(LightningDataModule):
             persistent_workers=workers > 0,
             worker_init_fn=one_thread,
             pin_memory=self.pin_memory,
-            generator=torch.Generator().manual_seed(self.seed),  # else each pass would draw from the global state
+            generator=torch.Generator().manual_seed(self.seed),  # otherwise each pass would draw from the global state
         )
 
     def _place(self) -> tuple[int, int]:

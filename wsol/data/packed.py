@@ -1,10 +1,11 @@
-"""The names and boxes of many images in a few flat arrays: little memory, and nothing for forked workers to copy."""
+"""Compact arrays that loading processes share: names and boxes of many images, and arrays mapped from disk."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import overload
+from pathlib import Path
+from typing import Any, overload
 
 import numpy as np
 
@@ -13,7 +14,7 @@ from wsol.errors import InputError
 
 
 class Strings(Sequence[str]):
-    """Many strings as one block of bytes: a fraction of a list's memory, and nothing for forked workers to copy.
+    """Many strings as one block of bytes: it takes a fraction of a list's memory, and forked workers share it.
 
     Example:
         >>> names = Strings(["a", "", "été"])
@@ -88,7 +89,7 @@ class Boxes:
     """The boxes of all images of a split, one after another."""
 
     corners: np.ndarray
-    """float64 (B, 4) corners x0, y0, x1, y1 in the image frame, as the annotation writes them."""
+    """float64 (B, 4) corners x0, y0, x1, y1 in the image frame, as annotated."""
     ends: np.ndarray
     """int64 (N,): image i owns the rows from ``ends[i - 1]`` (0 for the first) to ``ends[i]``."""
     inclusive: bool
@@ -114,5 +115,34 @@ class Boxes:
         return self.corners[self.ends[i - 1] if i else 0 : self.ends[i]]
 
     def subset(self, positions: np.ndarray) -> Boxes:
-        """The boxes of some images, in the order asked."""
+        """Return the boxes of some images, in the given order."""
         return Boxes.pack((self[int(i)] for i in positions), self.inclusive)
+
+
+class MappedArray:
+    """A ``.npy`` file, mapped into memory read-only.
+
+    Its pickle holds only the path, so a spawned worker process maps the file itself instead of receiving a copy.
+
+    Args:
+        path: the file.
+
+    Raises:
+        OSError, ValueError, EOFError: the errors of NumPy for a missing or invalid file.
+
+    Example:
+        >>> import pickle, tempfile
+        >>> path = Path(tempfile.mkdtemp(), "a.npy")
+        >>> np.save(path, np.arange(100_000))
+        >>> len(pickle.dumps(MappedArray(path))) < 1000
+        True
+        >>> pickle.loads(pickle.dumps(MappedArray(path))).values[7]
+        np.int64(7)
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path).absolute()  # a worker may start elsewhere
+        self.values: np.ndarray = np.load(self.path, mmap_mode="r", allow_pickle=False)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return MappedArray, (self.path,)

@@ -25,7 +25,7 @@ import cv2
 import numpy as np
 
 from wsol.data.annotations.json_file import strict_json
-from wsol.data.mapped_array import MappedArray
+from wsol.data.packed import MappedArray
 from wsol.data.regular_files import read_regular
 from wsol.data.source import Split
 from wsol.errors import InputError, unknown

@@ -1,4 +1,4 @@
-"""Opens regular files only, so that a pipe or device never blocks a program or fills its memory; checks names."""
+"""Open regular files only, so that a pipe or device never blocks a program or fills its memory; check names."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def open_regular(path: str | Path) -> BinaryIO:
     except ValueError as error:  # a NUL in the name
         raise OSError(errno.EINVAL, str(error), repr(path)) from error
     except OSError as error:
-        if error.errno == errno.ENXIO:  # what opening a socket answers
+        if error.errno == errno.ENXIO:  # the error of opening a socket
             raise OSError(errno.EINVAL, "a socket, expected a regular file", str(path)) from error
         raise
     try:
@@ -60,7 +60,7 @@ def read_regular(path: str | Path) -> bytes:
 def name_fault(name: str) -> str | None:
     r"""Say why a name of a file, folder or class cannot be used; None if it can.
 
-    Tables, JSON and pages are written in UTF-8, a line for each name, so these names could not be written or read back.
+    Tables, JSON and pages are UTF-8 with a line for each name, so such names could not be written or read back.
 
     Example:
         >>> name_fault("cat/été.jpg"), name_fault("cat/\udcff.jpg")  # doctest: +ELLIPSIS
@@ -79,12 +79,12 @@ def name_fault(name: str) -> str | None:
 
 
 def printable(text: str) -> str:
-    """Return a text that any UTF-8 stream takes, what is not UTF-8 in it escaped."""
+    """Return a text that can be written as UTF-8: other characters are escaped."""
     return text.encode("utf-8", "backslashreplace").decode()
 
 
 def look_alikes(names: Iterable[str]) -> Iterator[tuple[str, str]]:
-    r"""Yield pairs of different names that look alike: the same letters, composed in one and not in the other.
+    r"""Yield pairs of different names that look alike: the same letters, composed in one and decomposed in the other.
 
     Example:
         >>> [pair[0] == "caf\u00e9" for pair in look_alikes(["caf\u00e9", "cafe", "cafe\u0301"])]

@@ -1,4 +1,4 @@
-"""Which images a process sees, and in what order: training shuffles and pads, evaluation neither."""
+"""Samplers choose the images of a process and their order: training shuffles and pads, evaluation does neither."""
 
 from __future__ import annotations
 
@@ -10,24 +10,24 @@ from torch.utils.data import Sampler
 from wsol.errors import InputError
 
 Key = tuple[int, ...]
-"""Position of an image in its split (`NOTHING` for none), and the epoch, from which its augmentation is drawn; where an
-epoch may have an image several times, also how often it had it before."""
+"""Position of an image in its split (`NOTHING` for none), and the epoch, from which its augmentation is drawn; for
+samplers that repeat images within an epoch, also the number of earlier repetitions."""
 SAMPLERS = ("uniform", "balanced")
-"""Each image once an epoch; or each class as often as every other, its images in turn."""
+"""Each image once an epoch; or each class equally often, its images in turn."""
 NOTHING = -1
 
 
 class TrainSampler(Sampler[Key]):
-    """A permutation drawn from (seed, epoch), dealt out to the processes; the last turn repeats images to be even.
+    """A permutation drawn from (seed, epoch), dealt out to the processes; padded so that all get the same number.
 
     Args:
         count: images in the split.
         seed: of the order.
         rank: this process.
         world: number of processes.
-        used: how many images an epoch takes, over all processes; None for all of them.
+        used: number of images in an epoch, over all processes; None for all of them.
         taken: an epoch, and how many of its images this process has taken already; None for none. Iterating over that
-            epoch starts behind them.
+            epoch starts after them.
         labels: int (count,) classes of the images, to draw each class equally often: images of small classes come
             several times an epoch, and each time with another augmentation. None for each image once.
 
@@ -89,7 +89,7 @@ def balanced_order(labels: np.ndarray, count: int, rng: np.random.Generator) -> 
     Within a class every image comes before one comes again.
 
     Args:
-        labels: int (N,) classes; those without images do not count.
+        labels: int (N,) classes; classes without images are ignored.
         count: how many images to draw.
         rng: of the draw.
 
@@ -114,8 +114,8 @@ def balanced_order(labels: np.ndarray, count: int, rng: np.random.Generator) -> 
 class EvalSampler(Sampler[Key]):
     """Every image once over all processes: positions rank, rank + world, rank + 2 world, ...
 
-    All processes get the same number of batches, because they meet at each (a module under DDP sends its buffers
-    around). Where dealing out leaves one a batch short, a batch of `NOTHING` makes up for it.
+    All processes get the same number of batches, because they synchronise at each (a module under DDP broadcasts its
+    buffers). A process with one batch less gets a batch of `NOTHING`.
 
     Args:
         count: images in the split.
@@ -141,7 +141,7 @@ class EvalSampler(Sampler[Key]):
 
 
 def images_used(drop_last: bool | str, count: int, batch_size: int, world: int = 1) -> int:
-    """How many images an epoch takes: all, or those of the complete batches alone.
+    """Return the number of images in an epoch: all, or only those of complete batches.
 
     Args:
         drop_last: whether to leave out the last, incomplete batch; or ``auto``: only if it gives each process a single

@@ -1,9 +1,9 @@
-"""What every dataset is to the rest of the package: a `Source` of named `Split`s, and the `Report` of a check.
+"""The interface of every dataset: a `Source` of named `Split`s, and the `Report` of a check.
 
 A dataset is one file with one class derived from `Source`. It reads its lists when built (raising `InputError` with
-file and line at the first thing wrong) and hands out `Split`s, which hold everything but the pixels in a few flat
+file and line at the first fault) and returns `Split`s, which hold everything except the pixels in a few flat
 arrays: a split of 1.28 million images takes about 150 MB. Forked workers share it without copying. Spawned ones get the
-arrays by pickle, and open files of pixels by themselves.
+arrays by pickle, and open the files of pixels themselves.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from wsol.errors import InputError, unknown
 from wsol.types import GroundTruth
 
 SPLITS = ("train", "val", "test")
-"""Training images; the few with boxes that choose thresholds (train-fullsup); those that are evaluated."""
+"""Images to train on; the few with boxes to choose thresholds on (train-fullsup); images to evaluate on."""
 
 NO_IMAGES = "the dataset was given without images (image_root: null)"
 
@@ -32,17 +32,17 @@ NO_IMAGES = "the dataset was given without images (image_root: null)"
 class Split(ABC):
     """The images of one split with their labels and, where annotated, boxes and masks.
 
-    A subclass says where the pixels come from: it gives `_read_image` and perhaps `_read_mask`, both by *row*, the
-    position in the split as first built (a `subset` keeps the rows of its parent).
+    A subclass implements `_read_image` and, where there are masks, `_read_mask`. Both take a *row*: the position in
+    the split as first built (a `subset` keeps the rows of its parent).
 
     Args:
         name: ``train``, ``val`` or ``test``.
         ids: N distinct names.
         labels: N class indices, 0 or above.
         boxes: boxes of each image; None if the split has none.
-        has_masks: whether `mask` gives masks.
+        has_masks: whether `mask` returns masks.
         blacklist: bool (N,), True for the images that a dataset's blacklist names; None if there is no such list.
-            Which protocols leave them out is the protocols' business.
+            Each protocol decides whether to leave them out.
 
     Raises:
         InputError: if the split is empty, lengths differ, ids repeat or a label is negative.
@@ -76,7 +76,7 @@ class Split(ABC):
 
     @property
     def images_with_boxes(self) -> int:
-        """How many images carry at least one box; only these are evaluated by boxes."""
+        """Number of images with at least one box; only these are evaluated by boxes."""
         return 0 if self.boxes is None else int((np.diff(self.boxes.ends, prepend=0) > 0).sum())
 
     def counts(self) -> dict[str, int]:
@@ -98,21 +98,21 @@ class Split(ABC):
         """Width and height of image ``i`` as `image` gives it, pixels.
 
         Raises:
-            InputError: if nothing tells it.
+            InputError: if it is not known.
         """
         return self._read_size(int(self._rows[i]))
 
     def truth(self, i: int) -> GroundTruth | None:
-        """Where the object of image ``i`` is; None if nobody has marked it."""
+        """The boxes of image ``i``; None if it has none."""
         if self.boxes is None or not len(self.boxes[i]):
             return None
         return GroundTruth(self.boxes[i], self.boxes.inclusive)
 
     def unmarked(self) -> dict[str, Any]:
-        """Count and name (the first five) images without a box in a split with boxes: no box of theirs is evaluated.
+        """Count the images without a box in a split with boxes, and name the first five: they are not evaluated.
 
         Returns:
-            ``images`` and ``first``; empty if there are none, or no boxes at all.
+            ``images`` and ``first``; empty if every image has a box, or the split has no boxes.
         """
         if self.boxes is None:
             return {}
@@ -120,11 +120,11 @@ class Split(ABC):
         return {"images": len(bare), "first": [self.ids[i] for i in bare[:5]]} if bare else {}
 
     def mask(self, i: int) -> np.ndarray | None:
-        """The object's pixels in image ``i``: uint8 (H, W), 0 background, 1 object, 255 ignored; None if not marked."""
+        """The mask of image ``i``: uint8 (H, W), 0 background, 1 object, 255 ignored; None if it has none."""
         return self._read_mask(int(self._rows[i])) if self.has_masks else None
 
     def subset(self, positions: Sequence[int] | np.ndarray, name: str | None = None) -> Self:
-        """Some of the images, in the order asked, perhaps under another name.
+        """Return some of the images, in the given order, as a split of this or another name.
 
         Raises:
             InputError: if none is requested or one is requested twice.
@@ -162,18 +162,18 @@ class Split(ABC):
         return width, height
 
     def _read_mask(self, row: int) -> np.ndarray | None:
-        raise NotImplementedError(f"{type(self).__name__} says it has masks but does not read any")
+        raise NotImplementedError(f"{type(self).__name__} has masks but does not override _read_mask")
 
 
 class FileSplit(Split):
     """A split whose images are files: `Split`'s arguments, and
 
     Args:
-        root: the folder that ``paths`` are relative to; None if there are no images: whatever needs their
-            pixels raises `InputError`.
+        root: the folder that ``paths`` are relative to; None if there are no images: reading their pixels
+            raises `InputError`.
         paths: N image files, relative, with ``/``.
-        read_mask: makes the mask of the image at a row (see `Split`), or None where there is none; must pickle.
-        sizes: N widths and heights as listed; None for all or some that are not. Those are read from the file's header.
+        read_mask: returns the mask of the image at a row (see `Split`), or None if it has none; must be picklable.
+        sizes: N widths and heights from the lists; None, for one or for all, to read them from the file's header.
         upright: whether images are turned as their EXIF orientation says; sizes and boxes are then of the turned image.
     """
 
@@ -201,7 +201,7 @@ class FileSplit(Split):
         self._sizes = None if sizes is None or not any(sizes) else np.array([s or (0, 0) for s in sizes], np.int32)
 
     def correct_size(self, i: int, size: tuple[int, int]) -> None:
-        """Note that the file of image ``i`` has another size than its list says: the file is what a network sees."""
+        """Replace the listed size of image ``i`` by that of its file, which is what a network sees."""
         if self._sizes is not None:
             self._sizes[self._rows[i]] = size
 
@@ -210,7 +210,7 @@ class FileSplit(Split):
         return self._file(int(self._rows[i]))
 
     def missing(self) -> Iterator[Path]:
-        """Files that are not there."""
+        """Yield the files that do not exist."""
         return (path for path in map(self.path, range(len(self))) if not path.is_file())
 
     def _read_image(self, row: int) -> np.ndarray:
@@ -224,7 +224,7 @@ class FileSplit(Split):
             return image_size(self._file(row), self.upright)
         mask = self._read_mask(row)
         if mask is None:
-            raise InputError(f"{self._paths[row]}: neither the lists nor a mask tell its size, and {NO_IMAGES}")
+            raise InputError(f"{self._paths[row]}: neither the lists nor a mask give its size, and {NO_IMAGES}")
         return mask.shape[1], mask.shape[0]
 
     def _file(self, row: int) -> Path:
@@ -241,7 +241,7 @@ class Source(ABC):
 
     Attributes:
         classes: names of the K classes; their order is that of the labels.
-        splits: those of ``train``, ``val`` and ``test`` that there are.
+        splits: those of ``train``, ``val`` and ``test`` that the dataset has.
     """
 
     classes: tuple[str, ...]
@@ -258,10 +258,10 @@ class Source(ABC):
         return self._split(name)
 
     def verify(self, deep: bool | None = None) -> Report:
-        """Count everything and look for what is wrong; a dataset overrides this where it can look closer.
+        """Count images and annotations and look for faults; a dataset may override this to check more.
 
         Args:
-            deep: also decode every image; None leaves it to the dataset.
+            deep: also decode every image; None lets the dataset decide.
         """
         report = Report(type(self).__name__)
         for name in self.splits:
@@ -277,11 +277,11 @@ class Source(ABC):
         return report
 
     def check(self, name: str, skip_unreadable: bool = False) -> None:
-        """Look quickly for faults of a split that would show only after hours of work; the default only opens it.
+        """Look quickly for faults that would otherwise show only after hours; by default this only opens the split.
 
         Args:
-            name: of the split.
-            skip_unreadable: pass over images that cannot be read.
+            name: name of the split.
+            skip_unreadable: ignore images that cannot be read.
 
         Raises:
             InputError: the first fault, and how many there are.
@@ -289,12 +289,12 @@ class Source(ABC):
         self.split(name)
 
     def confine(self, folder: Path) -> None:  # noqa: B027  # most datasets only read
-        """Write nothing outside ``folder`` from now on; asked of a dataset that the config of a file names.
+        """Write nothing outside ``folder`` from now on; called for a dataset that the config of a file names.
 
-        A dataset that writes overrides this, and refuses sizes beyond reason.
+        A dataset that writes files overrides this, and refuses unreasonable sizes.
 
         Raises:
-            InputError: see there.
+            InputError: if the dataset would write too much.
         """
 
     @abstractmethod
@@ -302,17 +302,17 @@ class Source(ABC):
 
 
 def hold_out(split: Split, per_class: int, seed: int = 0) -> tuple[Split, Split]:
-    """Divide a training split in two, for datasets without a validation split.
+    """Divide a training split into two, for datasets without a validation split.
 
     Which images are held out depends on ``seed`` and the split alone.
 
     Args:
         split: the training images.
         per_class: how many of each class to hold out.
-        seed: of the draw.
+        seed: of the random choice.
 
     Returns:
-        The rest, named as before, and those held out, named ``val``; both in the split's order.
+        The remaining images, named as before, and those held out, named ``val``; both in the split's order.
 
     Raises:
         InputError: if a class would keep no image.
@@ -337,9 +337,9 @@ def _check(split: Split) -> None:
     if not count:
         raise InputError(f"split {split.name!r} has no images; check the dataset's root and lists")
     if split.labels.shape != (count,) or (split.boxes is not None and len(split.boxes) != count):
-        raise InputError(f"split {split.name!r}: {count} ids need as many labels and lists of boxes")
+        raise InputError(f"split {split.name!r}: expected {count} labels and lists of boxes, one for each id")
     if split.blacklist is not None and split.blacklist.shape != (count,):
-        raise InputError(f"split {split.name!r}: {count} ids need a blacklist of as many marks")
+        raise InputError(f"split {split.name!r}: expected {count} blacklist marks, one for each id")
     if split.labels.min() < 0:
         raise InputError(f"split {split.name!r}: image {split.ids[int(split.labels.argmin())]!r} has a negative label")
     seen: set[bytes] = set()

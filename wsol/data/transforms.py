@@ -1,12 +1,13 @@
 """From a stored image to the network's input, for evaluation (fixed, with its exact geometry) and training (random).
 
 Every transform takes uint8 (H, W, 3) RGB and returns uint8 with channels first, often as a transposed view of an array
-with channels last: what resizing makes fastest and what a channels-last network wants. Normalisation is not done here.
+with channels last, the fastest output of resizing and the layout of channels-last networks. Normalisation is not done
+here.
 
 Resizing averages when it shrinks (antialiasing) and interpolates when it enlarges. It is torch's, which for uint8
-images with channels last is quicker than OpenCV's INTER_AREA and truer to Pillow, the papers' library. Mean absolute
-difference to Pillow on 323 CUB photographs resized to 224 x 224, in grey levels (worst image in brackets), and time for
-one:
+images with channels last is faster than OpenCV's INTER_AREA and closer to Pillow, which the papers use. Mean absolute
+difference to Pillow on 323 CUB photographs resized to 224 x 224, in grey levels (worst image in brackets), and time per
+image:
 
 ======================  ============  ============  =======
 method                  bilinear      bicubic       ms
@@ -52,7 +53,7 @@ def resize(image: np.ndarray, size: tuple[int, int], interpolation: str = "bilin
 
 
 class EvalTransform(ABC):
-    """A fixed transform. What it does is said by `views` alone: the pixels are made from the geometry, so they agree.
+    """A fixed transform. Its `views` define it: the pixels are computed from that geometry, so both agree.
 
     Args:
         size: side of the square input, pixels.
@@ -124,7 +125,7 @@ class ResizeCrop(EvalTransform):
 class TenCrop(ResizeCrop):
     """Resize, then the windows at the corners and the centre, and the same five mirrored.
 
-    Between the windows of a square no part of the image is lost. Arguments: see `ResizeCrop`.
+    The windows of a square cover the whole image. Arguments: see `ResizeCrop`.
 
     Example:
         >>> TenCrop(size=224, resize=256)(np.zeros((375, 500, 3), np.uint8)).shape
@@ -214,8 +215,8 @@ class RandomResizedCrop(TrainTransform):
 
     Args:
         size: side of the square input, pixels.
-        scale: least and greatest share of the image's area.
-        ratio: least and greatest width / height.
+        scale: least and largest share of the image's area.
+        ratio: least and largest width / height.
         flip: whether to mirror every other image.
         interpolation: ``bilinear`` or ``bicubic``.
     """
@@ -245,7 +246,7 @@ class RandomResizedCrop(TrainTransform):
         return window, Geometry((width, height), resized, corner, (self.size, self.size))  # type: ignore[arg-type]
 
     def _draw(self, width: int, height: int, rng: np.random.Generator) -> tuple[int, int]:
-        """Draw a window's width and height that fit; after ten that do not, the largest of an allowed shape."""
+        """Draw a window's width and height that fit; after ten failures, the largest window of an allowed shape."""
         for _ in range(10):
             area = width * height * rng.uniform(self.scale[0], self.scale[1])
             ratio = np.exp(rng.uniform(np.log(self.ratio[0]), np.log(self.ratio[1])))

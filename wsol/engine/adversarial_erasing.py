@@ -40,7 +40,7 @@ from wsol.engine import saved_maps, split_results, training
 from wsol.engine.evaluation import LOCALIZER, SplitEvaluation
 from wsol.engine.localization_table import localization_table
 from wsol.engine.module import LocalizerModule
-from wsol.engine.saved_maps import KeptMaps
+from wsol.engine.saved_maps import MapSaver
 from wsol.engine.split_types import MapWriter, SplitResult
 from wsol.errors import InputError
 from wsol.files import atomic_folder
@@ -179,7 +179,7 @@ class Round:
         """Write the regions that the network finds in its training images, unless they exist."""
         if not (self.folder / "regions").exists():
             found = Regions(self.data.split("train"), threshold)
-            self._look({"train": found})
+            self._write_label_maps({"train": found})
             write_regions(self.folder / "regions", self.data.split("train"), found, SIDE)
 
     def keep_maps(self) -> None:
@@ -190,11 +190,11 @@ class Round:
             writers = {}
             for name in self.evaluated:
                 header = {"split": name, "data_fingerprint": self.data.split(name).fingerprint()}
-                kept = KeptMaps(partial / name, self.data.source.classes, header)
+                kept = MapSaver(partial / name, self.data.source.classes, header)
                 writers[name] = open_files.enter_context(kept)
-            self._look(writers)
+            self._write_label_maps(writers)
 
-    def _look(self, writers: Mapping[str, MapWriter]) -> None:
+    def _write_label_maps(self, writers: Mapping[str, MapWriter]) -> None:
         """Run the network once over each split; the maps of the labels go to the split's writer."""
         wanted = {}
         for name, writer in writers.items():
@@ -217,8 +217,8 @@ class Round:
             measured[name] = saved_maps.score(evaluation, maps, ranks)
             if name == self.evaluated[-1]:
                 fullsup = measured.get("val") if name != "val" else None
-                rows = saved_maps.look(evaluation, measured[name], maps, ranks, fullsup)
-                extra["error_kinds"] = saved_maps.write_looked(folder / "per_image.csv", rows)
+                rows = saved_maps.per_image_results(evaluation, measured[name], maps, ranks, fullsup)
+                extra["error_kinds"] = saved_maps.write_per_image(folder / "per_image.csv", rows)
         results = {
             "classification": {name: found.classification for name, found in measured.items()},
             "localization": [

@@ -77,20 +77,20 @@ class Overlaps:
         return {name: metric.to(device).compute() for name, metric in self.metrics.items()}
 
 
-def watch(trainer: pl.Trainer, evaluations: Mapping[str, SplitEvaluation]) -> Overlaps | None:
-    """Return the receiver of the last split's maps, to be passed to `tell`; None without a logger or an evaluation.
+def overlap_recorder(trainer: pl.Trainer, evaluations: Mapping[str, SplitEvaluation]) -> Overlaps | None:
+    """Return the receiver of the last split's maps, for `log_evaluation`; None without a logger or an evaluation.
 
     Args:
         trainer: trainer with the loggers.
         evaluations: evaluations by split. Their map writers must be set.
     """
-    if not evaluations or not _listening(trainer):
+    if not evaluations or not _run_loggers(trainer):
         return None
     *_, last = evaluations.values()
     return Overlaps(last)
 
 
-def tell(
+def log_evaluation(
     trainer: pl.Trainer, module: LocalizerModule, seen: Overlaps | None, classes: Sequence[str], folder: Path
 ) -> None:
     """Pass the evaluation to the loggers that want it, and finalize them. Every process must call it.
@@ -98,7 +98,7 @@ def tell(
     Args:
         trainer: trainer that ran the evaluation.
         module: module that was evaluated.
-        seen: the result of `watch`.
+        seen: the result of `overlap_recorder`.
         classes: class names by label.
         folder: folder of the results.
     """
@@ -106,10 +106,10 @@ def tell(
         split = seen.split.name
         val = module.measured.get("val") if split != "val" else None
         over_iou = seen.compute(trainer)
-        for logger in _listening(trainer):
+        for logger in _run_loggers(trainer):
             made = charts(module.measured[split], seen.protocols, over_iou, seen.split.labels, classes, val)
             logger.log_evaluated(split, split_results.shown(module), made, classes)
-    for logger in _listening(trainer):
+    for logger in _run_loggers(trainer):
         logger.finish_run(folder)
 
 
@@ -188,5 +188,5 @@ def _label(key: str) -> str:
     return key.replace("top", "top-").replace("gt_known", "GT-known")
 
 
-def _listening(trainer: pl.Trainer) -> list[RunLogger]:
+def _run_loggers(trainer: pl.Trainer) -> list[RunLogger]:
     return [logger for logger in trainer.loggers if isinstance(logger, RunLogger)]

@@ -1,11 +1,11 @@
 """Weights of the classes in the training loss: ``class_weights``.
 
-``auto`` weighs a class by the inverse of its number of training images (King and Zeng 2001, "Logistic Regression in
+``auto`` weights a class by the inverse of its number of training images (King and Zeng 2001, "Logistic Regression in
 Rare Events Data")::
 
     w_c = N / (K n_c)        N images of K classes, n_c of them of class c
 
-The weights of all training images then have the mean 1, so learning rates keep their meaning.
+The mean weight of all training images is then 1, so learning rates need not change.
 """
 
 from __future__ import annotations

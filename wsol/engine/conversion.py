@@ -164,7 +164,7 @@ def _settings(peer: peers.Peer, stride: int, config: DictConfig) -> DictConfig:
                 raise InputError(f"{key}={config[key]}: {peer.name} {lacking}; leave {key} out")
             settings.method.head[key] = config[key]
         elif key in peer.asks:
-            raise InputError(f"{config.weights}: {peer.name}; give {key}, which no tensor tells: {peer.asks[key]}")
+            raise InputError(f"{config.weights}: {peer.name}; give {key}, which no tensor shows: {peer.asks[key]}")
     _take(settings, config, ("data", "transform"))
     return settings
 

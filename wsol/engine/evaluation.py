@@ -20,7 +20,7 @@ from torchmetrics import Metric
 
 from wsol.box_evaluation import chunks, threads
 from wsol.data.source import Split
-from wsol.engine.evaluated_chunks import (
+from wsol.engine.chunk_evaluator import (
     LOCALIZER,
     MEAN,
     BoxEvaluator,
@@ -74,7 +74,7 @@ class SplitEvaluation(nn.Module):
         baselines: whether the predictions that need no network are evaluated too.
         pictures: how many evaluated images to keep for people to look at, spread evenly over the split.
         writer: keeps every map on disk.
-        pseudo: boxes that nobody drew, of each image, for thresholds and checkpoints chosen without human boxes.
+        pseudo: pseudo boxes, of each image, for thresholds and checkpoints chosen without human boxes.
         gives_boxes: whether the network gives boxes and no maps: `update_boxes` takes them; masks are not looked at.
         elsewhere: classes in place of the network's own, in every top-k error. The maps stay the network's: a top-k
             localization is right where one of those k classes is the true one and the box of the map of *that* class is
@@ -268,7 +268,7 @@ class SplitEvaluation(nn.Module):
     def _evaluate_both(
         self, positions: Sequence[int], maps: Sequence[Callable[[], Localization | None]]
     ) -> tuple[ChunkResult, ChunkResult | None]:
-        """Evaluate some images by the boxes that people drew, and by those that nobody drew if there are any."""
+        """Evaluate some images with human boxes, and with pseudo boxes if there are any."""
         if self._evaluate_pseudo is None:
             return self._evaluate_chunk(positions, maps), None
         merged = [partial(_itself, of_image()) for of_image in maps]

@@ -1,4 +1,4 @@
-"""Fitting an explainer with statistics of a dataset on the training images, before anything is evaluated."""
+"""Fit an explainer that needs statistics of a dataset, on the training images, before the evaluation."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from wsol.data.module import LocalizationData
 from wsol.engine.module import LocalizerModule
 from wsol.errors import InputError
 from wsol.explain.base import Explainer
-from wsol.explain.fitted import FittedExplainer
+from wsol.explain.fitted_explainer import FittedExplainer
 
 log = logging.getLogger("wsol")
 
@@ -21,15 +21,15 @@ log = logging.getLogger("wsol")
 def fit_explainer(
     explainer: Explainer | None, module: LocalizerModule, data: LocalizationData, trainer: pl.Trainer
 ) -> FittedExplainer | None:
-    """Fit an explainer that needs it and has no statistics yet; every process fits on all training images.
+    """Fit an explainer if it needs statistics and has none; every process fits on all training images.
 
-    The images come in the order of their classes, as the evaluation shows them to the network, without augmentation.
+    The images are sorted by class and transformed as for evaluation, without augmentation.
 
     Args:
-        explainer: that makes the maps, if any.
-        module: with the network.
-        data: whose train split is taken.
-        trainer: names the device.
+        explainer: the explainer of the maps, if any.
+        module: the module with the network.
+        data: the data; its train split is used.
+        trainer: the trainer, which has the device.
 
     Returns:
         The explainer, if it has statistics that can be saved.
@@ -53,7 +53,7 @@ def fit_explainer(
 
 @torch.no_grad()
 def _batches(module: LocalizerModule, data: LocalizationData) -> Iterator[tuple[Tensor, Tensor]]:
-    """The network's input float32 (N V, 3, H, W) and labels (N V,), V views of an image one after the other."""
+    """Yield the network's input float32 (N V, 3, H, W) and labels (N V,), image by image with V views."""
     for batch in data.class_ordered_dataloader("train"):
         images, labels = batch.images.to(module.device), batch.labels.to(module.device)
         views = images.shape[1] if images.ndim == 5 else 1

@@ -1,7 +1,7 @@
-"""External classes: those of a CSV file or of a second network replace the localizer's own.
+"""External classes: the classes of a CSV file or of a second network replace the localizer's predictions.
 
-Top-1 and top-5 localization then use the external classes and this network's boxes, as in the rows of Zhang et al. 2018
-(ACoL) with the classes of DPN, and in Zhang et al. 2020 (PSOL).
+Top-1 and top-5 localization then use the external classes and this network's boxes, as in Zhang et al. 2018 (ACoL) with
+the classes of DPN, and in Zhang et al. 2020 (PSOL).
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ class ExternalClassSource:
     def find(self, trainer: pl.Trainer, channels_last: bool) -> ExternalClasses:
         """Return the classes of all images; a second network runs once over the split."""
         if self._found is None:
-            self._found = self._network.look(trainer, channels_last)
+            self._found = self._network.classify(trainer, channels_last)
         return self._found
 
 
@@ -121,9 +121,9 @@ class _Network:
         self.data = build.build_data(own, data.source, self.localizer.preprocessing, seed=settings.seed)
         self.data.evaluated = (config.split,)
 
-    def look(self, trainer: pl.Trainer, channels_last: bool) -> ExternalClasses:
+    def classify(self, trainer: pl.Trainer, channels_last: bool) -> ExternalClasses:
         """Run the network once over the split; images that cannot be read have no class."""
-        module = _Looking(self.localizer, channels_last=channels_last, eval_precision=self._precision)
+        module = _ClassifierModule(self.localizer, channels_last=channels_last, eval_precision=self._precision)
         with plain_interruptions():
             trainer.test(module, datamodule=self.data, verbose=False)
         images = len(self.data.split(self.data.evaluated[0]))
@@ -133,7 +133,7 @@ class _Network:
         return found
 
 
-class _Ranked(PerImage):
+class _ClassRanks(PerImage):
     """For each image, the rank of its ground-truth class and the best class."""
 
     def __init__(self) -> None:
@@ -150,12 +150,12 @@ class _Ranked(PerImage):
         return self.rows()
 
 
-class _Looking(LocalizerModule):
+class _ClassifierModule(LocalizerModule):
     """Predicts classes only, without maps."""
 
     def __init__(self, localizer: Localizer, *, channels_last: bool, eval_precision: str) -> None:
         super().__init__(localizer, channels_last=channels_last, eval_precision=eval_precision)
-        self.ranked = _Ranked()
+        self.ranked = _ClassRanks()
         self.rows: dict[str, np.ndarray] = {}
 
     @torch.no_grad()

@@ -5,9 +5,9 @@
 =============================  ====================================================================================
 ``ids``                        str (N,) the images of the split
 ``labels``                     int32 (N,) ground-truth classes
-``ranks``                      uint16 (N,) rank of the ground-truth class, 0 the best; the greatest number if unknown
+``ranks``                      uint16 (N,) rank of the ground-truth class, 0 the best; the largest number if unknown
 ``<protocol>/<origin>/<name>`` uint8 (N,) number of the protocol's overlaps at which the image is correct, each at its
-                               threshold of that origin; the greatest number if the image is not evaluated
+                               threshold of that origin; the largest number if the image is not evaluated
 ``<protocol>``                 uint8 (2,) number of overlaps; 1 if accuracy is the mean over classes
 =============================  ====================================================================================
 """
@@ -43,7 +43,7 @@ class ImageErrors(NamedTuple):
 
 
 def not_evaluated(dtype: np.dtype | type) -> int:
-    """Return the greatest value of an integer type, which marks an image that was not evaluated."""
+    """Return the largest value of an integer type, which marks an image that was not evaluated."""
     return int(np.iinfo(dtype).max)
 
 
@@ -57,7 +57,7 @@ def pack(values: np.ndarray, positions: np.ndarray, images: int, dtype: type[np.
     """Expand the values of some images to all images.
 
     Args:
-        values: whole numbers (n,); values too large for the type become its greatest value less one.
+        values: whole numbers (n,); values too large for the type become its largest value less one.
         positions: integer (n,) positions of these images in their split.
         images: number of images N of the split.
         dtype: type of the result.

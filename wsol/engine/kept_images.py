@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 from wsol.data.source import Split
-from wsol.engine.evaluated_chunks import GivenBox, Merged
+from wsol.engine.chunk_evaluator import GivenBox, Merged
 from wsol.functional.geometry import Geometry
 from wsol.functional.iou import iou
 from wsol.functional.maps import place, to_levels

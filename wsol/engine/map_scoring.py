@@ -55,7 +55,7 @@ def run(config: DictConfig, progress: Progress = no_progress) -> Path:
             one.score(progress)
         results = _results(config, ours, theirs)
         if config.per_image:
-            results["error_kinds"] = ours.look(folder / "per_image.csv", progress)
+            results["error_kinds"] = ours.write_per_image(folder / "per_image.csv", progress)
         runs.write_results(folder, results)
     return output.folder
 
@@ -69,7 +69,7 @@ class MapSet:
         protocols: protocols by name.
         maps: the folder given.
         classes: CSV of predicted classes; None for those saved with the maps, if any.
-        pseudo: boxes of val images that nobody drew, for thresholds of that origin.
+        pseudo: pseudo boxes of val images, for thresholds of that origin.
 
     Raises:
         InputError: a split without boxes and masks, maps that do not match, or pseudo boxes without maps of val images.
@@ -156,11 +156,11 @@ class MapSet:
         what, total = f"{self.folder.name}, {evaluation.split.name}", len(evaluation.split)
         return saved_maps.score(evaluation, maps, ranks, progress=lambda done: progress(what, done, total))
 
-    def look(self, file: Path, progress: Progress) -> dict[str, Any]:
+    def write_per_image(self, file: Path, progress: Progress) -> dict[str, Any]:
         """Write the box of each image and return the shares of the kinds of error."""
         assert self.measured is not None
-        rows = saved_maps.look(self.evaluation, self.measured, self.maps, self.ranks, self.fullsup)
-        return saved_maps.write_looked(file, self._counted(rows, progress))
+        rows = saved_maps.per_image_results(self.evaluation, self.measured, self.maps, self.ranks, self.fullsup)
+        return saved_maps.write_per_image(file, self._counted(rows, progress))
 
     def _counted(self, rows: Iterable[saved_maps.ImageResult], progress: Progress) -> Iterator[saved_maps.ImageResult]:
         """Yield the rows, and report progress at the first row of each image."""
@@ -217,7 +217,7 @@ def _results(config: DictConfig, ours: MapSet, theirs: MapSet | None) -> dict[st
 
 
 def _of_split(given: Path, split: str) -> Path:
-    """The folder of a split's maps: in a run or an evaluation, in the newest evaluation of a run, or as it is given."""
+    """Return the folder of a split's maps: in a run, an evaluation, a run's newest evaluation, or the given one."""
     evaluated = sorted(given.glob(f"eval/*/maps/{split}"), key=lambda place: place.stat().st_mtime, reverse=True)
     return next((place for place in (given / "maps" / split, given / split, *evaluated) if place.is_dir()), given)
 

@@ -284,7 +284,7 @@ class LocalizerModule(pl.LightningModule):
             logits, maps = self.maps(batch.images, classes)
             evaluation.update(batch, logits, maps[:, :, 0].float().cpu().numpy())
             if isinstance(again, Recognition):
-                seen = again.look(batch, maps[:, :, 1].float().cpu().numpy())
+                seen = again.second_input(batch, maps[:, :, 1].float().cpu().numpy())
                 again.errors.update(self.scores(seen.to(self.device))[2], batch.labels, batch.positions)
         evaluation.skip(batch)
 

@@ -14,7 +14,7 @@ from wsol.engine.predictor import OBJECT
 from wsol.errors import InputError, unknown
 from wsol.files import atomic_file
 from wsol.interop import export_onnx, export_torch
-from wsol.interop.export import TOLERANCE, Portable, compare, num_maps
+from wsol.interop.export import TOLERANCE, ExportGraph, compare, num_maps
 from wsol.models.localizer import Localizer
 from wsol.runs import checkpoints
 
@@ -81,7 +81,7 @@ def _write_graph(config: DictConfig, localizer: Localizer, transform: EvalTransf
     top = config.top
     if top is None and not localizer.gives_boxes:
         top = min(5, num_maps(localizer))
-    graph = Portable(localizer, top, normalise=config.normalise is not False)
+    graph = ExportGraph(localizer, top, normalise=config.normalise is not False)
     card = describe(localizer, transform, normalised_inside=config.normalise is not False)
     file.parent.mkdir(parents=True, exist_ok=True)
     with atomic_file(file) as temporary:

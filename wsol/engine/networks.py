@@ -90,7 +90,7 @@ def guard(trained: DictConfig, config: DictConfig, file: Path) -> None:
     build.check_parts(trained, keys, file, trust=config.trust)
 
 
-def moved(value: Any, before: str, now: str) -> Any:
+def rebase(value: Any, before: str, now: str) -> Any:
     """Return a path below folder ``before`` as the same path below ``now``; anything else unchanged."""
     if isinstance(value, str) and before and Path(value).is_relative_to(before):
         return str(Path(now) / Path(value).relative_to(before))

@@ -82,7 +82,7 @@ def _kind(name: str, parameter: nn.Parameter, no_weight_decay: Collection[str]) 
 def _parted(
     parameters: Mapping[str, Sequence[tuple[str, nn.Parameter]]], names: Iterable[str]
 ) -> dict[str, list[tuple[str, nn.Parameter]]]:
-    """Return the groups, with the parts in ``names`` split off as groups of their own."""
+    """Return the groups, with the parameters in ``names`` as separate groups."""
     groups = {name: list(members) for name, members in parameters.items()}
     for part in (name for name in names if name not in parameters):
         inside = {n for members in groups.values() for n, _ in members if f"{n}.".startswith(f"{part}.")}
@@ -162,6 +162,7 @@ def one_cycle(
     top = rise * total_steps
 
     def factor(step: int) -> float:
+        """Rise along a half cosine, then fall along one."""
         if step < top:
             return start + (1 - start) * (1 - math.cos(math.pi * step / top)) / 2
         done = min(1.0, (step - top) / (total_steps - top))

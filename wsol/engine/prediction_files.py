@@ -15,7 +15,7 @@ from omegaconf import DictConfig, OmegaConf
 from wsol import runs
 from wsol.config import build
 from wsol.data.annotations.box_files import by_path, read_boxes
-from wsol.data.image_files import find_images, names_of
+from wsol.data.image_files import find_images, unique_names
 from wsol.data.images import BadImage, read_image
 from wsol.engine import networks
 from wsol.engine.predictor import Prediction, Predictor
@@ -89,7 +89,7 @@ class ImagePredictor:
         network = networks.find(config, "wsol predict <run> images=<folder>")
         self._default = network.folder / "predict"
         if config.explainer is None and not network.has_maps:
-            raise InputError("model=... has no maps of its own: choose explainer=gradcam or another")
+            raise InputError("model=... makes no maps: choose explainer=gradcam or another")
         if not network.localizer.classifies and (config.top > 1 or config.classes is not None):
             key = "classes" if config.classes is not None else "top"
             raise InputError(
@@ -127,7 +127,7 @@ class ImagePredictor:
         if self.config.boxes is None:
             return {}
         found = read_boxes(Path(self.config.boxes))
-        matched, _ = by_path(found.lines, {name: name for name in names_of(self.files)})
+        matched, _ = by_path(found.lines, {name: name for name in unique_names(self.files)})
         return {
             path: GroundTruth(
                 np.array([marked.box for marked in found.boxes.get(name, ())]).reshape(-1, 4), found.inclusive
@@ -183,7 +183,7 @@ class ImagePredictor:
 
     def _batches(self, pool: ThreadPoolExecutor) -> Iterator[list[LoadedImage | UnreadableImage]]:
         """Yield images in the order of the files; the next batch is read while this one is processed."""
-        jobs = list(zip(self.files, names_of(self.files), strict=True))
+        jobs = list(zip(self.files, unique_names(self.files), strict=True))
         size = self.config.batch_size
         parts = [jobs[start : start + size] for start in range(0, len(jobs), size)]
         pending = [pool.submit(self._load, *job) for job in parts[0]]

@@ -22,13 +22,13 @@ import torch
 
 from wsol import protocols
 from wsol.config import build
-from wsol.data.in_memory import ImageInput, as_rgb
+from wsol.data.images import ImageInput, as_rgb
 from wsol.data.transforms import EvalTransform, ResizeSquare
-from wsol.engine.evaluated_chunks import given_box
+from wsol.engine.chunk_evaluator import given_box
 from wsol.engine.module import LocalizerModule
 from wsol.errors import InputError, unknown
 from wsol.explain.base import Explainer
-from wsol.explain.fitted import FittedExplainer
+from wsol.explain.fitted_explainer import FittedExplainer
 from wsol.functional.drawing import overlay
 from wsol.functional.geometry import Geometry
 from wsol.functional.maps import place
@@ -143,8 +143,8 @@ class Predictor:
         self.classifies = network.classifies
         if not self.classifies and not (explainer or network).class_agnostic:
             raise InputError(
-                f"{type(explainer).__name__ if explainer else 'network'}: makes maps of classes, but the network does "
-                "not classify; choose a class-agnostic explainer, such as lost, tokencut, dino_attention or patch_pca"
+                f"{type(explainer).__name__ if explainer else 'network'}: its maps are of classes, but the network "
+                "does not classify; choose a class-agnostic one, such as lost, tokencut, dino_attention or patch_pca"
             )
         numbers = tuple(map(str, range(network.num_classes)))
         self.names = (network.classes or numbers) if self.classifies else (OBJECT,)
@@ -248,6 +248,7 @@ class Predictor:
         """
 
         def choose(logits: torch.Tensor) -> torch.Tensor:
+            """Return the classes int64 (N, M) whose maps are made: the labels, or the best ones."""
             if not self.classifies:
                 return torch.zeros(len(logits), 1, dtype=torch.int64, device=logits.device)
             if labels is None:

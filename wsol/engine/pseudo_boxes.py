@@ -1,7 +1,7 @@
-"""Boxes of val images that nobody drew, by which thresholds and checkpoints of origin ``pseudo`` are chosen.
+"""Pseudo boxes of val images, made without human annotation, to choose thresholds and checkpoints of origin ``pseudo``.
 
 Murtaza et al. 2025, "A Realistic Protocol for Evaluation of Weakly Supervised Object Localization" (WACV): boxes of a
-class-agnostic method on the val split take the place of the boxes that people drew.
+class-agnostic method on the val split replace the human boxes.
 """
 
 from __future__ import annotations
@@ -29,19 +29,19 @@ SHOWN = 3
 
 
 def read_pseudo_boxes(source: str | Path, split: Split, inclusive: bool = False) -> PseudoBoxes:
-    """Read or make the pseudo boxes of a split.
+    """Read or compute the pseudo boxes of a split.
 
     Args:
         source: a list in the form of wsolevaluation's localization.txt (``<image id>,<x0>,<y0>,<x1>,<y1>``, no header);
             boxes as CSV (``image,x0,y0,x1,y1``) or COCO JSON, such as ``predictions.csv`` of `wsol predict`; or the
-            folder of ``wsol eval split=val save_maps=true`` with class-agnostic maps, which are boxed at the fixed
-            threshold of its first protocol that has one. A box 0, 0, 0, 0 says that none was found.
-        split: that they are of.
+            folder of ``wsol eval split=val save_maps=true`` with class-agnostic maps. Their boxes are those at
+            the fixed threshold of its first protocol that has one. A box 0, 0, 0, 0 means that none was found.
+        split: the split of the boxes.
         inclusive: whether x1, y1 of a list or CSV name the last pixel inside.
 
     Raises:
-        InputError: no such source, a faulty line, images that the split does not have, no box at all, or maps of
-            another dataset or of classes.
+        InputError: no such source, a faulty line, images that the split does not have, no boxes, or maps of
+            another dataset, or of classes.
     """
     path = Path(source)
     if path.is_dir():
@@ -71,7 +71,7 @@ def read_pseudo_boxes(source: str | Path, split: Split, inclusive: bool = False)
 
 
 def _matched(given: dict[str, list[Any]], split: Split, path: Path) -> dict[str, list[Any]]:
-    """The boxes by id of the split: a name is an id, or a longer path that ends with one."""
+    """Return the boxes by id of the split: a name is an id, or a longer path that ends with one."""
     ids, found, strange = frozenset(split.ids), {}, []
     for name, boxes in given.items():
         parts = name.replace("\\", "/").split("/")
@@ -90,7 +90,7 @@ def _matched(given: dict[str, list[Any]], split: Split, path: Path) -> dict[str,
 
 
 def _check(boxes: Boxes, split: Split, source: Path) -> None:
-    """Refuse boxes without area or with values that are not finite, and a source without any."""
+    """Refuse boxes without area or with values that are not finite, and a source without boxes."""
     if not len(boxes.corners):
         raise InputError(
             f"{source}: no box of an image of the {split.name} split; give boxes, or leave pseudo_boxes out"
@@ -104,7 +104,7 @@ def _check(boxes: Boxes, split: Split, source: Path) -> None:
 
 
 def _of_evaluation(folder: Path, split: Split) -> PseudoBoxes:
-    """Box the kept maps of an evaluation."""
+    """Return the boxes of the saved maps of an evaluation."""
     kept = folder / "maps" / split.name
     if not kept.is_dir() or not (folder / "results.json").is_file():
         raise InputError(
@@ -128,7 +128,7 @@ def _of_evaluation(folder: Path, split: Split) -> PseudoBoxes:
 
 
 def _fixed(protocols: dict[str, Any], folder: Path) -> LocalizationProtocol:
-    """The first protocol with a fixed threshold."""
+    """Return the first protocol with a fixed threshold."""
     for fields in protocols.values():
         if isinstance(fields, dict) and fields.get("fixed_threshold") is not None:
             given: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in fields.items()}
@@ -140,13 +140,13 @@ def _fixed(protocols: dict[str, Any], folder: Path) -> LocalizationProtocol:
                     "again"
                 ) from error
     raise InputError(
-        f"pseudo_boxes={folder}: none of its protocols has a fixed threshold, and one that was chosen by boxes that "
-        "people drew cannot make pseudo boxes; evaluate again with protocol=[cam2016], say"
+        f"pseudo_boxes={folder}: none of its protocols has a fixed threshold, and a threshold that was chosen with "
+        "human boxes cannot make pseudo boxes; evaluate again, for example with protocol=[cam2016]"
     )
 
 
 def _boxed(protocol: LocalizationProtocol, score_maps: np.ndarray, views: Iterable[Any]) -> np.ndarray:
-    """The largest box of an image's maps: float64 (1, 4), or (0, 4) where nothing was found."""
+    """Return the largest box of an image's maps: float64 (1, 4), or (0, 4) if there is none."""
     found = protocol.predict(*protocol.merge(score_maps, list(views)))
     areas = (found[:, 2] - found[:, 0]) * (found[:, 3] - found[:, 1])
     best = int(areas.argmax())

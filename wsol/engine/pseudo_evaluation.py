@@ -35,7 +35,7 @@ from wsol.engine.gathering import gathered_by_position
 from wsol.engine.module import LocalizerModule
 from wsol.engine.networks import Network
 from wsol.errors import InputError
-from wsol.explain.fitted import FILE
+from wsol.explain.fitted_explainer import FILE
 from wsol.functional.geometry import Geometry
 from wsol.metrics._curves import choose_thresholds
 from wsol.protocols import LocalizationProtocol
@@ -165,7 +165,8 @@ def chosen_threshold(
     """Return the threshold of an origin, evaluating the val split where it is chosen there; None of ranked boxes."""
     if origin == "fixed":
         return protocol.fixed_threshold
-    pseudo = split_results.pseudo_boxes(settings, data)
+    val = data.split("val") if "val" in data.splits else None
+    pseudo = split_results.pseudo_boxes(settings.get("pseudo_boxes"), {protocol.name: protocol}, val)
     evaluation = SplitEvaluation(
         data.split("val"), data.eval_transform.views, {protocol.name: protocol}, topk=(), pseudo=pseudo
     )

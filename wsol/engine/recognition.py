@@ -1,4 +1,4 @@
-"""Recognition guided by localization: an image is classified again from the region that its map shows.
+"""Recognition guided by localization: an image is classified again using the region that its map shows.
 
 Zhou et al. 2016, section 4.1 (fine-grained recognition): CAM's box, at 20 % of the map's maximum, is cropped and
 classified again. Alternatively the whole image is weighted by the map: its pixels fade to the mean colour where the map
@@ -63,7 +63,7 @@ class Recognition(nn.Module):
         """Return a function that chooses the classes of the maps, int64 (N, 2): ground truth and prediction."""
         return lambda logits: torch.stack([batch.labels, logits.argmax(1)], 1)
 
-    def look(self, batch: Batch, maps: np.ndarray) -> Tensor:
+    def second_input(self, batch: Batch, maps: np.ndarray) -> Tensor:
         """Make the network's second input.
 
         Args:

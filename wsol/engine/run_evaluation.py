@@ -26,9 +26,9 @@ from wsol.engine.external_classes import ExternalClassSource
 from wsol.engine.module import LocalizerModule
 from wsol.engine.networks import Network
 from wsol.engine.recognition import WAYS, Recognition
-from wsol.engine.saved_maps import KeptMaps
+from wsol.engine.saved_maps import MapSaver
 from wsol.errors import InputError, unknown
-from wsol.explain.fitted import FILE
+from wsol.explain.fitted_explainer import FILE
 from wsol.heads.base import NoMapsError
 from wsol.interop.map_folder import open_maps
 from wsol.interop.predictions import NOT_RANKED
@@ -68,9 +68,9 @@ def run(config: DictConfig, network: Network | None = None) -> Path:
     check_scores(network, config)
     check_maps(network, config)
     below = config.data_dir
-    settings = merged(network.trained, config)
+    settings = merge_configs(network.trained, config)
     if config.explainer is None and not network.has_maps:
-        raise InputError("model=... has no maps of its own: choose explainer=gradcam or another")
+        raise InputError("model=... makes no maps: choose explainer=gradcam or another")
     if settings.data is None:
         raise InputError("no dataset: choose one with data=..., see --help for the choices")
     source = build.build_source(settings, trust=config.trust or config.data is not None, data_dir=below)
@@ -173,7 +173,7 @@ def evaluate(settings: DictConfig, config: DictConfig, network: Network, data: L
                     evaluations[name].writer = writers.enter_context(writer)
             if other is not None:
                 evaluations[config.split].elsewhere = other.find(trainer, channels_last)
-            seen = charts.watch(trainer, evaluations)
+            seen = charts.overlap_recorder(trainer, evaluations)
             results = split_results.evaluate(trainer, module, data, evaluations, again)
         _gather(folder, trainer)
     if trainer.is_global_zero:
@@ -186,10 +186,10 @@ def evaluate(settings: DictConfig, config: DictConfig, network: Network, data: L
         if other is not None:
             extra["classes"] = other.about
         if config.save_maps or module.gives_boxes:
-            extra["error_kinds"] = look(evaluations, module, folder)
+            extra["error_kinds"] = write_per_image(evaluations, module, folder)
         split_results.write_image_results(folder, module.measured, evaluations)
         split_results.write(folder, settings, module, data, trainer, results, **extra)
-    charts.tell(trainer, module, seen, data.source.classes, folder)
+    charts.log_evaluation(trainer, module, seen, data.source.classes, folder)
 
 
 def _gather(folder: Path, trainer: pl.Trainer) -> None:
@@ -216,9 +216,9 @@ def recognitions(
     """Return the second classifications of each split, if requested."""
     if config.recognize is None:
         return []
-    look = partial(Recognition, config.recognize, transform=data.eval_transform)
+    make = partial(Recognition, config.recognize, transform=data.eval_transform)
     preprocessing = module.localizer.preprocessing
-    return [look(split=e.split, preprocessing=preprocessing, topk=e.topk) for e in evaluations.values()]
+    return [make(split=e.split, preprocessing=preprocessing, topk=e.topk) for e in evaluations.values()]
 
 
 def map_writers(
@@ -229,7 +229,7 @@ def map_writers(
     network: Network,
     rank: int,
     class_agnostic: bool,
-) -> dict[str, KeptMaps]:
+) -> dict[str, MapSaver]:
     """Yield writers that save the maps of every split below ``folder``/maps; each process writes a part."""
     digest = hashlib.sha256(network.file.read_bytes()).hexdigest() if network.file else network.title
     writers = {}
@@ -241,11 +241,13 @@ def map_writers(
             "class_agnostic": class_agnostic,
         }
         classes = data.source.classes if network.localizer.classifies else ()
-        writers[name] = KeptMaps(folder / "maps" / name, classes, header, dtype=config.maps_dtype, shard=str(rank))
+        writers[name] = MapSaver(folder / "maps" / name, classes, header, dtype=config.maps_dtype, shard=str(rank))
     return writers
 
 
-def look(evaluations: Mapping[str, SplitEvaluation], module: LocalizerModule, folder: Path) -> dict[str, Any]:
+def write_per_image(
+    evaluations: Mapping[str, SplitEvaluation], module: LocalizerModule, folder: Path
+) -> dict[str, Any]:
     """Write per_image.csv of the last evaluated split from its saved maps, or the boxes that the network gave.
 
     Returns:
@@ -259,11 +261,11 @@ def look(evaluations: Mapping[str, SplitEvaluation], module: LocalizerModule, fo
         ranks = np.full(len(evaluation.split), NOT_RANKED)
         ranks[positions] = seen
     val = module.measured.get("val") if name != "val" else None
-    rows = saved_maps.look(evaluation, module.measured[name], maps, ranks, val)
-    return saved_maps.write_looked(folder / "per_image.csv", rows)
+    rows = saved_maps.per_image_results(evaluation, module.measured[name], maps, ranks, val)
+    return saved_maps.write_per_image(folder / "per_image.csv", rows)
 
 
-def merged(trained: DictConfig, config: DictConfig) -> DictConfig:
+def merge_configs(trained: DictConfig, config: DictConfig) -> DictConfig:
     """Return the run's config, overridden by the evaluation's command line."""
     settings = trained.copy()
     OmegaConf.set_struct(settings, False)
@@ -271,7 +273,7 @@ def merged(trained: DictConfig, config: DictConfig) -> DictConfig:
         config.data_dir = trained.data_dir
     elif config.data is None:  # the run's dataset, moved
         settings.data = {
-            key: networks.moved(value, trained.data_dir, config.data_dir) for key, value in trained.data.items()
+            key: networks.rebase(value, trained.data_dir, config.data_dir) for key, value in trained.data.items()
         }
     plain = OmegaConf.to_container(config, resolve=True)
     assert isinstance(plain, dict)

@@ -17,7 +17,7 @@ import numpy as np
 
 from wsol.box_evaluation import threads
 from wsol.data.source import Split
-from wsol.engine.evaluated_chunks import GivenBox, Localization
+from wsol.engine.chunk_evaluator import GivenBox, Localization
 from wsol.engine.evaluation import LOCALIZER, Merged, SplitEvaluation
 from wsol.engine.split_types import SplitResult
 from wsol.errors import InputError
@@ -40,11 +40,11 @@ MISSING = ("refuse", "count_as_miss")
 """What to do about images without a map."""
 
 
-class KeptMaps(AbstractContextManager["KeptMaps"]):
+class MapSaver(AbstractContextManager["MapSaver"]):
     """Saves the maps of a split and the top predicted classes, for `wsol score` and for reports.
 
     Args:
-        folder: made if need be; several processes may write to one.
+        folder: created if it does not exist; several processes may write to one.
         classes: names of the K classes; none of a network that does not classify.
         header: what the maps are of, see `wsol.interop.map_store.MapWriter`.
         dtype: see there.
@@ -146,14 +146,14 @@ class ImageResult(NamedTuple):
     right: bool
     """Whether the box is correct, GT-known (at IoU 0.5 or the only overlap of the protocol)."""
     iou: float
-    """Greatest exact IoU with a ground-truth box, in the image frame."""
+    """Largest exact IoU with a ground-truth box, in the image frame."""
     kind: str
     """See `wsol.functional.error_kinds`; for top-1 if classes are known."""
     box: tuple[float, float, float, float]
-    """x0, y0, x1, y1, half-open, image frame; the one with the greatest IoU if there are several boxes."""
+    """x0, y0, x1, y1, half-open, image frame; the one with the largest IoU if there are several boxes."""
 
 
-def look(
+def per_image_results(
     evaluation: SplitEvaluation,
     measured: SplitResult,
     maps: Maps | None,
@@ -170,19 +170,21 @@ def look(
         fullsup: result of the train-fullsup split, for thresholds of that origin.
     """
     asked = [
-        _Asked(protocol, origin, _threshold(measured, name, positions), _bits(measured, name, positions))
+        _ResultKey(protocol, origin, _threshold(measured, name, positions), _bits(measured, name, positions))
         for name, protocol in evaluation.protocols.items()
         for origin, positions in _positions(protocol, measured, fullsup).items()
     ]
     with ThreadPoolExecutor(threads()) as pool:
         given = [(sorted(evaluation.given), [evaluation.given[position] for position in sorted(evaluation.given)])]
         for positions, merged in given if maps is None else _chunks(evaluation, maps):
-            rows = pool.map(lambda at, of_image: _look(evaluation.split, at, of_image, ranks, asked), positions, merged)
+            rows = pool.map(
+                lambda at, of_image: _results_of_image(evaluation.split, at, of_image, ranks, asked), positions, merged
+            )
             for of_image in rows:
                 yield from of_image
 
 
-def write_looked(file: Path, rows: Iterable[ImageResult]) -> dict[str, dict[str, dict[str, float]]]:
+def write_per_image(file: Path, rows: Iterable[ImageResult]) -> dict[str, dict[str, dict[str, float]]]:
     """Write one CSV line for each image, protocol and origin; return the share of each kind, percent.
 
     Returns:
@@ -242,7 +244,7 @@ def differences(
     return rows
 
 
-class _Asked(NamedTuple):
+class _ResultKey(NamedTuple):
     protocol: LocalizationProtocol
     origin: str
     threshold: float | None
@@ -292,8 +294,8 @@ def _bits(measured: SplitResult, name: str, positions: np.ndarray) -> dict[int, 
     return dict(zip(curves.positions.tolist(), right.tolist(), strict=True))
 
 
-def _look(
-    split: Split, position: int, merged: Localization | None, ranks: np.ndarray | None, asked: Sequence[_Asked]
+def _results_of_image(
+    split: Split, position: int, merged: Localization | None, ranks: np.ndarray | None, asked: Sequence[_ResultKey]
 ) -> list[ImageResult]:
     truth = split.truth(position)
     rank = None if ranks is None else int(ranks[position])
@@ -324,7 +326,7 @@ def _look(
     return rows
 
 
-def _boxes(found: Localization | None, asked: _Asked) -> np.ndarray:
+def _boxes(found: Localization | None, asked: _ResultKey) -> np.ndarray:
     """The boxes of an image: float64 (B, 4), image frame."""
     if found is None:
         return np.zeros((1, 4))

@@ -39,7 +39,7 @@ PICTURES = 16
 
 
 def fitting_topk(topk: Iterable[int], num_classes: int) -> tuple[int, ...]:
-    """Return the top-k errors that a number of classes has; those of more classes are left out, and the log says so.
+    """Return the top-k errors that are possible with a number of classes; the log names those left out.
 
     Raises:
         InputError: not whole numbers of at least 1, one twice, or none that fits.
@@ -101,15 +101,15 @@ def evaluations(
 def pseudo_boxes(
     source: str | None, protocols: Mapping[str, LocalizationProtocol], val: Split | None
 ) -> PseudoBoxes | None:
-    """The boxes of val images that nobody drew, where they are asked for.
+    """Return the pseudo boxes of val images, if a source is given.
 
     Args:
-        source: see `read_pseudo_boxes`; None without them.
+        source: see `read_pseudo_boxes`; None for no pseudo boxes.
         protocols: by name.
-        val: the val split; None where the dataset has none.
+        val: the val split; None if the dataset has none.
 
     Raises:
-        InputError: there is no val split, or no protocol whose threshold they could choose; see `read_pseudo_boxes`.
+        InputError: there is no val split, or no protocol that chooses a threshold; see `read_pseudo_boxes`.
     """
     if source is None:
         return None

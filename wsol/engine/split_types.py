@@ -30,7 +30,7 @@ class SplitResult(NamedTuple):
     ranks: tuple[np.ndarray, np.ndarray]
     """int64 (N,) positions of the images whose classes were looked at, ascending; int32 (N,) ranks of the true ones."""
     pseudo: Mapping[str, Curves] = MappingProxyType({})
-    """Of the network's maps, evaluated by boxes that nobody drew, by protocol; empty without such boxes."""
+    """Curves of the network's maps with pseudo boxes, by protocol; empty without such boxes."""
 
 
 class ExternalClasses(NamedTuple):
@@ -39,20 +39,20 @@ class ExternalClasses(NamedTuple):
     ranks: np.ndarray
     """int (N,) rank of each true class, 0 for the best."""
     first: np.ndarray
-    """int (N,) the best class; -1 where nothing is predicted."""
+    """int (N,) the best class; -1 if none is predicted."""
 
 
 class PseudoBoxes(NamedTuple):
-    """Boxes of a split that nobody drew; see `wsol.engine.pseudo_boxes`."""
+    """Pseudo boxes of a split; see `wsol.engine.pseudo_boxes`."""
 
     boxes: Boxes
     """Of each image; none where the source has none."""
     about: dict[str, Any]
-    """What results say of where they come from."""
+    """The origin of the classes, for the results."""
 
 
 class MapWriter(TypingProtocol):
-    """Takes the maps that are evaluated, to keep them; see `wsol.engine.saved_maps.KeptMaps`."""
+    """Takes the maps that are evaluated, to keep them; see `wsol.engine.saved_maps.MapSaver`."""
 
     def add(self, image_id: str, maps: np.ndarray, geometries: Sequence[Geometry], logits: np.ndarray) -> None:
         """Keep the maps float32 (V, h, w) of an image's views, and its class scores float32 (K,)."""

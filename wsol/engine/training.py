@@ -235,7 +235,7 @@ def evaluate_best(
     trained = time.perf_counter() - started
     best = _best(trainer, folder)
     checkpoints.load_state(module.localizer, checkpoints.read(best)["state_dict"], best)
-    seen = charts.watch(trainer, evaluations)
+    seen = charts.overlap_recorder(trainer, evaluations)
     results = split_results.evaluate(trainer, module, data, evaluations)
     results["skipped_images"]["train"] = sorted(data.split("train").ids[i] for i in gathered(module.train_skipped))
     seconds = {"training": round(trained, 1), "evaluation": round(time.perf_counter() - started - trained, 1)}
@@ -246,7 +246,7 @@ def evaluate_best(
             extra["pseudo"] = data.pseudo.about
         split_results.write_image_results(folder, module.measured, evaluations)
         split_results.write(folder, config, module, data, trainer, results, **extra)
-    charts.tell(trainer, module, seen, data.source.classes, folder)
+    charts.log_evaluation(trainer, module, seen, data.source.classes, folder)
 
 
 def describe(config: DictConfig, data: LocalizationData, localizer: Localizer, trainer: pl.Trainer) -> str:

@@ -1,6 +1,6 @@
-"""Explainers: methods that make a map of what in an image speaks for a class, or of where its one object is.
+"""Explainers: methods that map the evidence for a class in an image, or the place of its one object.
 
-Each can be asked about any localizer and any classifier of torchvision or timm that has what it reads.
+They work on any localizer, and on any classifier of torchvision or timm that has the parts that they read.
 """
 
 from wsol.explain.bagcams import BagCAMs

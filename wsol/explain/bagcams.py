@@ -1,4 +1,4 @@
-r"""BagCAMs: every cell of the gradient is a classifier of its own, and their maps are added up.
+r"""BagCAMs: every cell of the gradient is used as a classifier, and the maps of these classifiers are added up.
 
 Zhu et al. 2022, "Bagging Regional Classification Activation Maps for Weakly Supervised Object Localization" (ECCV). At
 a layer with features f_k and the score S_c, g is the gradient of log S_c::
@@ -6,8 +6,8 @@ a layer with features f_k and the score S_c, g is the gradient of log S_c::
     g_k = (dS_c / df_k) / S_c
     M_c(x, y) = sum_k relu( mean_ab(g_k(a, b) f_k(a, b) + 1) g_k(x, y) f_k(x, y) )
 
-As in the released code, and not in the paper: the gradient passes each ReLU behind the layer by the rule of guided
-backpropagation (``relu: plain`` leaves that out), and where S_c is negative g has the sign of -dS_c/df.
+As in the released code, but not in the paper, the gradient passes each ReLU after the layer by the rule of guided
+backpropagation (``relu: plain`` switches that off), and g has the sign of -dS_c/df if S_c is negative.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class BagCAMs(LayerExplainer):
         layer: see `LayerExplainer`; the authors take ``layer3`` of ResNet-50.
         layout: see `LayerExplainer`.
         chunk_size: see `Explainer`.
-        relu: ``guided``, as in the authors' code; or ``plain``, the gradient as it is, as in the paper.
+        relu: ``guided``, as in the authors' code; or ``plain``, the unchanged gradient, as in the paper.
 
     Raises:
         InputError: another ``relu``; when called, ``guided`` for a network without ReLU.

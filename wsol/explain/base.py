@@ -1,4 +1,4 @@
-"""What every explainer promises, and the care that all of them take of the network they ask."""
+"""The base of all explainers; it leaves the explained network as it found it."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ from wsol.types import Output
 class Explainer(ABC):
     """Base of all explainers.
 
-    The network is asked in evaluation mode and in float32, without autocast or TF32, whichever type its weights are.
-    It comes back as it was, also after an error: modes, weights, ``requires_grad``, gradients and hooks. Gradients flow
-    under `torch.inference_mode` too.
+    The network runs in evaluation mode and in float32, without autocast or TF32, whatever the type of its weights.
+    Afterwards, also after an error, its modes, weights, ``requires_grad``, gradients and hooks are as before. Gradients
+    also work under `torch.inference_mode`.
 
     Args:
-        chunk_size: how many images, or altered copies of them, go through the network at once; None for all images of
-            a call at once. Maps do not depend on it beyond rounding.
+        chunk_size: number of images, or of altered copies of them, in one forward pass; None for all images of a call.
+            Maps depend on it only by rounding.
 
     Raises:
         InputError: a chunk size below 1.
@@ -34,7 +34,7 @@ class Explainer(ABC):
     class_agnostic: bool = False
     """Whether the map of an image is the same for all classes."""
     needs_scores: bool = True
-    """Whether it asks the network for class scores, so that the network must classify."""
+    """Whether it uses class scores, so that the network must be a classifier."""
 
     def __init__(self, chunk_size: int | None = None) -> None:
         if chunk_size is not None and (not isinstance(chunk_size, int) or chunk_size < 1):
@@ -42,28 +42,28 @@ class Explainer(ABC):
         self.chunk_size = chunk_size
 
     def __call__(self, model: nn.Module, images: Tensor, classes: Tensor | None = None) -> Tensor:
-        """Make the maps of some classes.
+        """Return the maps of some classes.
 
         Args:
             model: a `wsol.models.localizer.Localizer`, or any network from images to class scores (N, K).
             images: float (N, 3, H, W), normalised as the network expects.
-            classes: int64 (N, M) classes whose maps are asked, any M. A class-agnostic explainer needs none and then
-                gives one map for each image.
+            classes: int64 (N, M) classes of the maps, any M. A class-agnostic explainer needs none and then returns one
+                map for each image.
 
         Returns:
             float32 (N, M, h, w), unscaled, over the whole input; h, w are those of the layer, or H, W.
 
         Raises:
-            InputError: shapes that do not fit, a class that the network does not have, or no class scores to explain.
+            InputError: shapes do not fit, the network does not have a class, or it has no class scores.
         """
         if classes is None:
             if not self.class_agnostic:
-                raise InputError(f"{type(self).__name__} makes maps of classes: give classes (N, M)")
+                raise InputError(f"{type(self).__name__} needs classes (N, M): its maps are of classes")
             classes = torch.zeros(len(images), 1, dtype=torch.int64, device=images.device)
         if self.needs_scores and not classifies(model):
             raise InputError(
                 f"{type(self).__name__} explains class scores, but this network does not classify; choose an explainer "
-                "that needs none, such as explainer=lost, tokencut, dino_attention or patch_pca"
+                "that needs no class scores, such as explainer=lost, tokencut, dino_attention or patch_pca"
             )
         if images.ndim != 4 or classes.ndim != 2 or len(classes) != len(images):
             raise InputError(
@@ -73,7 +73,7 @@ class Explainer(ABC):
             return images.new_zeros(*classes.shape, 1, 1)
         model = model.network if isinstance(model, Classifier) else model
         with torch.inference_mode(False), torch.enable_grad(), evaluation_precision(images.device.type):
-            own = images.detach().float().clone()  # a tensor of inference mode would take no gradient
+            own = images.detach().float().clone()  # an inference tensor could have no gradient
             asked = classes.detach().clone()
             size = self.chunk_size or len(own)
             with eval_mode(model):
@@ -85,15 +85,15 @@ class Explainer(ABC):
 
     @abstractmethod
     def explain(self, model: nn.Module, images: Tensor, classes: Tensor) -> Tensor:
-        """Make the maps of one chunk; the network is at rest, its parameters take no gradient. See `__call__`."""
+        """Return the maps of one chunk; the network is in evaluation mode, without gradients. See `__call__`."""
 
     def about(self) -> dict[str, Any]:
-        """Return what results should record of the maps made so far, as plain values; counts are of this process."""
+        """Return what results should record about the maps made so far, as plain values; counts are per process."""
         return {}
 
 
 class ClassAgnosticExplainer(Explainer):
-    """Base of the explainers that find the one object of an image and know no classes."""
+    """Base of the explainers that find the one object of an image without using classes."""
 
     class_agnostic = True
     needs_scores = False
@@ -112,9 +112,9 @@ class ClassAgnosticExplainer(Explainer):
 
 
 class PixelExplainer(Explainer):
-    """Base of the explainers that say something of every value of the input.
+    """Base of the explainers that attribute the class score to every value of the input.
 
-    A pixel's importance is the greatest magnitude among its colours (Simonyan et al. 2014, section 3.1).
+    A pixel's importance is the largest magnitude among its colours (Simonyan et al. 2014, section 3.1).
     """
 
     @abstractmethod
@@ -142,7 +142,7 @@ def scores(model: nn.Module, images: Tensor) -> Tensor:
     """Return the class scores (N, K) of a localizer or a plain classifier.
 
     Raises:
-        InputError: the network gives something else.
+        InputError: the network returns something else.
     """
     output = model(images)
     logits = output.logits if isinstance(output, Output) else output
@@ -166,7 +166,7 @@ def check_classes(classes: Tensor, count: int) -> None:
     """Refuse classes outside of 0..count-1.
 
     Raises:
-        InputError: there is one.
+        InputError: a class is outside the range.
     """
     low, high = int(classes.min()), int(classes.max())
     if low < 0 or high >= count:
@@ -174,10 +174,10 @@ def check_classes(classes: Tensor, count: int) -> None:
 
 
 def gradients(asked: Tensor, at: Tensor) -> Tensor:
-    """Return the gradients (N, M, ...) of scores (N, M) by a tensor (N, ...) they were made from; one pass a class.
+    """Return the gradients (N, M, ...) of scores (N, M) with respect to a tensor (N, ...); one backward pass per class.
 
     Raises:
-        InputError: the scores do not depend on it.
+        InputError: the scores do not depend on the tensor.
     """
     last = asked.shape[1] - 1
     try:
@@ -191,10 +191,10 @@ def gradients(asked: Tensor, at: Tensor) -> Tensor:
 
 @contextmanager
 def eval_mode(model: nn.Module) -> Iterator[None]:
-    """Hold a network in evaluation mode and float32, its parameters without gradient; all is as before afterwards.
+    """Keep a network in evaluation mode and float32, its parameters without gradient; restore everything afterwards.
 
-    Parameters and buffers of another floating-point type (float16, bfloat16, float64) are exchanged for float32 copies
-    for the time of the block; the originals come back untouched.
+    Parameters and buffers of another floating-point type (float16, bfloat16, float64) are replaced by float32 copies
+    within the block; the originals are put back unchanged.
     """
     modes = [(module, module.training) for module in model.modules()]
     flags = [(parameter, parameter.requires_grad) for parameter in model.parameters()]

@@ -1,11 +1,11 @@
-r"""Class activation mapping of any network that can have it.
+r"""Class activation mapping of any network whose classifier allows it.
 
 Zhou et al. 2016, "Learning Deep Features for Discriminative Localization", equation 2: with f_k(x, y) the k-th of the
 last features and w_k^c the weight of the linear classifier on their means::
 
     M_c(x, y) = sum_k w_k^c f_k(x, y)
 
-Where the network classifies each cell and pools the planes of scores, as NIN (Lin et al. 2014) and SqueezeNet do, the
+If the network classifies each cell and pools the planes of scores, like NIN (Lin et al. 2014) and SqueezeNet, the
 planes are the maps: the mean of M_c is the score of class c.
 """
 
@@ -25,16 +25,16 @@ from wsol.types import Output
 
 
 class CAM(LayerExplainer):
-    """CAM: a localizer's own maps; of a plain classifier those of its last linear layer or its planes of scores.
+    """CAM: a localizer's own maps; for a plain classifier, the maps of its last linear layer, or its planes of scores.
 
     Args:
-        layer: see `LayerExplainer`; a localizer's head has its own.
+        layer: see `LayerExplainer`; None for a localizer, whose head determines it.
         layout: see `LayerExplainer`.
         chunk_size: see `Explainer`.
 
     Raises:
-        InputError: when called, a classifier whose scores are neither the mean of the layer nor linear on it, or
-            a layer for a localizer.
+        InputError: when called, the classifier's scores are neither the mean of the layer nor linear in it, or a layer
+            is given for a localizer.
 
     Example:
         >>> from torchvision.models import resnet18
@@ -52,20 +52,20 @@ class CAM(LayerExplainer):
         class_scores(logits, classes)
         features = self.as_maps(only(seen, layer))
         mean = features.mean((-2, -1))
-        if _equal(logits, mean):  # a plane for each class is pooled: NIN, SqueezeNet
+        if _equal(logits, mean):  # one pooled plane for each class: NIN, SqueezeNet
             index = classes[:, :, None, None].expand(-1, -1, *features.shape[-2:])
             return features.gather(1, index)
         for linear, read, given in reversed(vectors):
             if _equal(given, logits) and _equal(read, mean):
                 return torch.einsum("nchw,nmc->nmhw", features, linear.weight.flatten(1)[classes])
         raise InputError(
-            f"{type(model).__name__}: its scores are neither the means of {layer!r} nor linear on them, so there is no "
+            f"{type(model).__name__}: its scores are neither the means of {layer!r} nor linear in them, so there is no "
             "CAM; use explainer=gradcam, or name the layer"
         )
 
     def _own(self, model: nn.Module, head: Head, images: Tensor, classes: Tensor) -> Tensor:
         if self.layer is not None:
-            raise InputError(f"layer={self.layer}: the head of this localizer makes its own CAM; leave the layer out")
+            raise InputError(f"layer={self.layer}: the head of this localizer makes the CAM; leave the layer out")
         with torch.no_grad():
             output = model(images)
             assert isinstance(output, Output)
@@ -75,7 +75,7 @@ class CAM(LayerExplainer):
 
 @contextmanager
 def _vectors(model: nn.Module) -> Iterator[list[tuple[nn.Linear | nn.Conv2d, Tensor, Tensor]]]:
-    """Collect what the linear layers of vectors, 1x1 convolutions of pooled features among them, read and give."""
+    """Collect input and output of linear layers that read vectors, including 1x1 convolutions of pooled features."""
     found: list[tuple[nn.Linear | nn.Conv2d, Tensor, Tensor]] = []
 
     def note(module: nn.Linear | nn.Conv2d, inputs: tuple[Tensor, ...], out: Tensor) -> None:

@@ -2,14 +2,14 @@ r"""DDT: the first principal component of a class's features, over all its train
 
 Wei et al. 2019, "Unsupervised Object Discovery and Co-Localization by Deep Descriptor Transforming" (Pattern
 Recognition), section 3; the boxes of PSOL (Zhang et al. 2020, "Rethinking the Route Towards Weakly Supervised Object
-Localization", CVPR) are made of it. With f(x, y) the features of a layer, and m_c and w_c the mean and the first
+Localization", CVPR) are made from it. With f(x, y) the features of a layer, and m_c and w_c the mean and the first
 principal component of the cells of all training images of class c::
 
     M_c(x, y) = w_c . (f(x, y) - m_c)
 
-The paper's box is that of the largest component of the cells above 0. PSOL reads VGG-16 behind its last pooling, with
-images of 448 pixels. The sign of w_c is free, and the released code takes what its library gives; here a rule fixes it
-for each class, see `wsol.functional.principal`.
+The paper's box encloses the largest component of the cells above 0. PSOL reads VGG-16 after its last pooling, with
+images of 448 pixels. The sign of w_c is arbitrary, and the released code keeps the one that its library returns; here
+a rule chooses it for each class, see `wsol.functional.principal`.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from torch import Tensor, nn
 
 from wsol.errors import InputError, unknown
 from wsol.explain.base import scores
-from wsol.explain.fitted import FittedExplainer
+from wsol.explain.fitted_explainer import FittedExplainer
 from wsol.explain.layers import LayerExplainer, captured, only
 from wsol.functional.principal import SIGNS, Component, Moments, Sign, first_component
 
@@ -39,7 +39,7 @@ class DDT(FittedExplainer, LayerExplainer):
         chunk_size: see `Explainer`.
 
     Raises:
-        InputError: an unknown option; when called, `fit` forgotten, or a class that had no image in it.
+        InputError: an unknown option; when called, `fit` was not called, or it had no image of a class.
 
     Example:
         >>> from torchvision.models import resnet18
@@ -67,30 +67,29 @@ class DDT(FittedExplainer, LayerExplainer):
         FittedExplainer.__init__(self, state, chunk_size)
 
     def options(self) -> dict[str, str]:
-        """Return rule and layer; see `FittedExplainer.options`."""
+        """Return the sign's rule and the layer; see `FittedExplainer.options`."""
         return {"sign": self.sign, "layer": str(self.layer), "layout": self.layout}
 
     def gather(self, model: nn.Module, batches: Iterator[tuple[Tensor, Tensor]]) -> dict[str, Tensor]:
         """Return the component of each class; see `FittedExplainer.gather`.
 
-        The images must come in the order of their classes, so that the sums of only one class, C x C values of float64,
-        are in memory.
+        The images must be sorted by class, so that only the sums of one class, C x C values of float64, are in memory.
 
         Raises:
-            InputError: no image, or another order.
+            InputError: there is no image, or the images are not sorted by class.
         """
         found: dict[int, Component] = {}
         current, sums = -1, None
         for images, labels in batches:
             moments = Moments.of(self._features(model, images)) if len(images) else None
             for label in labels.unique().tolist() if moments else ():
-                of_class = Moments(*(part[labels == label] for part in moments or ())).summed()
+                of_class = Moments(*(part[labels == label] for part in moments or ())).merge()
                 if sums is not None and label > current:
                     found[current] = first_component(sums, self.sign)
                     sums = None
                 if label < current:
                     raise InputError(
-                        f"DDT.fit: an image of class {label} came behind one of class {current}; give the images in "
+                        f"DDT.fit: an image of class {label} came after one of class {current}; give the images in "
                         "the order of their classes"
                     )
                 current, sums = label, of_class if sums is None else sums + of_class
@@ -109,23 +108,23 @@ class DDT(FittedExplainer, LayerExplainer):
             missing = int(classes.cpu()[fitted[at] != classes.cpu()][0])
             raise InputError(
                 f"class {missing}: DDT was fitted on {len(fitted)} classes, {int(fitted[0])} to {int(fitted[-1])}, and "
-                "had no image of this one; fit it on a dataset that has some"
+                "had no image of this class; fit it on a dataset that has some"
             )
         at = at.to(images.device)
         with torch.no_grad():
             features = self._features(model, images).double()
         if features.shape[1] != mean.shape[1]:
-            raise InputError(f"DDT: fitted on {mean.shape[1]} channels, this network gives {features.shape[1]}")
+            raise InputError(f"DDT: fitted on {mean.shape[1]} channels, this network has {features.shape[1]}")
         values = torch.einsum("nchw,nmc->nmhw", features, direction[at])
         return values - (mean * direction).sum(1)[at][:, :, None, None]
 
     def about(self) -> dict[str, Any]:
-        """Return the rule for the sign, and for how many classes it turned the component of the loading rule round."""
+        """Return the rule for the sign, and for how many classes its sign differs from that of the loading rule."""
         flipped = self.statistics.get("is_flipped", torch.zeros(0))
         return {"sign": self.sign, "classes": len(flipped), "flipped": int(flipped.sum())}
 
     def _features(self, model: nn.Module, images: Tensor) -> Tensor:
-        with torch.enable_grad():  # the last map is found by what the scores depend on
+        with torch.enable_grad():  # needed to find the last map that the scores depend on
             layer = self.resolve_layer(model, images)
         with torch.no_grad(), captured(model, layer) as seen:
             scores(model, images)

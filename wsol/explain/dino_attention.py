@@ -1,4 +1,4 @@
-r"""DINO attention: where the class token of the last block attends to.
+r"""DINO attention: the attention of the last block's class token to the patches.
 
 Caron et al. 2021, "Emerging Properties in Self-Supervised Vision Transformers", section 4.2: with a_h the softmax
 attention of the class token to the patches in head h of the last block, the map is a_h of one head or the mean over all
@@ -16,16 +16,16 @@ from wsol.explain.patches import read_patches
 
 
 class DINOAttention(ClassAgnosticExplainer):
-    """Attention of the class token, for vision transformers, best ones trained without labels (DINO).
+    """Attention of the class token of vision transformers; it works best if they were trained without labels (DINO).
 
     Args:
         heads: ``mean``, or the number of one head, from 0.
-        mass: cells outside of the smallest set that holds this share of the attention become 0; None keeps all.
+        mass: cells outside the smallest set with this share of the attention become 0; None keeps all.
         chunk_size: see `Explainer`.
 
     Raises:
-        InputError: an option out of its range; when called, a head that the network lacks, or a network that is no
-            vision transformer with a class token.
+        InputError: an option out of its range; when called, the network lacks the head or is no vision transformer with
+            a class token.
 
     Example:
         >>> from timm import create_model
@@ -55,7 +55,7 @@ class DINOAttention(ClassAgnosticExplainer):
 
 
 def keep_mass(maps: Tensor, mass: float) -> Tensor:
-    """Set cells to 0 outside of the smallest set of the highest cells that holds a share of a map's sum.
+    """Keep the smallest set of the highest cells that has a given share of a map's sum; set the other cells to 0.
 
     Args:
         maps: float (N, h, w), not negative.

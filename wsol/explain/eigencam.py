@@ -1,11 +1,11 @@
-r"""Eigen-CAM: the features along their first principal direction; knows no class.
+r"""Eigen-CAM: the features projected onto their first principal direction, without a class.
 
 Muhammad and Yeasin 2020, "Eigen-CAM: Class Activation Map using Principal Components", section III: with the features
-as a matrix A of one row a cell and one column a channel (not centred), and v_1 its first right singular vector::
+as a matrix A with one row per cell and one column per channel (not centred), and v_1 its first right singular vector::
 
     A = U S V^T,    L = A v_1
 
-A singular vector's sign is free; here the map's sum is not negative.
+A singular vector's sign is arbitrary; here it is chosen so that the map's sum is not negative.
 """
 
 from __future__ import annotations

@@ -6,7 +6,7 @@ and 2, with A_k the k-th of the layer's features and Z their number of cells::
     a_k^c = 1/Z sum_xy dS_c / dA_k(x, y)
     L_c(x, y) = ReLU(sum_k a_k^c A_k(x, y))
 
-Where the scores are linear in the mean of A, dS_c/dA_k = w_k^c / Z: without its ReLU Grad-CAM is CAM over Z.
+If the scores are linear in the mean of A, then dS_c/dA_k = w_k^c / Z: Grad-CAM without its ReLU is CAM divided by Z.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-r"""Grad-CAM++: weights that give each cell with a positive gradient its due.
+r"""Grad-CAM++: weights that count each cell with a positive gradient equally.
 
 Chattopadhyay et al. 2018, "Grad-CAM++: Generalized Gradient-based Visual Explanations for Deep Convolutional Networks",
 equations 5, 6 and 19, for Y = exp(S_c) and g = dS_c/dA, whose higher derivatives are powers of g::
@@ -7,7 +7,7 @@ equations 5, 6 and 19, for Y = exp(S_c) and g = dS_c/dA, whose higher derivative
     w_k = sum_xy alpha(x, y) ReLU(g(x, y))
     L_c = ReLU(sum_k w_k A_k)
 
-The factor exp(S_c) of all w_k, which only scales the map of an image, is left out: it overflows.
+The factor exp(S_c) of all w_k is left out: it only scales the map of an image, and it overflows.
 """
 
 from __future__ import annotations

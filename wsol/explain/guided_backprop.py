@@ -1,4 +1,4 @@
-r"""Guided backpropagation: the gradient by the image, which passes each ReLU only where it is positive.
+r"""Guided backpropagation: the gradient with respect to the image; each ReLU passes back only positive values.
 
 Springenberg et al. 2015, "Striving for Simplicity: The All Convolutional Net", section 3.4: backwards through
 ``f = ReLU(x)``::
@@ -18,13 +18,13 @@ from wsol.explain.guided_relu import GuidedReLU
 class GuidedBackprop(PixelExplainer):
     """Guided backpropagation.
 
-    Every ReLU counts, see `wsol.explain.guided_relu.GuidedReLU`.
+    It applies to every ReLU, see `wsol.explain.guided_relu.GuidedReLU`.
 
     Args:
         chunk_size: see `Explainer`.
 
     Raises:
-        InputError: when called, a network without ReLU (GELU, SiLU): there the method is not defined.
+        InputError: when called, the network has no ReLU (but GELU or SiLU): the method is not defined for it.
 
     Example:
         >>> import torch

@@ -1,4 +1,4 @@
-r"""Guided Grad-CAM: guided backpropagation where Grad-CAM says the class is.
+r"""Guided Grad-CAM: guided backpropagation, weighted by Grad-CAM.
 
 Selvaraju et al. 2017, section 3.2: the product of the guided gradient and Grad-CAM, enlarged bilinearly::
 
@@ -19,7 +19,7 @@ class GuidedGradCAM(PixelExplainer):
     """Guided Grad-CAM.
 
     Args:
-        layer: of Grad-CAM, see `LayerExplainer`.
+        layer: the layer of Grad-CAM, see `LayerExplainer`.
         layout: see `LayerExplainer`.
         chunk_size: see `Explainer`.
 
@@ -35,7 +35,7 @@ class GuidedGradCAM(PixelExplainer):
         self.grad_cam, self.guided = GradCAM(layer, layout), GuidedBackprop()
 
     def attributions(self, model: nn.Module, images: Tensor, classes: Tensor) -> Tensor:
-        """Return the product of the parts; see `PixelExplainer.attributions`."""
+        """Return the product of both; see `PixelExplainer.attributions`."""
         coarse = self.grad_cam.explain(model, images, classes)
         fine = self.guided.attributions(model, images, classes)
         return fine * F.interpolate(coarse, images.shape[-2:], mode="bilinear")[:, :, None]

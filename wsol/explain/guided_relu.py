@@ -20,10 +20,10 @@ RELUS = frozenset({F.relu, F.relu_, torch.relu, torch.relu_, Tensor.relu, Tensor
 
 
 class GuidedReLU(TorchFunctionMode):
-    """Within the block, the gradient behind every ReLU of a forward pass is clamped at 0 from below.
+    """Within the block, negative gradients at the output of every ReLU of a forward pass become 0.
 
-    A ReLU counts whether it is a module, a reused module or a function (GoogLeNet's, Inception's), which hooks on
-    modules would miss. The backward pass may come after the block. ``count`` is the number of ReLUs that ran.
+    This also works for reused modules and for functions (in GoogLeNet and Inception), which hooks on modules would
+    miss. The backward pass may run after the block. ``count`` is the number of ReLUs that ran.
 
     Example:
         >>> x = torch.tensor([1.0, 2.0, -3.0], requires_grad=True)
@@ -44,7 +44,7 @@ class GuidedReLU(TorchFunctionMode):
         args: tuple[Any, ...] = (),
         kwargs: dict[str, Any] | None = None,
     ) -> Any:
-        """Run a function of torch, and watch what a ReLU gives."""
+        """Run a function of torch, and register the gradient's hook on the output of a ReLU."""
         out = func(*args, **(kwargs or {}))
         if func in RELUS:
             self.count += 1

@@ -1,10 +1,10 @@
-r"""Integrated Gradients: the gradient, summed on the way from an empty image to this one.
+r"""Integrated Gradients: the gradient, integrated along the path from an empty image to this one.
 
 Sundararajan, Taly and Yan 2017, "Axiomatic Attribution for Deep Networks", equation 1, with X_b the empty image::
 
     R(x, y) = (X - X_b) * integral over a in [0, 1] of dS_c / dX (X_b + a (X - X_b))
 
-All R sum up to S_c(X) - S_c(X_b). The integral is Captum's Gauss-Legendre sum; X_b is 0, the mean colour.
+The sum of all R is S_c(X) - S_c(X_b). The integral is Captum's Gauss-Legendre sum; X_b is 0, the mean colour.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ class IntegratedGradients(PixelExplainer):
     """Integrated Gradients.
 
     Args:
-        steps: points of the sum; each costs a pass forward and back, for each class.
-        chunk_size: how many images on the way at once, 32 if None.
+        steps: points of the sum; each takes a forward and a backward pass per class.
+        chunk_size: number of images on the path in one forward pass; None for 32.
 
     Raises:
         InputError: fewer than one step.
@@ -42,7 +42,7 @@ class IntegratedGradients(PixelExplainer):
     def attributions(self, model: nn.Module, images: Tensor, classes: Tensor) -> Tensor:
         """Return R; see `PixelExplainer.attributions`."""
         with torch.no_grad():
-            class_scores(scores(model, images), classes)  # says if there is no such class
+            class_scores(scores(model, images), classes)  # raises if there is no such class
         asked = images.repeat_interleave(classes.shape[1], 0)
         captum = Captum(lambda x: scores(model, x.clone()), multiply_by_inputs=True)
         found = captum.attribute(

@@ -1,4 +1,4 @@
-r"""Layer-CAM: each cell weighted by its own positive gradient, which suits early, fine layers.
+r"""Layer-CAM: each cell is weighted by its own positive gradient, which also works for early, fine layers.
 
 Jiang et al. 2021, "LayerCAM: Exploring Hierarchical Class Activation Maps for Localization", equations 5 to 7::
 

@@ -1,4 +1,4 @@
-"""A layer of any network by name: finding it, and reading what it gives."""
+"""Find a layer of any network by name, and read its output."""
 
 from __future__ import annotations
 
@@ -17,21 +17,21 @@ from wsol.explain.base import Explainer, class_scores, gradients, scores
 LAYOUTS = ("nchw", "nhwc", "tokens")
 
 ATTENTION = (nn.Softmax, nn.Dropout)
-"""What gives attention matrices, which look like maps; of a real map they give no more than the layer before."""
+"""Modules whose output may be attention matrices, which look like maps; skipping them loses no real map."""
 
 
 class LayerExplainer(Explainer):
-    """Base of the explainers that weigh the features A of one layer: CAM and its kin.
+    """Base of the explainers that weight the features A of one layer: CAM and similar methods.
 
     Args:
-        layer: path of a module (``layer4.1``, ``head.conv``), or of a `wsol.models.localizer.Localizer` the name of a
-            point (``last``, ``layer3``). None for the last layer whose result is a map that the scores depend on.
-        layout: how the layer's result is laid out: ``nchw``; ``nhwc`` (Swin); or ``tokens``, (N, L, C) with the grid's
-            cells last, a square (ViT: the class token before them is left out).
+        layer: path of a module (``layer4.1``, ``head.conv``), or, for a `wsol.models.localizer.Localizer`, the name of
+            a point (``last``, ``layer3``). None for the last layer whose output is a map that the scores depend on.
+        layout: layout of the layer's output: ``nchw``; ``nhwc`` (Swin); or ``tokens``, (N, L, C), whose last
+            tokens are a square grid (ViT: the class token before them is ignored).
         chunk_size: see `Explainer`.
 
     Raises:
-        InputError: an unknown layout; when called, a layer that does not exist, with the names of those that do.
+        InputError: an unknown layout; when called, an unknown layer; the message lists the layers.
     """
 
     def __init__(self, layer: str | None = None, layout: str = "nchw", chunk_size: int | None = None) -> None:
@@ -39,12 +39,12 @@ class LayerExplainer(Explainer):
         if layout not in LAYOUTS:
             raise unknown("layout", layout, LAYOUTS)
         if layer is None and layout != "nchw":
-            raise InputError(f"layout={layout}: name the layer, too; by itself only a layer of maps is found")
+            raise InputError(f"layout={layout}: name the layer, too; only layers of maps are found automatically")
         self.layer, self.layout = layer, layout
         self._found: WeakKeyDictionary[nn.Module, str] = WeakKeyDictionary()
 
     def resolve_layer(self, model: nn.Module, images: Tensor) -> str:
-        """Return the name of the layer that is read; where none was given it is looked for once a network."""
+        """Return the name of the layer to read; if none was given, it is searched once per network."""
         if self.layer is not None:
             return self.layer
         if model not in self._found:
@@ -52,10 +52,10 @@ class LayerExplainer(Explainer):
         return self._found[model]
 
     def as_maps(self, x: Tensor) -> Tensor:
-        """Return a layer's result, or its gradient, as (..., C, h, w).
+        """Return a layer's output, or its gradient, as (..., C, h, w).
 
         Raises:
-            InputError: it is not of the layout.
+            InputError: it does not have the layout.
         """
         if self.layout == "tokens" and x.ndim >= 3:
             side = int((x.shape[-2]) ** 0.5)
@@ -70,7 +70,7 @@ class LayerExplainer(Explainer):
 
 
 class GradientCam(LayerExplainer):
-    """Base of those that weigh the features by their gradient: one forward pass, and for each class one pass back."""
+    """Base of those that weight the features by their gradient: one forward pass, and one backward pass per class."""
 
     def explain(self, model: nn.Module, images: Tensor, classes: Tensor) -> Tensor:
         """Return (N, M, h, w); see `Explainer.explain`."""
@@ -82,20 +82,20 @@ class GradientCam(LayerExplainer):
 
     @abstractmethod
     def weight_features(self, features: Tensor, grads: Tensor) -> Tensor:
-        """Make maps (N, M, h, w) of features (N, 1, C, h, w) and the scores' gradients there (N, M, C, h, w)."""
+        """Return maps (N, M, h, w) from features (N, 1, C, h, w) and the scores' gradients there (N, M, C, h, w)."""
 
 
 @contextmanager
 def captured(model: nn.Module, layer: str, leaf: bool = False) -> Iterator[list[Tensor]]:
-    """Collect what a layer gives, for a while.
+    """Collect the output of a layer within the block.
 
     Args:
         model: the network.
         layer: path of a module or name of a point.
-        leaf: cut the graph there: what is collected takes gradients itself, and nothing before it is remembered.
+        leaf: cut the graph there: the collected tensors are leaves, and the layers before them are not recorded.
 
     Yields:
-        A list that each run of the layer adds its result to.
+        A list to which each run of the layer adds its output.
 
     Raises:
         InputError: no such layer.
@@ -104,7 +104,7 @@ def captured(model: nn.Module, layer: str, leaf: bool = False) -> Iterator[list[
 
     def take(x: Tensor) -> Tensor:
         seen.append(x.detach().requires_grad_() if leaf else x)
-        # A copy goes on, for layers behind may work in place.
+        # The network continues with a copy, because later layers may work in place.
         return seen[-1].clone() if leaf else x
 
     with ExitStack() as stack:
@@ -113,10 +113,10 @@ def captured(model: nn.Module, layer: str, leaf: bool = False) -> Iterator[list[
 
 
 def only(seen: list[Tensor], layer: str | None) -> Tensor:
-    """Return the last result of a layer.
+    """Return the last output of a layer.
 
     Raises:
-        InputError: it did not run.
+        InputError: the layer did not run.
     """
     if not seen:
         raise InputError(f"layer {layer!r} does not run when images are classified; choose another")
@@ -125,7 +125,7 @@ def only(seen: list[Tensor], layer: str | None) -> Tensor:
 
 @contextmanager
 def _placed(model: nn.Module, layer: str, take: Callable[[Tensor], Tensor]) -> Iterator[None]:
-    """Have ``take`` applied to what a layer gives: at a point as an edit behind the one that may be there."""
+    """Apply ``take`` to a layer's output; at a point, as an edit after the edit that may be there."""
     backbone, edits = getattr(model, "backbone", None), getattr(model, "edits", None)
     if isinstance(backbone, Backbone) and isinstance(edits, nn.ModuleDict) and layer in backbone.named_points:
         step = backbone.resolve(layer)
@@ -150,7 +150,7 @@ def _placed(model: nn.Module, layer: str, take: Callable[[Tensor], Tensor]) -> I
 
 
 class _Edit(nn.Module):
-    """The edit that was there, if any, then ``take``."""
+    """An earlier edit, if any, followed by ``take``."""
 
     def __init__(self, before: nn.Module | None, take: Callable[[Tensor], Tensor]) -> None:
         super().__init__()
@@ -162,24 +162,26 @@ class _Edit(nn.Module):
 
 def _tensor(out: object, layer: str) -> Tensor:
     if not isinstance(out, Tensor):
-        raise InputError(f"layer {layer!r} gives a {type(out).__name__}, no tensor; choose one inside or before it")
+        raise InputError(f"layer {layer!r} returns a {type(out).__name__}, no tensor; choose one inside or before it")
     return out
 
 
 def last_map(model: nn.Module, images: Tensor) -> str:
-    """Return the path of the last module that gives a map (N, C, h, w) on which the class scores depend.
+    """Return the path of the last module whose output is a map (N, C, h, w) that the class scores depend on.
 
     Args:
-        model: the network, at rest.
-        images: float (N, 3, H, W), one is enough.
+        model: the network, in evaluation mode.
+        images: float (N, 3, H, W); one is enough.
 
     Raises:
-        InputError: there is none near the scores, as in a ViT; name layer and layout then.
+        InputError: there is none near the scores, as in a ViT: layer and layout must be given.
     """
     found: list[tuple[str, Tensor, int]] = []
     weighted = 0
 
     def note(name: str, has_weights: bool) -> Callable[..., None]:
+        """Return a hook that stores a module's output if it is a map, with the number of layers with weights so far."""
+
         def hook(_module: nn.Module, _inputs: object, out: object) -> None:
             nonlocal weighted
             weighted += has_weights
@@ -200,13 +202,13 @@ def last_map(model: nn.Module, images: Tensor) -> str:
         if torch.autograd.grad(total, out, retain_graph=True, allow_unused=True)[0] is not None:
             return name
     raise InputError(
-        f"{type(model).__name__}: no layer near the class scores gives maps (N, C, h, w); name one and its layout, "
+        f"{type(model).__name__}: no layer near the class scores has maps (N, C, h, w); name a layer and its layout, "
         "such as layer=blocks.10 layout=tokens (ViT) or layer=layers.3 layout=nhwc (Swin)"
     )
 
 
 def _is_map(out: Tensor, images: Tensor) -> bool:
-    """Whether a result has more than one cell and about the shape of the images."""
+    """Whether an output has more than one cell and about the aspect ratio of the images."""
     if out.ndim != 4 or out.shape[-2] * out.shape[-1] < 2 or not out.requires_grad:
         return False
     (h, w), (height, width) = out.shape[-2:], images.shape[-2:]

@@ -1,4 +1,4 @@
-r"""LOST: a seed patch that is like few others, and the patches that are like the seed and its helpers.
+r"""LOST: a seed patch that is similar to few others, and the patches that are similar to the seed and its helpers.
 
 Siméoni et al. 2021, "Localizing Objects with Self-Supervised Transformers and no Labels" (BMVC), section 3. With k_p
 the key of patch p in the last block, and A = k k^T::
@@ -9,7 +9,7 @@ the key of patch p in the last block, and A = k k^T::
     m_p  = sum_{s in S} A_sp
     map  = m where m > 0 and p is in the seed's 4-connected component, else 0
 
-The box of the paper is the one of all cells above 0. Of patches of equal degree the first, row by row, comes first.
+The paper's box encloses all cells above 0. Patches of equal degree are ordered row by row.
 """
 
 from __future__ import annotations
@@ -28,16 +28,16 @@ MAPS = ("component", "similarity")
 
 
 class LOST(ClassAgnosticExplainer):
-    """LOST, for vision transformers, best ones trained without labels (DINO).
+    """LOST, for vision transformers; it works best if they were trained without labels (DINO).
 
     Args:
-        helpers: how many patches of lowest degree may be helpers.
-        map: ``component``, m in the seed's component and 0 elsewhere, so that the box at threshold 0 is that of the
-            paper; or ``similarity``, m of all patches, with its sign.
+        helpers: number of patches of lowest degree that may be helpers.
+        map: ``component``, m in the seed's component and 0 elsewhere, so that the box at threshold 0 is the
+            paper's; or ``similarity``, m of all patches, with its sign.
         chunk_size: see `Explainer`.
 
     Raises:
-        InputError: fewer than one helper, or another ``map``; when called, a network that is no vision transformer.
+        InputError: fewer than one helper, or an unknown ``map``; when called, the network is no vision transformer.
 
     Example:
         >>> from timm import create_model
@@ -68,14 +68,14 @@ class LOST(ClassAgnosticExplainer):
 
 
 def lost(keys: Tensor, helpers: int = 100) -> tuple[Tensor, Tensor]:
-    """Find the seed of each image and how like every patch is to it and its helpers.
+    """Find the seed of each image, and the similarity of every patch to the seed and its helpers.
 
     Args:
         keys: float (N, C, h, w).
-        helpers: how many patches of lowest degree may be helpers.
+        helpers: number of patches of lowest degree that may be helpers.
 
     Returns:
-        The similarity m, float (N, h, w), and the seeds, int64 (N,), cells row by row.
+        The similarity m, float (N, h, w), and the seeds, int64 (N,), indices of cells row by row.
 
     Example:
         >>> keys = torch.tensor([[[[1.0, 1.0, -1.0, -1.0, -1.0]]]])

@@ -1,7 +1,7 @@
 r"""Occlusion sensitivity: how much the score falls when a window is hidden.
 
 Zeiler and Fergus 2014, "Visualizing and Understanding Convolutional Networks", section 4.2. With X_w the image whose
-window w has the mean colour::
+window w is filled with the mean colour::
 
     M_c(x, y) = mean over the windows w that hold (x, y) of S_c(X) - S_c(X_w)
 """
@@ -21,8 +21,8 @@ class Occlusion(Explainer):
 
     Args:
         window: side of the hidden square, pixels.
-        stride: distance of one window to the next, pixels; at most ``window``.
-        chunk_size: how many altered images at once, 32 if None.
+        stride: distance between windows, pixels; at most ``window``.
+        chunk_size: number of altered images in one forward pass; None for 32.
 
     Raises:
         InputError: a stride or window out of range; when called, images smaller than the window.
@@ -43,10 +43,10 @@ class Occlusion(Explainer):
         """Return (N, M, H, W); see `Explainer.explain`."""
         if min(images.shape[-2:]) < self.window:
             raise InputError(
-                f"window={self.window}: the images have {tuple(images.shape[-2:])} pixels; take a smaller one"
+                f"window={self.window}: the images have {tuple(images.shape[-2:])} pixels; use a smaller window"
             )
         with torch.no_grad():
-            class_scores(scores(model, images), classes)  # says if there is no such class
+            class_scores(scores(model, images), classes)  # raises if there is no such class
         asked = images.repeat_interleave(classes.shape[1], 0)
         found = Captum(lambda x: scores(model, x)).attribute(
             asked,

@@ -1,13 +1,13 @@
 r"""Patch PCA: the first principal component of a vision transformer's patch tokens.
 
 Oquab et al. 2023, "DINOv2: Learning Robust Visual Features without Supervision", section 7.5: with t_p the patch tokens
-behind the final norm, m their mean and w the first principal component::
+after the final norm, m their mean and w the first principal component::
 
     M(p) = w . (t_p - m)
 
-The paper separates the object from the background by a threshold on M. The sign of w is free, and differs from one
-checkpoint to the next; see `wsol.functional.principal` for the rules that fix it. How often the rule turned w round
-comes with the results of a run.
+The paper separates the object from the background by a threshold on M. The sign of w is arbitrary, and differs between
+checkpoints; see `wsol.functional.principal` for the rules that choose it. The results of a run say how often the rule
+changed the sign.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ class PatchPCA(PrincipalExplainer):
     """Patch PCA, for vision transformers; the arguments are those of `PrincipalExplainer`.
 
     Raises:
-        InputError: when called, a network that is no vision transformer, or `fit` forgotten.
+        InputError: when called, the network is no vision transformer, or `fit` was not called.
 
     Example:
         >>> import torch

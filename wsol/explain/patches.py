@@ -1,7 +1,7 @@
-"""What explainers read of a vision transformer: keys, attention and tokens of its patches, as maps.
+"""Read keys, attention and tokens of a vision transformer's patches, as maps, for explainers.
 
-A localizer gives them as points of its backbone (`wsol.backbones.vit.ViT`). In a plain ViT of timm or torchvision, they
-are made of what the last block reads.
+In a localizer they are points of its backbone (`wsol.backbones.vit.ViT`). In a plain ViT of timm or torchvision, they
+are computed from the input of the last block.
 """
 
 from __future__ import annotations
@@ -28,9 +28,9 @@ def read_patches(model: nn.Module, images: Tensor, point: Point) -> Tensor:
     Args:
         model: a localizer, or a classifier of timm or torchvision.
         images: float (N, 3, H, W), normalised.
-        point: ``keys``, those of the last block, its heads one after the other, before any norm of queries and keys;
+        point: ``keys`` of the last block, its heads one after the other, before any norm of queries and keys;
             ``attention``, softmax attention of the class token in the last block, a channel for each head; or ``last``,
-            the patch tokens behind the final norm.
+            the patch tokens after the final norm.
 
     Returns:
         float (N, C, h, w); class, distillation and register tokens are left out.
@@ -66,7 +66,7 @@ def read_patches(model: nn.Module, images: Tensor, point: Point) -> Tensor:
 
 @contextmanager
 def _inputs_of(module: nn.Module) -> Iterator[list[Tensor]]:
-    """Collect what a module reads."""
+    """Collect the inputs of a module."""
     seen: list[Tensor] = []
     handle = module.register_forward_pre_hook(lambda _module, inputs: seen.append(inputs[0]))
     try:
@@ -90,7 +90,7 @@ def _of_timm(network: Any, images: Tensor, point: Point) -> Tensor:
     if point == "keys":
         return _as_map(keys.transpose(1, 2).flatten(2)[:, prefix:], size)
     if not prefix:
-        raise InputError(f"timm's {type(network).__name__} has no class token, hence no attention map of it")
+        raise InputError(f"timm's {type(network).__name__} has no class token, so it has no attention map")
     return _class_attention(attention.q_norm(queries[:, :, :1]), attention.k_norm(keys), prefix, size)
 
 
@@ -114,13 +114,13 @@ def _of_torchvision(network: TorchvisionTransformer, images: Tensor, point: Poin
 
 
 def _as_map(tokens: Tensor, size: tuple[int, int]) -> Tensor:
-    """Tokens (N, h w, C) as (N, C, h, w)."""
+    """Return tokens (N, h w, C) as (N, C, h, w)."""
     found: Tensor = tokens.transpose(1, 2).unflatten(2, size)
     return found
 
 
 def _class_attention(queries: Tensor, keys: Tensor, prefix: int, size: tuple[int, int]) -> Tensor:
-    """Softmax attention (N, H, h, w) of queries (N, H, 1, D) to keys (N, H, T, D)."""
+    """Return softmax attention (N, H, h, w) of queries (N, H, 1, D) to keys (N, H, T, D)."""
     weights = ((queries * queries.shape[-1] ** -0.5) @ keys.transpose(-2, -1)).softmax(-1)
     found: Tensor = weights[:, :, 0, prefix:].unflatten(2, size)
     return found

@@ -5,7 +5,8 @@ Yasuki and Taki 2024, "CAM Back Again: Large Kernel CNNs from a Weakly Supervise
 
     M(x, y) = w . (f(x, y) - m)
 
-Eigen-CAM (`wsol.explain.eigencam`) is the same without the mean. See `wsol.functional.principal` for the sign.
+Eigen-CAM (`wsol.explain.eigencam`) is the same without subtracting the mean. See `wsol.functional.principal` for the
+sign.
 """
 
 from __future__ import annotations
@@ -55,7 +56,7 @@ class PC1(PrincipalExplainer, LayerExplainer):
 
     def read_features(self, model: nn.Module, images: Tensor) -> Tensor:
         """Return the layer's features; see `PrincipalExplainer.read_features`."""
-        with torch.enable_grad():  # the last map is found by what the scores depend on
+        with torch.enable_grad():  # needed to find the last map that the scores depend on
             layer = self.resolve_layer(model, images)
         with captured(model, layer) as seen:
             scores(model, images)

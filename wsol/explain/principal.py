@@ -1,4 +1,4 @@
-"""What explainers by principal components share: one component an image, or one of a dataset."""
+"""The base of explainers with a principal component: one component per image, or one of a dataset."""
 
 from __future__ import annotations
 
@@ -11,24 +11,24 @@ from torch import Tensor, nn
 
 from wsol.errors import InputError, unknown
 from wsol.explain.base import ClassAgnosticExplainer
-from wsol.explain.fitted import FittedExplainer
+from wsol.explain.fitted_explainer import FittedExplainer
 from wsol.functional.principal import SIGNS, Component, Moments, Sign, first_component, project
 
 FITS = ("image", "dataset")
 
 
 class PrincipalExplainer(ClassAgnosticExplainer, FittedExplainer):
-    """Base of the explainers whose map is the value of each cell along the first principal component.
+    """Base of the explainers whose map is the projection of each cell onto the first principal component.
 
     Args:
         fit_on: ``image``, a component for each image; or ``dataset``, one component of all images given to `fit`.
         sign: rule for the component's sign, see `wsol.functional.principal`.
         centre: whether the mean is subtracted.
-        state: of ``fit_on: dataset``, see `FittedExplainer`.
+        state: for ``fit_on: dataset``, see `FittedExplainer`.
         chunk_size: see `Explainer`.
 
     Raises:
-        InputError: an unknown option, or a state where none is needed.
+        InputError: an unknown option, or a state without ``fit_on: dataset``.
     """
 
     def __init__(
@@ -44,7 +44,7 @@ class PrincipalExplainer(ClassAgnosticExplainer, FittedExplainer):
         if sign not in SIGNS:
             raise unknown("sign", sign, SIGNS)
         if state is not None and fit_on != "dataset":
-            raise InputError("state: only fit_on=dataset has statistics; set that, or leave the state out")
+            raise InputError("state: only fit_on=dataset has statistics; set it, or leave the state out")
         self.fit_on, self.sign, self.centre = fit_on, sign, centre
         self._images = self._flipped = 0
         super().__init__(state, chunk_size)
@@ -67,7 +67,7 @@ class PrincipalExplainer(ClassAgnosticExplainer, FittedExplainer):
         total: Moments | None = None
         for images, _ in batches:
             if len(images):
-                found = Moments.of(self.read_features(model, images)).summed()
+                found = Moments.of(self.read_features(model, images)).merge()
                 total = found if total is None else total + found
         if total is None:
             raise InputError(f"{type(self).__name__}.fit: there is no image to fit on")
@@ -84,13 +84,13 @@ class PrincipalExplainer(ClassAgnosticExplainer, FittedExplainer):
         self._images += len(features)
         if features.shape[1] != component.mean.shape[1]:
             raise InputError(
-                f"{type(self).__name__}: fitted on {component.mean.shape[1]} channels, this network gives "
+                f"{type(self).__name__}: fitted on {component.mean.shape[1]} channels, this network has "
                 f"{features.shape[1]}; fit it on this network"
             )
         return project(features, component)
 
     def about(self) -> dict[str, Any]:
-        """Return the rule for the sign and for how many images it turned the component of the loading rule round."""
+        """Return the rule for the sign, and for how many images its sign differs from that of the loading rule."""
         flipped = self._flipped
         if self.needs_fit and self.is_fitted:
             flipped = self._images * int(self.require("is_flipped")[0])

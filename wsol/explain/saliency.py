@@ -1,4 +1,4 @@
-r"""The gradient of the class score by the image: backpropagation saliency.
+r"""The gradient of the class score with respect to the image: backpropagation saliency.
 
 Simonyan, Vedaldi and Zisserman 2014, "Deep Inside Convolutional Networks", section 3::
 
@@ -31,5 +31,5 @@ class Saliency(PixelExplainer):
     def attributions(self, model: nn.Module, images: Tensor, classes: Tensor) -> Tensor:
         """Return dS_c / dX; see `PixelExplainer.attributions`."""
         at = images.clone().requires_grad_()
-        # A copy goes in, for the first layer may work in place.
+        # The network gets a copy, because its first layer may work in place.
         return gradients(class_scores(scores(model, at.clone()), classes), at)

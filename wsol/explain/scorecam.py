@@ -1,13 +1,13 @@
-r"""Score-CAM: features weighted by the score that the image keeps when only they show.
+r"""Score-CAM: each feature is weighted by the score of the image masked with it.
 
 Wang et al. 2020, "Score-CAM: Score-Weighted Visual Explanations for Convolutional Neural Networks", equations 7 to
 9 and algorithm 1: with H_k the k-th feature, enlarged to the input and scaled to [0, 1] by its minimum and maximum, X_b
-an empty image, and o the product of each pixel::
+an empty image, and o the elementwise product::
 
     C_k = S_c(X o H_k) - S_c(X_b)
     L_c = ReLU(sum_k softmax_k(C_k) A_k)
 
-The softmax cancels S_c(X_b), so the empty image need not be asked. X is the normalised image: what a mask hides takes
+The softmax cancels S_c(X_b), so the empty image needs no forward pass. X is the normalised image: masked pixels get
 the mean colour.
 """
 
@@ -27,7 +27,7 @@ class ScoreCAM(LayerExplainer):
     Args:
         layer: see `LayerExplainer`.
         layout: see `LayerExplainer`.
-        chunk_size: how many masked images at once, 32 if None.
+        chunk_size: number of masked images in one forward pass; None for 32.
 
     Example:
         >>> network = nn.Sequential(nn.Conv2d(3, 4, 3, 2), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten())
@@ -43,12 +43,12 @@ class ScoreCAM(LayerExplainer):
                 class_scores(scores(model, images), classes)
             features = self.as_maps(only(seen, layer)).clone()
             kept = torch.stack(
-                [self._kept(model, *of_image) for of_image in zip(images, features, classes, strict=True)]
+                [self._masked_scores(model, *of_image) for of_image in zip(images, features, classes, strict=True)]
             )
             return torch.einsum("ncm,nchw->nmhw", kept.softmax(1), features).relu()
 
-    def _kept(self, model: nn.Module, image: Tensor, features: Tensor, classes: Tensor) -> Tensor:
-        """The scores (C, M) of an image under each of its features."""
+    def _masked_scores(self, model: nn.Module, image: Tensor, features: Tensor, classes: Tensor) -> Tensor:
+        """Return the scores (C, M) of an image masked with each of its features."""
         found = []
         for some in features.split(self.chunk_size or 32):
             masks = F.interpolate(some[:, None], image.shape[-2:], mode="bilinear")

@@ -6,9 +6,9 @@ Wang et al. 2022, "Self-Supervised Transformers for Unsupervised Object Discover
     A_pq = 1 where k_p . k_q > tau, else eps
     v    = eigenvector of the second smallest eigenvalue of (D - A) v = l D v,    D = diag(sum_q A_pq)
 
-The foreground is where v is above its mean. The seed is the patch of greatest |v|, and the sign of v is the one that
-puts the seed into the foreground. The map is v with that sign, so the seed is its maximum, and the paper's box is that
-of the 4-connected component of the maximum among the cells above the map's mean (``protocol=tokencut2022``).
+The foreground is where v is above its mean. The seed is the patch with the largest |v|, and the sign of v is chosen so
+that the seed is foreground. The map is v with that sign, so the seed is its maximum. The paper's box encloses the
+    -connected component of the maximum among the cells above the map's mean (``protocol=tokencut2022``).
 """
 
 from __future__ import annotations
@@ -24,15 +24,15 @@ from wsol.functional.normalized_cut import second_eigenvector
 
 
 class TokenCut(ClassAgnosticExplainer):
-    """TokenCut, for vision transformers, best ones trained without labels (DINO).
+    """TokenCut, for vision transformers; it works best if they were trained without labels (DINO).
 
     Args:
-        tau: cosine above which two patches are alike.
-        eps: weight between patches that are not.
+        tau: cosine similarity above which two patches are similar.
+        eps: weight between patches that are not similar.
         chunk_size: see `Explainer`.
 
     Raises:
-        InputError: an option out of its range; when called, a network that is no vision transformer.
+        InputError: an option out of its range; when called, the network is no vision transformer.
 
     Example:
         >>> from timm import create_model
@@ -55,15 +55,15 @@ class TokenCut(ClassAgnosticExplainer):
 
 
 def tokencut(keys: Tensor, tau: float = 0.2, eps: float = 1e-5) -> Tensor:
-    """Cut the patches of each image in two.
+    """Divide the patches of each image into two by a normalized cut.
 
     Args:
         keys: float (N, C, h, w).
-        tau: cosine above which two patches are alike.
-        eps: weight between patches that are not.
+        tau: cosine similarity above which two patches are similar.
+        eps: weight between patches that are not similar.
 
     Returns:
-        float32 (N, h, w): the second eigenvector of length 1, positive at the cell of greatest magnitude.
+        float32 (N, h, w): the second eigenvector with length 1, positive at the cell of largest magnitude.
 
     Example:
         >>> keys = torch.tensor([[[[1.0, 1.0, 0.0, 0.0, 0.0]], [[0.0, 0.0, 1.0, 1.0, 1.0]]]])

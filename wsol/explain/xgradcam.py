@@ -29,7 +29,7 @@ class XGradCAM(GradientCam):
     """
 
     def weight_features(self, features: Tensor, grads: Tensor) -> Tensor:
-        """See `GradientCam.weight_features`; a feature that sums to 0 has no weight."""
+        """See `GradientCam.weight_features`; a feature that sums to 0 has the weight 0."""
         total = features.sum((-2, -1), keepdim=True)
         share = torch.where(total != 0, features / total, 0.0)
         return ((share * grads).sum((-2, -1), keepdim=True) * features).sum(2).relu()

@@ -72,10 +72,10 @@ class Extractor:
         self.module, self.transform, self.point = module.eval(), transform, point
         self._batch_size, self._num_workers, self._progress = batch_size, num_workers, progress
 
-    def look(self, split: Split, what: str = "features") -> Iterator[FeatureBatch]:
+    def extract(self, split: Split, what: str = "features") -> Iterator[FeatureBatch]:
         """Run the network on all images of a split, in order; ``what`` is passed to the progress callback."""
         data = LocalizationData(
-            _Alone(split), None, self.transform, batch_size=self._batch_size, num_workers=self._num_workers
+            _SingleSplit(split), None, self.transform, batch_size=self._batch_size, num_workers=self._num_workers
         )
         loader = data.eval_dataloader(split.name)
         for number, batch in enumerate(loader, start=1):
@@ -84,7 +84,7 @@ class Extractor:
 
     def features(self, split: Split, what: str = "features") -> np.ndarray:
         """Return the features F of all images of a split, float32 (N, C)."""
-        return np.concatenate([seen.features.cpu().numpy() for seen in self.look(split, what)])
+        return np.concatenate([seen.features.cpu().numpy() for seen in self.extract(split, what)])
 
     @torch.no_grad()
     def features_and_boxes(
@@ -106,7 +106,7 @@ class Extractor:
             float32 (N, C), and float64 (N, 4) half-open, image frame: the largest box if a map has several.
         """
         features, boxes = [], []
-        for seen in self.look(split, "features and boxes"):
+        for seen in self.extract(split, "features and boxes"):
             features.append(seen.features.cpu().numpy())
             sizes = [(int(width), int(height)) for width, height in seen.batch.sizes.tolist()]
             for of_image, size in zip(maps(seen).float().cpu().numpy(), sizes, strict=True):
@@ -156,7 +156,7 @@ def linear_maps(cells: Tensor, weights: Tensor) -> Tensor:
     return torch.einsum("nvchw,nc->nvhw", cells, weights)
 
 
-class _Alone(Source):
+class _SingleSplit(Source):
     """A dataset with a single split."""
 
     def __init__(self, split: Split) -> None:

@@ -114,7 +114,7 @@ def _with_data(settings: DictConfig, config: DictConfig) -> DictConfig:
     if config.data is not None:
         settings.data = OmegaConf.to_container(config.data, resolve=True)
     elif config.data_dir != before:
-        settings.data = {key: networks.moved(value, before, config.data_dir) for key, value in settings.data.items()}
+        settings.data = {key: networks.rebase(value, before, config.data_dir) for key, value in settings.data.items()}
     return settings
 
 

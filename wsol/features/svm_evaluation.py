@@ -154,7 +154,7 @@ def _whose_maps(given: str | None, network: FeatureSource) -> str:
     if given not in MAPS:
         raise unknown("maps", given, MAPS)
     if given == "localizer" and not network.is_run:
-        raise InputError("maps=localizer: a bare backbone has no classes of its own; use maps=svm, or run=...")
+        raise InputError("maps=localizer: a backbone without a head has no classes; use maps=svm, or run=...")
     return given
 
 

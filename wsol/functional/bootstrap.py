@@ -113,7 +113,7 @@ def paired_difference(
     return Difference(float(mean), float(low), float(high))
 
 
-class _Grouped(NamedTuple):
+class _Groups(NamedTuple):
     """The R distinct kinds of image, sorted by class."""
 
     values: np.ndarray
@@ -124,15 +124,15 @@ class _Grouped(NamedTuple):
     """int64 (K,) first row of each class that occurs; None where classes do not matter."""
 
 
-def _group(values: np.ndarray, labels: ArrayLike | None) -> _Grouped:
+def _group(values: np.ndarray, labels: ArrayLike | None) -> _Groups:
     columns = values.reshape(len(values), int(np.prod(values.shape[1:])))
     if labels is None:
-        return _Grouped(*_unique(columns), None)
+        return _Groups(*_unique(columns), None)
     classes = np.asarray(labels)
     if classes.shape != values.shape[:1]:
         raise InputError(f"expected one label for each of {len(values):,} images, got shape {classes.shape}")
     rows, counts = _unique(np.column_stack([classes, columns]))
-    return _Grouped(rows[:, 1:], counts, np.unique(rows[:, 0], return_index=True)[1])
+    return _Groups(rows[:, 1:], counts, np.unique(rows[:, 0], return_index=True)[1])
 
 
 def _unique(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -160,7 +160,7 @@ def _sample_counts(counts: np.ndarray, draws: int, rng: np.random.Generator) -> 
         yield np.bincount((picked + of_draw).ravel(), minlength=size * kinds).reshape(size, kinds)
 
 
-def _means(grouped: _Grouped, counts: np.ndarray) -> np.ndarray:
+def _means(grouped: _Groups, counts: np.ndarray) -> np.ndarray:
     """Return the mean of each column in each resample: float64 (D, S) from int64 (D, R)."""
     if grouped.starts is None:
         found: np.ndarray = counts @ grouped.values / counts.sum(axis=1, keepdims=True)

@@ -6,7 +6,7 @@ any pixel; they are called *cuts*, and only they are evaluated. The boxes at a c
 
 ===================  ================================================================================================
 ``largest_pixels``   the 8-connected component of most pixels; if equal, the one that is first in reading order
-``largest_contour``  the OpenCV contour of greatest ``contourArea``; if equal, OpenCV's first (MaxBoxAcc)
+``largest_contour``  the OpenCV contour of largest ``contourArea``; if equal, OpenCV's first (MaxBoxAcc)
 ``all_contours``     every OpenCV contour, outer ones and those around holes (MaxBoxAccV2)
 ``peak``             the 4-connected component of the map's highest pixel, the first in reading order (LOST, TokenCut)
 ===================  ================================================================================================
@@ -58,7 +58,7 @@ class Spans(NamedTuple):
     """int64 (B,), >= first."""
 
     def best(self, values: np.ndarray, num_cuts: int) -> np.ndarray:
-        """Return the greatest value among the boxes at each cut.
+        """Return the largest value among the boxes at each cut.
 
         Args:
             values: float64 (B,), one for each box, not negative.

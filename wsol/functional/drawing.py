@@ -45,14 +45,14 @@ def overlay(
         >>> overlay(np.zeros((4, 4, 3), np.uint8), np.zeros((4, 4)), np.array([0, 0, 2, 2]), np.zeros((0, 4))).shape
         (4, 4, 3)
     """
-    out = image.copy() if score_map is None else under_heat(image, (score_map * 255).astype(np.uint8))
+    out = image.copy() if score_map is None else with_heat_map(image, (score_map * 255).astype(np.uint8))
     width = max(round(max(image.shape[:2]) / 150), 1)
     draw_boxes(out, true_boxes, WHITE, width)
     draw_boxes(out, [box], GREEN if overlap is None or overlap >= CORRECT else RED, width)
     return out
 
 
-def under_heat(image: np.ndarray, levels: np.ndarray) -> np.ndarray:
+def with_heat_map(image: np.ndarray, levels: np.ndarray) -> np.ndarray:
     """Return an image uint8 (H, W, 3) with a map uint8 (H, W) over it, from blue to red."""
     heat = cv2.applyColorMap(levels, cv2.COLORMAP_JET)[..., ::-1]
     return cv2.addWeighted(image, 0.5, np.ascontiguousarray(heat), 0.5, 0)
@@ -68,17 +68,19 @@ def draw_boxes(
             cv2.rectangle(image, (x0, y0), (x1 - 1, y1 - 1), colour, width)
 
 
-def fitted(image: np.ndarray, side: int, *, enlarge: bool = True) -> np.ndarray:
+def resize_to_fit(image: np.ndarray, side: int, *, enlarge: bool = True) -> np.ndarray:
     """Return an image resized so that its longer side is ``side`` pixels, the shape kept.
 
     Args:
         image: uint8 (H, W, 3).
         side: pixels.
-        enlarge: False leaves a smaller image as it is.
+        enlarge: False keeps the size of a smaller image.
 
     Example:
-        >>> fitted(np.zeros((100, 50, 3), np.uint8), 20).shape, fitted(np.zeros((5, 9, 3)), 20, enlarge=False).shape
-        ((20, 10, 3), (5, 9, 3))
+        >>> resize_to_fit(np.zeros((100, 50, 3), np.uint8), 20).shape
+        (20, 10, 3)
+        >>> resize_to_fit(np.zeros((5, 9, 3)), 20, enlarge=False).shape
+        (5, 9, 3)
     """
     height, width = image.shape[:2]
     size = fitted_size(width, height, side, enlarge=enlarge)
@@ -88,7 +90,7 @@ def fitted(image: np.ndarray, side: int, *, enlarge: bool = True) -> np.ndarray:
 
 
 def fitted_size(width: int, height: int, side: int, *, enlarge: bool = True) -> tuple[int, int]:
-    """Return the size (width, height) at which the longer side is ``side``; see `fitted`."""
+    """Return the size (width, height) at which the longer side is ``side``; see `resize_to_fit`."""
     scale = side / max(width, height)
     scale = scale if enlarge else min(scale, 1.0)
     return max(round(width * scale), 1), max(round(height * scale), 1)
@@ -98,7 +100,7 @@ def picture_sheet(pictures: Sequence[Picture]) -> np.ndarray:
     """Lay out evaluated images, each beside itself under its heat map, if it has one, and with its box.
 
     Returns:
-        uint8 (H, W, 3) RGB, black where nothing is.
+        uint8 (H, W, 3) RGB on a black background.
     """
     pairs = [_pair(picture) for picture in pictures]
     pairs += [np.zeros_like(pairs[0])] * (-len(pairs) % PAIRS)
@@ -108,12 +110,12 @@ def picture_sheet(pictures: Sequence[Picture]) -> np.ndarray:
 
 def _pair(picture: Picture) -> np.ndarray:
     """The image and the image under its heat map, side by side: uint8 (PAIR, 2 PAIR, 3) with a margin."""
-    image = fitted(picture.image, PAIR - 4)
+    image = resize_to_fit(picture.image, PAIR - 4)
     height, width = image.shape[:2]
     scale = (PAIR - 4) / max(picture.image.shape[:2])
     heat = image.copy()
     if picture.heat is not None:
-        heat = under_heat(image, cv2.resize(picture.heat, (width, height), interpolation=cv2.INTER_CUBIC))
+        heat = with_heat_map(image, cv2.resize(picture.heat, (width, height), interpolation=cv2.INTER_CUBIC))
     out = np.zeros((PAIR, 2 * PAIR, 3), np.uint8)
     for left, part in ((0, image.copy()), (PAIR, heat)):
         draw_boxes(part, picture.true_boxes * scale, WHITE, 2)
@@ -132,7 +134,7 @@ def sheet(title: str, rows: Sequence[tuple[Sequence[str], Sequence[np.ndarray]]]
             each is fitted into a tile.
 
     Returns:
-        uint8 (H, W, 3) RGB, white where nothing is.
+        uint8 (H, W, 3) RGB on a white background.
 
     Example:
         >>> sheet("dog", [(["unit 3"], [np.zeros((4, 8, 3), np.uint8)] * 3), (["unit 9"], [])]).shape
@@ -147,7 +149,7 @@ def sheet(title: str, rows: Sequence[tuple[Sequence[str], Sequence[np.ndarray]]]
         for column, caption in enumerate(captions):
             _write(out, caption, (GAP + column * (TILE + GAP), top + CAPTION - GAP), 1)
         for column, picture in enumerate(pictures):
-            tile = fitted(picture, TILE)
+            tile = resize_to_fit(picture, TILE)
             y = top + CAPTION + (TILE - tile.shape[0]) // 2
             x = GAP + column * (TILE + GAP) + (TILE - tile.shape[1]) // 2
             out[y : y + tile.shape[0], x : x + tile.shape[1]] = tile

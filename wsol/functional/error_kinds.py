@@ -44,7 +44,7 @@ def error_kind(box: np.ndarray, true_boxes: np.ndarray, *, box_right: bool, clas
 
     1. The box is correct: ``right``, or ``right box, wrong class``.
     2. It covers more than `SEVERAL_COVERED` of each of two objects or more: ``several objects``.
-    3. Of the object with which its IoU is greatest, more than `PART_INSIDE` of the box is inside: ``part``;
+    3. Of the object with which its IoU is largest, more than `PART_INSIDE` of the box is inside: ``part``;
     4. or the box covers at least `TOO_LARGE_COVERED` of the object: ``too large``.
     5. ``miss``.
 
@@ -101,7 +101,7 @@ def kind_shares(codes: np.ndarray) -> dict[str, float]:
 
 
 def error_split(kinds: Iterable[str]) -> dict[str, Tensor]:
-    """Return the share of each kind in a set; the function behind `wsol.metrics.ErrorSplit`.
+    """Return the share of each kind in a set; the function of `wsol.metrics.ErrorSplit`.
 
     Args:
         kinds: N of `KINDS`.

@@ -37,7 +37,7 @@ def iou(boxes_a: np.ndarray, boxes_b: np.ndarray, *, plus_one: bool) -> np.ndarr
 
 
 def best_iou(boxes_a: np.ndarray, boxes_b: np.ndarray, plus_one: bool) -> np.ndarray:
-    """Return the greatest IoU of each box of one set with any box of another: ``iou(...).max(axis=1)``, bit for bit.
+    """Return the largest IoU of each box of one set with any box of another: ``iou(...).max(axis=1)``, bit for bit.
 
     Args:
         boxes_a: float64 (A, 4), as in `iou`.

@@ -43,8 +43,8 @@ def normalize(
         quantiles: low and high in [0, 1] for ``quantiles``; values between two pixels' are interpolated linearly.
 
     Returns:
-        float64 (H, W). Its maximum is 1 under ``minmax``, ``max`` and ``quantiles``. It is all zeros where there is
-        nothing to tell apart: a value that is not finite, a constant map under ``minmax``, a map without positive
+        float64 (H, W). Its maximum is 1 under ``minmax``, ``max`` and ``quantiles``. It is all zeros for a map
+        without information: a value that is not finite, a constant map under ``minmax``, a map without positive
         values under ``max``, two equal quantiles.
 
     Raises:

@@ -142,7 +142,7 @@ def check_masks(score_maps: Any, masks: Any) -> tuple[list[np.ndarray], list[np.
 
 
 def pxap(score_maps: Any, masks: Any, num_thresholds: int = 1000) -> Tensor:
-    """Return PxAP of a set; the function behind `wsol.metrics.PxAP`.
+    """Return PxAP of a set; the function of `wsol.metrics.PxAP`.
 
     Args:
         score_maps: N maps, real (H, W) in [0, 1], tensors or arrays.

@@ -4,7 +4,7 @@ With features f_i in R^C, their mean m and covariance S, the component is the un
 eigenvalue, and a feature's value is ``w . (f - m)``. The sign of w is free. Two rules fix it:
 
 * ``border``: the mean value of the cells at the border of the images is not positive, since objects are rarely there;
-* ``loading``: the entry of w of greatest magnitude is positive, as in scikit-learn's PCA.
+* ``loading``: the entry of w of largest magnitude is positive, as in scikit-learn's PCA.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ class Moments(NamedTuple):
             cells[:, :, edge].sum(2),
         )
 
-    def summed(self) -> Moments:
+    def merge(self) -> Moments:
         """All groups as one."""
         return Moments(*(part.sum(0, keepdim=True) for part in self))
 

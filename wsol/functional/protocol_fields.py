@@ -1,4 +1,4 @@
-"""The fields of `wsol.protocols.LocalizationProtocol`: what each may be, and what is wrong with those given."""
+"""The fields of `wsol.protocols.LocalizationProtocol`: their values, and a check of given ones."""
 
 from __future__ import annotations
 
@@ -27,18 +27,18 @@ CHOICES = {
     "clip_true_box": ("none", "last_pixel", "edge"),
     "nothing_found": ("zeros", "first_pixel", "frame"),
 }
-"""The words that a field of a protocol takes."""
+"""The values of each field that is a choice."""
 
 MAX_LEVELS = 255
-"""How many thresholds of kind ``one`` or ``mean`` there may be: a map is cut into that many grey levels and 0."""
+"""Largest number of thresholds relative to ``one`` or ``mean``: a map is quantised to that many grey levels and 0."""
 
 ORIGINS = ("fixed", "pseudo", "fullsup", "oracle")
-"""Where a threshold comes from: a constant; chosen on the val split by boxes that nobody drew; chosen there by boxes
-that people drew (train-fullsup); chosen on the evaluated split itself."""
+"""Where a threshold comes from: a constant; chosen on the val split with pseudo boxes; chosen there with boxes drawn by
+people (train-fullsup); chosen on the evaluated split itself."""
 
 
 def faults(protocol: Any) -> Iterator[InputError]:
-    """What is wrong with the fields of a `wsol.protocols.LocalizationProtocol`, most telling first."""
+    """Yield the faults in the fields of a `wsol.protocols.LocalizationProtocol`, the most informative first."""
     where = f"of protocol {protocol.name!r}"
     for field, choices in CHOICES.items():
         if getattr(protocol, field) not in choices:
@@ -49,9 +49,9 @@ def faults(protocol: Any) -> Iterator[InputError]:
     if not protocol.origins or len(set(protocol.origins)) < len(protocol.origins):
         yield InputError(f"origins {where}: expected some of {', '.join(ORIGINS)}, each once, got {protocol.origins}")
     if protocol.components == RANKED and (protocol.origins != ("fixed",) or protocol.fixed_threshold is not None):
-        yield InputError(f"components {where}: ranked boxes have thresholds of their own; set origins to [fixed]")
+        yield InputError(f"components {where}: ranked boxes have their own thresholds; set origins to [fixed]")
     if "fixed" in protocol.origins and protocol.fixed_threshold is None and protocol.components != RANKED:
-        yield InputError(f"origin 'fixed' {where} needs fixed_threshold, such as 0.2; give it or leave it out")
+        yield InputError(f"origin 'fixed' {where} needs fixed_threshold, such as 0.2; give it, or leave 'fixed' out")
     if protocol.fixed_threshold is not None and not 0 <= protocol.fixed_threshold < protocol.highest_threshold:
         yield InputError(
             f"fixed_threshold {where}: expected a number in [0, {protocol.highest_threshold:g}), "
@@ -62,7 +62,7 @@ def faults(protocol: Any) -> Iterator[InputError]:
     if len(protocol.quantiles) != 2 or not 0 <= protocol.quantiles[0] < protocol.quantiles[1] <= 1:
         yield InputError(f"quantiles {where}: expected 0 <= low < high <= 1, got {protocol.quantiles}")
     if protocol.scaling != "quantiles" and protocol.quantiles != maps.WHOLE_RANGE:
-        yield InputError(f"quantiles {where}: only scaling: quantiles has any; set it, or leave quantiles out")
+        yield InputError(f"quantiles {where}: only scaling: quantiles uses them; set it, or leave quantiles out")
     if not 0 < protocol.threshold_quantile <= 1:
         yield InputError(f"threshold_quantile {where}: expected a number in (0, 1], got {protocol.threshold_quantile}")
     if not protocol.iou_thresholds or not all(0 < value <= 1 for value in protocol.iou_thresholds):

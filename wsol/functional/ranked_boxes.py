@@ -8,7 +8,7 @@ paper boxes the largest component above 20 % of the maximum; the code released w
    the nearest pixel below, scaled so that the deepest one has 255 and rounded half up, is above 10.
 2. Take the bounding rectangles of the outer and inner contours of the result, cut off 5 pixels before the far borders.
 3. Sort the rectangles of all three levels by falling area. Each one in turn removes the later ones whose overlap with
-   it is more than half of the larger area. (The rectangle right behind a removed one is skipped in that turn, because
+   it is more than half of the larger area. (The rectangle after a removed one is skipped in that turn, because
    the released code erases and then increments.)
 """
 
@@ -78,7 +78,7 @@ def _rectangles(binary: np.ndarray) -> np.ndarray:
 def _distinct(rectangles: np.ndarray) -> np.ndarray:
     """Apply step 3 to rectangles sorted by falling area."""
     left = list(rectangles)
-    for i, larger in enumerate(left):  # `left` shrinks behind i, never before it
+    for i, larger in enumerate(left):  # `left` shrinks after i, never before it
         j = i + 1
         while j < len(left):
             if _overlaps_much(larger, left[j]):

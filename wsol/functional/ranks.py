@@ -80,7 +80,7 @@ def check_ranks(ranks: np.ndarray, num_classes: int) -> np.ndarray:
 
 
 def topk_error(logits: Tensor | np.ndarray, labels: Any, topk: Iterable[int] = (1, 5)) -> dict[str, Tensor]:
-    """Return the top-k classification errors of a set; the function behind `wsol.metrics.TopKError`.
+    """Return the top-k classification errors of a set; the function of `wsol.metrics.TopKError`.
 
     Args:
         logits: real (N, K).

@@ -1,7 +1,7 @@
 r"""BAS: a foreground map is learned by suppressing what a frozen copy of the network sees in the background.
 
 Wu et al., "Background Activation Suppression for Weakly Supervised Object Localization", CVPR 2022 (arXiv 2112.00580);
-extended in IJCV 2023. f are the features at an inner point, T the stages behind it, C the classifier, with one plane a
+extended in IJCV 2023. f are the features at an inner point, T the stages after it, C the classifier, with one plane per
 class; T* and C* are the same with frozen weights, y is the true class, P the localizer's planes::
 
     P = sigmoid(conv3x3(f)),  M = P_y
@@ -10,14 +10,14 @@ class; T* and C* are the same with frozen weights, y is the true class, P the lo
     r = b_y / (stopgrad(s_y) + 1e-8), a constant where b_y > s_y
     loss = cross entropy(s) + alpha cross entropy(s') + mean r + beta mean M
 
-The gradient of r reaches M alone, and through P the backbone. Three things keep the map from vanishing: the frozen
-copy, the detached denominator, and the constant, above which the loss has no slope.
+The gradient of r reaches only M, and through P the backbone. Three things keep the map from vanishing: the frozen
+copy, the detached denominator, and the constant, for which the loss has no gradient.
 
-``relu: scores`` is the released code of CVPR 2022: ReLU behind C, so all scores are >= 0, and r = 0 where b_y >= s_y
-(on ILSVRC >, which only matters where both are equal). ``relu: ratio`` is that of the extension: no ReLU behind C; b_y
-and s_y are rectified in r, which is 1 where b_y > s_y. In the copy, batch norms have the statistics of the batch as in
-training, and those that they keep stay as they are. In evaluation, the map is the mean of P over the ``top`` best
-classes (80 or 200 of 200 on CUB), or with ``top: 1`` that of each asked class (ILSVRC).
+``relu: scores`` is the released code of CVPR 2022: ReLU after C, so all scores are >= 0, and r = 0 where b_y >= s_y
+(> on ILSVRC; the two differ only if both are equal). ``relu: ratio`` is the code of the extension: no ReLU after C; b_y
+and s_y are rectified in r, which is 1 where b_y > s_y. In the copy, batch norms use the statistics of the batch as in
+training, and their running statistics do not change. In evaluation, the map is the mean of P over the ``top`` best
+classes (80 or 200 of 200 on CUB), or with ``top: 1`` that of each requested class (ILSVRC).
 """
 
 from __future__ import annotations
@@ -39,23 +39,23 @@ Rerun = Callable[..., Tensor]
 
 
 class BasHead(Head):
-    """A classifier on the last features and a localizer on inner ones.
+    """A classifier on the last features and a localizer on features of an inner point.
 
     Args:
         points: the backbone's points.
         num_classes: number of classes K.
-        reruns: the inner point, behind which the stages run again.
-        point: where the classifier reads; the last point.
+        reruns: the inner point; the stages after it run again.
+        point: the point that the classifier reads; the last point.
         width: channels of the classifier's convolutions.
         alpha: weight of the cross entropy of the masked scores.
         beta: weight of the map's area.
         relu: ``scores`` (CVPR 2022) or ``ratio`` (the extension).
-        top: how many of the best classes the map is the mean of; 1 for a map of each class.
-        deviation: standard deviation of the normal distribution that weights start from; None for Glorot and Bengio's
-            uniform one.
+        top: number of best classes whose mean is the map; 1 for a map of each class.
+        deviation: standard deviation of the normal distribution of the initial weights; None for Glorot and Bengio's
+            uniform distribution.
 
     Raises:
-        InputError: an unknown option or point, or one out of its range.
+        InputError: an unknown option or point, or an option out of its range.
 
     Example:
         >>> points = {"mid": FeatureInfo(16, 8), "last": FeatureInfo(32, 16)}
@@ -91,7 +91,7 @@ class BasHead(Head):
             raise InputError(f"alpha, beta: expected weights of at least 0, got {alpha} and {beta}")
         self.taps, self.reruns = (reruns, point), reruns
         self.alpha, self.beta, self.relu, self.top = alpha, beta, relu, top
-        self.class_agnostic = top > 1  # the mean map of the best-scored classes, whichever class is asked for
+        self.class_agnostic = top > 1  # the mean map of the best-scored classes, for every requested class
         self.branch = Branch(self.point(point).channels, num_classes, width)
         self.localizer = nn.Conv2d(self.point(reruns).channels, num_classes, 3, padding=1)
         nn.init.xavier_uniform_(self.localizer.weight)
@@ -108,11 +108,12 @@ class BasHead(Head):
         Args:
             features: float (N, C, h, w) by the names of the taps.
             labels: int64 (N,) true classes, for the loss.
-            rerun: runs the stages behind the inner point, see `Head.reruns`; for the loss.
+            rerun: runs the stages after the inner point, see `Head.reruns`; for the loss.
 
         Returns:
             Scores, and a state of ``inner`` (N, C, h, w), the features at the inner point, and ``scores`` (N, K). With
-            labels also ``map`` (N, 1, h, w), of the labels, ``masked`` (N, K), s', and ``background`` (N,), b.
+            labels, the state also has ``map`` (N, 1, h, w) of the labels, ``masked`` (N, K), s', and ``background``
+            (N,), b.
         """
         inner, last = (features[tap] for tap in self.taps)
         planes = self._planes(self.branch(last), self.branch.classifier.weight, self.branch.classifier.bias)
@@ -135,7 +136,7 @@ class BasHead(Head):
         """Return ``classification``, ``masked``, ``background`` and ``area``; see `Head.loss`.
 
         Raises:
-            InputError: the forward pass had no labels, or could not run stages again.
+            InputError: the forward pass had no labels, or could not rerun stages.
         """
         state = output.state
         if "map" not in state:
@@ -161,13 +162,13 @@ class BasHead(Head):
         return self._located(inner, best).mean(1, keepdim=True).expand(-1, classes.shape[1], -1, -1)
 
     def _planes(self, hidden: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-        """The planes Z float32 (N, K, h, w) of what the branch's 1x1 convolution reads."""
+        """Return the planes Z float32 (N, K, h, w) for the input of the branch's 1x1 convolution."""
         with torch.autocast(hidden.device.type, enabled=False):
             planes = F.conv2d(hidden.float(), weight[:, :, None, None], bias)
             return planes.relu() if self.relu == "scores" else planes
 
     def _located(self, inner: Tensor, classes: Tensor) -> Tensor:
-        """The planes P float32 (N, M, h, w) of classes (N, M)."""
+        """Return the planes P float32 (N, M, h, w) of classes (N, M)."""
         planes: Tensor = self.localizer(inner.to(self.localizer.weight.dtype)).float()
         return planes.gather(1, classes[:, :, None, None].expand(-1, -1, *planes.shape[2:])).sigmoid()
 

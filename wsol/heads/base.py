@@ -37,15 +37,15 @@ class Head(nn.Module, ABC):
     taps: tuple[str, ...] = ("last",)
     """Names of the backbone's points that `forward` reads."""
     class_weights: Tensor | None
-    """float32 (K,) weights of the classes in `cross_entropy`; None to weigh all alike."""
+    """float32 (K,) weights of the classes in `cross_entropy`; None for equal weights."""
     reruns: str | None = None
-    """The point behind which the head runs the backbone's stages again on features of its own. `Localizer.forward` then
-    calls ``forward(features, labels, rerun)``: ``rerun(x, frozen=True)`` gives the last features (N, C', h', w') for x
-    (N, C, h, w) at that point. Frozen, the stages' parameters get no gradient, and their running statistics stay."""
+    """The point after which the head runs the backbone's stages again on its own features. `Localizer.forward` then
+    calls ``forward(features, labels, rerun)``: ``rerun(x, frozen=True)`` returns the last features (N, C', h', w') for
+    x (N, C, h, w) at that point. With ``frozen``, parameters get no gradient, and running statistics do not change."""
     class_agnostic: bool = False
     """Whether the maps of an image are the same for all classes."""
     classifies: bool = True
-    """Whether it scores classes; the logits of one that does not are (N, 0), and it is evaluated GT-known only."""
+    """Whether it scores classes; otherwise its logits are (N, 0), and only GT-known localization is evaluated."""
     gives_boxes: bool = False
     """Whether it predicts the box of an image itself, by `boxes`, and has no maps."""
     pseudo: Literal["boxes", "masks"] | None = None
@@ -101,13 +101,14 @@ class Head(nn.Module, ABC):
     def cross_entropy(
         self, logits: Tensor, targets: Tensor, label_smoothing: float = 0.0, goal: Tensor | None = None
     ) -> Tensor:
-        """Return the cross entropy with this head's class weights; every classification term of a loss is made by it.
+        """Return the cross entropy with this head's class weights; use it for every classification term of a loss.
 
         Args:
             logits: float (N, K).
             targets: float (N, K) class probabilities.
             label_smoothing: see `loss`.
-            goal: float (N, K) probabilities to be learned in place of ``targets``, which then say the images' weights.
+            goal: float (N, K) probabilities to learn instead of ``targets``, which then only determine the images'
+                weights.
         """
         if goal is None:
             return soft_cross_entropy(logits, targets, label_smoothing, self.class_weights)
@@ -117,10 +118,10 @@ class Head(nn.Module, ABC):
         return (each * (targets.float() @ self.class_weights)).mean()
 
     def weigh_classes(self, weights: Tensor | None) -> None:
-        """Set the weights of the classes in the loss: float (K,), or None to weigh all alike.
+        """Set the weights of the classes in the loss: float (K,), or None for equal weights.
 
         Raises:
-            InputError: weights for a head whose loss knows no classes.
+            InputError: weights for a head whose loss does not use classes.
         """
         if weights is not None and not self.classifies:
             raise InputError(f"class_weights: {type(self).__name__} learns without classes; leave them out")
@@ -161,7 +162,7 @@ def soft_cross_entropy(
     """Return the mean cross entropy () of logits (N, K) with class probabilities (N, K), computed in float32.
 
     With weights w (K,) it is -1/N sum_i sum_c w_c t_ic log p_ic. The divisor is the number of images, not the sum of
-    their weights, so that the mean over processes is that over all images.
+    their weights, so that the mean over processes is the mean over all images.
 
     Example:
         >>> import torch

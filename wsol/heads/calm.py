@@ -1,7 +1,7 @@
 r"""CALM: the location of the evidence is a latent variable of the classifier.
 
 Kim et al., "Keep CALM and Improve Visual Feature Attribution", ICCV 2021 (arXiv 2106.07861). With f(z) the features in
-cell z, two 1x1 convolutions give the cell's probability and the class's there::
+cell z, two 1x1 convolutions predict the probability of the cell and that of each class in it::
 
     p(z) = a(z) / stopgrad(sum_z a(z)),  a = relu(conv1x1(f))           one plane
     p(y | z) = softmax_y(conv1x1(f)(z))                                 K planes
@@ -9,8 +9,8 @@ cell z, two 1x1 convolutions give the cell's probability and the class's there::
     loss      em: -sum_z stopgrad(p(z | y)) log p(y, z)        ml: -log p(y)
 
 The scores are log p(y). The map is p(y, z) (``joint``), p(z | y) (``posterior``) or p(z) (``prior``, the same for all
-classes). They are probabilities: the authors do not scale them, and take thresholds that are evenly spaced in their
-logarithm. As in the released code, the gradient of p(z) does not pass through its denominator. Where a is 0 in all
+classes). They are probabilities: the authors do not scale them, and use thresholds that are evenly spaced in the
+logarithm. As in the released code, the gradient of p(z) does not pass through its denominator. If a is 0 in all
 cells of an image, p(z) is uniform here; in the released code it is NaN.
 """
 
@@ -32,16 +32,16 @@ TRAIN = ("em", "ml")
 MAPS = ("joint", "posterior", "prior")
 TINY = torch.finfo(torch.float32).tiny
 SMALLEST = 1e-8
-"""Below it a cell's probability is raised before its logarithm is taken."""
+"""Smaller probabilities of cells are raised to this before their logarithm is taken."""
 
 
 class CalmHead(Head):
-    """A classifier of cells and a distribution over cells.
+    """A classifier of cells, and a probability distribution over cells.
 
     Args:
         points: the backbone's points.
         num_classes: number of classes K.
-        point: where the features are read.
+        point: the point whose features are read.
         train: ``em`` (expectation maximisation) or ``ml`` (marginal likelihood).
         map: ``joint``, ``posterior`` or ``prior``.
 
@@ -121,5 +121,5 @@ class CalmHead(Head):
         return self._posterior(log_classes, prior, output.logits.gather(1, classes))
 
     def _posterior(self, log_classes: Tensor, prior: Tensor, logits: Tensor) -> Tensor:
-        """p(z | y) float32 (N, M, h, w) of log p(y | z) (N, M, h, w) and log p(y) (N, M)."""
+        """Return p(z | y) float32 (N, M, h, w) from log p(y | z) (N, M, h, w) and log p(y) (N, M)."""
         return (log_classes - logits[:, :, None, None]).exp() * prior

@@ -1,22 +1,22 @@
-r"""DA-WSOL: the features of cells are a domain that the classifier, trained on their mean, has to be adapted to.
+r"""DA-WSOL: the classifier is trained on mean features and applied to cells, so it is adapted to the domain of cells.
 
-Zhu et al., "Weakly Supervised Object Localization as Domain Adaption", CVPR 2022 (arXiv 2203.01714). A CAM network (1x1
-convolution, mean of its planes). The cells of each image are parted by k-means with three centres, which start at the
-universum's centre u, at the image's mean, and at the centre c_y of its class::
+Zhu et al., "Weakly Supervised Object Localization as Domain Adaption", CVPR 2022 (arXiv 2203.01714). The network is
+that of CAM (1x1 convolution, mean of its planes). The cells of each image are clustered by k-means with three centres,
+which start at the universum's centre u, at the image's mean, and at the centre c_y of its class::
 
-    clusters    0: universum T_u (background), 1: like the source, 2: target
-    source S    the image's mean and samples - 1 random cells of cluster 1
-    target T    random cells of cluster 2, samples of them
+    clusters    0: universum T_u (background), 1: similar to the source, 2: target
+    source S    the image's mean and ``samples`` - 1 random cells of cluster 1
+    target T    ``samples`` random cells of cluster 2
     loss        cross entropy + l1 mean_i MMD(S_i, T_i) + l2 mean(T_u)
 
 An image counts in the second term if its clusters are large enough. u and c_y are running means, over all images so
-far, of the centres that k-means found for clusters 0 and 1; c_y starts at the image's mean, u at 0. MMD has Gaussian
-kernels whose bandwidths double from a quarter of the mean squared distance, and the linear-time estimate over pairs of
+far, of the centres that k-means found for clusters 0 and 1; c_y starts at the image's mean, u at 0. MMD uses Gaussian
+kernels, whose bandwidths double from a quarter of the mean squared distance, and the linear-time estimate over pairs of
 neighbours: k(s_i, s_j) + k(t_i, t_j) - k(s_i, t_j) - k(s_j, t_i) with j = i + 1.
 
-The released code clusters image after image and moves the centres in between; here all images of a batch, over all
-processes, start from the same centres, which then move once. Where no image counts the code divides by 0; here the term
-is 0.
+The released code clusters one image after another and updates the centres in between; here all images of a batch, over
+all processes, start from the same centres, which are then updated once. If no image counts, the code divides by 0; here
+the term is 0.
 """
 
 from __future__ import annotations
@@ -41,12 +41,12 @@ class DawsolHead(Head):
     Args:
         points: the backbone's points.
         num_classes: number of classes K.
-        point: where the features are read.
-        samples: cells of the source and of the target of an image.
-        mmd_weight: l1, of the distance between the two.
-        universum_weight: l2, of the universum's mean feature.
+        point: the point whose features are read.
+        samples: number of cells of the source, and of the target, of an image.
+        mmd_weight: l1, weight of the distance between the two.
+        universum_weight: l2, weight of the universum's mean feature.
         kernels: number of Gaussian kernels.
-        iterations: of k-means.
+        iterations: number of iterations of k-means.
 
     Raises:
         InputError: an unknown point or an option out of its range.
@@ -95,7 +95,7 @@ class DawsolHead(Head):
     def forward(self, features: Mapping[str, Tensor], labels: Tensor | None = None) -> Output:
         """Score the classes in float32, also under autocast; see `Head.forward`.
 
-        The state's ``features`` (N, C, h, w) are what the maps are made of; ``labels`` int64 (N,) are for the loss.
+        The state has the ``features`` (N, C, h, w) for the maps, and ``labels`` int64 (N,) for the loss.
         """
         x = features[self.taps[0]]
         with torch.autocast(x.device.type, enabled=False):
@@ -129,9 +129,9 @@ class DawsolHead(Head):
 
     @torch.no_grad()
     def _cluster(self, cells: Tensor, labels: Tensor) -> Tensor:
-        """The clusters int64 (N, P) of cells (N, P, C); in training the centres move."""
+        """Return the clusters int64 (N, P) of cells (N, P, C); in training, update the centres."""
         means, member = cells.mean(1), F.one_hot(labels, self.num_classes).to(cells.dtype)
-        new = _summed(torch.cat([member.T @ means, member.sum(0)[:, None]], 1))
+        new = _sum_over_processes(torch.cat([member.T @ means, member.sum(0)[:, None]], 1))
         first = new[:, :-1] / new[:, -1:].clamp(min=1)
         unseen = self.class_counts == 0
         centres = torch.where(unseen[:, None], first, self.class_centres)
@@ -140,7 +140,7 @@ class DawsolHead(Head):
         if self.training:
             seen = torch.cat([member.T @ found[:, 1], member.sum(0)[:, None]], 1)
             background = torch.cat([found[:, 0].sum(0), found.new_tensor([len(cells)])])
-            moved = _summed(torch.cat([seen, background[None]]))
+            moved = _sum_over_processes(torch.cat([seen, background[None]]))
             counts, more = self.class_counts + (unseen & (new[:, -1] > 0)), moved[:-1, -1]
             self.class_centres.copy_(
                 (centres * counts[:, None] + moved[:-1, :-1]) / (counts + more).clamp(min=1)[:, None]
@@ -152,11 +152,11 @@ class DawsolHead(Head):
         return clusters
 
     def _discrepancy(self, cells: Tensor, clusters: Tensor) -> tuple[Tensor, Tensor]:
-        """MMD float32 (N,) between source and target of each image, and whether it counts, bool (N,)."""
+        """Return the MMD float32 (N,) of source and target of each image, and whether it counts, bool (N,)."""
         size = min(self.samples, cells.shape[1])
         keys = torch.rand(clusters.shape, device=cells.device)
-        source = _drawn(cells, torch.where(clusters == 1, keys, keys - 1), size - 1)
-        target = _drawn(cells, torch.where(clusters == 2, keys, keys - 1), size)
+        source = _sample(cells, torch.where(clusters == 1, keys, keys - 1), size - 1)
+        target = _sample(cells, torch.where(clusters == 2, keys, keys - 1), size)
         counted = ((clusters == 1).sum(1) >= self.samples - 1) & ((clusters == 2).sum(1) >= self.samples)
         return linear_mmd(torch.cat([cells.mean(1, keepdim=True), source], 1), target, self.kernels), counted
 
@@ -183,14 +183,14 @@ def linear_mmd(source: Tensor, target: Tensor, kernels: int) -> Tensor:
     return (pairs - values[:, here, following + m] - values[:, following, here + m]).mean(1)
 
 
-def _drawn(cells: Tensor, keys: Tensor, count: int) -> Tensor:
-    """The ``count`` cells with the greatest keys (N, P), in their order, of cells (N, P, C)."""
+def _sample(cells: Tensor, keys: Tensor, count: int) -> Tensor:
+    """Return the ``count`` of the cells (N, P, C) that have the largest keys (N, P), in their order."""
     chosen = keys.topk(count, dim=1).indices
     return cells.gather(1, chosen[:, :, None].expand(-1, -1, cells.shape[2]))
 
 
-def _summed(values: Tensor) -> Tensor:
-    """The sum over all processes."""
+def _sum_over_processes(values: Tensor) -> Tensor:
+    """Return the sum over all processes."""
     if dist.is_available() and dist.is_initialized():
         dist.all_reduce(values)
     return values

@@ -115,7 +115,7 @@ class ErasingHead(Head):
     def maps(self, output: Output, classes: Tensor) -> Tensor:
         """Return the fused maps float32 (N, M, h, w), in [0, 1] because their parts are scaled; see `Head.maps`.
 
-        The backbone and A have run once for all M. B runs once per pair of image and erasing class, in batches of
+        The backbone and A ran once for all M. B runs once per pair of image and erasing class, in batches of
         bounded size.
         """
         state, shape = output.state, classes.shape

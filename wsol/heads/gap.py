@@ -12,11 +12,11 @@ log-sum-exp pooling (LSE) lies between the two (Pinheiro and Collobert 2015, equ
 
     s = 1/r log(1/(h w) sum_xy exp(r s_xy))
 
-Thresholded average pooling (TAP; Bae et al., ECCV 2020, section 4.1) averages a unit over its active cells alone::
+Thresholded average pooling (TAP; Bae et al., ECCV 2020, section 4.1) averages a unit over its active cells only::
 
     F_k = sum over T_k of f_k / max(|T_k|, 1),   T_k = {(x, y): f_k(x, y) > max(0, t max f_k)}
 
-and their negative weight clamping (section 4.2) makes the maps of the positive weights only.
+and their negative weight clamping (section 4.2) uses only the positive weights for maps.
 """
 
 from __future__ import annotations
@@ -42,24 +42,24 @@ class GapHead(Head):
     Args:
         points: the backbone's points.
         num_classes: number of classes K.
-        point: where the features are read.
+        point: the point whose features are read.
         conv_channels: channels of a convolution with ReLU before the pooling (1024 in the paper for VGG, GoogLeNet and
             AlexNet-GAP); None for none.
-        conv_kernel: its side, odd; padding keeps the map's size.
-        conv_groups: its groups (2 in the released code, which the paper does not mention).
+        conv_kernel: side of that convolution, odd; padding keeps the map's size.
+        conv_groups: groups of that convolution (2 in the released code; the paper does not mention them).
         conv_bias: initial value of its biases (1 in the released GoogLeNet-GAP).
-        dropout: probability of dropping a unit before the classifier, after any pooling of features.
+        dropout: dropout probability before the classifier, after any pooling of features.
         pool: ``avg``, ``max``, ``lse`` or ``thresholded`` (TAP).
         pool_at: ``features``: pool, then classify (CAM; GMP of Zhou et al.); ``scores``: classify each cell, then pool
-            the planes of scores (Pinheiro and Collobert). The mean is the same at both.
+            the planes of scores (Pinheiro and Collobert). With ``avg`` both are the same.
         rectify: ReLU on each cell's scores, bias included, before the pooling: the planes are the maps, and their means
-            the scores (NIN, SqueezeNet). Needs ``pool_at: scores``.
-        lse_sharpness: r > 0 of log-sum-exp; towards 0 it is the mean, towards infinity the maximum.
-        tap_threshold: t in [0, 1) of ``thresholded``, a part of a unit's maximum over the cells of an image.
-        positive_weights: whether negative weights count as 0 in maps; scores stay as they are.
+            are the scores (NIN, SqueezeNet). Needs ``pool_at: scores``.
+        lse_sharpness: r > 0 of log-sum-exp, which approaches the mean for r to 0 and the maximum for r to infinity.
+        tap_threshold: t in [0, 1) of ``thresholded``, as a fraction of a unit's maximum over the cells of an image.
+        positive_weights: whether negative weights count as 0 in maps; scores do not change.
 
     Raises:
-        InputError: an unknown option or one out of its range.
+        InputError: an unknown option, or an option out of its range.
 
     Example:
         >>> head = GapHead({"last": FeatureInfo(channels=64, stride=4)}, num_classes=8)
@@ -119,10 +119,10 @@ class GapHead(Head):
     def forward(self, features: Mapping[str, Tensor], labels: Tensor | None = None) -> Output:
         """Score the classes in float32, also under autocast; see `Head.forward`. ``labels`` are not used.
 
-        The state's ``features`` (N, C, h, w) are what the maps are made of.
+        The state has the ``features`` (N, C, h, w) for the maps.
         """
         x = self.conv(features[self.taps[0]])
-        # Pooling and classifier cost next to nothing; full precision keeps the scores equal to the maps' means.
+        # Pooling and classifier take little time; full precision keeps the scores equal to the maps' means.
         with torch.autocast(x.device.type, enabled=False):
             if self.rectify:
                 logits = self._pool(self._planes(self.dropout(x.float())))
@@ -134,7 +134,7 @@ class GapHead(Head):
         return Output(logits, {"features": x})
 
     def maps(self, output: Output, classes: Tensor) -> Tensor:
-        """Return the maps of equation 2 float32 (N, M, h, w); see `Head.maps`. Without the bias unless rectified."""
+        """Return the maps of equation 2 float32 (N, M, h, w); see `Head.maps`. With bias only if rectified."""
         x = output.state["features"]
         with torch.autocast(x.device.type, enabled=False):
             weights = self.classifier.weight[classes]
@@ -144,10 +144,10 @@ class GapHead(Head):
             return (found + self.classifier.bias[classes][:, :, None, None]).relu() if self.rectify else found
 
     def load_classifier(self, state: Mapping[str, Tensor]) -> None:
-        """Take over ``weight`` (K, C) and ``bias`` (K,).
+        """Load ``weight`` (K, C) and ``bias`` (K,).
 
         Raises:
-            InputError: another number of classes or features.
+            InputError: the number of classes or features differs.
         """
         if {key: value.shape for key, value in state.items()} != {
             key: value.shape for key, value in self.classifier.state_dict().items()
@@ -161,7 +161,7 @@ class GapHead(Head):
         self.classifier.load_state_dict(dict(state))
 
     def _planes(self, x: Tensor) -> Tensor:
-        """Rectified scores (N, K, h, w) of each cell."""
+        """Return the rectified scores (N, K, h, w) of each cell."""
         return F.conv2d(x, self.classifier.weight[:, :, None, None], self.classifier.bias).relu()
 
     def _pool(self, x: Tensor) -> Tensor:

@@ -1,15 +1,15 @@
 r"""SAT: a spatial-aware token gates the attention of a transformer, and its gate is the map.
 
 Wu et al., "Spatial-Aware Token for Weakly Supervised Object Localization", ICCV 2023. With m^l the gate of block l at
-the patches (`wsol.backbones.vit_gated`), t_p the patch tokens behind the final norm, and N images of a batch::
+the patches (`wsol.backbones.vit_gated`), t_p the patch tokens after the final norm, and N images of a batch::
 
     map     M = mean of m^l over the gated blocks, the same for every class
     score   s_c = mean_xy (k_c * t)(x, y) + b_c                3x3 convolution, padding 1
     loss    cross entropy(s) + |mean_nxy M - a| + mean_nxy M~ (1 - M~)
 
-The second term holds the mean area over the batch at a, the third makes the map decide; M~ is M filtered by a Gaussian
-of 3x3 cells with zeros around. The released code has weights of .805 at the centre, .046 at the edges and .003 at the
-corners (its sigma is one of the unit normal over a range of 6), and a = .25 on CUB and .35 on ILSVRC. Its mean area is
+The second term keeps the mean area over the batch at a, the third drives the map to 0 or 1; M~ is M filtered by a
+Gaussian of 3x3 cells with zero padding. The released code has weights of .805 at the centre, .046 at the edges and .003
+at the corners (a standard normal from -6 to 6), and a = .25 on CUB and .35 on ILSVRC. Its mean area is
 that of the whole batch on CUB, and that of each process alone on ILSVRC; here it is always that of the whole batch.
 """
 
@@ -27,21 +27,21 @@ from wsol.heads.tscam import TscamHead
 from wsol.types import FeatureInfo, Output
 
 RANGE = 6.0
-"""Over which, in deviations to either side, the filter's cells part the normal distribution."""
+"""Standard deviations on either side of 0 over which the filter's cells divide the normal distribution."""
 
 
 class SatHead(TscamHead):
-    """TS-CAM's scores; the map is the mean gate, which no class has a part in.
+    """TS-CAM's scores; the map is the mean gate, which does not depend on the class.
 
     Args:
         points: the backbone's points.
         num_classes: number of classes K.
-        point: where the patch tokens are read.
-        gate: where the gates are read, in (0, 1).
+        point: point of the patch tokens.
+        gate: point of the gates, in (0, 1).
         kernel: side of the convolution, odd.
-        area: share a of the cells that the mean map of a batch should have.
-        area_weight: of the second term of the loss.
-        norm_weight: of the third.
+        area: share a of the cells that the maps of a batch should cover on average.
+        area_weight: weight of the second term of the loss.
+        norm_weight: weight of the third term.
         smooth: side of the filter, odd.
 
     Raises:
@@ -90,7 +90,7 @@ class SatHead(TscamHead):
         with torch.autocast(gate.device.type, enabled=False):
             smooth = F.conv2d(gate, self.filter, padding=self.filter.shape[-1] // 2)
             undecided = (smooth * (1 - smooth)).mean()
-            area = (_over_processes(gate.mean()) - self.area).abs()
+            area = (_mean_over_processes(gate.mean()) - self.area).abs()
         return {
             "classification": self.cross_entropy(output.logits, targets, label_smoothing),
             "area": self.area_weight * area,
@@ -112,8 +112,8 @@ def gaussian(side: int) -> Tensor:
     return found.float()
 
 
-def _over_processes(mean: Tensor) -> Tensor:
-    """The mean over all processes, with the gradient of this one's: averaged over them, it is the mean's."""
+def _mean_over_processes(mean: Tensor) -> Tensor:
+    """Return the mean over all processes, with this process's gradient, which DDP averages."""
     if not (dist.is_available() and dist.is_initialized()):
         return mean
     shared = mean.detach().clone()

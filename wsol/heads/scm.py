@@ -1,4 +1,4 @@
-r"""SCM: TS-CAM whose training calibrates attention and semantic maps by each other.
+r"""SCM: TS-CAM with layers in training that calibrate attention and semantic maps with each other.
 
 Bai et al., "Weakly Supervised Object Localization via Transformer with Implicit Spatial Calibration", ECCV 2022. S are
 TS-CAM's semantic maps of all K classes, as a vector of K values in each of the n cells; F is its attention map, scaled
@@ -10,12 +10,12 @@ to [0, 1] by its range, as a vector of n values. In training, L layers refine bo
     F' = minmax(tanhshrink(X^T F / (beta max F))),  tanhshrink(x) = x - tanh x
     S <- S + S o F';  F <- F + F'
 
-The scores in training are the means of S behind the last layer. In evaluation the layers are left out, by design::
+The scores in training are the means of S after the last layer. In evaluation the layers are left out, by design::
 
     score_c = mean_xy S_c(x, y)        map M_c = minmax(A) S_c
 
 As in the released code: alpha is .002, with 16 iterations in the first layer and 4 in the others, so X is far from an
-inverse; and no gradient goes into X_0.
+inverse; and X_0 gets no gradient.
 """
 
 from __future__ import annotations
@@ -39,14 +39,14 @@ class ScmHead(TscamHead):
     Args:
         points: the backbone's points.
         num_classes: number of classes K.
-        point: where the patch tokens are read.
-        attention: where the class token's attention is read.
+        point: point of the patch tokens.
+        attention: point of the class token's attention.
         kernel: side of the convolution, odd.
-        map: ``product``; or ``attention`` or ``semantic``, one factor alone.
-        iterations: of Newton and Schulz, one number for each layer.
+        map: ``product``; or one of its factors: ``attention`` or ``semantic``.
+        iterations: number of Newton-Schulz iterations in each layer.
         alpha: scale of the first estimate of the inverse.
-        similarity: lambda at the start.
-        threshold: beta at the start.
+        similarity: initial value of lambda.
+        threshold: initial value of beta.
 
     Raises:
         InputError: an option out of its range, or a backbone without attention.
@@ -82,7 +82,7 @@ class ScmHead(TscamHead):
         self.layers = nn.ModuleList(Calibration(count, similarity, threshold) for count in iterations)
 
     def forward(self, features: Mapping[str, Tensor], labels: Tensor | None = None) -> Output:
-        """Score the classes in float32, in training behind the calibration layers; see `TscamHead.forward`.
+        """Score the classes in float32, in training after the calibration layers; see `TscamHead.forward`.
 
         The state's ``attention`` (N, h, w) is scaled to [0, 1].
         """
@@ -102,12 +102,12 @@ class ScmHead(TscamHead):
 
 
 class Calibration(nn.Module):
-    """One layer: spreads attention over the grid, and lets it weigh the semantic maps.
+    """One layer: it spreads attention over the grid and weights the semantic maps with it.
 
     Args:
-        iterations: of Newton and Schulz.
-        similarity: lambda at the start.
-        threshold: beta at the start.
+        iterations: number of Newton-Schulz iterations.
+        similarity: initial value of lambda.
+        threshold: initial value of beta.
     """
 
     def __init__(self, iterations: int, similarity: float, threshold: float) -> None:
@@ -142,9 +142,9 @@ def laplacian(height: int, width: int, device: torch.device | None = None) -> Te
 
 
 def inverse(matrices: Tensor, iterations: int, alpha: float) -> Tensor:
-    """Return what Newton and Schulz's iteration makes of matrices (N, n, n): their inverses after enough iterations.
+    """Return the result of Newton-Schulz iteration for matrices (N, n, n): their inverses after enough iterations.
 
-    The first estimate is ``alpha`` times the transpose, through which no gradient goes.
+    The first estimate is ``alpha`` times the transpose, without gradient.
 
     Example:
         >>> inverse(torch.tensor([[[2.0]]]), iterations=20, alpha=0.1)

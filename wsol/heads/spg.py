@@ -146,7 +146,7 @@ def seeds(maps: Tensor, high: float, low: float, min_foreground: int) -> tuple[T
     Args:
         maps: float (N, 1, H, W) in [0, 1].
         high: above it is object; a map with fewer than ``min_foreground`` such pixels uses 0.7 of its maximum instead.
-        low: below it is background, even where it is above the lowered high threshold.
+        low: below it is background, even above the lowered high threshold.
         min_foreground: number of pixels.
 
     Returns:

@@ -38,7 +38,7 @@ class PredictedBox(NamedTuple):
     box: np.ndarray
     """float64 (4,) half-open, image frame."""
     iou: float | None = None
-    """Greatest IoU with a ground-truth box; None if there is none."""
+    """Largest IoU with a ground-truth box; None if there is none."""
 
 
 class PredictionFiles(AbstractContextManager["PredictionFiles"]):

@@ -47,7 +47,7 @@ def answer(outputs: Sequence[Tensor]) -> Answer | BoxAnswer:
     return BoxAnswer(*outputs) if len(outputs) == len(BoxAnswer._fields) else Answer(*outputs)
 
 
-class Portable(nn.Module):
+class ExportGraph(nn.Module):
     """The graph that is exported.
 
     Args:
@@ -65,7 +65,7 @@ class Portable(nn.Module):
         >>> from wsol.backbones.tiny import Tiny
         >>> from wsol.heads.gap import GapHead
         >>> from wsol.models.localizer import Localizer
-        >>> graph = Portable(Localizer(Tiny(), partial(GapHead), num_classes=8), top=2)
+        >>> graph = ExportGraph(Localizer(Tiny(), partial(GapHead), num_classes=8), top=2)
         >>> [tuple(part.shape) for part in graph(torch.rand(3, 3, 32, 32))]
         [(3, 8), (3, 2), (3, 2, 8, 8)]
     """
@@ -111,7 +111,7 @@ def num_maps(localizer: Any) -> int:
     return int(localizer.num_classes) if localizer.classifies else 1
 
 
-def trace(graph: Portable, size: int) -> ExportedProgram:
+def trace(graph: ExportGraph, size: int) -> ExportedProgram:
     """Return the program of a graph for any number of images of ``size`` x ``size`` pixels.
 
     Raises:
@@ -137,7 +137,7 @@ def described(card: Mapping[str, Any]) -> dict[str, str]:
 
 
 @torch.no_grad()
-def compare(graph: Portable, run: Callable[[Tensor], Answer | BoxAnswer], size: int) -> float:
+def compare(graph: ExportGraph, run: Callable[[Tensor], Answer | BoxAnswer], size: int) -> float:
     """Compare a written graph with its original on random images, in batches of one and three.
 
     Args:
@@ -167,7 +167,7 @@ def compare(graph: Portable, run: Callable[[Tensor], Answer | BoxAnswer], size: 
     return max(found)
 
 
-def _pairs(graph: Portable, given: Answer, output: Output) -> list[tuple[Tensor, Tensor]]:
+def _pairs(graph: ExportGraph, given: Answer, output: Output) -> list[tuple[Tensor, Tensor]]:
     """What a graph gave and what it should, for the classes that it chose."""
     logits = output.logits.float()
     best, most = graph.best(logits), num_maps(graph.localizer)
@@ -179,7 +179,7 @@ def _pairs(graph: Portable, given: Answer, output: Output) -> list[tuple[Tensor,
     return [maps, (given.logits, logits), (logits.gather(1, given.classes), logits.gather(1, best))]
 
 
-def _box_pairs(graph: Portable, given: BoxAnswer, output: Output) -> list[tuple[Tensor, Tensor]]:
+def _box_pairs(graph: ExportGraph, given: BoxAnswer, output: Output) -> list[tuple[Tensor, Tensor]]:
     """What a graph gave and what it should."""
     boxes = (given.boxes, graph.localizer.boxes(output))
     return [boxes, (given.logits, output.logits.float())] if graph.localizer.classifies else [boxes]

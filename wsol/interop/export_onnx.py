@@ -15,7 +15,7 @@ from torch import Tensor
 from wsol.errors import InputError, first_line
 from wsol.extras import need
 from wsol.files import errors_naming
-from wsol.interop.export import INPUT, Answer, BoxAnswer, Portable, answer, described, trace
+from wsol.interop.export import INPUT, Answer, BoxAnswer, ExportGraph, answer, described, trace
 
 PACKAGES = ("onnx", "onnxscript", "onnxruntime")
 
@@ -25,7 +25,7 @@ def require() -> None:
     need(*PACKAGES, what="format=onnx")
 
 
-def write(graph: Portable, file: Path, size: int, card: Mapping[str, Any], opset: int | None = None) -> None:
+def write(graph: ExportGraph, file: Path, size: int, card: Mapping[str, Any], opset: int | None = None) -> None:
     """Write a graph for any number of images.
 
     Args:

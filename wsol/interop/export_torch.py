@@ -9,10 +9,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from wsol.interop.export import Answer, BoxAnswer, Portable, answer, described, trace
+from wsol.interop.export import Answer, BoxAnswer, ExportGraph, answer, described, trace
 
 
-def write(graph: Portable, file: Path, size: int, card: Mapping[str, Any]) -> None:
+def write(graph: ExportGraph, file: Path, size: int, card: Mapping[str, Any]) -> None:
     """Write a graph for any number of images; ``card`` becomes extra files, see `torch.export.load`.
 
     Raises:

@@ -27,7 +27,7 @@ from typing import NamedTuple
 import numpy as np
 
 from wsol.data.annotations.ilsvrc import image_number
-from wsol.data.annotations.text_tables import number, read_text, shown, whole
+from wsol.data.annotations.text_tables import parse_integer, parse_number, quoted, read_text
 from wsol.errors import InputError
 from wsol.files import atomic_file
 
@@ -102,18 +102,18 @@ def read_kit(file: str | Path) -> list[list[Guess]]:
 
 
 def _guesses(words: Sequence[str], where: str) -> list[Guess]:
-    text = shown(" ".join(words))
+    text = quoted(" ".join(words))
     if not words or len(words) % 5:
         raise InputError(f"{where}: expected '<class> <xmin> <ymin> <xmax> <ymax>' for each guess, got {text}")
     guesses = []
     for start in range(0, len(words), 5):
-        kit_class, box = whole(words[start]), [number(word) for word in words[start + 1 : start + 5]]
+        kit_class, box = parse_integer(words[start]), [parse_number(word) for word in words[start + 1 : start + 5]]
         if kit_class is None or not 1 <= kit_class <= CLASSES:
-            raise InputError(f"{where}: expected a class (ILSVRC2012_ID) 1..{CLASSES}, got {shown(words[start])}")
+            raise InputError(f"{where}: expected a class (ILSVRC2012_ID) 1..{CLASSES}, got {quoted(words[start])}")
         x0, y0, x1, y1 = (np.nan if value is None else value for value in box)
         if not (x0 <= x1 and y0 <= y1):
             raise InputError(
-                f"{where}: expected xmin <= xmax and ymin <= ymax, got {shown(' '.join(words[start:][1:5]))}"
+                f"{where}: expected xmin <= xmax and ymin <= ymax, got {quoted(' '.join(words[start:][1:5]))}"
             )
         guesses.append(Guess(kit_class, (x0, y0, x1, y1)))
     return guesses[:GUESSES]

@@ -26,7 +26,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from wsol.data.annotations.json_file import strict_json
-from wsol.data.annotations.text_tables import shown
+from wsol.data.annotations.text_tables import quoted
 from wsol.data.regular_files import name_fault, open_regular, read_regular
 from wsol.data.source import Split
 from wsol.errors import InputError, unknown
@@ -247,7 +247,7 @@ def _index_files(folder: Path) -> list[Path]:
     """Return the index files of a store's shards."""
     left = sorted(folder.glob("maps-*.part"))
     if left:
-        raise InputError(f"{left[0]}: writing was interrupted or goes on; delete the folder and write the maps again")
+        raise InputError(f"{left[0]}: writing was interrupted or continues; delete the folder and write the maps again")
     files = sorted(folder.glob("maps-*.json"))
     for file in sorted(folder.glob("maps-*.bin")):
         if file.with_suffix(".json") not in files:
@@ -282,19 +282,19 @@ def _index_fault(index: dict[str, Any]) -> str | None:
     kinds = {"header": dict, "bytes": int, "ids": list, "offsets": list}
     for key, kind in kinds.items():
         if type(index[key]) is not kind:
-            return f"{key}: expected {_JSON_NAMES[kind]}, got {shown(json.dumps(index[key]))}"
+            return f"{key}: expected {_JSON_NAMES[kind]}, got {quoted(json.dumps(index[key]))}"
     ids, offsets, size = index["ids"], index["offsets"], index["bytes"]
     if len(ids) != len(offsets):
         return f"{len(ids):,} ids but {len(offsets):,} offsets"
     known: set[str] = set()
     for i, (image_id, offset) in enumerate(zip(ids, offsets, strict=True)):
         if not isinstance(image_id, str) or not image_id or name_fault(image_id):
-            return f"ids[{i}]: expected the id of an image, got {shown(json.dumps(image_id))}"
+            return f"ids[{i}]: expected the id of an image, got {quoted(json.dumps(image_id))}"
         if image_id in known:
             return f"ids[{i}]: {image_id!r} is listed twice"
         known.add(image_id)
         if type(offset) is not int or not 0 <= offset <= size - SMALLEST:
-            return f"offsets[{i}]: expected a place in the {size:,} bytes of maps, got {shown(json.dumps(offset))}"
+            return f"offsets[{i}]: expected a place in the {size:,} bytes of maps, got {quoted(json.dumps(offset))}"
     return None
 
 

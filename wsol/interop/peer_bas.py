@@ -34,7 +34,7 @@ NETWORKS = {
     ),
     "MobileNet-V1": ("model.13.3.weight", ("backbone=mobilenet_v1", LATE), {}),
 }
-"""A tensor that only this network has, its config, and names of its own, by the network."""
+"""A tensor that only this network has, its config, and its special names, by network."""
 
 SUPPRESSION = tuple(
     Peer(

@@ -15,7 +15,7 @@ def vgg_names(theirs: Iterable[int | str]) -> dict[str, str]:
 
 
 def classifier_names(theirs: str, ours: str) -> dict[str, str]:
-    """A classifier of two convolutions and one of 1x1, with a ReLU behind the first two."""
+    """A classifier of two convolutions and one of 1x1, with a ReLU after the first two."""
     return {f"{theirs}.0": f"{ours}.trunk.1", f"{theirs}.2": f"{ours}.trunk.4", f"{theirs}.4": f"{ours}.classifier"}
 
 

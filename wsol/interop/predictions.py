@@ -18,7 +18,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from wsol.data.annotations.text_tables import shown, whole
+from wsol.data.annotations.text_tables import parse_integer, quoted
 from wsol.data.regular_files import open_regular
 from wsol.data.source import Split
 from wsol.errors import InputError
@@ -124,7 +124,7 @@ def read_predictions(files: str | Path | Sequence[str | Path], split: Split, cla
     scores: list[dict[int, float] | None] = [None] * len(split)
     for row in (row for path in paths for row in _rows(path)):
         if row.image_id not in position:
-            raise InputError(f"{row.where}: {shown(row.image_id)} is not an image of the {split.name} split")
+            raise InputError(f"{row.where}: {quoted(row.image_id)} is not an image of the {split.name} split")
         of_image: dict[int, float] = scores[position[row.image_id]] or {}
         if row.name:
             label, score = _class_of(row, index, classes), _score_of(row)
@@ -179,11 +179,11 @@ def _rows(path: Path) -> Iterator[_Row]:
                 where = f"{path}:{reader.line_num}"
                 words = [field.strip() for field in fields]
                 if reader.line_num == 1 and words != HEADER:
-                    raise InputError(f"{where}: expected the header {','.join(HEADER)}, got {shown(','.join(words))}")
+                    raise InputError(f"{where}: expected the header {','.join(HEADER)}, got {quoted(','.join(words))}")
                 if reader.line_num == 1 or not any(words):
                     continue
                 if len(words) != 3 or bool(words[1]) != bool(words[2]):
-                    raise InputError(f"{where}: expected {','.join(HEADER)}, got {shown(','.join(words))}")
+                    raise InputError(f"{where}: expected {','.join(HEADER)}, got {quoted(','.join(words))}")
                 yield _Row(words[0], words[1], words[2], where)
             if not reader.line_num:
                 raise InputError(f"{path}: empty file; expected the header {','.join(HEADER)}")
@@ -195,7 +195,7 @@ def _rows(path: Path) -> Iterator[_Row]:
 
 def _is_name(text: str) -> bool:
     """Return whether a class name identifies the class: it is not a number, and CSV readers preserve it."""
-    return text == text.strip() != "" and whole(text) is None
+    return text == text.strip() != "" and parse_integer(text) is None
 
 
 def _index(classes: Sequence[str]) -> dict[str, int]:
@@ -205,10 +205,10 @@ def _index(classes: Sequence[str]) -> dict[str, int]:
 
 
 def _class_of(row: _Row, index: dict[str, int], classes: Sequence[str]) -> int:
-    label = index.get(row.name, whole(row.name))
+    label = index.get(row.name, parse_integer(row.name))
     if label is None or not 0 <= label < len(classes):
         known = f"expected an index 0..{len(classes) - 1} or a name such as {classes[0]!r} that no other class has"
-        raise InputError(f"{row.where}: unknown class {shown(row.name)}; {known}")
+        raise InputError(f"{row.where}: unknown class {quoted(row.name)}; {known}")
     return label
 
 
@@ -218,5 +218,5 @@ def _score_of(row: _Row) -> float:
     except ValueError:
         score = math.nan
     if math.isnan(score):
-        raise InputError(f"{row.where}: expected a number as score, got {shown(row.score)}")
+        raise InputError(f"{row.where}: expected a number as score, got {quoted(row.score)}")
     return score

@@ -128,8 +128,8 @@ def _read(file: Path) -> list[dict[str, str]]:
                 raise ValueError(f"line {number}: expected a value for each column, and a whole number as step")
     except (OSError, ValueError, csv.Error) as error:
         raise InputError(
-            f"{file}: not what `wsol train` wrote ({first_line(error)}); restore it, or remove it to go on without the "
-            "previous values"
+            f"{file}: not what `wsol train` wrote ({first_line(error)}); restore it, or remove it to continue without "
+            "the previous values"
         ) from error
     return [{name: value for name, value in row.items() if value} for row in rows]
 

@@ -156,7 +156,7 @@ def choose_thresholds(
     """Choose the threshold for each overlap: its position, int64 (I,), by the threshold's origin.
 
     ``oracle`` takes the threshold of highest GT-known accuracy on the evaluated split (of equal ones the lowest),
-    ``fullsup`` that on the train-fullsup split, ``pseudo`` that on the val split by boxes that nobody drew, and
+    ``fullsup`` that on the train-fullsup split, ``pseudo`` that on the val split with pseudo boxes, and
     ``fixed`` the protocol's constant. Predictions without threshold are ``fixed`` where the protocol's are (ranked
     boxes), else of origin ``none``; so are boxes that a network gives.
     """

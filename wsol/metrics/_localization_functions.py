@@ -120,7 +120,7 @@ def localization_error(
     labels: inputs.Values | None = None,
     inclusive: bool = False,
 ) -> dict[str, Tensor]:
-    """Return the localization errors of a set; the function behind `LocalizationError`, which documents the arguments.
+    """Return the localization errors of a set; the function of `LocalizationError`, which documents the arguments.
 
     Returns:
         ``gt_known_error``, ``top1_error`` and so on, 0-d float64, percent in [0, 100].
@@ -148,7 +148,7 @@ def max_box_acc(
     v2: bool = False,
     inclusive: bool = False,
 ) -> Tensor:
-    """Return MaxBoxAcc or MaxBoxAccV2 of a set; the function behind these classes, which document the arguments.
+    """Return MaxBoxAcc or MaxBoxAccV2 of a set; the function of these classes, which document the arguments.
 
     Returns:
         0-d float64, percent in [0, 100].

@@ -31,7 +31,7 @@ def localization_rows(
         evaluated: of the split that is reported.
         fullsup: of the train-fullsup split; without it there is no row of that origin.
         origins: in place of the protocol's own.
-        pseudo: of the val split, evaluated by boxes that nobody drew; gives the row of that origin.
+        pseudo: results of the val split with pseudo boxes, for the row of that origin.
         intervals: whether each error comes with its 95 % bootstrap interval over images, the threshold held where it is
             (see `wsol.functional.bootstrap`).
 

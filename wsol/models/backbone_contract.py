@@ -1,4 +1,4 @@
-"""What every backbone must satisfy, as checks that run on any backbone: each passes or says what to fix."""
+"""The contract of backbones, as checks that run on any backbone: each passes or says what to fix."""
 
 from __future__ import annotations
 
@@ -149,7 +149,7 @@ def strides(backbone: Backbone) -> str:
     return f"{last.channels} channels, stride {last.stride}, {size} map of {height} x {width} pixels"
 
 
-class _Halved(nn.Module):
+class _Half(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         return x * 0.5
 
@@ -163,7 +163,7 @@ def edits(backbone: Backbone) -> str:
     plain = backbone(batch, taps=[*names, "last"])
     for place in ("early", "late"):
         at = names.index(backbone.resolve(place))
-        edited = backbone(batch, taps=[*names, "last"], edits={place: _Halved()})
+        edited = backbone(batch, taps=[*names, "last"], edits={place: _Half()})
         if any(not torch.equal(edited[name], plain[name]) for name in names[:at]):
             raise Violation(f"an edit at {place} changed a point before it: features must not be altered in place")
         if not torch.allclose(edited[names[at]], plain[names[at]] * 0.5):
@@ -174,7 +174,7 @@ def edits(backbone: Backbone) -> str:
             )
     for name in backbone.read_only:
         try:
-            backbone(batch, edits={name: _Halved()})
+            backbone(batch, edits={name: _Half()})
         except InputError:
             continue
         raise Violation(f"an edit at {name}, which is read-only, is not refused: call self.place in forward")

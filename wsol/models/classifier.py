@@ -55,4 +55,4 @@ class Classifier(nn.Module):
 
     def maps(self, output: Output, classes: Tensor) -> Tensor:
         """Raise an error: without an explainer there are no maps."""
-        raise InputError(f"{type(self.network).__name__} has no maps of its own: choose explainer=gradcam or another")
+        raise InputError(f"{type(self.network).__name__} makes no maps: choose explainer=gradcam or another")

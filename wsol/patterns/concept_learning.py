@@ -11,7 +11,7 @@ import numpy as np
 from omegaconf import DictConfig
 
 from wsol import runs
-from wsol.data.image_files import find_images, names_of
+from wsol.data.image_files import find_images, unique_names
 from wsol.data.source import FileSplit
 from wsol.errors import InputError
 from wsol.features import feature_source, svm
@@ -118,7 +118,7 @@ class ConceptMap(NamedTuple):
 
 def _maps(network: FeatureSource, split: FileSplit, concept: LinearSvm) -> list[ConceptMap]:
     found = []
-    for seen in network.extractor.look(split, "maps"):
+    for seen in network.extractor.extract(split, "maps"):
         scores = concept.scores(seen.features.cpu().numpy())[:, POSITIVE]
         sizes = [(int(width), int(height)) for width, height in seen.batch.sizes.tolist()]
         for score, of_image, size in zip(scores, concept_maps(seen, concept).cpu().numpy(), sizes, strict=True):
@@ -132,7 +132,7 @@ def _draw(folder: Path, split: FileSplit, found: Sequence[ConceptMap]) -> None:
     Red is the maximum of all maps, blue is 0 and below: an image without the concept stays blue.
     """
     peak = max(*(float(one.score_map.max()) for one in found), 1e-30)
-    names = names_of([split.path(i) for i in range(len(split))])
+    names = unique_names([split.path(i) for i in range(len(split))])
     for i, name in enumerate(names):
         write_png(folder / "overlays" / f"{name}.png", under(split.image(i), found[i], peak))
     order = sorted(range(len(found)), key=lambda i: -found[i].score)

@@ -1,4 +1,4 @@
-"""Sheets of the units that speak for each class, and the image regions that activate them (`wsol features units`)."""
+"""Sheets of each class's most important units, and the image regions that activate them (`wsol features units`)."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class UnitSheets(NamedTuple):
 
     folder: Path
     units: dict[str, list[int]]
-    """The units of each class by the class's name, greatest weight first."""
+    """The units of each class by the class's name, largest weight first."""
     images: int
     """Number of images that the network processed."""
 
@@ -73,7 +73,7 @@ def run(config: DictConfig, progress: Progress = no_progress) -> UnitSheets:
     names = localizer.classes or tuple(map(str, range(localizer.num_classes)))
     units = {label: ranked(weights, label, config.units) for label in labels}
     top = TopActivations(sorted({unit for of_class in units.values() for unit in of_class}), config.images)
-    for seen in network.extractor.look(split, "units"):
+    for seen in network.extractor.extract(split, "units"):
         top.update(seen.cells, seen.batch.positions, seen.batch.sizes)
     unit_images = _UnitImages(split, source.classes, network.transform, config.threshold)
     with output.writing(network.folder / "units") as folder:

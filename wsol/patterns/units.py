@@ -61,7 +61,7 @@ class Activation(NamedTuple):
 
 
 class TopActivations:
-    """Keeps the images with the greatest activation of some units; results do not depend on the batch size.
+    """Keeps the images with the largest activation of some units; results do not depend on the batch size.
 
     Of images with equal activation the first counts.
 
@@ -105,7 +105,7 @@ class TopActivations:
                     del kept[self._count :]
 
     def of(self, unit: int) -> list[Activation]:
-        """Return the images of a unit, greatest activation first."""
+        """Return the images of a unit, largest activation first."""
         return self._kept[unit]
 
 

@@ -67,6 +67,7 @@ def evaluate(
     there = frozenset(maps.ids)
 
     def one(position: int) -> EvaluatedMaps | None:
+        """Evaluate one image; None if it has no map."""
         name, truth = split.ids[position], split.truth(position)
         if name not in there:
             return None

@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 
 from wsol.errors import InputError
-from wsol.functional.drawing import fitted, fitted_size
+from wsol.functional.drawing import fitted_size, resize_to_fit
 from wsol.functional.geometry import Geometry
 from wsol.functional.maps import place, to_levels
 from wsol.interop.image_file import write_jpeg
@@ -25,7 +25,7 @@ def write_picture(file: Path, image: np.ndarray, side: int) -> None:
         InputError: it can't be written.
     """
     try:
-        write_jpeg(file, fitted(image, side, enlarge=False))
+        write_jpeg(file, resize_to_fit(image, side, enlarge=False))
     except OSError as error:
         raise InputError(f"{file}: cannot be written ({error.strerror}); choose another folder with out=...") from error
 

@@ -130,7 +130,7 @@ def _read(folder: Path, config: DictConfig) -> ReportRun:
     build.check_parts(settings, ("data", "protocol"), folder / "config.yaml", trust=config.trust)
     if config.data_dir is not None:
         before = settings.get("data_dir") or ""
-        settings.data = {key: networks.moved(value, before, config.data_dir) for key, value in settings.data.items()}
+        settings.data = {key: networks.rebase(value, before, config.data_dir) for key, value in settings.data.items()}
     source = build.build_source(settings, trust=config.trust, data_dir=config.data_dir)
     split = source.split(config.split)
     if not split.has_boxes:

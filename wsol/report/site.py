@@ -131,6 +131,7 @@ def _pictures(
     """Write all images; returns the positions of those that can't be read."""
 
     def one(position: int) -> int | None:
+        """Write one image; return its position if it cannot be read."""
         try:
             image = split.image(position)
         except BadImage:

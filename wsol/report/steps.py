@@ -1,7 +1,7 @@
 """The box of a map as a step function of the threshold, encoded as bytes that the page's slider looks up.
 
 If there are several boxes at a threshold (protocols that count every contour), the one that counts is used: that of
-greatest IoU with a ground-truth box. Neighbouring thresholds mostly have the same box, so a map of a thousand
+largest IoU with a ground-truth box. Neighbouring thresholds mostly have the same box, so a map of a thousand
 thresholds takes about a hundred steps of 5 to 7 bytes. Overlaps are not stored: the page computes them from the corners
 with the arithmetic of `wsol.functional.iou`, in the same double precision, so its results equal Python's to the last
 bit.
@@ -65,7 +65,7 @@ def steps(protocol: LocalizationProtocol, found: FoundBoxes, view: Geometry, tru
     if not len(boxes):  # ranked boxes may be empty
         return Steps(np.zeros(0, np.int64), boxes, frame, true)
     best = np.zeros(int(found.position.max()) + 1, np.int64)
-    for i in np.argsort(value, kind="stable"):  # the greatest comes last and remains
+    for i in np.argsort(value, kind="stable"):  # the largest comes last and remains
         best[found.spans.first[i] : found.spans.last[i] + 1] = i
     at = boxes[best[found.position]]
     first = np.flatnonzero(np.append(True, (at[1:] != at[:-1]).any(axis=1)))

@@ -117,6 +117,6 @@ def remove_partial(run: Path) -> None:
     folder = run / "checkpoints"
     for name in (LAST, PREVIOUS, BEST):
         remove_leftovers(folder / name)
-        for left in folder.glob(f".{name}.partial-*"):  # the run belongs to this process now, whatever wrote it before
+        for left in folder.glob(f".{name}.partial-*"):  # the run belongs to this process now
             with contextlib.suppress(OSError):
                 left.unlink()

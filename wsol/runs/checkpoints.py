@@ -79,7 +79,7 @@ def _read_pickled(path: Path) -> dict:
 
 
 def _remedy(path: Path) -> str:
-    """Say what to do about a damaged checkpoint: name another one of the run, if there is one."""
+    """Return what to do about a damaged checkpoint: it names another one of the run, if there is one."""
     others = [file.name for file in _whole(path.parent) if file.name != path.name]
     another = f", such as {others[0]}" if path.parent.name == "checkpoints" and others else ""
     return f"use another checkpoint of the run{another}, or train again"

@@ -27,7 +27,7 @@ from wsol.runs.register import KEY_FILE
 from wsol.runs.run_lock import LOCK_FILE, OWNER_FILE, remove_abandoned, unlock
 
 RUN_DIR_VARIABLE = "WSOL_RUN_DIR"
-"""Tells the other processes of a distributed run which folder the first one created."""
+"""Names the folder that the first process of a distributed run created, for the others."""
 
 
 def is_first_process() -> bool:

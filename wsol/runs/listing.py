@@ -23,7 +23,7 @@ class RunSummary:
 
     name: str
     time: datetime.datetime
-    """When it was begun or gone on with, local time."""
+    """When it was started or resumed, local time."""
     method: str
     backbone: str
     data: str

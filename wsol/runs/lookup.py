@@ -33,7 +33,7 @@ def find_run(word: str, runs_dir: str | Path = "runs") -> Path:
     runs_dir = Path(runs_dir)
     if word == LAST:
         if (newest := _newest(run_folders(runs_dir))) is None:
-            raise InputError(f"{LAST}: there are no runs in {runs_dir}; say where they lie: runs_dir=...")
+            raise InputError(f"{LAST}: there are no runs in {runs_dir}; set their folder: runs_dir=...")
         return newest
     given, below = Path(word), runs_dir / word
     if os.path.lexists(given):
@@ -66,7 +66,7 @@ def run_folders(top: Path) -> Iterator[Path]:
 
 
 def _newest(folders: Iterable[Path]) -> Path | None:
-    """The run that was begun, or gone on with, last."""
+    """Return the run that was started or resumed last."""
     return max(folders, key=lambda folder: (modified(folder), str(folder)), default=None)
 
 

@@ -118,7 +118,7 @@ class OutputFolder:
 
 
 def written_by(folder: Path) -> str | None:
-    """The verb that wrote an output folder, as its marker file says; None where there is no marker."""
+    """Return the verb that wrote an output folder, from its marker file; None without a marker."""
     verb = _read_marker(folder).get("verb")
     return verb if isinstance(verb, str) else None
 
@@ -137,7 +137,7 @@ def check_file(file: Path, force: bool) -> None:
 
 @contextlib.contextmanager
 def _hidden_folder(place: Path) -> Iterator[Path]:
-    """Yield a hidden folder beside ``place`` and remove it at the end, with parents created for it that are empty."""
+    """Yield a hidden folder beside ``place`` and remove it at the end, with empty parents created for it."""
     made = [folder for folder in place.parents if not folder.exists()]
     prepared = hidden(place)
     try:

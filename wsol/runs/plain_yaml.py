@@ -36,7 +36,7 @@ _FLOAT = r"^[-+]?([0-9][0-9_]*)(\.[0-9_]*)?[eE][-+]?[0-9]+$"
 _Loader.add_implicit_resolver("tag:yaml.org,2002:float", re.compile(_FLOAT), list("-+0123456789."))
 
 
-class _Refused(ValueError):
+class _BadYaml(ValueError):
     """A document that is refused, with the reason."""
 
 
@@ -53,7 +53,7 @@ def read_mapping(file: Path) -> tuple[dict[str, Any], bytes]:
         with open_regular(file) as stream:
             content = stream.read(MAX_BYTES + 1)
         if len(content) > MAX_BYTES:
-            raise _Refused(f"larger than {MAX_BYTES >> 20} MB")
+            raise _BadYaml(f"larger than {MAX_BYTES >> 20} MB")
         return parse_mapping(content.decode("utf-8")), content
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
@@ -81,7 +81,7 @@ def parse_mapping(text: str) -> dict[str, Any]:
         >>> parse_mapping("a: &x 1")
         Traceback (most recent call last):
         ...
-        wsol.runs.plain_yaml._Refused: line 1: an anchor or alias, which recorded configs never have
+        wsol.runs.plain_yaml._BadYaml: line 1: an anchor or alias, which recorded configs never have
     """
     loader = _Loader(text)
     try:
@@ -89,11 +89,11 @@ def parse_mapping(text: str) -> dict[str, Any]:
     finally:
         loader.dispose()
     if not found or found[0] is None:
-        raise _Refused("the file is empty")
+        raise _BadYaml("the file is empty")
     if len(found) > 1:
-        raise _Refused("several documents in one file")
+        raise _BadYaml("several documents in one file")
     if not isinstance(found[0], dict):
-        raise _Refused("expected a mapping")
+        raise _BadYaml("expected a mapping")
     return found[0]
 
 
@@ -106,7 +106,7 @@ def _documents(loader: Any) -> list[Any]:
             _refuse_what_is_not_plain(event)
         if isinstance(event, yaml.MappingStartEvent | yaml.SequenceStartEvent):
             if len(open_nodes) == MAX_DEPTH:
-                raise _Refused(f"line {event.start_mark.line + 1}: nested deeper than {MAX_DEPTH} levels")
+                raise _BadYaml(f"line {event.start_mark.line + 1}: nested deeper than {MAX_DEPTH} levels")
             open_nodes.append(_Node(isinstance(event, yaml.MappingStartEvent)))
             continue
         if isinstance(event, yaml.ScalarEvent):
@@ -137,9 +137,9 @@ class _Node:
             self.value[self._key] = value
             self._key = None
         elif isinstance(value, dict | list):
-            raise _Refused(f"line {line}: a key that is not a string")
+            raise _BadYaml(f"line {line}: a key that is not a string")
         elif (key := str(value)) in self.value:
-            raise _Refused(f"line {line}: the key {key!r} occurs twice")
+            raise _BadYaml(f"line {line}: the key {key!r} occurs twice")
         else:
             self._key = key
 
@@ -147,14 +147,14 @@ class _Node:
 def _refuse_what_is_not_plain(event: yaml.NodeEvent) -> None:
     line = f"line {event.start_mark.line + 1}"
     if event.anchor is not None:
-        raise _Refused(f"{line}: an anchor or alias, which recorded configs never have")
+        raise _BadYaml(f"{line}: an anchor or alias, which recorded configs never have")
     if getattr(event, "tag", None) not in (None, "!"):
-        raise _Refused(f"{line}: the tag {event.tag}, which recorded configs never have")
+        raise _BadYaml(f"{line}: the tag {event.tag}, which recorded configs never have")
 
 
 def _scalar(loader: Any, event: yaml.ScalarEvent) -> Any:
     if "${" in event.value:
-        raise _Refused(f"line {event.start_mark.line + 1}: an interpolation (${{...}}); recorded configs are resolved")
+        raise _BadYaml(f"line {event.start_mark.line + 1}: an interpolation (${{...}}); recorded configs are resolved")
     tag = loader.resolve(yaml.ScalarNode, event.value, event.implicit)
     if tag == BaseResolver.DEFAULT_SCALAR_TAG:
         return event.value

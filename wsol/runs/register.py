@@ -119,7 +119,7 @@ class Register:
             fingerprints: returns the fingerprints of the config's data by split; only called if a run is the same
                 except for the paths of its data.
         """
-        wanted, now = identity.of_run(config), _Asked(fingerprints)
+        wanted, now = identity.of_run(config), _CachedFingerprints(fingerprints)
         rated: list[tuple[int, float, RecordedRun, list[Difference]]] = []
         for run in self.runs:
             found = identity.differences(run.identity, wanted)
@@ -148,7 +148,7 @@ class Register:
         return f"skipped, because they cannot be read as runs: {'; '.join(named[:5])}{more}"
 
 
-class _Asked:
+class _CachedFingerprints:
     """Fingerprints that are computed once, on first use."""
 
     def __init__(self, make: Callable[[], Mapping[str, str]] | None) -> None:
@@ -263,7 +263,7 @@ def recorded_folders(top: Path) -> Iterator[Path]:
 
 
 def _without_places(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[Difference]:
-    """Return the differing keys of two configs of one run that are worth reporting."""
+    """Return the differing keys of two configs of one run that are reported."""
     found = identity.differences(before, now)
     quiet = ("name", "choices", "runs_dir", "run_dir", "resume", "logger", "data_dir")
     return [each for each in found if each.key.partition(".")[0] not in quiet]
@@ -276,7 +276,7 @@ def _same_place(before: Any, now: Any) -> bool:
 
 
 def modified(folder: Path) -> float:
-    """When a run was begun or gone on with, seconds since the epoch; 0 for one that is gone."""
+    """Return when a run was started or resumed, seconds since the epoch; 0 if it was removed."""
     try:
         return (folder / CONFIG_FILE).stat().st_mtime
     except OSError:  # it was removed meanwhile

@@ -15,7 +15,7 @@ LOCALIZER = "localizer"
 ROW_TEXTS = ("split", "maps", "protocol", "threshold_origin")
 
 
-class _Wrong(ValueError):
+class _ValueFault(ValueError):
     """A key with an invalid value."""
 
     def __init__(self, key: str, expected: str, value: Any) -> None:
@@ -43,7 +43,7 @@ def read_results(file: Path) -> dict[str, Any]:
         ) from error
     try:
         _check(content)
-    except _Wrong as error:
+    except _ValueFault as error:
         raise InputError(
             f"{file}: not what `wsol train` writes ({error}); remove the file and repeat the command with resume=true"
         ) from error
@@ -56,7 +56,7 @@ def _refuse_constant(text: str) -> float:
 
 def _check(content: Any) -> None:
     if not isinstance(content, dict) or not {"localization", "classification", "data"} <= content.keys():
-        raise _Wrong("the file", "a mapping with localization, classification and data", content)
+        raise _ValueFault("the file", "a mapping with localization, classification and data", content)
     _text_or_null(content, "name")
     _number(content, "seed", optional=True, whole=True)
     for key in ("choices", "checkpoint", "classes"):
@@ -65,9 +65,9 @@ def _check(content: Any) -> None:
     for key, below in (("choices", content.get("choices") or {}), ("classes", content.get("classes") or {})):
         for name in ("transform", "explainer", "model", "method", "backbone", "name"):
             if below.get(name) is not None and not isinstance(below[name], str | list | dict):
-                raise _Wrong(f"{key}.{name}", "a text", below[name])
+                raise _ValueFault(f"{key}.{name}", "a text", below[name])
     if content.get("classes") is not None and not isinstance(content["classes"].get("name"), str):
-        raise _Wrong("classes.name", "a text", content["classes"].get("name"))
+        raise _ValueFault("classes.name", "a text", content["classes"].get("name"))
     if (content.get("checkpoint") or {}).get("file") is not None:
         _text_or_null(content["checkpoint"], "file", "checkpoint.")
     for key in ("classification", "pixels"):
@@ -77,7 +77,7 @@ def _check(content: Any) -> None:
                 assert isinstance(values, Mapping)
     _check_data(_mapping(content, "data"))
     if not isinstance(content["localization"], list):
-        raise _Wrong("localization", "a list", content["localization"])
+        raise _ValueFault("localization", "a list", content["localization"])
     for position, row in enumerate(content["localization"]):
         _check_row(row, f"localization[{position}]")
 
@@ -88,16 +88,16 @@ def _check_data(data: Mapping[str, Any]) -> None:
     for name in _mapping(data, "splits", "data."):
         split = _mapping(data["splits"], name, "data.splits.")
         if not isinstance(split.get("fingerprint"), str):
-            raise _Wrong(f"data.splits.{name}.fingerprint", "a text", split.get("fingerprint"))
+            raise _ValueFault(f"data.splits.{name}.fingerprint", "a text", split.get("fingerprint"))
         _number(split, "images", f"data.splits.{name}.", whole=True)
 
 
 def _check_row(row: Any, where: str) -> None:
     if not isinstance(row, dict):
-        raise _Wrong(where, "a mapping", row)
+        raise _ValueFault(where, "a mapping", row)
     for key in ROW_TEXTS:
         if not isinstance(row.get(key), str):
-            raise _Wrong(f"{where}.{key}", "a text", row.get(key))
+            raise _ValueFault(f"{where}.{key}", "a text", row.get(key))
     _number(row, "threshold", f"{where}.", optional=True)
     _number(row, "images", f"{where}.", optional=True, whole=True)
     _percents(row, f"{where}.")
@@ -105,15 +105,15 @@ def _check_row(row: Any, where: str) -> None:
     for key in _mapping(row, "intervals", f"{where}.") if intervals is not None else ():
         bounds = row["intervals"][key]
         if not isinstance(bounds, list) or len(bounds) != 2:
-            raise _Wrong(f"{where}.intervals.{key}", "two bounds", bounds)
+            raise _ValueFault(f"{where}.intervals.{key}", "two bounds", bounds)
         for bound in bounds:
             _percent(bound, f"{where}.intervals.{key}")
     parts = row.get("by_iou") or []
     if not isinstance(parts, list):
-        raise _Wrong(f"{where}.by_iou", "a list", parts)
+        raise _ValueFault(f"{where}.by_iou", "a list", parts)
     for part in parts:
         if not isinstance(part, dict):
-            raise _Wrong(f"{where}.by_iou", "mappings", part)
+            raise _ValueFault(f"{where}.by_iou", "mappings", part)
         for key in ("iou", "threshold"):
             _number(part, key, f"{where}.by_iou.", optional=True)
         _percents(part, f"{where}.by_iou.")
@@ -122,13 +122,13 @@ def _check_row(row: Any, where: str) -> None:
 def _mapping(content: Mapping[str, Any], key: str, where: str = "") -> dict[str, Any]:
     value = content.get(key)
     if not isinstance(value, dict):
-        raise _Wrong(f"{where}{key}", "a mapping", value)
+        raise _ValueFault(f"{where}{key}", "a mapping", value)
     return value
 
 
 def _text_or_null(content: Mapping[str, Any], key: str, where: str = "") -> None:
     if content.get(key) is not None and not isinstance(content[key], str):
-        raise _Wrong(f"{where}{key}", "a text", content[key])
+        raise _ValueFault(f"{where}{key}", "a text", content[key])
 
 
 def _percents(values: Mapping[str, Any], where: str, *, every: bool = False) -> None:
@@ -139,7 +139,7 @@ def _percents(values: Mapping[str, Any], where: str, *, every: bool = False) -> 
 
 def _percent(value: Any, where: str) -> None:
     if isinstance(value, bool) or not isinstance(value, int | float) or not -1e-6 <= value <= 100 + 1e-6:
-        raise _Wrong(where, "percent, 0 to 100", value)
+        raise _ValueFault(where, "percent, 0 to 100", value)
 
 
 def _number(
@@ -150,4 +150,4 @@ def _number(
         return
     is_whole = isinstance(value, int) and not isinstance(value, bool) and (value >= 0 or key == "seed")
     if not is_whole and (whole or not isinstance(value, float | int) or isinstance(value, bool) or abs(value) > 1e15):
-        raise _Wrong(f"{where}{key}", "a whole number" if whole else "a number", value)
+        raise _ValueFault(f"{where}{key}", "a whole number" if whole else "a number", value)

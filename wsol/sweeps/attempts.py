@@ -1,4 +1,4 @@
-"""The attempts at each trial: one file per attempt tells which worker runs it and whether that worker is alive.
+"""The attempts at each trial: one file per attempt shows which worker runs it and whether that worker is alive.
 
 The file of an attempt is created exclusively, which is atomic on local and network file systems, so an attempt has one
 owner even where file locks do not work between machines. The owner renews the file's time while it is alive. Others
@@ -154,7 +154,7 @@ def this_machine() -> str:
 
 
 def process_start(process: int) -> str | None:
-    """Return when a process of this machine was started, empty if the system does not tell; None if it is gone."""
+    """Return when a process of this machine was started, empty if the system does not say; None if it has ended."""
     try:
         stat = Path(f"/proc/{process}/stat").read_text(encoding="utf-8", errors="replace")
         state, *rest = stat.rpartition(")")[2].split()

@@ -13,7 +13,7 @@ from multiprocessing.context import SpawnProcess
 
 from wsol.errors import InputError, Terminated, first_line
 from wsol.sweeps.study import CRASHES
-from wsol.sweeps.worker import Current, Sweep, terminable, work
+from wsol.sweeps.worker import CurrentAttempt, Sweep, terminable, work
 
 GRACE = 10.0
 """Seconds that workers have to shut down when this process ends."""
@@ -72,8 +72,9 @@ def process(sweep: Sweep, threads: int) -> None:
     assert parent is not None
 
     def follow() -> None:
+        """End this process, and its attempt, when the parent ends."""
         parent.join()
-        if (attempt := Current.attempt) is not None:
+        if (attempt := CurrentAttempt.attempt) is not None:
             attempt.end("left")
         os._exit(1)
 

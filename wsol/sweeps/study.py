@@ -134,7 +134,7 @@ class SweepStudy:
                     return claim
                 else:
                     error = (
-                        f"its worker died {crashes} times at the same epoch without an error of its own (killed, out "
+                        f"its worker died {crashes} times at the same epoch without an error (killed, out "
                         f"of memory, or a crash of a library); see {self.run_dir(number) / 'run.log'}"
                     )
                     self.tell(claim, None, TrialState.FAIL, error)

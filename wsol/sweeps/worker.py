@@ -51,7 +51,7 @@ class Sweep:
         return SweepStudy(Path(self.folder), self.settings, self.mode, self.max_epochs, identity)
 
 
-class Current:
+class CurrentAttempt:
     """The current attempt of this process, for the thread that watches it."""
 
     attempt: Attempt | None = None
@@ -88,7 +88,7 @@ def run_trial(sweep: Sweep, study: SweepStudy, claim: Claim) -> str | None:
     """Train one trial, or resume it, and record how it ended; returns the error of a failed one."""
     started, metric = time.perf_counter(), sweep.settings["metric"]
     try:
-        Current.attempt = claim.attempt
+        CurrentAttempt.attempt = claim.attempt
         value, state, error = _outcome(sweep, study, claim)
         study.tell(claim, value, state, error)
         said = error or (f"{metric} {value:.4g}" if value is not None else "pruned")
@@ -102,7 +102,7 @@ def run_trial(sweep: Sweep, study: SweepStudy, claim: Claim) -> str | None:
         claim.attempt.end("crashed")
         raise
     finally:
-        Current.attempt = None
+        CurrentAttempt.attempt = None
     seconds = time.perf_counter() - started
     drawn = " ".join(claim.overrides)
     print(f"trial {claim.number}: {said}   {drawn}   {seconds:.1f} s", file=sys.stderr, flush=True)

@@ -1,1 +1,1 @@
-"""Tables of papers: published numbers, the runs that stand for them, and both side by side."""
+"""Tables of papers: published numbers beside those of your runs."""

@@ -1,4 +1,4 @@
-"""Finished runs in a folder, and which of them stand for an experiment, told by their recorded config alone."""
+"""Find the finished runs of an experiment in a folder by their recorded configs."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from wsol.runs.register import Register
 from wsol.runs.results import read_results
 
 NEAR = 4
-"""A run that differs in no more keys than this is offered as nearly the one looked for."""
+"""Largest number of differing keys with which a run is still mentioned as a near match."""
 
 
 @dataclass(frozen=True)
@@ -26,20 +26,20 @@ class Run:
 
     folder: Path
     config: Mapping[str, Any]
-    """What makes it this experiment, keys dotted: see `wsol.runs.identity.of_experiment`."""
+    """The values that identify its experiment, by dotted key: see `wsol.runs.identity.of_experiment`."""
     seed: int
     finished: float
     """Time of its results, seconds."""
 
     register: Register
-    """Where it was found, which remembers what could not be read."""
+    """The register that found it, which also records unreadable files."""
 
     experiment: str | None = None
-    """The one it was started by, if any."""
+    """The experiment that started it, if any."""
 
     @cached_property
     def _evaluated(self) -> list[tuple[Path, Mapping[str, Any]]]:
-        """The folders that hold results of this network on these images, the run's own first, and what they say."""
+        """Return the folders with results of this network on these images, the run's own first, and the results."""
         own = read_results(self.folder / "results.json")
         found: list[tuple[Path, Mapping[str, Any]]] = [(self.folder, own)]
         for file in sorted(self.folder.glob("eval/*/results.json")):
@@ -56,7 +56,7 @@ class Run:
 
     @cached_property
     def is_readable(self) -> bool:
-        """Whether its results can be read; where not, the register remembers why."""
+        """Whether its results can be read; if not, the register records why."""
         try:
             return bool(self._evaluated)
         except InputError as error:
@@ -64,7 +64,7 @@ class Run:
             return False
 
     def results(self, classes: str | None = None) -> dict[str, Any]:
-        """What it measured, `wsol eval` of the same checkpoint and the same data included.
+        """Return its results, including those of `wsol eval` of the same checkpoint on the same data.
 
         Args:
             classes: name of the classifier whose classes replaced its own (`wsol eval classes=...`).
@@ -86,9 +86,9 @@ class Run:
     def wrong(
         self, split: str, name: str, protocol: str | None, origin: str | None, classes: str | None = None
     ) -> image_results.ImageErrors | None:
-        """How wrong each image is, see `wsol.engine.image_results.read`; from the first folder that says so.
+        """Return the error of each image, see `wsol.engine.image_results.read`, from the first folder that has it.
 
-        A file that cannot be read says nothing; the register remembers why.
+        An unreadable file is ignored; the register records why.
         """
         for folder, part in self._evaluated:
             if (part.get("classes") or {}).get("name") != classes:
@@ -104,9 +104,9 @@ class Run:
 
 
 def collect(runs: Path | Register) -> list[Run]:
-    """All finished runs of `wsol train` below a folder, oldest first.
+    """Return all finished runs of `wsol train` below a folder, oldest first.
 
-    What cannot be read is passed over; the register's `note` names it.
+    Unreadable runs are ignored and recorded by the register's `note`.
     """
     register = runs if isinstance(runs, Register) else Register(runs)
     found = []
@@ -115,7 +115,7 @@ def collect(runs: Path | Register) -> list[Run]:
         if isinstance(seed, int):
             try:
                 finished = (run.folder / "results.json").stat().st_mtime
-            except OSError as error:  # it was removed meanwhile
+            except OSError as error:  # it was removed in the meantime
                 register.pass_over(run.folder / "results.json", error)
                 continue
             wanted = identity.of_experiment(run.config)
@@ -124,7 +124,7 @@ def collect(runs: Path | Register) -> list[Run]:
 
 
 def comparable(config: Mapping[str, Any]) -> dict[str, Any]:
-    """What of a plain, nested config makes it the same experiment, keys dotted.
+    """Return the values of a plain, nested config that identify the experiment, by dotted key.
 
     Example:
         >>> comparable({"seed": 1, "data": {"_target_": "x.Y", "root": "/a"}, "optim": {"lr": 0.1}})
@@ -134,7 +134,7 @@ def comparable(config: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def matching(runs: Sequence[Run], wanted: Mapping[str, Any]) -> dict[int, Run]:
-    """The newest run of each seed whose config is ``wanted`` and whose results can be read.
+    """Return the newest run of each seed whose config is ``wanted`` and whose results can be read.
 
     Raises:
         InputError: two of them evaluated different images.
@@ -146,34 +146,35 @@ def matching(runs: Sequence[Run], wanted: Mapping[str, Any]) -> dict[int, Run]:
 
 
 def nearest(runs: Sequence[Run], wanted: Mapping[str, Any]) -> tuple[Run, list[Difference]] | None:
-    """The run that differs from ``wanted`` in the fewest keys, at most `NEAR`, and those keys."""
+    """Return the run that differs from ``wanted`` in the fewest keys, at most `NEAR`, and those keys."""
     rated = [(identity.differences(run.config, wanted), run) for run in reversed(runs)]
     found, run = min(rated, key=lambda pair: len(pair[0]), default=([], None))
     return (run, found) if run is not None and 0 < len(found) <= NEAR else None
 
 
 def _one_dataset(runs: Sequence[Run]) -> None:
-    """Refuse runs of one experiment on data that differ."""
+    """Refuse runs of one experiment on different data."""
     seen: dict[str, tuple[str, Run]] = {}
     for run in runs:
         for split, about in run.results()["data"].get("splits", {}).items():
             print_ = about["fingerprint"]
-            # The training images depend on the seed where validation images are drawn from them.
+            # The training images depend on the seed if validation images are held out from them.
             if split == "test" and seen.setdefault(split, (print_, run))[0] != print_:
                 other = seen[split][1]
                 raise InputError(
                     f"{other.folder} and {run.folder} are runs of one experiment, but their {split} splits are not the "
-                    "same data (fingerprints differ): move the one that is not meant out of the runs folder"
+                    "same data (fingerprints differ): move the unwanted run out of the runs folder"
                 )
 
 
 def _same(own: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
-    """Whether an evaluation is of the run's checkpoint, on its images, through its transform, by its own maps."""
+    """Whether an evaluation used the run's checkpoint, images, transform and maps."""
     sizes = [results["image_size"] for results in (own, other) if "image_size" in results]
     if len(sizes) == 2 and sizes[0] != sizes[1]:
         return False
 
     def about(results: Mapping[str, Any]) -> tuple[Any, ...]:
+        """Return checkpoint, images, transform, explainer and model of an evaluation."""
         chosen = results.get("choices") or {}
         test = results["data"].get("splits", {}).get("test", {}).get("fingerprint")
         file = Path((results.get("checkpoint") or {}).get("file") or "").name

@@ -1,4 +1,4 @@
-"""Measured beside published: the value of each cell over its runs, with an interval, and whether the two compare."""
+"""Compare measured with published numbers: each cell's value over its runs, its interval, its comparability."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ OWN_MAPS = "localizer"
 
 @dataclass(frozen=True)
 class Versus:
-    """What a cell's value is above the baseline row's, percent."""
+    """The difference between a cell's value and the baseline row's, percent."""
 
     baseline: str
     difference: float
@@ -36,36 +36,36 @@ class Versus:
 
 @dataclass(frozen=True)
 class Value:
-    """What a cell shows."""
+    """The value of a cell."""
 
     cell: Cell
     measured: float | None = None
     """Percent, mean over seeds."""
     interval: tuple[float, float] | None = None
-    """95 %: over images for one seed, over seeds for several."""
+    """95 % interval: over images for one seed, over seeds for several."""
     over: str | None = None
     """``images`` or ``seeds``: what the interval is over."""
     seeds: tuple[int, ...] = ()
     protocol: str | None = None
-    """That the value was measured under."""
+    """The protocol that the value was measured under."""
     threshold: str | None = None
     """Its threshold's origin."""
     class_agnostic: bool = False
     """Whether the maps of an image are the same for all classes."""
     runs: tuple[Run, ...] = ()
-    """One for each of ``seeds``."""
+    """One run for each of ``seeds``."""
     parts: tuple[float, ...] = ()
-    """What each of them measured."""
+    """The value of each run."""
     missing: tuple[str, ...] = ()
-    """Commands that make the runs that are not there."""
+    """Commands that make the missing runs."""
     near: str | None = None
-    """A run that is nearly the one looked for."""
+    """A run that nearly matches the missing one."""
     versus: Versus | None = None
-    """How much it differs from the baseline row."""
+    """The difference to the baseline row."""
 
     @property
     def marks(self) -> list[str]:
-        """Why the published number is not sure, or cannot be compared with the measured one."""
+        """Return why the published number is uncertain, or cannot be compared with the measured one."""
         found = []
         if self.cell.published and self.cell.published.provenance == "unverified":
             found.append("published number unverified")
@@ -82,7 +82,7 @@ class Value:
 
     @property
     def difference(self) -> float | None:
-        """Measured minus published; None unless both are there and can be compared."""
+        """Return measured minus published; None unless both exist and are comparable."""
         column = self.cell.column
         same = (self.protocol, self.threshold) == (column.protocol, column.threshold) and not self.cell.differs
         if self.measured is None or self.cell.published is None or not same:
@@ -94,17 +94,15 @@ def compare(cell: Cell, runs: Mapping[int, Run], commands: Mapping[int, str], ne
     """Measure a cell.
 
     Args:
-        cell: of the table.
-        runs: by seed, all of one experiment.
-        commands: what makes the runs that are wanted, by seed.
-        near: the run that differs least from the one looked for, if that is missing.
+        cell: a cell of the table.
+        runs: runs of one experiment, by seed.
+        commands: commands that make the wanted runs, by seed.
+        near: the run that differs least from a missing one.
     """
     missing = tuple(command for seed, command in commands.items() if seed not in runs)
     measured = {seed: _part(run.results(cell.classes), cell.column) for seed, run in runs.items()}
     found = {seed: part for seed, part in measured.items() if part is not None}
-    if (
-        len({(part.protocol, part.threshold) for part in found.values()}) > 1
-    ):  # some were evaluated as published, some not
+    if len({(part.protocol, part.threshold) for part in found.values()}) > 1:  # only some were evaluated as published
         asked = (cell.column.protocol, cell.column.threshold)
         found = {seed: part for seed, part in found.items() if (part.protocol, part.threshold) == asked}
     if not found:
@@ -129,15 +127,15 @@ def compare(cell: Cell, runs: Mapping[int, Run], commands: Mapping[int, str], ne
 
 
 def _lacking(cell: Cell, run: Run) -> str:
-    """What to do about a run that does not say what the cell shows."""
+    """Return what to do about a run that lacks the cell's value."""
     if cell.classes is not None:
         return f"wsol eval {run.folder} classes=<the classes of {cell.classes}, such as {cell.classes}.csv>"
-    return f"{run.folder} has no {cell.column.metric} of this kind"
+    return f"{run.folder} has no such {cell.column.metric}"
 
 
 @dataclass(frozen=True)
 class _Part:
-    """What one run says."""
+    """The value of one run."""
 
     value: float
     interval: tuple[float, float] | None
@@ -147,7 +145,7 @@ class _Part:
 
 
 def _part(results: Mapping[str, Any], column: Column) -> _Part | None:
-    """The value of one run; under another protocol where it was not evaluated under the column's."""
+    """Return the value of one run; under another protocol if it was not evaluated under the column's."""
     if column.of != "localization":
         value = results.get(column.of, {}).get(column.split, {}).get(column.metric)
         if value is None:
@@ -174,7 +172,7 @@ def _part(results: Mapping[str, Any], column: Column) -> _Part | None:
 def _turned(
     value: float, bounds: tuple[float, float] | None, column: Column, protocol: str | None, threshold: str | None
 ) -> _Part:
-    """As an accuracy where the column says so."""
+    """Convert to an accuracy if the column shows accuracies."""
     if column.accuracy:
         value, bounds = 100.0 - value, bounds and (100.0 - bounds[1], 100.0 - bounds[0])
     protocol, threshold = (protocol, threshold) if protocol else (column.protocol, column.threshold)
@@ -182,7 +180,7 @@ def _turned(
 
 
 def _of_share(percent: float, images: int) -> tuple[float, float]:
-    """The bootstrap interval of a share of images, in percent."""
+    """Return the bootstrap interval of a share of images, in percent."""
     wrong = np.zeros(images)
     wrong[: round(percent / 100.0 * images)] = 100.0
     low, high = interval(wrong)
@@ -190,7 +188,7 @@ def _of_share(percent: float, images: int) -> tuple[float, float]:
 
 
 def over_seeds(values: Sequence[float], low: float = 0.0, high: float = 100.0) -> tuple[float, float]:
-    """The 95 % interval of the mean by Student's t, within two ends.
+    """Return the 95 % interval of the mean by Student's t, clipped to a range.
 
     Example:
         >>> [round(bound, 2) for bound in over_seeds([10.0, 12.0, 14.0])]

@@ -1,12 +1,12 @@
-"""A table as it is written down: rows, columns, and what each cell is measured by.
+"""The layout of a table: its rows, its columns, and the metric of each cell.
 
 ::
 
     # CAM 2016, Table 2: localization error on the ILSVRC validation set.     first comment line: what `--help` prints
     title: ...
     source: Zhou et al., CVPR 2016 (arXiv 1512.04150), Table 2
-    seeds: [0]                          # which runs are wanted; runs of other seeds count too
-    baseline: VGGnet-GAP                # the row that the others are compared with, image by image; default the first
+    seeds: [0]                          # seeds of the wanted runs; runs with other seeds are used, too
+    baseline: VGGnet-GAP                # the row that others are compared with, image by image; by default the first
     columns:
       top-1 loc: {metric: top1_error, protocol: cam2016, threshold: fixed}
       top-1 cls: {metric: top1_error, of: classification}
@@ -18,13 +18,12 @@
         # published: {top-1 loc: cam2016/..., top-1 cls: [path, path]}   # several paths are summed
         differs: null                   # why measured and published cannot be compared, if they cannot
         classes: dpn131                 # evaluated with the classes of this classifier: `wsol eval classes=dpn131.csv`
-        protocol: bas2022               # in place of the columns', where rows of one table are evaluated in several
-            ways
+        protocol: bas2022               # instead of the columns', if rows of one table are evaluated differently
         threshold: oracle
-        about: {backbone: VGG-16}       # what is said of the row, by name of the table's `attributes`: [backbone, ...];
+        about: {backbone: VGG-16}       # text about the row for the table's `attributes`: [backbone, ...];
                                         # protocol, threshold and source (how sure the numbers are) are filled in
 
-A column may have an ``experiment`` of its own, in which ``{name}`` stands for a row's field ``name`` (see choe2020).
+A column may have its own ``experiment``, in which ``{name}`` stands for a row's field ``name`` (see choe2020).
 """
 
 from __future__ import annotations
@@ -43,7 +42,7 @@ from wsol.errors import InputError, first_line, unknown
 from wsol.tables.numbers import PROVENANCES, PublishedNumber, published
 
 OPTIONAL = {"seeds", "notes", "baseline", "attributes", "shape"}
-"""Keys that a table may have besides title, source, columns and rows."""
+"""Optional keys of a table."""
 
 OF = ("localization", "classification", "pixels")
 
@@ -53,26 +52,26 @@ METRICS = {
     "classification": r"top\d+_error",
     "pixels": r"PxAP|precision@[\d.]+|coverage@[\d.]+",
 }
-"""Patterns of the values that each section of results.json has."""
+"""Patterns of the names in each section of results.json."""
 
 
 @dataclass(frozen=True)
 class Column:
-    """What the cells of a column show."""
+    """The metric of a column."""
 
     metric: str
     """Key of the value in results.json, such as ``top1_error``."""
     of: str = "localization"
     """Section of results.json: one of `OF`."""
     protocol: str | None = None
-    """Of the published number, for localization."""
+    """Protocol of the published number, for localization."""
     threshold: str | None = None
     """Origin of the threshold: ``fixed``, ``pseudo``, ``fullsup``, ``oracle``, or ``none`` of boxes without a map."""
     accuracy: bool = False
-    """Published, and so shown, as 100 minus the error."""
+    """Whether the number is published, and therefore shown, as 100 minus the error."""
     split: str = "test"
     experiment: str | None = None
-    """In place of the row's."""
+    """Experiment of the column, instead of the row's."""
 
 
 @dataclass(frozen=True)
@@ -81,7 +80,7 @@ class Cell:
 
     row: str
     name: str
-    """Of the column."""
+    """Name of the column."""
     column: Column
     experiment: str | None
     overrides: tuple[str, ...]
@@ -99,29 +98,29 @@ class Layout:
     source: str
     columns: Mapping[str, Column]
     cells: tuple[Cell, ...]
-    """Row by row."""
+    """All cells, row by row."""
     seeds: tuple[int, ...] = (0,)
     notes: tuple[str, ...] = field(default=())
     attributes: tuple[str, ...] = ()
-    """What is said of each row in words, before its numbers."""
+    """Names of the text columns before a row's numbers."""
     about: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
-    """By label of the row, then by attribute."""
+    """Texts by label of the row, then by attribute."""
     shape: str | None = None
-    """How the terminal prints it, ``wide`` or ``long``; None: its default."""
+    """Its shape on the terminal, ``wide`` or ``long``; None: the terminal's default."""
     baseline: str | None = None
     """Label of the row that others are compared with; None: the first."""
 
     @property
     def rows(self) -> list[str]:
-        """Labels of the rows, in order."""
+        """Return the labels of the rows, in order."""
         return list(dict.fromkeys(cell.row for cell in self.cells))
 
 
 def find_layout(name: str, config_dirs: Iterable[str] = ()) -> Path:
-    """The file of a table.
+    """Return the file of a table.
 
     Raises:
-        InputError: there is none; the message lists those there are.
+        InputError: there is none; the message lists the tables.
     """
     if name.endswith((".yaml", ".yml")):
         if not Path(name).is_file():
@@ -137,7 +136,7 @@ def read_layout(file: Path) -> Layout:
     """Read a table's file.
 
     Raises:
-        InputError: no YAML, an unknown or missing key, or a published number that does not exist; the file is named.
+        InputError: no YAML, an unknown or missing key, or an unknown published number; the message names the file.
     """
     try:
         content = yaml.safe_load(file.read_text(encoding="utf-8"))
@@ -176,7 +175,7 @@ def _layout(content: Any) -> Layout:
 
 
 def _about(row: Mapping[str, Any], attributes: tuple[str, ...], cells: Iterable[Cell]) -> dict[str, str]:
-    """What is said of a row; its protocol, threshold and how sure its numbers are need not be said twice."""
+    """Return the texts about a row; its protocol, threshold and provenance are filled in."""
     found = {cell.published.provenance for cell in cells if cell.row == str(row["label"]) and cell.published}
     source = max(found, key=PROVENANCES.index, default=None)
     known = {"protocol": row.get("protocol"), "threshold": row.get("threshold"), "source": source}
@@ -194,7 +193,7 @@ def _column(name: str, node: Mapping[str, Any]) -> Column:
         raise unknown(f"`of` in column {name!r}", column.of, OF)
     if not isinstance(column.metric, str) or not re.fullmatch(METRICS[column.of], column.metric):
         raise InputError(
-            f"column {name!r}: metric={column.metric}: results.json has none of this name in its {column.of}; expected "
+            f"column {name!r}: metric={column.metric}: results.json has no such name in its {column.of}; expected "
             f"{METRICS[column.of].replace('|', ', ')}"
         )
     return column
@@ -221,7 +220,7 @@ def _cells(row: Mapping[str, Any], columns: Mapping[str, Column]) -> list[Cell]:
             column = replace(column, **evaluated)
             if experiment is not None and None in evaluated.values():
                 raise InputError(
-                    f"column {name!r}, {where}: a localization needs protocol and threshold (fixed, pseudo, fullsup, "
+                    f"column {name!r}, {where}: localization needs protocol and threshold (fixed, pseudo, fullsup, "
                     "oracle, or none)"
                 )
         made.append(Cell(str(row["label"]), name, column, experiment, words, *rest))
@@ -229,7 +228,7 @@ def _cells(row: Mapping[str, Any], columns: Mapping[str, Column]) -> list[Cell]:
 
 
 def _published(node: Any, columns: list[str], where: str) -> dict[str, PublishedNumber | None]:
-    """The published numbers of a row by column."""
+    """Return the published numbers of a row by column."""
     if node is None:
         return dict.fromkeys(columns)
     if isinstance(node, Mapping):

@@ -1,4 +1,4 @@
-"""The published numbers of the field, with where they come from (``numbers.yaml`` beside this file)."""
+"""Published numbers of the field with their provenance (from ``numbers.yaml`` beside this file)."""
 
 from __future__ import annotations
 
@@ -12,27 +12,27 @@ import yaml
 from wsol.errors import InputError, unknown
 
 PROVENANCES = ("authors", "secondary", "unverified")
-"""How sure a number is: read in the authors' README, result image or abstract; transcribed from public notes that agree
-or from another paper's table; or known by repute only."""
+"""The provenance of a number: read in the authors' README, result image or abstract; transcribed from public notes that
+agree, or from another paper's table; or not verified."""
 
 
 class PublishedNumber(NamedTuple):
     """A published number, or several."""
 
     value: Any
-    """Percent: a number, a list of numbers, or None where the paper has none."""
+    """Percent: a number, a list of numbers, or None if the paper has none."""
     provenance: str
     """One of `PROVENANCES`."""
 
 
 def published(*paths: str) -> PublishedNumber:
-    """Look up a number by its path; of several paths the sum, which is as sure as the least sure of them.
+    """Look up a number by its path; for several paths, the sum with the weakest of their provenances.
 
     Args:
-        paths: keys of numbers.yaml with slashes between; a position in a list counts from 0.
+        paths: keys of numbers.yaml, separated by slashes; a position in a list counts from 0.
 
     Raises:
-        InputError: there is no such number; the message offers the near matches.
+        InputError: there is no such number; the message has near matches.
 
     Example:
         >>> published("cam2016/ilsvrc_val_localization_error/VGGnet-GAP/0")
@@ -68,7 +68,7 @@ def _one(path: str) -> PublishedNumber:
         elif isinstance(node, Mapping) and "provenance" in node:
             provenance = str(node["provenance"])
     if isinstance(node, Mapping):
-        raise InputError(f"numbers.yaml: {path!r} is no number; it has {', '.join(map(str, node))}")
+        raise InputError(f"numbers.yaml: {path!r} is not a number; it has {', '.join(map(str, node))}")
     return PublishedNumber(node, provenance)
 
 

@@ -1,7 +1,8 @@
-"""Rows against a baseline row: the same images under two networks, so that what is hard for both cancels out.
+"""Compare rows with a baseline row on the same images, so that the difficulty of the images cancels out.
 
-With one seed each the difference of two errors gets a bootstrap interval over images, both errors drawn with the same
-images (see `wsol.functional.bootstrap`); with several common seeds, Student's t over the differences seed by seed.
+With one seed each, the difference of two errors gets a bootstrap interval over images, with the same resampled images
+for both errors (see `wsol.functional.bootstrap`); with several common seeds, it gets an interval by Student's t over
+the differences per seed.
 """
 
 from __future__ import annotations
@@ -18,15 +19,15 @@ from wsol.tables.compare import Value, Versus, over_seeds
 from wsol.tables.layout import Layout
 
 DRAWS = 2_000
-"""Of a bootstrap; more would not move the digits that are printed."""
+"""Number of bootstrap samples; more would not change the printed digits."""
 
 
 def against_baseline(layout: Layout, values: Sequence[Value]) -> list[Value]:
-    """Compare every measured cell with that of the baseline row in the same column, where the two can be compared.
+    """Compare every measured cell with the baseline row's cell in the same column, if they are comparable.
 
-    They can be if both were measured under one protocol and origin of the threshold, on the same images. An interval
-    over images needs what was found of each image (``image_results.npz``); values that are no mean over images, such as
-    PxAP, have intervals over seeds alone.
+    They are if both were measured under the same protocol and threshold origin, on the same images. An interval over
+    images needs the results of each image (``image_results.npz``); values that are no mean over images, such as PxAP,
+    only have intervals over seeds.
     """
     label = layout.baseline or next(iter(layout.rows), None)
     of_baseline = {value.cell.name: value for value in values if value.cell.row == label}
@@ -55,18 +56,18 @@ def _against(value: Value, base: Value) -> Value:
 
 
 def _alone(value: Value, seed: int) -> float:
-    """The value of one seed."""
+    """Return the value of one seed."""
     return value.parts[value.seeds.index(seed)]
 
 
 def _images(run: Run, value: Value) -> str | None:
-    """Fingerprint of the images that a value is of."""
+    """Return the fingerprint of the images of a value."""
     splits = run.results().get("data", {}).get("splits", {})
     return splits.get(value.cell.column.split, {}).get("fingerprint")
 
 
 def _over_images(value: Value, base: Value) -> Value:
-    """With the paired bootstrap over images of two runs, or what it lacks."""
+    """Return the value with the paired bootstrap over images of two runs, or with a note on what is missing."""
     column = value.cell.column
     protocol = value.protocol if column.of == "localization" else None
     ours, theirs = (
@@ -83,6 +84,6 @@ def _over_images(value: Value, base: Value) -> Value:
         return value
     shift = paired_difference(ours.values, theirs.values, ours.labels, draws=DRAWS)
     mean, low, high = (-shift.mean, -shift.high, -shift.low) if column.accuracy else shift
-    # Not so where an evaluation was made again and gave other digits than those the table shows.
+    # They differ if an evaluation was repeated with other results than those the table shows.
     agrees = np.isclose(mean, _alone(value, value.seeds[0]) - _alone(base, base.seeds[0]), atol=1e-6)
     return replace(value, versus=Versus(base.cell.row, mean, low, high, "images")) if agrees else value

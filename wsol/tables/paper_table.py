@@ -24,14 +24,14 @@ from wsol.types import Progress, no_progress
 
 
 class PaperTable:
-    """A layout, the finished runs, and the words that every run of it is made with.
+    """A layout, the finished runs, and the overrides of all its runs.
 
     Args:
-        layout: of the table.
-        overrides: of all rows, after the rows' own.
-        runs_dir: where run folders lie.
+        layout: the table's layout.
+        overrides: overrides of all rows, after the rows' own.
+        runs_dir: the folder of the runs.
         config_dirs: the user's own config folders.
-        only: the run folders that count; None: all below ``runs_dir``.
+        only: the run folders to use; None for all below ``runs_dir``.
     """
 
     def __init__(
@@ -55,17 +55,17 @@ class PaperTable:
         self._pinned: dict[tuple[str, ...], Mapping[str, Any]] = {}
 
     def words(self, cell: Cell) -> tuple[str, ...]:
-        """What `wsol train` is told for a cell, without the seed."""
+        """Return the arguments of `wsol train` for a cell, without the seed."""
         return (f"experiment={cell.experiment}", *cell.overrides, *self.overrides)
 
     def command(self, cell: Cell, seed: int) -> list[str]:
-        """The command line of a cell's run, as words behind ``wsol``."""
+        """Return the command line of a cell's run, as the words after ``wsol``."""
         folders = [word for folder in self.config_dirs for word in ("--config-dir", folder)]
         own = [] if self.runs_dir == Path("runs") else [f"runs_dir={self.runs_dir}"]
         return ["train", *folders, *self.words(cell), f"seed={seed}", *own, "resume=true"]
 
     def wanted(self, cell: Cell) -> Mapping[str, Any]:
-        """What the config of a cell's runs must be like."""
+        """Return the values that the config of a cell's runs must have."""
         words = self.words(cell)
         if words not in self._wanted:
             config = compose("train", words, self.config_dirs)
@@ -77,7 +77,7 @@ class PaperTable:
         return self._wanted[words]
 
     def values(self) -> list[Value]:
-        """Every cell, measured by the finished runs."""
+        """Return the value of every cell from the finished runs."""
         self.register = Register(self.runs_dir, self._only)
         found = collect.collect(self.register)
         return against_baseline(self.layout, [self._value(cell, found) for cell in self.layout.cells])
@@ -93,11 +93,11 @@ class PaperTable:
             return compare(cell, {}, commands)
         runs = collect.matching(close, self.wanted(cell))
         near = None if runs else collect.nearest(close, self.wanted(cell))
-        text = f"{near[0].folder} is nearly it, but differs in {described(near[1])}" if near else None
+        text = f"{near[0].folder} nearly matches, but differs in {described(near[1])}" if near else None
         return compare(cell, runs, commands, text)
 
     def _close(self, cell: Cell, found: Sequence[collect.Run]) -> list[collect.Run]:
-        """The runs that may be a cell's, or nearly so: only for them it is composed what its config must be like."""
+        """Return the runs that may match a cell, or nearly: its config is only composed for them."""
         assert cell.experiment is not None
         words = self.words(cell)
         if words not in self._pinned:
@@ -111,7 +111,7 @@ class PaperTable:
         ]
 
     def missing(self) -> list[list[str]]:
-        """The command lines of the runs that are missing or not finished, as words behind ``wsol``, cell by cell."""
+        """Return the command lines of the missing or unfinished runs, as the words after ``wsol``, cell by cell."""
         found = collect.collect(Register(self.runs_dir, self._only))
         cells = {self.words(cell): cell for cell in self.layout.cells if cell.experiment is not None}
         return [
@@ -124,14 +124,14 @@ class PaperTable:
         ]
 
     def make_missing(self, train: Callable[[list[str]], int] | None = None, progress: Progress = no_progress) -> int:
-        """Make the missing runs one after another; a failed one stops no other.
+        """Make the missing runs one after another; a failed run does not stop the others.
 
-        So a run that another process is training is passed over, and counts as failed here.
+        A run that another process is training therefore counts as failed here.
 
         Args:
-            train: runs a command line, given as the words behind ``wsol``, and returns its exit code;
+            train: runs a command line, given as the words after ``wsol``, and returns its exit code;
                 None for `train_alone`.
-            progress: is told each command line before it is run, its position, and how many there are.
+            progress: called before each run with its command line, its position and the number of runs.
 
         Returns:
             The worst exit code; 0 if nothing was missing.
@@ -144,5 +144,5 @@ class PaperTable:
 
 
 def train_alone(words: Sequence[str]) -> int:
-    """Run a command line of `wsol` in a process of its own; returns the exit code."""
+    """Run a command line of `wsol` in a separate process; returns the exit code."""
     return abs(subprocess.run([sys.executable, "-m", "wsol.cli", *words], check=False).returncode)

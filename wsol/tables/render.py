@@ -1,6 +1,6 @@
-"""A table as text: for the terminal, Markdown, LaTeX, CSV and JSON, wide (as papers print it) or long (a line a cell).
+"""Write a table for the terminal, Markdown, LaTeX, CSV or JSON, wide (as papers print it) or long (a line per cell).
 
-The long forms for people leave out what no row has: published numbers, differences to them and to the baseline row.
+The long forms for people leave out empty columns: published numbers, differences to them and to the baseline row.
 """
 
 from __future__ import annotations
@@ -32,14 +32,14 @@ HEADER = (
     "seeds",
 )
 NUMBERS = HEADER[2:6]
-"""The columns that are set flush right."""
+"""The columns that are aligned to the right."""
 OPTIONAL = (2, 4, 5)
-"""Positions of the columns that are left out where they would be empty."""
+"""Positions of the columns that are left out if they are empty."""
 EXCLUDES = "(*) the 95 % interval of the difference does not reach zero"
 
 
 def terminal(layout: Layout, values: Sequence[Value], width: int = 160) -> str:
-    """With lines drawn, fit for ``width`` columns; the commands of missing runs below."""
+    """Return a table with rules, fitted to ``width`` columns, and the commands of missing runs below it."""
     header, aligned, lines, notes = _lines(values)
     table = Table(box=SIMPLE_HEAD, title=layout.title, title_justify="left", title_style="bold")
     for i, name in enumerate(header):
@@ -68,7 +68,7 @@ def wide_terminal(layout: Layout, values: Sequence[Value], width: int = 160) -> 
 
 
 def markdown(layout: Layout, values: Sequence[Value]) -> str:
-    """A table of GitHub's Markdown."""
+    """Return a table in GitHub's Markdown."""
     header, aligned, lines, notes = _lines(values)
     return _markdown(layout, header, aligned, lines, _foot(layout, notes), values)
 
@@ -82,7 +82,7 @@ def wide_markdown(layout: Layout, values: Sequence[Value]) -> str:
 
 
 def latex(layout: Layout, values: Sequence[Value]) -> str:
-    """A table of LaTeX with booktabs' rules, its notes printed below by threeparttable."""
+    """Return a LaTeX table with the rules of booktabs, and notes by threeparttable."""
     header, aligned, lines, notes = _lines(values)
     rows = [[_escaped(cell) for cell in line] for line in lines]
     return _latex(layout, header, "".join(side[0] for side in aligned), rows, [("", n) for n in _foot(layout, notes)])
@@ -100,7 +100,7 @@ def wide_latex(layout: Layout, values: Sequence[Value]) -> str:
 
 
 def plain_csv(layout: Layout, values: Sequence[Value]) -> str:
-    """A line for each cell; empty where there is nothing."""
+    """Return a line for each cell; missing values are empty."""
     records = [_record(layout, value) for value in values]
     text = io.StringIO()
     writer = csv.DictWriter(text, list(records[0]), lineterminator="\n")
@@ -112,7 +112,7 @@ def plain_csv(layout: Layout, values: Sequence[Value]) -> str:
 
 
 def wide_csv(layout: Layout, values: Sequence[Value]) -> str:
-    """A line for each row, published and measured numbers as two columns each."""
+    """Return a line for each row, with two columns for each number, published and measured."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     names = [f"{column}, {kind}" for column in layout.columns for kind in ("published", "measured")]
@@ -124,12 +124,12 @@ def wide_csv(layout: Layout, values: Sequence[Value]) -> str:
 
 
 def plain_json(layout: Layout, values: Sequence[Value]) -> str:
-    """The same records, under the table's title and source."""
+    """Return the same records as JSON, with the table's title and source."""
     return _json(layout, "cells", [_record(layout, value) for value in values])
 
 
 def wide_json(layout: Layout, values: Sequence[Value]) -> str:
-    """The records by row and column, under the table's title and source."""
+    """Return the records by row and column, with the table's title and source."""
     rows = [{"row": row, **about, "cells": cells} for row, about, cells in _by_row(layout, values)]
     return _json(layout, "rows", rows)
 
@@ -143,7 +143,7 @@ FORMATS: dict[str, dict[str, Render]] = {
     "csv": {"long": plain_csv, "wide": wide_csv},
     "json": {"long": plain_json, "wide": wide_json},
 }
-"""By format and shape; of each format the first shape is the default."""
+"""Renderers by format and shape; the first shape of each format is the default."""
 
 SHAPES = ("wide", "long")
 
@@ -151,15 +151,15 @@ SHAPES = ("wide", "long")
 def render(
     layout: Layout, values: Sequence[Value], form: str = "terminal", shape: str | None = None, width: int | None = None
 ) -> str:
-    """A table as text.
+    """Return a table as text.
 
     Args:
-        layout: of the table.
-        values: one for each of its cells.
+        layout: the table's layout.
+        values: a value for each of its cells.
         form: one of `FORMATS`.
-        shape: ``wide`` (a line for each row, as papers print tables) or ``long`` (a line for each cell); None for what
-            the table's file says on the terminal, else wide in Markdown and LaTeX and long in CSV and JSON.
-        width: of the terminal, columns.
+        shape: ``wide`` (a line for each row, as papers print tables) or ``long`` (a line for each cell); None for
+            the table's own shape on the terminal, wide in Markdown and LaTeX, and long in CSV and JSON.
+        width: width of the terminal in columns.
 
     Raises:
         InputError: unknown format or shape.
@@ -178,7 +178,7 @@ Side = Literal["left", "right"]
 
 
 def _lines(values: Sequence[Value]) -> tuple[list[str], list[Side], list[list[str]], list[str]]:
-    """The header, its alignment, the cells of the lines, and the notes that [1], [2], ... in them stand for."""
+    """Return the header, its alignment, the cells of the lines, and the notes that [1], [2], ... in them refer to."""
     notes: list[str] = []
     lines: list[tuple[str, ...]] = []
     for value in values:
@@ -212,7 +212,7 @@ def _lines(values: Sequence[Value]) -> tuple[list[str], list[Side], list[list[st
 
 
 def _against(versus: Versus | None) -> str:
-    """The difference to the baseline; a star says that its interval excludes zero."""
+    """Return the difference to the baseline; a star means that its interval excludes zero."""
     if versus is None:
         return "-"
     star = " (*)" if versus.excludes_zero else ""
@@ -249,7 +249,7 @@ def _markdown(
 def _latex(
     layout: Layout, header: Sequence[str], align: str, rows: Sequence[Sequence[str]], notes: Sequence[tuple[str, str]]
 ) -> str:
-    """``rows`` are escaped already."""
+    """Return a LaTeX table; ``rows`` are already escaped."""
     items = [rf"\item{f'[{mark}]' if mark else ''} {_escaped(note)}" for mark, note in (("", layout.source), *notes)]
     lines = [
         r"% \usepackage{booktabs, threeparttable}",
@@ -281,14 +281,14 @@ def _json(layout: Layout, key: str, records: Sequence[Mapping[str, Any]]) -> str
 def _by_row(
     layout: Layout, values: Sequence[Value]
 ) -> Iterator[tuple[str, Mapping[str, str], dict[str, dict[str, Any]]]]:
-    """Each row with what is said about it and its records by column."""
+    """Return each row with its texts and its records by column."""
     records = [(value.cell.row, value.cell.name, _record(layout, value)) for value in values]
     for row in dict.fromkeys(value.cell.row for value in values):
         yield row, layout.about.get(row, {}), {name: record for of, name, record in records if of == row}
 
 
 def _signed(entry: Entry) -> str:
-    """With the marks of its notes in brackets."""
+    """Return the text with the marks of its notes in brackets."""
     return f"{entry.text} [{', '.join(entry.marks)}]" if entry.marks else entry.text
 
 
@@ -302,7 +302,7 @@ def _foot(layout: Layout, notes: Sequence[str]) -> list[str]:
 
 
 def _missing(values: Sequence[Value], indent: str = "  ") -> list[str]:
-    """The commands of the runs that are not there, and what is nearly what was looked for."""
+    """Return the commands of missing runs, and the near matches."""
     commands = dict.fromkeys(command for value in values for command in value.missing)
     near = dict.fromkeys(f"{value.cell.row}: {value.near}" for value in values if value.near)
     lines = ["", "missing runs (make_missing=true):", "", *(f"{indent}{each}" for each in commands)] if commands else []
@@ -310,7 +310,7 @@ def _missing(values: Sequence[Value], indent: str = "  ") -> list[str]:
 
 
 def _record(layout: Layout, value: Value) -> dict[str, Any]:
-    """A cell as plain values."""
+    """Return a cell as plain values."""
     number = value.cell.published
     return {
         "row": value.cell.row,
@@ -348,17 +348,17 @@ def _versus_record(versus: Versus | None) -> dict[str, Any]:
 
 
 def _piped(text: str) -> str:
-    """Markdown's bar, escaped."""
+    """Return the text with Markdown's bar escaped."""
     return text.replace("|", r"\|")
 
 
 def _starred(text: str) -> str:
-    """Markdown's star, escaped."""
+    """Return the text with Markdown's star escaped."""
     return text.replace("*", r"\*")
 
 
 def _escaped(text: str) -> str:
-    r"""LaTeX's special characters, escaped.
+    r"""Return the text with LaTeX's special characters escaped.
 
     Example:
         >>> _escaped("top_1 95 % & more")

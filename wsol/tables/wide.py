@@ -14,30 +14,30 @@ DIFFERS = "*"
 
 
 class Entry(NamedTuple):
-    """What stands in one place of the table."""
+    """The text of one place of the table."""
 
     text: str
     marks: tuple[str, ...] = ()
-    """Of the notes below the table that belong to it."""
+    """Marks of the notes below the table that belong to it."""
 
 
 class Grid(NamedTuple):
-    """A wide table, its notes included: no mark is without its note."""
+    """A wide table with its notes: every mark has a note."""
 
     header: list[str]
     texts: int
-    """How many of the columns are text, from the left."""
+    """Number of text columns, from the left."""
     rows: list[list[Entry]]
     notes: list[tuple[str, str]]
     """Mark (empty for a note on the whole table) and text."""
 
 
 def grid(layout: Layout, values: Sequence[Value]) -> Grid:
-    """The table of some values, published ones alone where nothing is measured and the other way round.
+    """Return the table of some values; if nothing is measured, or nothing published, only the others are shown.
 
     Args:
-        layout: of the table.
-        values: one for each of its cells.
+        layout: the table's layout.
+        values: a value for each of its cells.
     """
     published = any(value.cell.published for value in values)
     measured = any(value.measured is not None for value in values) or not published
@@ -78,7 +78,7 @@ def grid(layout: Layout, values: Sequence[Value]) -> Grid:
 
 
 def _notes_of(value: Value, usual: tuple[int, ...]) -> list[str]:
-    """What is to be said of one cell alone."""
+    """Return the notes on one cell."""
     found = [mark for mark in value.marks if mark != "published number unverified"]
     if value.measured is not None and value.seeds != usual:
         found.append(f"measured over seeds {', '.join(map(str, value.seeds))}")
@@ -86,7 +86,7 @@ def _notes_of(value: Value, usual: tuple[int, ...]) -> list[str]:
 
 
 def _on_all(layout: Layout, values: Sequence[Value], both: bool, seeds: tuple[int, ...]) -> list[str]:
-    """What is to be said of the whole table."""
+    """Return the notes on the whole table."""
     said = ["published / measured, percent"] if both else []
     intervals = sorted({value.over for value in values if value.interval and value.over})
     if intervals:
@@ -97,7 +97,7 @@ def _on_all(layout: Layout, values: Sequence[Value], both: bool, seeds: tuple[in
 
 
 def _evaluated(layout: Layout, values: Sequence[Value]) -> list[str]:
-    """Protocol and threshold of the columns, unless rows have their own."""
+    """Return protocol and threshold of the columns, unless rows have their own."""
     ways: dict[str, set[str]] = {}
     for value in values:
         column = value.cell.column

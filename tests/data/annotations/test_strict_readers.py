@@ -34,8 +34,8 @@ IMAGE = {"id": 1, "file_name": "a.jpg", "width": 48, "height": 40}
 @pytest.mark.parametrize(
     ("header", "message"),
     [
-        ("image,x0,y0,x1,y1,x0", r":1: the column 'x0' is there twice; keep one"),
-        ("image,image,x0,y0,x1,y1", r":1: the column 'image' is there twice"),
+        ("image,x0,y0,x1,y1,x0", r":1: the column 'x0' appears twice; keep one"),
+        ("image,image,x0,y0,x1,y1", r":1: the column 'image' appears twice"),
         ("image,x0,y0,x1,y1,x,y,width,height", r":1: both corners and width and height; keep image,x0,y0,x1,y1 or"),
         ("image,x0,y0", r":1: expected the header image,x0"),
         ("", r":1: expected the header"),
@@ -89,10 +89,10 @@ def test_coco_values(tmp_path: Path, images: list, annotations: list, message: s
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ('{"images": [], "annotations": [], "annotations": []}', "the key 'annotations' is there twice in one object"),
-        ('{"images": [], "annotations": [{"bbox": 1, "bbox": 2}]}', "the key 'bbox' is there twice"),
-        ('{"images": [], "annotations": [NaN]}', "NaN is no number of JSON"),
-        ('{"images": [], "annotations": [-Infinity]}', "-Infinity is no number of JSON"),
+        ('{"images": [], "annotations": [], "annotations": []}', "the key 'annotations' appears twice in one object"),
+        ('{"images": [], "annotations": [{"bbox": 1, "bbox": 2}]}', "the key 'bbox' appears twice"),
+        ('{"images": [], "annotations": [NaN]}', "NaN is not a number in JSON"),
+        ('{"images": [], "annotations": [-Infinity]}', "-Infinity is not a number in JSON"),
         ('{"a":' * 100_000, "nested too deeply"),
         ("1" * 5000, "not JSON"),
     ],

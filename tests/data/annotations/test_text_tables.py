@@ -12,17 +12,17 @@ from layouts import told
 
 from wsol.data.annotations.text_tables import (
     STOP,
-    agree,
     box_fault,
     check_boxes,
+    check_keys,
     class_of,
-    grouped,
-    keyed,
-    number,
+    group_rows,
+    key_rows,
     numbers,
+    parse_integer,
+    parse_number,
     read_rows,
     size_of,
-    whole,
 )
 from wsol.data.source import Report
 from wsol.errors import InputError
@@ -51,7 +51,7 @@ def test_garbage_is_answered_by_file_and_line_only(
     readers = (numbers, size_of, lambda row: class_of(row, range(10)))
 
     def read_all() -> None:
-        for row in keyed(read_rows(table, fields, separator)).values():
+        for row in key_rows(read_rows(table, fields, separator)).values():
             for reader in readers if fields >= 3 else ():
                 reader(row)
 
@@ -73,10 +73,10 @@ def test_a_report_goes_on_where_stop_stops(table: Path, data: bytes) -> None:
 
 @given(text=st.text(max_size=12))
 def test_numbers_are_plain_finite_decimals(text: str) -> None:
-    for value in (number(text), whole(text)):
+    for value in (parse_number(text), parse_integer(text)):
         assert value is None or value == float(text)
     if re.fullmatch(r"-?[0-9]{1,9}", text):
-        assert whole(text) == number(text) == int(text)
+        assert parse_integer(text) == parse_number(text) == int(text)
 
 
 @pytest.mark.parametrize(
@@ -85,14 +85,14 @@ def test_numbers_are_plain_finite_decimals(text: str) -> None:
         ("a,1\nb,2,3\n", r":2: expected 2 fields separated by ',', got 3: 'b,2,3'"),
         ("a,1\n\n b \n", r":3: expected 2 fields .* got 1"),
         ("a,1\n,2\n", r":2: expected a name"),
-        ("a,1\r\nb,2\r\na,3\r\n", r":3: 'a' was listed on line 1 already"),
+        ("a,1\r\nb,2\r\na,3\r\n", r":3: 'a' is already listed on line 1"),
         (b"a,1\nb,\xff\n", r":2: not UTF-8 text"),
     ],
 )
 def test_faulty_lines(table: Path, content: str | bytes, message: str) -> None:
     table.write_bytes(content if isinstance(content, bytes) else content.encode())
     with pytest.raises(InputError, match=message):
-        keyed(read_rows(table, 2))
+        key_rows(read_rows(table, 2))
 
 
 def test_a_missing_list_is_named(tmp_path: Path) -> None:
@@ -102,15 +102,15 @@ def test_a_missing_list_is_named(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("text", ["nan", "inf", "1_0", "0x10", "", "1,5", "٣", "1e999", "--1", "1" * 400])
 def test_no_other_numbers(text: str) -> None:
-    assert number(text) is None
+    assert parse_number(text) is None
 
 
 def test_rows_by_key(table: Path) -> None:
     table.write_text("a,1\nb,2\na,3")
     rows = read_rows(table, 2)
-    assert {key: [row.line for row in of_key] for key, of_key in grouped(rows).items()} == {"a": [1, 3], "b": [2]}
+    assert {key: [row.line for row in of_key] for key, of_key in group_rows(rows).items()} == {"a": [1, 3], "b": [2]}
     with pytest.raises(InputError, match=r"table\.txt:2: 'b' is not listed in other\.txt"):
-        agree(keyed(rows[:2]), keyed(rows[:1]), Path("other.txt"), STOP)
+        check_keys(key_rows(rows[:2]), key_rows(rows[:1]), Path("other.txt"), STOP)
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""The embedded dataset: deterministic, exact, cached safely."""
+"""The built-in dataset: deterministic, exact, cached safely."""
 
 import json
 import multiprocessing

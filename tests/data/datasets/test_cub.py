@@ -10,7 +10,7 @@ import pytest
 from layouts import make_cub
 
 from wsol.data.datasets.cub import CUB
-from wsol.data.file_source import inspected
+from wsol.data.file_source import verify_source
 from wsol.errors import InputError
 
 REAL = Path(__file__).parents[4] / "shared/data/CUB_200_2011-6classes.zip"
@@ -65,7 +65,7 @@ def test_class_ids_need_not_be_contiguous(tmp_path: Path) -> None:
         ("bounding_boxes.txt", 2, "2 -9 2.0 10 4.0", r"bounding_boxes\.txt:2: box .* lies outside its image"),
         ("bounding_boxes.txt", 2, None, r"images\.txt:2: '2' is not listed in .*bounding_boxes\.txt"),
         ("train_test_split.txt", 5, "5 2", r"train_test_split\.txt:5: expected 1 \(train\) or 0 \(test\), got '2'"),
-        ("images.txt", 2, "1 a.jpg", r"images\.txt:2: '1' was listed on line 1 already"),
+        ("images.txt", 2, "1 a.jpg", r"images\.txt:2: '1' is already listed on line 1"),
         ("images.txt", 2, None, r"image_class_labels\.txt:2: '2' is not listed in .*images\.txt"),
         ("classes.txt", 1, "one 001.Bird_1", r"classes\.txt:1: expected a class number, got 'one'"),
     ],
@@ -74,14 +74,14 @@ def test_faulty_lists_stop_the_reader(root: Path, file: str, line: int, text: st
     rewrite(root / file, line, text)
     with pytest.raises(InputError, match=message):
         CUB(root)
-    report = inspected(partial(CUB, root))
+    report = verify_source(partial(CUB, root))
     assert not report.ok
 
 
 def test_the_same_path_twice_is_refused(root: Path) -> None:
     first = (root / "images.txt").read_text().split()[1]
     rewrite(root / "images.txt", 2, f"2 {first}")
-    with pytest.raises(InputError, match=r"images\.txt:2: .*was listed on line 1 already"):
+    with pytest.raises(InputError, match=r"images\.txt:2: .*is already listed on line 1"):
         CUB(root)
 
 
@@ -104,7 +104,7 @@ def test_images_that_are_nowhere_are_refused(root: Path) -> None:
 
 
 def test_verify_counts_and_finds(root: Path) -> None:
-    report = inspected(partial(CUB, root), deep=True)
+    report = verify_source(partial(CUB, root), deep=True)
     assert report.ok, str(report)
     assert report.counts["train"]["images"] == 6
     assert report.per_class["test"] == {"001.Bird_1": 2, "002.Bird_2": 2, "003.Bird_3": 2}
@@ -128,7 +128,7 @@ def test_verify_counts_and_finds(root: Path) -> None:
 def test_inspection_goes_on_after_the_first_fault(root: Path) -> None:
     rewrite(root / "image_class_labels.txt", 1, "1 77")
     rewrite(root / "bounding_boxes.txt", 4, "4 what")
-    report = inspected(partial(CUB, root))
+    report = verify_source(partial(CUB, root))
     assert report.total == 3  # the second also leaves images.txt with an image of no box
     assert report.counts["test"]["images"] == 5
     assert "image_class_labels.txt:1: unknown class 77" in str(report)

@@ -159,7 +159,7 @@ def test_an_interrupted_writer_leaves_nothing(tmp_path) -> None:
 
 def test_what_is_there_is_not_written_over(folder) -> None:
     before = (folder / "masks.npy").read_bytes()
-    with pytest.raises(InputError, match="not there yet"):
+    with pytest.raises(InputError, match="choose a new folder"):
         write_regions(folder, Noise(), regions(seed=9), side=10)
     assert (folder / "masks.npy").read_bytes() == before
     assert [path.name for path in folder.parent.iterdir()] == ["regions"]

@@ -13,7 +13,7 @@ from layouts import make_folder, told
 
 from wsol.data.annotations.box_files import read_boxes, read_coco
 from wsol.data.datasets.folder import Folder
-from wsol.data.file_source import inspected
+from wsol.data.file_source import verify_source
 from wsol.data.source import Report
 from wsol.errors import InputError
 
@@ -40,8 +40,8 @@ def test_csv_and_coco_say_the_same(tmp_path: Path) -> None:
     assert not truth.inclusive
     x0, y0, x1, y1 = truth.boxes[0].astype(int)
     assert table.split("test").image(3)[y0 + 2 : y1 - 2, x0 + 2 : x1 - 2, 1].min() > 200
-    assert inspected(partial(Folder, tmp_path / "a", "boxes.csv"), deep=True).ok
-    assert inspected(partial(Folder, tmp_path / "b", "annotations.json")).ok
+    assert verify_source(partial(Folder, tmp_path / "a", "boxes.csv"), deep=True).ok
+    assert verify_source(partial(Folder, tmp_path / "b", "annotations.json")).ok
 
 
 def test_without_boxes_it_serves_for_training_alone(tmp_path: Path) -> None:
@@ -95,7 +95,7 @@ def test_faulty_tables(tmp_path: Path, line: str, message: str) -> None:
     (tmp_path / "boxes.csv").write_text(f"image,x0,y0,x1,y1\n{line}\n")
     with pytest.raises(InputError, match=message):
         Folder(tmp_path, "boxes.csv")
-    assert inspected(partial(Folder, tmp_path, "boxes.csv")).total == 1
+    assert verify_source(partial(Folder, tmp_path, "boxes.csv")).total == 1
 
 
 @pytest.mark.parametrize(
@@ -115,7 +115,7 @@ def test_faulty_tables(tmp_path: Path, line: str, message: str) -> None:
         ),
         (
             '{"images": [{"id": 1, "file_name": "b"}], "annotations": [{"image_id": 1, "bbox": [1, 2, 3, NaN]}]}',
-            r"not JSON \(NaN is no number of JSON",
+            r"not JSON \(NaN is not a number in JSON",
         ),
         (
             '{"images": [{"id": 1, "file_name": "train/cat/train0.jpg", "width": 48, "height": 40}],'

@@ -13,7 +13,7 @@ from layouts import SYNSETS, make_ilsvrc, voc_xml
 
 from wsol.data.annotations.ilsvrc import read_solution, read_xml
 from wsol.data.datasets.ilsvrc import ILSVRC
-from wsol.data.file_source import inspected
+from wsol.data.file_source import verify_source
 from wsol.data.source import Report
 from wsol.errors import InputError
 
@@ -35,7 +35,7 @@ def test_all_layouts_say_the_same(tmp_path: Path) -> None:
                 assert source.splits == ("train", "test")
                 assert source.classes == SYNSETS[:3]
                 fingerprints.add((source.split("train").fingerprint(), source.split("test").fingerprint()))
-                assert inspected(partial(ILSVRC, root), deep=flat).ok
+                assert verify_source(partial(ILSVRC, root), deep=flat).ok
     assert len(fingerprints) == 1
 
 
@@ -152,7 +152,7 @@ def test_faulty_xml(tmp_path: Path, content: str, message: str) -> None:
     (root / "Annotations/val/ILSVRC2012_val_00000002.xml").write_text(content)
     with pytest.raises(InputError, match=message):
         ILSVRC(root).split("test")
-    report = inspected(partial(ILSVRC, root))
+    report = verify_source(partial(ILSVRC, root))
     assert report.counts["train"]["images"] == 9
     assert report.total >= 1
 
@@ -164,7 +164,7 @@ def test_faulty_xml(tmp_path: Path, content: str, message: str) -> None:
         ("ILSVRC2012_val_00000002,n01443537 1 2 3 x", r"csv:3: expected '<synset> <xmin>"),
         ("ILSVRC2012_val_00000002,", r"csv:3: expected '<synset> <xmin>"),
         ("ILSVRC2012_val_00000002,n01443537 1 2 3 4 n01698640 1 2 3 4", r"csv:3: expected boxes of one class"),
-        ("ILSVRC2012_val_00000001,n01443537 1 2 3 4", r"csv:3: 'ILSVRC2012_val_00000001' was listed on line 2"),
+        ("ILSVRC2012_val_00000001,n01443537 1 2 3 4", r"csv:3: 'ILSVRC2012_val_00000001' is already listed on line 2"),
         ("ILSVRC2012_val_00000002,n01443537 5 5 4 9", r"csv:3: box 5 5 4 9 has no area"),
     ],
 )
@@ -182,7 +182,7 @@ def test_verify_finds_lost_images_and_misplaced_ones(tmp_path: Path) -> None:
     moved = next((root / "val").rglob("*00002.JPEG"))
     lost.unlink()
     moved.rename(root / "val" / SYNSETS[2] / moved.name)
-    report = inspected(partial(ILSVRC, root))
+    report = verify_source(partial(ILSVRC, root))
     assert report.total == 2
     assert "ILSVRC2012_val_00000002 is n01443537 here but lies in val/n02123045" in str(report)
     assert "ILSVRC2012_val_00000004.xml: no such image under" in str(report)

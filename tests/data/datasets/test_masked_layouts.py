@@ -18,7 +18,7 @@ from wsol.data.datasets.folder import Folder
 from wsol.data.datasets.glas import GlaS
 from wsol.data.datasets.oxford_pet import OxfordPet
 from wsol.data.datasets.stanford_dogs import StanfordDogs
-from wsol.data.file_source import inspected
+from wsol.data.file_source import verify_source
 
 SIZE = (48, 40)
 Box = tuple[int, int, int, int]
@@ -73,9 +73,11 @@ def test_a_folder_of_masks_gives_boxes_and_masks(folder: tuple[Path, dict[str, B
     found = test.unmarked()
     assert found == {"images": 2, "first": ["test/cat/2.jpg", "test/dog/2.jpg"]}
     assert test.counts()["boxes"] == 4
-    report = inspected(partial(Folder, root, masks="masks"))
+    report = verify_source(partial(Folder, root, masks="masks"))
     assert report.ok
-    assert any("test: 2 images have a mask without object or none, such as test/cat/2.jpg" in n for n in report.notes)
+    assert any(
+        "test: 2 images have no mask, or one without an object, such as test/cat/2.jpg" in n for n in report.notes
+    )
 
 
 def test_given_boxes_stand_before_those_of_masks(folder: tuple[Path, dict[str, Box]]) -> None:

@@ -13,7 +13,7 @@ from layouts import make_openimages
 from PIL import Image
 
 from wsol.data.datasets.openimages import OpenImages
-from wsol.data.file_source import inspected
+from wsol.data.file_source import verify_source
 from wsol.errors import InputError
 
 REAL = Path(__file__).parents[4] / "shared/data/wsolevaluation-metadata.zip"
@@ -56,7 +56,7 @@ def test_masks_of_another_size_are_brought_to_the_images(source: OpenImages, tmp
     assert (mask.shape, twice.shape) == ((40, 48), (80, 96))
     assert (mask[twice[::2, ::2] > 0] == 1).all()
     assert (mask == 1).sum() == ((twice[::2, ::2] > 0) | (np.indices((40, 48)) < 4).all(0)).sum()
-    assert "test: masks of 3 images are of another size than the image; resized" in source.verify().notes
+    assert "test: masks of 3 images differ in size from the image and are resized" in source.verify().notes
 
 
 def test_splits_travel_to_workers_and_keep_masks_in_subsets(source: OpenImages) -> None:
@@ -113,7 +113,7 @@ def test_faulty_lists_stop_the_reader(source: OpenImages, tmp_path: Path) -> Non
         file.write_text("\n".join([lines[0], line, *lines[2:]]))
         with pytest.raises(InputError, match=message):
             build()
-        assert inspected(build).total >= 1
+        assert verify_source(build).total >= 1
 
 
 @pytest.mark.skipif(not REAL.exists(), reason="needs the published lists")

@@ -15,9 +15,8 @@ from PIL import Image
 
 from wsol.cli import main
 from wsol.data.datasets.folder import Folder
-from wsol.data.file_source import inspected
-from wsol.data.images import checked_size, image_size, read_image
-from wsol.data.in_memory import as_rgb
+from wsol.data.file_source import verify_source
+from wsol.data.images import as_rgb, decoded_size, image_size, read_image
 from wsol.errors import InputError
 
 SIDEWAYS = 6
@@ -65,9 +64,9 @@ def test_a_folder_beside_the_splits_is_named(tmp_path: Path, caplog: pytest.LogC
     with caplog.at_level(logging.WARNING):
         assert Folder(root).splits == ("train", "test")
     assert [r.message for r in caplog.records] == [
-        f"{root / 'holdout'} is not read: it lies beside train, test, and its name is no split's"
+        f"{root / 'holdout'} is ignored: it lies beside train, test, but has no name of a split"
     ]
-    assert caplog.records[0].message in inspected(partial(Folder, root)).notes
+    assert caplog.records[0].message in verify_source(partial(Folder, root)).notes
 
 
 def test_ambiguous_splits_are_refused(tmp_path: Path) -> None:
@@ -105,7 +104,7 @@ def test_photographs_are_turned_upright(tmp_path: Path, orientation: int, suffix
     upright = read_image(file, upright=True)
     size = (48, 32) if orientation < 5 else (32, 48)
     assert upright.shape == (*size[::-1], 3)
-    assert image_size(file, upright=True) == checked_size(file, upright=True) == size
+    assert image_size(file, upright=True) == decoded_size(file, upright=True) == size
     y, x = 2 if corner[0] == "t" else -3, 2 if corner[1] == "l" else -3
     assert upright[y, x].min() > 200
     assert upright[-y, -x].max() < 50
@@ -116,7 +115,7 @@ def test_photographs_are_turned_upright(tmp_path: Path, orientation: int, suffix
     if suffix != ".tif":  # Pillow turns those by itself
         assert read_image(file).shape == (32, 48, 3)
         assert read_image(file)[2, 2].min() > 200
-        assert image_size(file) == checked_size(file) == (48, 32)
+        assert image_size(file) == decoded_size(file) == (48, 32)
 
 
 def coco(root: Path, size: tuple[int, int], box: Sequence[float]) -> Path:
@@ -131,7 +130,7 @@ def coco(root: Path, size: tuple[int, int], box: Sequence[float]) -> Path:
 
 def test_boxes_are_of_the_upright_photograph(tmp_path: Path) -> None:
     photo(tmp_path / "wren/a.jpg")
-    report = inspected(partial(Folder, coco(tmp_path, (32, 48), [24, 0, 8, 16]), "boxes.json"))
+    report = verify_source(partial(Folder, coco(tmp_path, (32, 48), [24, 0, 8, 16]), "boxes.json"))
     assert report.ok, str(report)
     split = Folder(tmp_path, "boxes.json").split("train")
     truth = split.truth(0)
@@ -143,14 +142,14 @@ def test_boxes_are_of_the_upright_photograph(tmp_path: Path) -> None:
 
 def test_boxes_of_the_stored_pixels_are_told_by_their_exif(tmp_path: Path) -> None:
     photo(tmp_path / "wren/a.jpg")
-    stored = inspected(partial(Folder, coco(tmp_path, (48, 32), [0, 0, 16, 8]), "boxes.json"))
+    stored = verify_source(partial(Folder, coco(tmp_path, (48, 32), [0, 0, 16, 8]), "boxes.json"))
     assert "is 32 x 48, listed as (48, 32); its EXIF orientation is 6" in str(stored)
     assert not stored.ok
     with pytest.raises(InputError, match="EXIF orientation is 6, and images of this dataset are turned upright"):
         Folder(tmp_path, "boxes.json").check("train")
     (tmp_path / "boxes.csv").write_text("image,x0,y0,x1,y1\na.jpg,2,2,46,30\n")
     assert "lies outside its image of 32 x 48 (wren/a.jpg); its EXIF orientation is 6" in str(
-        inspected(partial(Folder, tmp_path, "boxes.csv"))
+        verify_source(partial(Folder, tmp_path, "boxes.csv"))
     )
 
 
@@ -177,13 +176,11 @@ def fractions(root: Path) -> Path:
 
 def test_boxes_in_fractions(tmp_path: Path) -> None:
     root = fractions(make_folder(tmp_path))
-    expected = (
-        r"fractions\.csv: most of its 18 boxes lie within 0 and 1, .*; pixels are expected\. Say data\.box_units="
-    )
+    expected = r"fractions\.csv: most of its 18 boxes lie within 0 and 1, .*; expected pixels\. Set data\.box_units="
     with pytest.raises(InputError, match=expected):
         Folder(root, "fractions.csv")
-    assert not inspected(partial(Folder, root, "fractions.csv")).ok
-    assert inspected(partial(Folder, root, "fractions.csv", box_units="fractions")).ok
+    assert not verify_source(partial(Folder, root, "fractions.csv")).ok
+    assert verify_source(partial(Folder, root, "fractions.csv", box_units="fractions")).ok
     pixels, scaled = Folder(root, "boxes.csv").split("test"), Folder(root, "fractions.csv", box_units="fractions")
     assert pixels.boxes is not None
     assert np.allclose(scaled.split("test").boxes.corners, pixels.boxes.corners)

@@ -10,9 +10,9 @@ import pytest
 from layouts import paint, write
 
 from wsol.data.datasets.path_lists import PathLists
-from wsol.data.datasets.random_splits import DrawnFolders
+from wsol.data.datasets.random_splits import RandomSplits
 from wsol.data.datasets.stanford40 import Stanford40
-from wsol.data.file_source import inspected
+from wsol.data.file_source import verify_source
 from wsol.errors import InputError
 
 
@@ -77,7 +77,7 @@ INDOOR67 = {"images": "Images", "train_list": "TrainImages.txt", "test_list": "T
 
 
 def test_images_are_drawn_by_class(tmp_path: Path) -> None:
-    source = DrawnFolders(make_caltech(tmp_path), **CALTECH)
+    source = RandomSplits(make_caltech(tmp_path), **CALTECH)
     assert source.classes == ("Faces", "ant", "wrench")
     train, test = source.split("train"), source.split("test")
     assert np.bincount(train.labels).tolist() == [4, 4, 4]
@@ -86,23 +86,23 @@ def test_images_are_drawn_by_class(tmp_path: Path) -> None:
     assert {name.partition("/")[0] for name in test.ids} == set(source.classes)
     assert not any("more" in name or "notes" in name for name in (*train.ids, *test.ids))
     assert not test.has_boxes
-    assert inspected(partial(DrawnFolders, tmp_path, **CALTECH), deep=True).ok
+    assert verify_source(partial(RandomSplits, tmp_path, **CALTECH), deep=True).ok
 
 
 def test_at_most_so_many_test(tmp_path: Path) -> None:
-    test = DrawnFolders(make_caltech(tmp_path), **CALTECH, test_per_class=3).split("test")
+    test = RandomSplits(make_caltech(tmp_path), **CALTECH, test_per_class=3).split("test")
     assert np.bincount(test.labels).tolist() == [3, 2, 3]
 
 
 def test_draws_depend_on_the_seed_and_the_class_alone(tmp_path: Path) -> None:
     make_caltech(tmp_path)
-    drawn = [list(DrawnFolders(tmp_path, **CALTECH, seed=seed).split("train").ids) for seed in range(8)]
-    assert drawn[0] == list(DrawnFolders(tmp_path, **CALTECH, seed=0).split("train").ids)
+    drawn = [list(RandomSplits(tmp_path, **CALTECH, seed=seed).split("train").ids) for seed in range(8)]
+    assert drawn[0] == list(RandomSplits(tmp_path, **CALTECH, seed=0).split("train").ids)
     assert len({tuple(ids) for ids in drawn}) == 8
     seen = {name for ids in drawn for name in ids}
     assert len(seen) == 8 + 6 + 7, "every image trains under some seed"
     make_caltech(tmp_path, {"zebra": 9})
-    more = DrawnFolders(tmp_path, **CALTECH).split("train").ids
+    more = RandomSplits(tmp_path, **CALTECH).split("train").ids
     assert [name for name in more if not name.startswith("zebra")] == drawn[0]
 
 
@@ -119,11 +119,11 @@ def test_draws_depend_on_the_seed_and_the_class_alone(tmp_path: Path) -> None:
 def test_draws_that_cannot_be(tmp_path: Path, options: dict, message: str) -> None:
     make_caltech(tmp_path)
     with pytest.raises(InputError, match=message):
-        DrawnFolders(tmp_path, **options)
+        RandomSplits(tmp_path, **options)
 
 
 def test_a_check_lists_all_classes_that_are_too_small(tmp_path: Path) -> None:
-    report = inspected(partial(DrawnFolders, make_caltech(tmp_path), train_per_class=7))
+    report = verify_source(partial(RandomSplits, make_caltech(tmp_path), train_per_class=7))
     assert {Path(problem.file).name for problem in report.problems} == {"ant", "wrench"}
 
 
@@ -135,7 +135,7 @@ def test_sun397(tmp_path: Path) -> None:
     assert source.split("test").image(2).shape == (40, 48, 3)
     in_order = PathLists(tmp_path, **{**SUN397, "class_names": None})
     assert in_order.classes == tuple(sorted(source.classes))
-    assert inspected(partial(PathLists, tmp_path, **SUN397), deep=True).ok
+    assert verify_source(partial(PathLists, tmp_path, **SUN397), deep=True).ok
 
 
 def test_indoor67(tmp_path: Path) -> None:
@@ -149,10 +149,10 @@ def test_indoor67(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("file", "line", "message"),
     [
-        ("TestImages.txt", "kitchen/kitchen_0000.jpg", r"TestImages.txt:3: .* is a training image too \(line 1\)"),
+        ("TestImages.txt", "kitchen/kitchen_0000.jpg", r"TestImages.txt:3: .* is also a training image \(line 1\)"),
         ("TestImages.txt", "garage/a.jpg", r"TestImages.txt:3: unknown class 'garage', in 'garage/a.jpg'"),
         ("TestImages.txt", "a.jpg", r"TestImages.txt:3: expected <class>/<image>, in 'a.jpg'"),
-        ("TrainImages.txt", "kitchen/kitchen_0001.jpg", r"TrainImages.txt:7: .* was listed on line 2 already"),
+        ("TrainImages.txt", "kitchen/kitchen_0001.jpg", r"TrainImages.txt:7: .* is already listed on line 2"),
     ],
 )
 def test_lists_with_a_fault(tmp_path: Path, file: str, line: str, message: str) -> None:
@@ -161,7 +161,7 @@ def test_lists_with_a_fault(tmp_path: Path, file: str, line: str, message: str) 
         out.write(line + "\n")
     with pytest.raises(InputError, match=message):
         PathLists(tmp_path, **INDOOR67)
-    assert not inspected(partial(PathLists, tmp_path, **INDOOR67)).ok
+    assert not verify_source(partial(PathLists, tmp_path, **INDOOR67)).ok
 
 
 def test_a_list_that_is_missing(tmp_path: Path) -> None:
@@ -184,15 +184,15 @@ def test_stanford40(tmp_path: Path) -> None:
     assert source.split("train").labels.tolist() == [0, 0, 1, 1, 2, 2]
     assert list(source.split("test").ids)[3:6] == [f"blowing_bubbles_00{k}.jpg" for k in (3, 4, 5)]
     assert source.split("test").image(0).size
-    assert inspected(partial(Stanford40, tmp_path), deep=True).ok
+    assert verify_source(partial(Stanford40, tmp_path), deep=True).ok
 
 
 @pytest.mark.parametrize(
     ("file", "lines", "message"),
     [
         ("applauding_test.txt", None, "applauding_test.txt: cannot be read"),
-        ("applauding_test.txt", ["applauding_003.jpg"] * 2, "applauding_test.txt:2: .* was listed on line 1 already"),
-        ("riding_a_bike_test.txt", ["applauding_001.jpg"], "riding_a_bike_test.txt:1: .* was listed on line 1 already"),
+        ("applauding_test.txt", ["applauding_003.jpg"] * 2, "applauding_test.txt:2: .* is already listed on line 1"),
+        ("riding_a_bike_test.txt", ["applauding_001.jpg"], "riding_a_bike_test.txt:1: .* is already listed on line 1"),
     ],
 )
 def test_action_lists_with_a_fault(tmp_path: Path, file: str, lines: list[str] | None, message: str) -> None:
@@ -211,8 +211,8 @@ def test_action_lists_that_are_not_there(tmp_path: Path) -> None:
         Stanford40(tmp_path)
 
 
-@pytest.mark.parametrize("source", [DrawnFolders, PathLists, Stanford40])
+@pytest.mark.parametrize("source", [RandomSplits, PathLists, Stanford40])
 def test_a_root_that_is_not_there(tmp_path: Path, source: type) -> None:
-    options = {DrawnFolders: {"train_per_class": 1}, PathLists: INDOOR67, Stanford40: {}}[source]
+    options = {RandomSplits: {"train_per_class": 1}, PathLists: INDOOR67, Stanford40: {}}[source]
     with pytest.raises(InputError, match="no such folder; expected"):
         source(tmp_path / "none", **options)

@@ -10,7 +10,7 @@ import pytest
 from layouts import make_tiny_imagenet
 
 from wsol.data.datasets.tiny_imagenet import TinyImageNet
-from wsol.data.file_source import inspected
+from wsol.data.file_source import verify_source
 from wsol.errors import InputError
 
 REAL = Path(__file__).parents[4] / "shared/data/tiny-imagenet-50.zip"
@@ -45,7 +45,7 @@ def test_splits_labels_and_boxes(root: Path) -> None:
         ("val_9.JPEG\tn01443537\t0\t0\tfive\t5", r"val_annotations\.txt:2: expected numbers"),
         ("val_9.JPEG\tn01443537\t0\t0\t65\t5", r"val_annotations\.txt:2: box .* outside its image of 64 x 64"),
         ("val_9.JPEG\tn01443537\t9\t0\t8\t5", r"val_annotations\.txt:2: box 9 0 8 5 has no area"),
-        ("val_0.JPEG\tn01443537\t9\t0\t9\t5", r"val_annotations\.txt:2: 'val_0\.JPEG' was listed on line 1"),
+        ("val_0.JPEG\tn01443537\t9\t0\t9\t5", r"val_annotations\.txt:2: 'val_0\.JPEG' is already listed on line 1"),
     ],
 )
 def test_faulty_lists_stop_the_reader(root: Path, line: str, message: str) -> None:
@@ -69,7 +69,7 @@ def test_wrong_layouts_are_refused(root: Path, tmp_path: Path) -> None:
 
 def test_verify_names_missing_and_unlisted_images(root: Path) -> None:
     (root / "val/images/val_3.JPEG").rename(root / "val/images/val_33.JPEG")
-    report = inspected(partial(TinyImageNet, root))
+    report = verify_source(partial(TinyImageNet, root))
     assert [problem.text for problem in report.problems] == ["no such file"]
     assert report.problems[0].file.endswith("val_3.JPEG")
     assert any("val_33.JPEG" in note for note in report.notes)

@@ -12,7 +12,7 @@ from layouts import make_lists
 from PIL import Image
 
 from wsol.data.datasets.wsolevaluation import WsolEvaluation
-from wsol.data.file_source import inspected
+from wsol.data.file_source import verify_source
 from wsol.data.images import BadImage
 from wsol.errors import InputError
 
@@ -36,7 +36,7 @@ def test_splits_labels_and_boxes(tmp_path: Path) -> None:
     assert truth.boxes.shape == (2, 4)
     x0, y0, x1, y1 = truth.boxes[0].astype(int)
     assert test.image(4)[y0 + 2 : y1 - 1, x0 + 2 : x1 - 1, 1].min() > 200
-    report = inspected(partial(build, tmp_path), deep=True)
+    report = verify_source(partial(build, tmp_path), deep=True)
     assert report.ok, str(report)
     assert not report.notes
 
@@ -46,7 +46,7 @@ def test_proxy_list(tmp_path: Path) -> None:
     source = build(tmp_path, proxy_training_set=True)
     assert [image.rsplit("/")[-1] for image in source.split("train").ids] == ["train_0.jpg"] * 3
     assert len(source.split("val")) == 9
-    assert inspected(lambda sink: build(tmp_path, proxy_training_set=True, sink=sink)).ok
+    assert verify_source(lambda sink: build(tmp_path, proxy_training_set=True, sink=sink)).ok
     (tmp_path / "metadata/train/image_ids_proxy.txt").unlink()
     with pytest.raises(InputError, match=r"image_ids_proxy\.txt: no such file, but proxy_training_set is true"):
         build(tmp_path, proxy_training_set=True)
@@ -99,14 +99,14 @@ def test_lists_without_images(tmp_path: Path) -> None:
         assert not isinstance(told.value, BadImage)  # on_bad_image=skip must not pass over all of them
     for name in source.splits:
         for skip in (False, True):
-            with pytest.raises(InputError, match=f"{name}: the dataset was given without images.*saved maps can be"):
+            with pytest.raises(InputError, match=f"{name}: the dataset was given without images.*saved maps needs no"):
                 source.check(name, skip_unreadable=skip)
-    report = inspected(partial(without_images, tmp_path), deep=True)
+    report = verify_source(partial(without_images, tmp_path), deep=True)
     assert report.ok
     assert report.counts["test"] == {"images": 9, "classes": 3, "boxes": 18}
-    assert any("without images (image_root: null): its lists were checked" in note for note in report.notes)
+    assert any("without images (image_root: null): only its lists were checked" in note for note in report.notes)
     (tmp_path / "metadata/test/image_sizes.txt").write_text("")
-    with pytest.raises(InputError, match=r"test_0\.jpg: neither the lists nor a mask tell its size"):
+    with pytest.raises(InputError, match=r"test_0\.jpg: neither the lists nor a mask give its size"):
         without_images(tmp_path).split("test").size(0)
 
 
@@ -115,7 +115,7 @@ def test_faulty_lists_are_found_without_images_too(tmp_path: Path) -> None:
     file.write_text(file.read_text().replace("test_0.jpg,1,1,1,9", "test_0.jpg,1,1,99,9"))
     with pytest.raises(InputError, match=r"localization\.txt:2: box 1 1 99 9 .* of 48 x 40"):
         without_images(tmp_path)
-    assert inspected(partial(WsolEvaluation, tmp_path / "metadata", None)).total == 3
+    assert verify_source(partial(WsolEvaluation, tmp_path / "metadata", None)).total == 3
 
 
 def test_a_blacklist_marks_validation_images_by_number(tmp_path: Path) -> None:
@@ -166,7 +166,7 @@ def test_lists_that_lack_the_last_classes(tmp_path: Path) -> None:
         ("class_labels.txt", "001.Bird_1/test_1.jpg,zero", r"class_labels\.txt:2: expected a class number, got 'zero'"),
         ("class_labels.txt", "001.Bird_1/test_1.jpg,-1", r"class_labels\.txt:2: unknown class -1"),
         ("class_labels.txt", "001.Bird_1/test_1.jpg", r"class_labels\.txt:2: expected 2 fields"),
-        ("class_labels.txt", "001.Bird_1/test_0.jpg,0", r"class_labels\.txt:2: .* was listed on line 1 already"),
+        ("class_labels.txt", "001.Bird_1/test_0.jpg,0", r"class_labels\.txt:2: .* is already listed on line 1"),
         ("class_labels.txt", "other.jpg,0", r"image_ids\.txt:2: '001\.Bird_1/test_1\.jpg' is not listed in"),
         ("image_sizes.txt", "001.Bird_1/test_1.jpg,48,0", r"image_sizes\.txt:2: expected width and height"),
         ("image_sizes.txt", "001.Bird_1/test_1.jpg,48", r"image_sizes\.txt:2: expected 3 fields"),
@@ -174,7 +174,7 @@ def test_lists_that_lack_the_last_classes(tmp_path: Path) -> None:
         ("localization.txt", "001.Bird_1/test_0.jpg,1,2,50,9", r"localization\.txt:2: box 1 2 50 9 .* of 48 x 40"),
         ("localization.txt", "001.Bird_1/test_0.jpg,4,2,3,9", r"localization\.txt:2: box 4 2 3 9 has no area"),
         ("localization.txt", "nobody.jpg,1,2,3,9", r"localization\.txt:2: 'nobody\.jpg' is not listed in .*image_ids"),
-        ("image_ids.txt", "001.Bird_1/test_0.jpg", r"image_ids\.txt:2: .* was listed on line 1 already"),
+        ("image_ids.txt", "001.Bird_1/test_0.jpg", r"image_ids\.txt:2: .* is already listed on line 1"),
     ],
 )
 def test_faulty_lists_stop_the_reader(tmp_path: Path, name: str, line: str, message: str) -> None:
@@ -183,7 +183,7 @@ def test_faulty_lists_stop_the_reader(tmp_path: Path, name: str, line: str, mess
     file.write_text("\n".join([lines[0], line, *lines[2:]]))
     with pytest.raises(InputError, match=message):
         build(tmp_path)
-    report = inspected(partial(WsolEvaluation, tmp_path / "metadata", tmp_path / "images"))
+    report = verify_source(partial(WsolEvaluation, tmp_path / "metadata", tmp_path / "images"))
     assert not report.ok
     assert report.counts["train"]["images"] == 9
 

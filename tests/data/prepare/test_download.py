@@ -143,7 +143,7 @@ def test_a_missing_file_is_not_tried_again(server: Server, tmp_path: Path) -> No
 
 def test_giving_up_keeps_what_came(server: Server, tmp_path: Path) -> None:
     server.cut_after = (1_000_000, 0, 0, 0)
-    with pytest.raises(InputError, match=r"gave up after 2 tries, run again to go on at 1000000 bytes"):
+    with pytest.raises(InputError, match=r"gave up after 2 tries; run again to resume at 1000000 bytes"):
         download(server.url, tmp_path / "file", md5=MD5, tries=2, wait=0.01)
     assert (tmp_path / "file.part").stat().st_size == 1_000_000
     server.cut_after = ()

@@ -1,4 +1,4 @@
-"""The verbs: what each is for, what it takes, and its config. A new verb is an entry here, a file and a YAML file."""
+"""The verbs: the purpose, arguments and config of each. A new verb is an entry here, a file and a YAML file."""
 
 from __future__ import annotations
 
@@ -27,20 +27,20 @@ class Verb:
 
     summary: str
     config: str
-    """Its root config, and the module of `wsol.cli.verbs` with a function ``run`` of the composed config."""
+    """Its root config, and its module in `wsol.cli.verbs`, whose function ``run`` takes the composed config."""
     example: str
     takes: Positional | None = None
     out: str | None = "out"
     """The config key that ``--out`` sets."""
     passes_on: str | None = None
-    """Config key that takes the words which set none of the verb's own keys: they are of `wsol train`."""
+    """Config key for the words that set none of the verb's own keys but keys of `wsol train`."""
     is_first: bool = False
-    """Whether it stands on the first page of ``wsol --help`` by itself."""
+    """Whether it is in the first list of ``wsol --help``."""
     needs_torch: bool = True
     resumes: bool = False
     """Whether it has the key ``resume``."""
-    interrupted: str = "what it was writing is not kept; give the same command again"
-    """What an interrupted one leaves, and how to go on."""
+    interrupted: str = "its unfinished output is not kept; give the same command again"
+    """What it leaves when it is interrupted, and how to continue."""
 
     def load(self) -> Callable[..., int]:
         """Import the verb's code and return its ``run``."""
@@ -48,9 +48,9 @@ class Verb:
 
 
 NOTHING_WRITTEN = "it writes nothing; give the same command again"
-A_RUN = "a run's folder, the name of runs (the newest is taken), last (the newest of all), or a checkpoint file"
+A_RUN = "a run's folder, the name of runs (the newest is used), last (the newest of all), or a checkpoint file"
 ONE_RUN = Positional("RUN", A_RUN, keys=("run",), runs=("run",))
-GOES_ON = Positional("[RUN]", "the run to go on with: a folder, a name, or last", keys=("resume",), runs=("resume",))
+GOES_ON = Positional("[RUN]", "the run to continue: a folder, a name, or last", keys=("resume",), runs=("resume",))
 
 VERBS = {
     "train": Verb(
@@ -66,7 +66,7 @@ VERBS = {
         "evaluate a trained localizer", "eval", "wsol eval last protocol=all save_maps=true", ONE_RUN, is_first=True
     ),
     "predict": Verb(
-        "find class, score, box and map of pictures",
+        "predict class, score, box and map of images",
         "predict",
         "wsol predict demo-cam images=photos",
         ONE_RUN,
@@ -78,19 +78,19 @@ VERBS = {
         "wsol score maps data=cub_lists protocol=all",
         Positional(
             "RUN [RUN]",
-            "saved maps: a run or an evaluation that kept them, or a folder of maps; a second one is compared with it",
+            "saved maps: a run or an evaluation with save_maps=true, or a folder of maps; with two, they are compared",
             keys=("maps", "against"),
             runs=("maps", "against"),
         ),
         is_first=True,
     ),
     "report": Verb(
-        "write a page that shows where one or several runs are right and wrong, at any threshold",
+        "write a page that shows where one or several runs are correct or wrong, at any threshold",
         "report",
         "wsol report demo-cam demo-acol",
         Positional(
             "RUN ...",
-            "a run, or an evaluation with save_maps=true; a run without saved maps of the split makes them once",
+            "a run, or an evaluation with save_maps=true; a run without saved maps of the split computes them once",
             rest="runs",
             runs=("runs",),
         ),
@@ -102,14 +102,14 @@ VERBS = {
         "wsol table cam2016-2 make_missing=true data_dir=/datasets",
         Positional(
             "TABLE [RUN ...]",
-            "a choice of the group table, or a path that ends in .yaml; with runs, only these count",
+            "a choice of the group table, or a path that ends in .yaml; with runs, only these are used",
             keys=("table",),
             rest="runs",
             runs=("runs",),
         ),
         passes_on="overrides",
         is_first=True,
-        interrupted="runs that make_missing=true has begun are kept; give the same command again to go on",
+        interrupted="runs that make_missing=true has started are kept; give the same command again to continue",
     ),
     "sweep": Verb(
         "search hyperparameters over any keys of wsol train",
@@ -119,7 +119,7 @@ VERBS = {
         passes_on="sweep.overrides",
         is_first=True,
         needs_torch=False,
-        interrupted="all trials are kept; give the same command again to go on",
+        interrupted="all trials are kept; give the same command again to continue",
     ),
     "list": Verb(
         "list the runs: name, time, method, backbone, data, main results",
@@ -142,7 +142,7 @@ VERBS = {
         interrupted=NOTHING_WRITTEN,
     ),
     "ae": Verb(
-        "train, erase what was found, train again, and merge the maps (adversarial erasing)",
+        "train, erase the found regions, train again, and merge the maps (adversarial erasing)",
         "ae",
         "wsol ae data=cub data.root=data/CUB_200_2011 backbone=vgg16 method=cam_conv rounds=3 threshold=0.8",
         GOES_ON,
@@ -178,13 +178,13 @@ VERBS = {
         ONE_RUN,
     ),
     "features units": Verb(
-        "show the units that speak for each class, and where images activate them",
+        "show the most important units of each class, and where images activate them",
         "units",
         "wsol features units demo-cam",
         ONE_RUN,
     ),
     "features concept": Verb(
-        "learn a concept from two folders of images, and show where pictures have it",
+        "learn a concept from two folders of images, and show where images have it",
         "concept",
         "wsol features concept demo-cam positives=with negatives=without",
         ONE_RUN,
@@ -194,10 +194,10 @@ VERBS = {
         "data_prepare",
         "wsol data prepare data=cub archive=CUB_200_2011.tgz",
         out="data.root",
-        interrupted="files that are unpacked are kept; give the same command again to go on",
+        interrupted="files that are unpacked are kept; give the same command again to continue",
     ),
     "data verify": Verb(
-        "read a dataset and report what is there and what is wrong",
+        "read a dataset and report its contents and faults",
         "data_verify",
         "wsol data verify data=cub data.root=data/CUB_200_2011",
         out=None,

@@ -1,4 +1,4 @@
-"""`wsol ae`: adversarial erasing: train, erase what was found, train again; the merged maps are evaluated."""
+"""`wsol ae`: adversarial erasing: train, erase the found regions, train again; the merged maps are evaluated."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from wsol.engine import adversarial_erasing
 
 
 def run(config: DictConfig) -> int:
-    """Train the rounds under a composed config and print what they find together; returns the exit code."""
+    """Train the rounds under a composed config and print the results of the merged maps; returns the exit code."""
     screen.start_logging()
     _print(adversarial_erasing.run(config, _print))
     return 0

@@ -1,4 +1,4 @@
-"""`wsol backbone check`: test a backbone, yours or a shipped one, against what every backbone must keep to."""
+"""`wsol backbone check`: test a backbone, yours or one of this package, against the contract of all backbones."""
 
 from __future__ import annotations
 
@@ -28,10 +28,10 @@ def run(config: DictConfig) -> int:
 
 
 def backbone(config: DictConfig) -> dict[str, Any]:
-    """The config of the backbone that is named.
+    """Return the config of the named backbone.
 
     Raises:
-        InputError: none is named, or two.
+        InputError: no backbone is named, or two.
     """
     chosen = OmegaConf.to_container(config.backbone, resolve=True) if config.backbone is not None else {}
     assert isinstance(chosen, dict)

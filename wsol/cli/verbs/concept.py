@@ -1,4 +1,4 @@
-"""`wsol features concept`: learn a concept from two folders of images and show where pictures have it."""
+"""`wsol features concept`: learn a concept from two folders of images and show where images have it."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def run(config: DictConfig) -> int:
 
 
 def show(file: Path) -> None:
-    """Print how well the concept was learned, as its results.json says."""
+    """Print the accuracy of a learned concept from its results.json."""
     results = json.loads(file.read_text(encoding="utf-8"))
     for name in ("learned from", "held out"):
         print(f"{name}: " + ", ".join(f"{key.replace('_', ' ')} {value:.1f} %" for key, value in results[name].items()))

@@ -1,7 +1,8 @@
-"""`wsol convert`: weights of another program become a checkpoint of this one; checkpoints become one file, and back.
+"""`wsol convert`: convert weights of another program to a checkpoint of this one, and checkpoints to one file and back.
 
-Known are the networks of `wsol.interop.peers`, found by the names of their tensors; with ``backbone=...`` classifiers
-of torchvision and timm that read the mean of their last features: they have class activation maps without training.
+It supports the networks of `wsol.interop.peers`, recognised by the names of their tensors, and with ``backbone=...``
+the classifiers of torchvision and timm that read the mean of their last features, which have class activation maps
+without training.
 """
 
 from __future__ import annotations

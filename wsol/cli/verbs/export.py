@@ -1,4 +1,4 @@
-"""`wsol export`: a trained network as a file for other programs, compared with the network when it is written."""
+"""`wsol export`: write a trained network to a file for other programs, and compare its results with the network's."""
 
 from __future__ import annotations
 

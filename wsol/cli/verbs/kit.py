@@ -1,4 +1,4 @@
-"""`wsol ilsvrc-kit`: guesses in the text format of the ILSVRC challenge, scored or written."""
+"""`wsol ilsvrc-kit`: score or write guesses in the text format of the ILSVRC challenge."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def run(config: DictConfig) -> int:
         return 0
     print(
         f"{found.images:,} validation images, {found.blacklisted:,} of them blacklisted "
-        "(they count in classification alone)"
+        "(they only count for classification)"
     )
     for name, error in found.errors.items():
         print(f"{name}: {error:.2f} %")

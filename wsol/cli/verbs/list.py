@@ -1,4 +1,4 @@
-"""`wsol list`: the runs below a folder, the newest last."""
+"""`wsol list`: list the runs below a folder, the newest last."""
 
 from __future__ import annotations
 

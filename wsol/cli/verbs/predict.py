@@ -1,4 +1,4 @@
-"""`wsol predict`: class, score, box and map of any pictures."""
+"""`wsol predict`: predict class, score, box and map of any images."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from wsol.engine.prediction_files import ImagePredictor, UnreadableImage
 from wsol.interop.coco import PredictedBox
 
 SHOWN = 20
-"""Largest number of images for which the screen shows every prediction."""
+"""Largest number of images whose predictions are all printed."""
 
 
 def run(config: DictConfig) -> int:

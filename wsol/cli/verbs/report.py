@@ -1,4 +1,4 @@
-"""`wsol report`: a page to look at, where one or several runs are right and wrong, at any threshold."""
+"""`wsol report`: write a page that shows where one or several runs are correct or wrong, at any threshold."""
 
 from __future__ import annotations
 

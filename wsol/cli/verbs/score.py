@@ -1,4 +1,4 @@
-"""`wsol score`: evaluate saved maps under any protocols, compare two sets of them, look at every image."""
+"""`wsol score`: evaluate saved maps under any protocols, or compare two sets of them."""
 
 from __future__ import annotations
 

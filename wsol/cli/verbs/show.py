@@ -1,4 +1,4 @@
-"""`wsol show`: the results of runs, and of what other verbs wrote, printed again as they were when they were made."""
+"""`wsol show`: print the results of runs, and of other verbs' outputs, again as they were first printed."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from wsol.runs.results import read_results
 
 RESULTS = "results.json"
 PRINTED_BY = {"sweep": "sweep", "features svm": "svm", "features concept": "concept"}
-"""The verbs whose results are printed by themselves, and their modules."""
+"""The verbs that print their own results, and their modules."""
 
 
 def run(config: DictConfig) -> int:
@@ -34,10 +34,10 @@ def run(config: DictConfig) -> int:
 
 
 def _found(folder: Path) -> tuple[Path, Callable[[Path], None]]:
-    """The file with the results of a folder, and what prints it.
+    """Return the results file of a folder, and the function that prints it.
 
     Raises:
-        InputError: there are none, or they cannot be read.
+        InputError: there is none, or it cannot be read.
     """
     if not folder.is_dir():
         raise InputError(f"{folder}: no such folder; expected a run, its name, or last")
@@ -55,7 +55,7 @@ def _found(folder: Path) -> tuple[Path, Callable[[Path], None]]:
 
 def _why(folder: Path, verb: str | None) -> str:
     if verb is not None:
-        return f"`wsol {verb}` wrote it, whose results are the files themselves"
+        return f"`wsol {verb}` wrote it, and its files are the results"
     if (folder / "config.yaml").is_file():
         return "the run is not finished: give its command again with resume=true"
     return "expected a run, or a folder that another verb wrote"

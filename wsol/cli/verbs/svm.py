@@ -1,4 +1,4 @@
-"""`wsol features svm`: how well a network's features describe any images, by a linear SVM on them."""
+"""`wsol features svm`: classify any images by a linear SVM on a network's features."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def run(config: DictConfig) -> int:
 
 
 def show(file: Path) -> None:
-    """Print what the SVM reached, as its results.json says."""
+    """Print the accuracy of an SVM from its results.json."""
     results: Mapping[str, Any] = json.loads(file.read_text(encoding="utf-8"))
     data = results["data"]
     console = screen.console()

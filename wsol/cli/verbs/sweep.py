@@ -1,4 +1,4 @@
-"""`wsol sweep`: search over any keys of `wsol train`; the same command goes on after any interruption."""
+"""`wsol sweep`: search over any keys of `wsol train`; after an interruption the same command continues."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def run(config: DictConfig) -> int:
 
 
 def show(file: Path) -> None:
-    """Print what a search found, as its sweep.json says."""
+    """Print the results of a search from its sweep.json."""
     content: Mapping[str, Any] = json.loads(file.read_text(encoding="utf-8"))
     folder = file.parent
     best, spent = content["best"], content["supervision"]
@@ -40,7 +40,7 @@ def show(file: Path) -> None:
         from wsol.cli import screen
 
         screen.results(folder / "test" / "results.json")
-    per_class = "" if spent["per_class"] is None else f", {spent['per_class']:.3g} a class"
+    per_class = "" if spent["per_class"] is None else f", {spent['per_class']:.3g} per class"
     print(f"best: trial {best['trial']}, {content['metric']} {best['value']:.4g}   ({best['run']})")
     print(f"  {content['command']}")
     for key, share in content["importance"].items():

@@ -1,4 +1,4 @@
-"""`wsol table`: the numbers of a paper beside those of your runs; it makes the missing runs if it is asked to."""
+"""`wsol table`: print the numbers of a paper beside those of your runs; make_missing=true makes the missing runs."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def run(config: DictConfig) -> int:
         raise unknown("format", form, render.FORMATS)
     if out:
         runs.check_file(out, config.force)
-    compose("train", config.overrides, config.config_dirs)  # a misspelt word is refused though no run may need it
+    compose("train", config.overrides, config.config_dirs)  # a misspelt word is refused even if no run needs it
     layout = read_layout(find_layout(config.table, config.config_dirs))
     only = [Path(folder) for folder in config.runs] or None
     table = PaperTable(layout, config.overrides, Path(config.runs_dir), config.config_dirs, only)
@@ -54,11 +54,11 @@ def _announce(command: str, position: int, total: int) -> None:
 
 
 def _run_alone(command: list[str]) -> int:
-    """Run a command line as if it were the program's own, so that the processes it starts are of this run alone."""
+    """Run a command line as if it were the program's own, so that the processes it starts belong to this run only."""
     from wsol.cli.app import run_job
     from wsol.cli.multirun import command_line, end_process_group
 
-    with command_line(command), contextlib.redirect_stdout(sys.stderr):  # the screen's output is the table alone
+    with command_line(command), contextlib.redirect_stdout(sys.stderr):  # standard output has only the table
         code = run_job(command)
     end_process_group()
     return code

@@ -1,4 +1,4 @@
-"""`wsol features units`: the units that speak for each class, and the image regions that activate them."""
+"""`wsol features units`: show the most important units of each class, and the image regions that activate them."""
 
 from __future__ import annotations
 
@@ -13,5 +13,5 @@ def run(config: DictConfig) -> int:
     screen.start_logging()
     with screen.progress() as progress:
         found = unit_sheets.run(config, progress)
-    print(f"{len(found.units):,} classes, {found.images:,} images looked at, written to {found.folder}")
+    print(f"{len(found.units):,} classes, {found.images:,} images searched, written to {found.folder}")
     return 0

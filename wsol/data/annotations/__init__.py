@@ -1,1 +1,1 @@
-"""Readers of annotation files: text tables, boxes in CSV and COCO, the ways of ILSVRC."""
+"""Readers of annotation files: text tables, boxes in CSV and COCO, ILSVRC's formats."""

@@ -17,12 +17,12 @@ from wsol.errors import InputError, unknown
 
 
 class OwnBoxes(NamedTuple):
-    """The boxes that count."""
+    """The boxes of the images' own classes."""
 
     boxes: dict[str, list[AnnotatedBox]]
-    """By image."""
+    """Boxes by image."""
     left_out: int
-    """How many boxes are of other categories."""
+    """Number of boxes of other categories."""
 
 
 def own_boxes(
@@ -33,18 +33,18 @@ def own_boxes(
 ) -> OwnBoxes:
     """Keep the boxes of each image's own class.
 
-    With ``categories``, boxes of these count. Else, where each class that has boxes has a category of its name (letter
-    case, blanks, ``-`` and ``_`` make no difference), boxes of that category count. Else all boxes count, provided that
-    the images of each class have boxes of one category only.
+    If ``categories`` are given, boxes of these are kept. Otherwise, if every class with boxes has a category of its
+    name (letter case, blanks, ``-`` and ``_`` are ignored), boxes of that category are kept. Otherwise all boxes are
+    kept, provided that the images of each class have boxes of one category only.
 
     Args:
         boxes: by image.
         classes: class of each image.
-        categories: names of the categories whose boxes count; None to match names.
-        file: that the boxes are from, for messages.
+        categories: names of the categories to keep; None to match names.
+        file: file of the boxes, for messages.
 
     Raises:
-        InputError: an unknown category, or categories that do not say which boxes count.
+        InputError: an unknown category, or categories that do not tell which boxes to keep.
     """
     of_class: dict[str, set[str]] = defaultdict(set)
     for image, of_image in boxes.items():
@@ -72,7 +72,7 @@ def own_boxes(
 def _kept(
     boxes: Mapping[str, Sequence[AnnotatedBox]], classes: Mapping[str, str], wanted: Mapping[str, set[str]]
 ) -> OwnBoxes:
-    """Keep the boxes of the categories wanted for each class."""
+    """Keep the boxes whose category belongs to the class of their image."""
     kept = {
         image: [box for box in of_image if box.category in wanted[classes[image]]] for image, of_image in boxes.items()
     }

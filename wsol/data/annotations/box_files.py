@@ -10,25 +10,25 @@ from pathlib import Path
 from typing import NamedTuple, TypeGuard
 
 from wsol.data.annotations.json_file import strict_json
-from wsol.data.annotations.text_tables import LARGEST_SIDE, STOP, Sink, number, read_text, shown
+from wsol.data.annotations.text_tables import LARGEST_SIDE, STOP, Sink, parse_number, quoted, read_text
 from wsol.data.file_source import AnnotatedBox
 from wsol.errors import InputError
 
 CORNERS = ("x0", "y0", "x1", "y1")
 EXTENTS = ("x", "y", "width", "height")
 CATEGORY = ("class", "category")
-"""Columns of a CSV that say what a box marks; the first one that is there counts."""
+"""Columns of a CSV that name what a box marks; the first one present is used."""
 
 
 class Annotations(NamedTuple):
-    """Boxes by image name, as the file has it."""
+    """Boxes by image name, as written in the file."""
 
     boxes: dict[str, list[AnnotatedBox]]
     sizes: dict[str, tuple[int, int]]
-    """Width and height where the file says them."""
+    """Width and height, if the file has them."""
     inclusive: bool
     lines: dict[str, int | None]
-    """Where each image is first named."""
+    """Line of the first mention of each image."""
 
 
 def read_boxes(path: Path, inclusive: bool = False, sink: Sink = STOP) -> Annotations:
@@ -37,10 +37,10 @@ def read_boxes(path: Path, inclusive: bool = False, sink: Sink = STOP) -> Annota
     Args:
         path: the file.
         inclusive: whether x1, y1 of a CSV name the last pixel inside rather than the edge.
-        sink: told of faulty lines.
+        sink: receives the faulty lines.
 
     Raises:
-        InputError: if it is neither, or not such a file at all.
+        InputError: if it is neither, or its content is not.
     """
     if path.suffix.lower() == ".csv":
         return read_csv(path, inclusive, sink)
@@ -61,9 +61,9 @@ def look_like_fractions(boxes: Iterable[AnnotatedBox]) -> bool:
 
 
 def read_csv(path: Path, inclusive: bool = False, sink: Sink = STOP) -> Annotations:
-    """Read a CSV with the header ``image,x0,y0,x1,y1`` or ``image,x,y,width,height``; one line a box.
+    """Read a CSV with the header ``image,x0,y0,x1,y1`` or ``image,x,y,width,height``; one line per box.
 
-    A column ``class`` or ``category`` says what a box marks. Further columns and the order of columns do not matter.
+    A column ``class`` or ``category`` names what a box marks. Further columns and the order of columns do not matter.
     With width and height, the far edges are x + width and y + height, so ``inclusive`` does not apply.
     """
     reader = csv.reader(io.StringIO(read_text(path, sink), newline=""))
@@ -78,12 +78,12 @@ def read_csv(path: Path, inclusive: bool = False, sink: Sink = STOP) -> Annotati
                 continue
             line = reader.line_num
             if len(fields) != len(header):
-                sink.add(path, line, f"expected {len(header)} fields, got {len(fields)}: {shown(','.join(fields))}")
+                sink.add(path, line, f"expected {len(header)} fields, got {len(fields)}: {quoted(','.join(fields))}")
                 continue
             row = dict(zip(header, (field.strip() for field in fields), strict=True))
-            values = [number(row[name]) for name in columns]
+            values = [parse_number(row[name]) for name in columns]
             if not row["image"] or None in values:
-                sink.add(path, line, f"expected an image and four numbers, got {shown(','.join(fields))}")
+                sink.add(path, line, f"expected an image and four numbers, got {quoted(','.join(fields))}")
                 continue
             box = tuple(value for value in values if value is not None)
             category = next((row[name] for name in CATEGORY if row.get(name)), None)
@@ -94,26 +94,26 @@ def read_csv(path: Path, inclusive: bool = False, sink: Sink = STOP) -> Annotati
 
 
 def _columns(header: list[str], where: str) -> tuple[str, ...]:
-    """`CORNERS` or `EXTENTS`, which the header of a CSV has."""
+    """Return `CORNERS` or `EXTENTS`, whichever the header of a CSV has."""
     there = [columns for columns in (CORNERS, EXTENTS) if {"image", *columns} <= set(header)]
     twice = sorted({name for name in header if name in ("image", *CORNERS, *EXTENTS) and header.count(name) > 1})
     if twice:
-        raise InputError(f"{where}: the column {twice[0]!r} is there twice; keep one")
+        raise InputError(f"{where}: the column {twice[0]!r} appears twice; keep one")
     if len(there) > 1:
         raise InputError(
             f"{where}: both corners and width and height; keep image,x0,y0,x1,y1 or image,x,y,width,height"
         )
     if not there:
         expected = "expected the header image,x0,y0,x1,y1 or image,x,y,width,height"
-        raise InputError(f"{where}: {expected}, got {shown(','.join(header))}")
+        raise InputError(f"{where}: {expected}, got {quoted(','.join(header))}")
     return there[0]
 
 
 def read_coco(path: Path, sink: Sink = STOP) -> Annotations:
     """Read COCO JSON: ``images`` (id, file_name, width, height) and ``annotations`` (image_id, bbox).
 
-    ``bbox`` is x, y, width, height; ``category_id`` is one of the ``categories``, whose names boxes get. Crowds are
-    passed over.
+    ``bbox`` is x, y, width, height; ``category_id`` is one of the ``categories``, whose name becomes the box's. Crowds
+    are ignored.
     """
     try:
         content = strict_json(read_text(path, sink))
@@ -132,13 +132,13 @@ def read_coco(path: Path, sink: Sink = STOP) -> Annotations:
         where = Path(f"{path}: annotations[{position}]")
         known = isinstance(annotation, dict) and _is_id(annotation.get("image_id"))
         if not known or str(annotation["image_id"]) not in names:
-            sink.add(where, None, f"expected an image_id of one of the images, got {shown(json.dumps(annotation))}")
+            sink.add(where, None, f"expected an image_id of one of the images, got {quoted(json.dumps(annotation))}")
         elif annotation.get("iscrowd") not in (None, 0, 1):
-            sink.add(where, None, f"expected 'iscrowd' to be 0 or 1, got {shown(json.dumps(annotation))}")
+            sink.add(where, None, f"expected 'iscrowd' to be 0 or 1, got {quoted(json.dumps(annotation))}")
         elif not annotation.get("iscrowd"):
             box = _coco_box(annotation.get("bbox"))
             if box is None:
-                sink.add(where, None, f"expected 'bbox' of four numbers, got {shown(json.dumps(annotation))}")
+                sink.add(where, None, f"expected 'bbox' of four numbers, got {quoted(json.dumps(annotation))}")
             else:
                 number = annotation.get("category_id")
                 category = categories.get(str(number), str(number)) if _is_id(number) else None
@@ -147,7 +147,7 @@ def read_coco(path: Path, sink: Sink = STOP) -> Annotations:
 
 
 def _category_names(categories: object) -> dict[str, str]:
-    """Names of COCO's categories by id; those that are not well-formed are left out, so their boxes carry the id."""
+    """Names of COCO's categories by id; malformed categories are left out, so their boxes keep the id."""
     listed = categories if isinstance(categories, list) else []
     return {
         str(one["id"]): one["name"]
@@ -158,7 +158,7 @@ def _category_names(categories: object) -> dict[str, str]:
 
 def _add_image(found: Annotations, names: dict[str, str], image: object, where: str, sink: Sink) -> None:
     if not isinstance(image, dict) or not _is_id(image.get("id")) or not isinstance(image.get("file_name"), str):
-        sink.add(where, None, f"expected an image with 'id' and 'file_name', got {shown(json.dumps(image))}")
+        sink.add(where, None, f"expected an image with 'id' and 'file_name', got {quoted(json.dumps(image))}")
         return
     if str(image["id"]) in names or image["file_name"] in found.lines:
         sink.add(where, None, f"id {image['id']!r} or file {image['file_name']!r} is listed twice")
@@ -199,14 +199,14 @@ def _add(found: Annotations, image: str, marked: AnnotatedBox) -> None:
 
 
 def by_path(names: Mapping[str, int | None], paths: Mapping[str, str]) -> tuple[dict[str, str], list[str]]:
-    """Find the image that each name means.
+    """Find the image that each name refers to.
 
     Args:
-        names: as an annotation file has them: paths relative to the root, or bare file names.
+        names: names in an annotation file: paths relative to the root, or file names alone.
         paths: all images of the dataset, by path relative to the root.
 
     Returns:
-        Name by path; and names that mean no image, or more than one.
+        Name by path; and the names that fit no image, or several.
     """
     bare: dict[str, list[str]] = {}
     for path in paths:

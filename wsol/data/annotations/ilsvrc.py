@@ -1,4 +1,4 @@
-"""The three ways in which the class, and perhaps the boxes, of ILSVRC validation images are published.
+"""The three formats in which the classes, in two of them also the boxes, of ILSVRC validation images are published.
 
 All box ends are inclusive: xmax and ymax name the last pixel inside.
 """
@@ -10,7 +10,17 @@ import xml.etree.ElementTree as ElementTree
 from pathlib import Path
 from typing import NamedTuple
 
-from wsol.data.annotations.text_tables import STOP, Row, Sink, keyed, number, read_rows, shown, side, whole
+from wsol.data.annotations.text_tables import (
+    STOP,
+    Row,
+    Sink,
+    key_rows,
+    parse_integer,
+    parse_number,
+    parse_side,
+    quoted,
+    read_rows,
+)
 from wsol.data.file_source import AnnotatedBox
 from wsol.data.regular_files import open_regular
 from wsol.errors import InputError
@@ -20,14 +30,14 @@ IMAGE_NUMBER = re.compile(r"ILSVRC2012_(?:val|test)_(\d{8})")
 
 
 class ImageAnnotation(NamedTuple):
-    """What is known of one image."""
+    """The annotation of one image."""
 
     synset: str
     file: Path
     line: int | None = None
     boxes: tuple[AnnotatedBox, ...] = ()
     size: tuple[int, int] | None = None
-    """Width and height as the annotation has them."""
+    """Width and height, if the annotation has them."""
 
 
 def image_number(stem: str) -> int | None:
@@ -42,7 +52,7 @@ def image_number(stem: str) -> int | None:
 
 
 def read_xml(path: Path, sink: Sink = STOP) -> ImageAnnotation | None:
-    """Read one XML file: size, and name and box of each object; None if nothing can be made of it."""
+    """Read one XML file: size, and name and box of each object; None if it cannot be used."""
     try:
         with open_regular(path) as file:
             tree = ElementTree.parse(file).getroot()
@@ -52,8 +62,8 @@ def read_xml(path: Path, sink: Sink = STOP) -> ImageAnnotation | None:
     except OSError as error:
         sink.add(path, None, f"cannot be read ({error.strerror})")
         return None
-    except (ValueError, LookupError, RecursionError, MemoryError) as error:  # LookupError: an encoding nobody knows
-        sink.add(path, None, f"not XML that can be read ({error})")
+    except (ValueError, LookupError, RecursionError, MemoryError) as error:  # LookupError: an unknown encoding
+        sink.add(path, None, f"unreadable XML ({error})")
         return None
     objects = tree.findall("object")
     names = {(thing.findtext("name") or "").strip() for thing in objects}
@@ -66,7 +76,7 @@ def read_xml(path: Path, sink: Sink = STOP) -> ImageAnnotation | None:
             sink.add(path, None, "an object has two boxes; give each box an object of its own")
             continue
         texts = [(thing.findtext(f"bndbox/{corner}") or "").strip() for corner in CORNERS]
-        values = tuple(value for value in map(number, texts) if value is not None)
+        values = tuple(value for value in map(parse_number, texts) if value is not None)
         if len(values) == 4:
             boxes.append(AnnotatedBox(values, path))
         else:
@@ -75,13 +85,13 @@ def read_xml(path: Path, sink: Sink = STOP) -> ImageAnnotation | None:
 
 
 def _xml_size(tree: ElementTree.Element, path: Path, sink: Sink) -> tuple[int, int] | None:
-    """Width and height; None if they are not given, or given as 0, which some tools write for unknown."""
+    """Width and height; None if they are missing or 0, which some tools write for unknown."""
     texts = [(tree.findtext(f"size/{name}") or "").strip() for name in ("width", "height")]
-    width, height = map(side, texts)
+    width, height = map(parse_side, texts)
     if width is not None and height is not None:
         return width, height
     if any(text not in ("", "0") for text in texts):
-        sink.add(path, None, f"expected size/width and size/height in pixels, got {shown(', '.join(texts))}")
+        sink.add(path, None, f"expected size/width and size/height in pixels, got {quoted(', '.join(texts))}")
     return None
 
 
@@ -91,13 +101,13 @@ def read_solution(path: Path, sink: Sink = STOP) -> dict[str, ImageAnnotation]:
     if rows and rows[0].fields == ("ImageId", "PredictionString"):
         rows = rows[1:]
     found = {}
-    for image, row in keyed(rows, sink).items():
+    for image, row in key_rows(rows, sink).items():
         words = row.fields[1].split()
         synsets = set(words[::5])
         boxes = [_solution_box(words[i + 1 : i + 5], row) for i in range(0, len(words), 5)]
         if len(words) % 5 or None in boxes or not words:
             text = "expected '<synset> <xmin> <ymin> <xmax> <ymax>' for each box, got "
-            sink.add(row.file, row.line, text + shown(row.fields[1]))
+            sink.add(row.file, row.line, text + quoted(row.fields[1]))
         elif len(synsets) > 1:
             sink.add(row.file, row.line, f"expected boxes of one class, got {sorted(synsets)}")
         else:
@@ -107,20 +117,20 @@ def read_solution(path: Path, sink: Sink = STOP) -> dict[str, ImageAnnotation]:
 
 
 def _solution_box(words: list[str], row: Row) -> AnnotatedBox | None:
-    values = tuple(value for value in map(number, words) if value is not None)
+    values = tuple(value for value in map(parse_number, words) if value is not None)
     return AnnotatedBox(values, row.file, row.line) if len(values) == 4 else None
 
 
 def read_ground_truth(path: Path, devkit_synsets: Path | None, sink: Sink = STOP) -> dict[str, ImageAnnotation]:
     """Read the development kit's ``ILSVRC2012_validation_ground_truth.txt``: line n holds the class of image n.
 
-    Its class numbers are ILSVRC2012_ID, whose order is neither that of sorted synsets (folders, torchvision) nor that
-    of Kaggle's ``LOC_synset_mapping.txt``; the kit holds it in ``meta.mat`` alone.
+    Its class numbers are ILSVRC2012_ID. Their order is neither that of sorted synsets (folders, torchvision) nor that
+    of Kaggle's ``LOC_synset_mapping.txt``; only ``meta.mat`` of the kit has it.
 
     Args:
-        path: the ground truth.
-        devkit_synsets: text file with the synset of ILSVRC2012_ID 1, 2, ... in its lines (first word of each).
-        sink: told of faults.
+        path: the ground truth file.
+        devkit_synsets: text file with the synsets of ILSVRC2012_ID 1, 2, ..., one per line (its first word).
+        sink: receives the faults.
 
     Raises:
         InputError: without ``devkit_synsets``, or if that file is sorted and so cannot be in the kit's order.
@@ -128,32 +138,32 @@ def read_ground_truth(path: Path, devkit_synsets: Path | None, sink: Sink = STOP
     if devkit_synsets is None:
         raise InputError(
             f"{path}: its class numbers are in the development kit's own order (meta.mat), which is not that of sorted "
-            "synsets; give devkit_synsets, a text file with the synset of ILSVRC2012_ID 1, 2, ... in its lines, or use "
+            "synsets; give devkit_synsets, a text file with the synsets of ILSVRC2012_ID 1, 2, ... in order, or use "
             "LOC_val_solution.csv or the XML annotations, which name synsets"
         )
     synsets = [row.fields[0].split()[0] for row in read_rows(devkit_synsets, 1, separator="\n", sink=sink)]
     if len(synsets) > 1 and synsets == sorted(synsets):
         raise InputError(
             f"{devkit_synsets}: synsets are sorted, but the development kit's order (meta.mat: ILSVRC2012_ID) is not; "
-            "LOC_synset_mapping.txt and lists of torchvision's order cannot serve here"
+            "LOC_synset_mapping.txt and lists in torchvision's order cannot be used here"
         )
     found = {}
     for image, row in enumerate(read_rows(path, 1, sink=sink), start=1):
-        label = whole(row.fields[0])
+        label = parse_integer(row.fields[0])
         if label is None or not 1 <= label <= len(synsets):
-            sink.add(path, row.line, f"expected a class number from 1 to {len(synsets)}, got {shown(row.fields[0])}")
+            sink.add(path, row.line, f"expected a class number from 1 to {len(synsets)}, got {quoted(row.fields[0])}")
         else:
             found[f"ILSVRC2012_val_{image:08d}"] = ImageAnnotation(synsets[label - 1], path, row.line)
     return found
 
 
 def read_blacklist(path: Path, sink: Sink = STOP) -> set[int]:
-    """Read the numbers of validation images that are not evaluated, one a line."""
+    """Read the numbers of validation images that are not evaluated, one per line."""
     numbers = set()
     for row in read_rows(path, 1, sink=sink):
-        image = whole(row.fields[0])
+        image = parse_integer(row.fields[0])
         if image is None or image < 1:
-            sink.add(path, row.line, f"expected the number of a validation image, got {shown(row.fields[0])}")
+            sink.add(path, row.line, f"expected the number of a validation image, got {quoted(row.fields[0])}")
         else:
             numbers.add(image)
     return numbers

@@ -1,4 +1,4 @@
-"""Masks of objects stored as files, and the boxes that follow from them."""
+"""Masks of objects stored as files, and the boxes computed from them."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from wsol.data.regular_files import name_fault
 from wsol.errors import InputError
 
 Decode = Callable[[Path, tuple[int, int]], np.ndarray]
-"""Reads one file for an image of some width and height: uint8 (H, W), 0 background, 1 object, 255 ignored."""
+"""Reads a mask file for an image of given width and height: uint8 (H, W), 0 background, 1 object, 255 ignored."""
 
 
 @dataclass(frozen=True)
@@ -32,10 +32,10 @@ class GreyMask:
     value: int | None = None
 
     def __post_init__(self) -> None:
-        """Refuse values that no pixel of an object can have."""
+        """Refuse impossible values of object pixels."""
         if self.value is not None and (type(self.value) is not int or not 1 <= self.value <= 255):
             raise InputError(
-                f"mask_value must be a whole number from 1 to 255, or null for any but 0; got {self.value!r}"
+                f"mask_value must be a whole number from 1 to 255, or null for any value but 0; got {self.value!r}"
             )
 
     def __call__(self, file: Path, size: tuple[int, int]) -> np.ndarray:
@@ -46,9 +46,9 @@ class GreyMask:
 
 @dataclass(frozen=True)
 class ObjectMasks:
-    """Makes the mask of an image from the files of its objects; it can be pickled.
+    """Makes the mask of an image from the files of its objects; picklable.
 
-    A pixel is 1 where any file says so, else 255 where any file ignores it, else 0.
+    A pixel is 1 if any file marks it as object, else 255 if any file ignores it, else 0.
     """
 
     root: Path
@@ -56,16 +56,16 @@ class ObjectMasks:
     images: Sequence[str]
     """Paths relative to ``root``."""
     files: Sequence[Sequence[Path]]
-    """Mask files of each image; none where nobody marked an object."""
+    """Mask files of each image; none if no object is marked."""
     decode: Decode
     upright: bool = False
-    """Whether images are turned upright by their EXIF orientation; masks are of the upright image, then."""
+    """Whether images are turned upright by their EXIF orientation; masks must then be of the upright image."""
 
     def __call__(self, row: int) -> np.ndarray | None:
-        """Return the mask of an image, uint8 (H, W); None if it shows no object.
+        """Return the mask of an image, uint8 (H, W); None if no object is marked.
 
         Raises:
-            InputError: a file cannot be read, or is of another size than the image.
+            InputError: a file cannot be read, or differs in size from the image.
         """
         if not self.files[row]:
             return None
@@ -76,7 +76,7 @@ class ObjectMasks:
             if mask.shape != joined.shape:
                 raise InputError(
                     f"{file}: a mask of {mask.shape[1]} x {mask.shape[0]} pixels, but its image {self.images[row]} is "
-                    f"{width} x {height}; store masks in the size of their images"
+                    f"{width} x {height}; store masks at the size of their images"
                 )
             joined[(mask == 255) & (joined == 0)] = 255
             joined[mask == 1] = 1
@@ -84,10 +84,10 @@ class ObjectMasks:
 
 
 class MaskedSource(ListedSource):
-    """A dataset with masks. Where an image has no listed box, the box around all pixels of its mask is taken.
+    """A dataset with masks. An image without a listed box gets the box around all object pixels of its mask.
 
-    A subclass gives `_list_masks` instead of `_list`. An image without an object has neither box nor mask: it
-    serves for training and classification, and is left out where boxes or masks are evaluated.
+    A subclass implements `_list_masks` instead of `_list`. An image without an object has neither box nor mask: it is
+    used for training and classification, and left out when boxes or masks are evaluated.
     """
 
     def __init__(self, root: Path | None, sink: Sink, classes: ClassChoice = None) -> None:
@@ -98,7 +98,7 @@ class MaskedSource(ListedSource):
 
     @abstractmethod
     def _list_masks(self, name: str) -> tuple[Listing, list[list[Path]], Decode]:
-        """Read what there is to know about a split, and which mask files each image has."""
+        """Read the lists of a split, and the mask files of each image."""
 
     def _list(self, name: str) -> Listing:
         if name not in self._lists:
@@ -114,7 +114,7 @@ class MaskedSource(ListedSource):
         return self._lists[name].copy()
 
     def _box(self, name: str, listing: Listing, kept: Sequence[int], reader: ObjectMasks) -> None:
-        """Fill in the boxes that follow from masks; row i of the reader is image ``kept[i]`` of the listing."""
+        """Compute missing boxes from masks; row i of the reader is image ``kept[i]`` of the listing."""
         rows = [row for row, i in enumerate(kept) if not listing.boxes[i] and reader.files[row]]
         with ThreadPoolExecutor() as pool:
             for row, found in zip(rows, pool.map(lambda row: _box_of(reader, row), rows), strict=True):
@@ -132,8 +132,8 @@ class MaskedSource(ListedSource):
 
     def _notes(self) -> Iterable[str]:
         return [
-            f"{name}: {len(images)} images have a mask without object or none, such as {images[0]}; they are trained "
-            "on and classified, and left out where boxes or masks are evaluated"
+            f"{name}: {len(images)} images have no mask, or one without an object, such as {images[0]}; they are used "
+            "for training and classification, and left out when boxes or masks are evaluated"
             for name, images in self._without_object.items()
             if images
         ]

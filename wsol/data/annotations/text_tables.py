@@ -1,7 +1,8 @@
-"""Text tables of annotation, read so that whatever is wrong comes with its file and line.
+"""Read text tables of annotations; every fault is reported with its file and line.
 
-Every reader tells a `Sink` what is wrong and leaves that row out. The usual sink, `STOP`, raises `InputError` at the
-first fault, so that no training starts on bad lists; a `wsol.data.inspection.Report` collects them instead (`verify`).
+Every reader reports faults to a `Sink` and leaves out the faulty row. The usual sink, `STOP`, raises `InputError` at
+the first fault, so that no training starts on bad lists; a `wsol.data.inspection.Report` collects them instead
+(`verify`).
 """
 
 from __future__ import annotations
@@ -19,17 +20,17 @@ NUMBER = re.compile(r"[+-]?(\d{1,40}(\.\d{0,40})?|\.\d{1,40})([eE][+-]?\d{1,4})?
 WHOLE = re.compile(r"[+-]?\d{1,15}", re.ASCII)
 
 LARGEST_SIDE = 1_000_000
-"""Pixels; a greater width or height of an image is a slip of the pen."""
+"""Pixels; a larger width or height of an image must be a typing error."""
 
 TOLERANCE = 1.0
-"""Pixels that a box may reach over its image: rounding in CUB, counting from one in some ILSVRC files."""
+"""Pixels by which a box may exceed its image: CUB rounds, some ILSVRC files count from one."""
 
 
 class Sink(Protocol):
-    """Where faults in a dataset's files are told."""
+    """Receives the faults of a dataset's files."""
 
     def add(self, file: str | Path, line: int | None, text: str) -> None:
-        """Tell of one fault; ``line`` counts from 1, None where lines make no sense."""
+        """Report one fault; ``line`` counts from 1, None if the fault is of no single line."""
 
 
 class Stop:
@@ -52,7 +53,7 @@ class Row(NamedTuple):
 
 
 def read_text(path: Path, sink: Sink = STOP) -> str:
-    """Read a UTF-8 text file; an empty text if it cannot be read (the sink is told)."""
+    """Read a UTF-8 text file; an empty text if it cannot be read (the sink gets the fault)."""
     try:
         data = read_regular(path)
     except OSError as error:
@@ -71,8 +72,8 @@ def read_rows(path: Path, fields: int, separator: str | None = ",", sink: Sink =
     Args:
         path: a UTF-8 text file.
         fields: how many fields every line has.
-        separator: between fields; None for any run of blanks.
-        sink: told of lines with another number of fields, or with an empty first one.
+        separator: text between fields; None for any number of blanks.
+        sink: receives lines with another number of fields, or with an empty first field.
         rest: whether the last field takes the rest of the line, separators included.
 
     Example:
@@ -91,25 +92,25 @@ def read_rows(path: Path, fields: int, separator: str | None = ",", sink: Sink =
             continue
         parts = [part.strip() for part in text.split(separator, fields - 1 if rest else -1)]
         if len(parts) != fields:
-            sink.add(path, at, f"expected {fields} fields separated by {between}, got {len(parts)}: {shown(text)}")
+            sink.add(path, at, f"expected {fields} fields separated by {between}, got {len(parts)}: {quoted(text)}")
         elif not parts[0] or name_fault(parts[0]) or "\0" in text:
-            sink.add(path, at, f"expected a name in the first field, got {shown(text)}")
+            sink.add(path, at, f"expected a name in the first field, got {quoted(text)}")
         else:
             rows.append(Row(tuple(parts), path, at))
     return rows
 
 
-def keyed(rows: Iterable[Row], sink: Sink = STOP) -> dict[str, Row]:
-    """Key rows by their first field; a second row of the same key is told to the sink and left out."""
+def key_rows(rows: Iterable[Row], sink: Sink = STOP) -> dict[str, Row]:
+    """Key rows by their first field; a second row of the same key is reported to the sink and left out."""
     table: dict[str, Row] = {}
     for row in rows:
         first = table.setdefault(row.fields[0], row)
         if first is not row:
-            sink.add(row.file, row.line, f"{row.fields[0]!r} was listed on line {first.line} already")
+            sink.add(row.file, row.line, f"{row.fields[0]!r} is already listed on line {first.line}")
     return table
 
 
-def grouped(rows: Iterable[Row]) -> dict[str, list[Row]]:
+def group_rows(rows: Iterable[Row]) -> dict[str, list[Row]]:
     """Group rows by their first field, in order."""
     table: dict[str, list[Row]] = {}
     for row in rows:
@@ -117,86 +118,88 @@ def grouped(rows: Iterable[Row]) -> dict[str, list[Row]]:
     return table
 
 
-def agree(first: Mapping[str, Row], second: Mapping[str, Row], second_file: Path, sink: Sink) -> None:
-    """Tell the sink of keys of ``first`` that ``second``, read from ``second_file``, lacks."""
+def check_keys(first: Mapping[str, Row], second: Mapping[str, Row], second_file: Path, sink: Sink) -> None:
+    """Report the keys of ``first`` that ``second``, read from ``second_file``, lacks."""
     for key, row in first.items():
         if key not in second:
             sink.add(row.file, row.line, f"{key!r} is not listed in {second_file}")
 
 
-def number(text: str) -> float | None:
+def parse_number(text: str) -> float | None:
     """Return a finite decimal number, or None.
 
     Example:
-        >>> number("60.5"), number("1e3"), number("nan"), number("1_000"), number("x")
+        >>> parse_number("60.5"), parse_number("1e3"), parse_number("nan"), parse_number("1_000"), parse_number("x")
         (60.5, 1000.0, None, None, None)
     """
     value = float(text) if NUMBER.fullmatch(text) else math.nan
     return value if math.isfinite(value) else None
 
 
-def whole(text: str) -> int | None:
+def parse_integer(text: str) -> int | None:
     """Return an integer, or None.
 
     Example:
-        >>> whole("17"), whole("1.0"), whole("")
+        >>> parse_integer("17"), parse_integer("1.0"), parse_integer("")
         (17, None, None)
     """
     return int(text) if WHOLE.fullmatch(text) else None
 
 
-def side(text: str) -> int | None:
+def parse_side(text: str) -> int | None:
     """Return a width or height in pixels, or None.
 
     Example:
-        >>> side("640"), side("0"), side("999999999999999")
+        >>> parse_side("640"), parse_side("0"), parse_side("999999999999999")
         (640, None, None)
     """
-    value = whole(text)
+    value = parse_integer(text)
     return value if value is not None and 1 <= value <= LARGEST_SIDE else None
 
 
 def numbers(row: Row, sink: Sink = STOP) -> tuple[float, ...] | None:
-    """Return all fields but the first as numbers; None if one is not (the sink is told)."""
-    values = [number(field) for field in row.fields[1:]]
+    """Return all fields but the first as numbers; None if one is not (the sink gets the fault)."""
+    values = [parse_number(field) for field in row.fields[1:]]
     if None in values:
-        sink.add(row.file, row.line, f"expected numbers after {row.fields[0]!r}, got {shown(' '.join(row.fields[1:]))}")
+        sink.add(
+            row.file, row.line, f"expected numbers after {row.fields[0]!r}, got {quoted(' '.join(row.fields[1:]))}"
+        )
         return None
     return tuple(value for value in values if value is not None)
 
 
 def size_of(row: Row, sink: Sink = STOP) -> tuple[int, int] | None:
-    """Return fields 2 and 3 as width and height in pixels; None if they are not (the sink is told)."""
-    width, height = (side(field) for field in row.fields[1:3])
+    """Return fields 2 and 3 as width and height in pixels; None if they are not (the sink gets the fault)."""
+    width, height = (parse_side(field) for field in row.fields[1:3])
     if width is None or height is None:
-        sink.add(row.file, row.line, f"expected width and height in pixels, got {shown(' '.join(row.fields[1:3]))}")
+        sink.add(row.file, row.line, f"expected width and height in pixels, got {quoted(' '.join(row.fields[1:3]))}")
         return None
     return width, height
 
 
 def class_of(row: Row, known: Container[int], sink: Sink = STOP) -> int | None:
-    """Return field 2 as one of the known class numbers; None if it is not (the sink is told)."""
-    label = whole(row.fields[1])
+    """Return field 2 as one of the known class numbers; None if it is not (the sink gets the fault)."""
+    label = parse_integer(row.fields[1])
     if label is None:
-        sink.add(row.file, row.line, f"expected a class number, got {shown(row.fields[1])}")
+        sink.add(row.file, row.line, f"expected a class number, got {quoted(row.fields[1])}")
     elif label not in known:
         sink.add(row.file, row.line, f"unknown class {label}")
         return None
     return label
 
 
-def shown(text: str, length: int = 80) -> str:
-    """Return the text quoted, cut to a readable length."""
+def quoted(text: str, length: int = 80) -> str:
+    """Return the text in quotes, cut to a readable length."""
     return repr(text if len(text) <= length else text[:length] + "...")
 
 
 def box_fault(box: Sequence[float], inclusive: bool, size: tuple[int, int] | None = None) -> str | None:
-    """Say what is wrong with a box, None if nothing.
+    """Return what is wrong with a box; None if nothing is.
 
     Args:
         box: x0, y0, x1, y1 in the image frame.
         inclusive: True if x1, y1 name the last pixel inside: a box may then be one pixel wide.
-        size: width and height of the image if known; a box may reach `TOLERANCE` over them.
+        size: width and height of the image if known; a box may exceed them by `TOLERANCE`.
 
     Example:
         >>> box_fault([3, 3, 3, 9], inclusive=True), box_fault([3, 3, 3, 9], inclusive=False)
@@ -207,7 +210,7 @@ def box_fault(box: Sequence[float], inclusive: bool, size: tuple[int, int] | Non
     x0, y0, x1, y1 = (float(value) for value in box)
     name = f"box {x0:g} {y0:g} {x1:g} {y1:g}"
     if not all(map(math.isfinite, (x0, y0, x1, y1))):
-        return f"{name} is not of finite numbers"
+        return f"{name} has numbers that are not finite"
     x1, y1 = x1 + inclusive, y1 + inclusive
     if x1 <= x0 or y1 <= y0:
         return f"{name} has no area"
@@ -221,12 +224,12 @@ def box_fault(box: Sequence[float], inclusive: bool, size: tuple[int, int] | Non
 
 
 def check_boxes(boxes: Iterable[Sequence[float]], size: tuple[int, int], where: str, inclusive: bool) -> None:
-    """Refuse boxes outside their image or of no area.
+    """Refuse boxes outside their image or without area.
 
     Args:
         boxes: (M, 4) corners in the image frame.
         size: width and height of the image, pixels.
-        where: what the message starts with, such as ``file:line`` or an image's name.
+        where: the start of the message, such as ``file:line`` or an image's name.
         inclusive: as in `wsol.types.Truth`.
 
     Raises:

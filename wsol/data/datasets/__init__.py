@@ -1,1 +1,1 @@
-"""One file for each dataset."""
+"""The datasets, one file each."""

@@ -2,14 +2,14 @@
 
 Al-Dhabyani et al. 2020, "Dataset of breast ultrasound images", https://doi.org/10.1016/j.dib.2019.104863
 
-Read in its published layout, or with images and masks in folders of their own::
+Both the published layout and separate folders of images and masks are read::
 
     benign/benign (1).png              images/benign/benign_1.jpg
     benign/benign (1)_mask.png         masks/benign/benign_1.png
     benign/benign (1)_mask_1.png
 
-No split is published. The one used here goes by the number N in a file's name: ten neighbouring numbers, which may
-be of one patient, stay together. Of the blocks (N - 1) // 10, those with last digit 0 to 5 train, 6 is ``val`` and
+No split is published. The split used here depends on the number N in a file's name: ten neighbouring numbers, which
+may be of one patient, stay together. Blocks (N - 1) // 10 with last digit 0 to 5 are ``train``, 6 is ``val`` and
 7 to 9 are ``test``.
 """
 
@@ -21,7 +21,7 @@ from pathlib import Path
 from wsol.data.annotations.mask_files import Decode, GreyMask, MaskedSource
 from wsol.data.annotations.text_tables import STOP, Sink
 from wsol.data.class_names import ClassChoice
-from wsol.data.file_source import Listing, need_folder
+from wsol.data.file_source import Listing, require_folder
 from wsol.data.image_files import class_folders, image_files
 from wsol.data.prepare.archives import Archive
 from wsol.errors import InputError
@@ -40,19 +40,19 @@ class BUSI(MaskedSource):
     Args:
         root: the folder with the class folders, or with ``images`` and ``masks``.
         classes: names of the classes to keep, or a text file of them; None for all.
-        sink: told of faults; the default raises at the first.
+        sink: receives the faults; the default raises at the first.
 
     Raises:
-        InputError: another layout, an image without mask or number, a mask without image, or of another size.
+        InputError: another layout, an image without mask or number, a mask without image, or a mask of another size.
     """
 
     archives = (Archive("Dataset_BUSI.zip", md5=None, prefix="Dataset_BUSI_with_GT"),)
 
     def __init__(self, root: str | Path, classes: ClassChoice = None, sink: Sink = STOP) -> None:
-        folder = need_folder(Path(root), LAYOUT)
+        folder = require_folder(Path(root), LAYOUT)
         apart = (folder / "images").is_dir()
-        super().__init__(need_folder(folder / "images", LAYOUT) if apart else folder, sink, classes)
-        self._mask_root = need_folder(folder / "masks", "a mask for each image") if apart else folder
+        super().__init__(require_folder(folder / "images", LAYOUT) if apart else folder, sink, classes)
+        self._mask_root = require_folder(folder / "masks", "a mask for each image") if apart else folder
         self._apart = apart
         folders = class_folders(self._root)
         if not folders:

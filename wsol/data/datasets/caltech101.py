@@ -1,17 +1,17 @@
-"""Caltech-101 with its contours: photographs of 101 classes of objects, an outline of each object.
+"""Caltech-101 with its contours: photographs of 101 classes of objects, with an outline of each object.
 
 Li, Fergus and Perona 2004, "Learning Generative Visual Models from Few Training Examples",
 https://data.caltech.edu/records/mzrjq-6wc02
 
-Read in its published layout, whole or with only some of the classes; the folders may have other names (``images``,
-``annotations``)::
+The published layout is read, complete or with some of the classes; ``images`` and ``annotations`` give other names of
+the folders::
 
     101_ObjectCategories/<class>/image_0001.jpg
     Annotations/<class>/annotation_0001.mat      box_coord (y0, y1, x0, x1) and obj_contour (2, n), from 1
 
 The annotations of ``Faces``, ``Faces_easy``, ``Motorbikes`` and ``airplanes`` lie in ``Faces_2``, ``Faces_3``,
-``Motorbikes_16`` and ``Airplanes_Side_2``. No split is published: it is drawn as
-`wsol.data.datasets.random_splits` does, or read from a list.
+``Motorbikes_16`` and ``Airplanes_Side_2``. No split is published: it is drawn at random as in
+`wsol.data.datasets.random_splits`, or read from a list.
 """
 
 from __future__ import annotations
@@ -28,7 +28,8 @@ from scipy.io import loadmat
 from wsol.data.annotations.mask_files import Decode, MaskedSource
 from wsol.data.annotations.text_tables import LARGEST_SIDE, STOP, Sink, read_text
 from wsol.data.class_names import ClassChoice
-from wsol.data.file_source import AnnotatedBox, Listing, need_folder
+from wsol.data.datasets.random_splits import Draw
+from wsol.data.file_source import AnnotatedBox, Listing, require_folder
 from wsol.data.image_files import class_folders, is_image
 from wsol.data.prepare.archives import Archive
 from wsol.data.regular_files import name_fault, read_regular
@@ -41,7 +42,7 @@ FOLDERS = {
     "Motorbikes": "Motorbikes_16",
     "airplanes": "Airplanes_Side_2",
 }
-"""Folder of the annotations of those classes that have another one than their images."""
+"""Annotation folders that are not named like their class."""
 
 
 def read_annotation(file: Path) -> tuple[tuple[float, float, float, float], np.ndarray]:
@@ -52,7 +53,7 @@ def read_annotation(file: Path) -> tuple[tuple[float, float, float, float], np.n
         pixels of the image counted from 0.
 
     Raises:
-        InputError: not such a file.
+        InputError: the file is not such an annotation.
     """
     try:
         found = loadmat(io.BytesIO(read_regular(file)), variable_names=("box_coord", "obj_contour"))
@@ -61,7 +62,7 @@ def read_annotation(file: Path) -> tuple[tuple[float, float, float, float], np.n
             raise ValueError(f"box_coord of shape {box.shape} and obj_contour of shape {contour.shape}")
         if not (np.isfinite(box).all() and np.isfinite(contour).all() and np.abs(contour).max() < LARGEST_SIDE):
             raise ValueError("numbers that cannot be pixels")
-    except Exception as error:  # scipy promises no common class for damaged files
+    except Exception as error:  # scipy has no common error class for damaged files
         raise InputError(
             f"{file}: not an annotation of Caltech-101 ({error}); expected box_coord (1, 4) and obj_contour (2, n)"
         ) from error
@@ -91,8 +92,8 @@ def read_contour(file: Path, size: tuple[int, int]) -> np.ndarray:
 class Caltech101(MaskedSource):
     """Caltech-101 with masks and boxes from its contours.
 
-    Classes are the folders' names in sorted order. A box is the published ``box_coord``, which lies
-    a few pixels outside the outline.
+    Classes are the folders' names in sorted order. A box is the published ``box_coord``, which is
+    a few pixels larger than the outline.
 
     Args:
         root: the folder with images and annotations.
@@ -100,12 +101,12 @@ class Caltech101(MaskedSource):
         annotations: folder of the annotations, relative to ``root``.
         split_list: CSV with the columns ``image`` (``<class>/image_0001.jpg``) and ``split``, relative to ``root``;
             None to draw splits.
-        train_per_class: how many images of each class train, where splits are drawn.
-        test_per_class: how many of the others test, at most; None for all.
-        leave_out: names of folders that are no classes; they need not be there.
-        seed: of the draw.
+        train_per_class: number of training images of each class, if splits are drawn.
+        test_per_class: largest number of test images of each class, from the others; None for all.
+        leave_out: names of folders that are no classes; they need not exist.
+        seed: seed of the random choice.
         classes: names of the classes to keep, or a text file of them; None for all.
-        sink: told of faults; the default raises at the first.
+        sink: receives the faults; the default raises at the first.
 
     Raises:
         InputError: no class folders, too few images of a class, or a list or annotation with a fault.
@@ -129,15 +130,10 @@ class Caltech101(MaskedSource):
         classes: ClassChoice = None,
         sink: Sink = STOP,
     ) -> None:
-        folder = need_folder(Path(root), f"{images} and {annotations}")
-        super().__init__(need_folder(folder / images, "a folder of images for each class"), sink, classes)
-        self._annotations = need_folder(folder / annotations, "a folder of annotation_*.mat for each class")
-        for name, value in (("train_per_class", train_per_class), ("test_per_class", test_per_class)):
-            if value is not None and value < 1:
-                raise InputError(f"{name}: expected at least 1, got {value}")
-        if seed < 0:
-            raise InputError(f"seed of the draw: expected at least 0, got {seed}")
-        self._counts, self._seed = (train_per_class, test_per_class), seed
+        folder = require_folder(Path(root), f"{images} and {annotations}")
+        super().__init__(require_folder(folder / images, "a folder of images for each class"), sink, classes)
+        self._annotations = require_folder(folder / annotations, "a folder of annotation_*.mat for each class")
+        draw = Draw(train_per_class, test_per_class, seed)
         found = class_folders(self._root)
         for path in [path for path in found if name_fault(path.name)]:
             sink.add(ascii(str(path)), None, str(name_fault(path.name)))
@@ -146,7 +142,7 @@ class Caltech101(MaskedSource):
         if not self._folders:
             raise InputError(f"{self._root}: no class folders; expected <class>/image_0001.jpg in it")
         self.classes = self._choose(self._folders)
-        self._sides = self._listed(folder / split_list) if split_list else self._drawn()
+        self._sides = self._listed(folder / split_list) if split_list else self._drawn(draw)
         self.splits = tuple(name for name in SPLITS if name in self._sides.values())
         if not self.splits:
             raise InputError(f"{folder}: no image is in a split; expected image,split with train, val or test")
@@ -155,23 +151,18 @@ class Caltech101(MaskedSource):
     def _files(self, folder: str) -> list[str]:
         return sorted(f"{folder}/{path.name}" for path in (self._root / folder).iterdir() if is_image(path.name))
 
-    def _drawn(self) -> dict[str, str]:
-        """The split of each image, drawn."""
-        sides: dict[str, str] = {}
-        train, test = self._counts
-        for folder in self._folders:
-            files = self._files(folder)
-            if len(files) <= train:
-                text = f"{len(files)} images, expected at least {train + 1}: {train} to train and 1 to test"
-                self._sink.add(self._root / folder, None, f"{text}; lower data.train_per_class")
-                continue
-            order = np.random.default_rng([self._seed, *folder.encode()]).permutation(len(files))
-            sides |= {files[i]: "train" for i in order[:train]}
-            sides |= {files[i]: "test" for i in order[train : None if test is None else train + test]}
-        return sides
+    def _drawn(self, draw: Draw) -> dict[str, str]:
+        """Return the split of each image, drawn at random."""
+        drawn = {folder: draw.files(self._root / folder, self._sink) or {} for folder in self._folders}
+        return {
+            f"{folder}/{file}": split
+            for folder, splits in drawn.items()
+            for split, files in splits.items()
+            for file in files
+        }
 
     def _listed(self, file: Path) -> dict[str, str]:
-        """The split of each image, from a list."""
+        """Return the split of each image, from a list."""
         reader = csv.DictReader(io.StringIO(read_text(file, self._sink), newline=""))
         if not {"image", "split"} <= set(reader.fieldnames or ()):
             raise InputError(f"{file}:1: expected a header with image and split, got {reader.fieldnames}")
@@ -182,7 +173,7 @@ class Caltech101(MaskedSource):
             if side not in SPLITS:
                 self._sink.add(file, reader.line_num, f"expected train, val or test, got {side!r}")
             elif image in sides:
-                self._sink.add(file, reader.line_num, f"{image!r} was listed already")
+                self._sink.add(file, reader.line_num, f"{image!r} is already listed")
             elif image not in there:
                 self._sink.add(file, reader.line_num, f"{image!r} is not among the images of {self._root}")
             else:

@@ -1,7 +1,7 @@
-"""How a creature of `wsol.data.datasets.creatures` looks, and the drawing of one image.
+"""The appearance of the creatures of `wsol.data.datasets.creatures`, and the drawing of one image.
 
-What makes the data set a fair model of weakly supervised localization: the head alone tells the class nearly always,
-body and tail do most of the time, so a classifier can do with the head, while the box spans the whole creature.
+The dataset models weakly supervised localization: the head nearly always shows the class, body and tail show it most
+of the time, so a classifier may use only the head, while the box spans the whole creature.
 """
 
 from __future__ import annotations
@@ -18,39 +18,39 @@ from wsol.errors import InputError, unknown
 
 @dataclass(frozen=True)
 class Looks:
-    """The knobs of the drawing; probabilities are of one image."""
+    """The parameters of the drawing; probabilities are per image."""
 
     size: int = 64
     """Side of the square images, pixels."""
     num_classes: int = 8
     scale: tuple[float, float] = (0.6, 1.0)
-    """Least and greatest length of a creature, in sides of the image."""
+    """Smallest and largest length of a creature, as a fraction of the image's side."""
     head_radius: float = 0.3
-    """In half lengths of the creature."""
+    """In units of half the creature's length."""
     bend: float = 0.18
-    """How far the spine waves, in half lengths."""
+    """Amplitude of the spine's wave, in units of half the length."""
     head_shown: float = 0.97
-    """Probability that the head wears its class's coat, not plain grey."""
+    """Probability that the head has the coat of its class instead of plain grey."""
     body_true: float = 0.9
-    """Probability that the body wears the coat of the creature's class, not any class's."""
+    """Probability that the body has the coat of its class instead of a random class."""
     tail_true: float = 0.9
-    """The same of the tail."""
+    """The same for the tail."""
     hue_jitter: float = 0.05
-    """Standard deviation of the hues of body and tail, in turns of the colour wheel."""
+    """Standard deviation of the hues of body and tail; 1 is a full turn of the colour wheel."""
     head_jitter: float = 0.015
-    """The same of the head."""
+    """The same for the head."""
     distractors: int = 3
     """Largest number of blobs around the creature."""
     distractor_shown: float = 0.75
     """Probability of each of them."""
     distractor_coat: float = 0.5
-    """Probability that one wears body or tail coat of another class, not any coat."""
+    """Probability that a blob has the body or tail coat of another class instead of any coat."""
     backdrop: float = 0.25
     """Strength of the background's pattern."""
     grain: float = 0.04
     """Standard deviation of the pixel noise."""
     light: tuple[float, float] = (0.75, 1.2)
-    """Least and greatest brightness."""
+    """Smallest and largest brightness."""
 
     def __post_init__(self) -> None:
         if self.size < 16 or self.num_classes < 2:
@@ -59,14 +59,14 @@ class Looks:
             raise InputError(f"scale must rise within 0..1 and light from above 0, got {self.scale} and {self.light}")
         for knob in ("head_shown", "body_true", "tail_true", "distractor_shown", "distractor_coat"):
             if not 0 <= getattr(self, knob) <= 1:
-                raise InputError(f"{knob} is a probability, got {getattr(self, knob)}")
+                raise InputError(f"expected {knob} to be a probability, got {getattr(self, knob)}")
 
     @classmethod
     def of(cls, **knobs: Any) -> Looks:
-        """Build from a config, whose numbers and lists may be of neighbouring types.
+        """Build from a config, whose values may have similar types, such as an int for a float or a list for a tuple.
 
         Raises:
-            InputError: if a knob is unknown or of the wrong type.
+            InputError: if a parameter is unknown or has the wrong type.
 
         Example:
             >>> Looks.of(scale=[0.5, 1], grain=0).scale
@@ -80,11 +80,11 @@ class Looks:
         except (TypeError, ValueError) as error:
             if isinstance(error, InputError):
                 raise
-            raise InputError(f"creatures: {error}; the knobs are {defaults}") from error
+            raise InputError(f"creatures: {error}; the parameters are {defaults}") from error
 
 
 class Coat(NamedTuple):
-    """A pattern in two hues (turns of the colour wheel)."""
+    """A pattern in two hues (from 0 to 1 around the colour wheel)."""
 
     kind: int
     hue: float
@@ -98,11 +98,11 @@ class Species(NamedTuple):
     body: Coat
     tail: Coat
     girth: float
-    """Half-width of the body, in half lengths."""
+    """Half-width of the body, in units of half the length."""
 
 
 class Drawing(NamedTuple):
-    """One image with all that is known of it."""
+    """One image with its masks."""
 
     image: np.ndarray
     """uint8 (S, S, 3) RGB."""
@@ -113,7 +113,7 @@ class Drawing(NamedTuple):
 
 
 def species(num_classes: int) -> list[Species]:
-    """The coats of all classes, always the same for the same number of them."""
+    """Return the coats of all classes; they depend only on the number of classes."""
     rng = np.random.default_rng(num_classes)
     evenly = np.arange(num_classes) / num_classes
 
@@ -134,10 +134,10 @@ def draw(rng: np.random.Generator, label: int, kinds: Sequence[Species], looks: 
     """Draw one image: background, distractors, creature, light.
 
     Args:
-        rng: of everything that varies.
+        rng: source of all randomness.
         label: class of the creature.
         kinds: from `species`.
-        looks: the knobs.
+        looks: the parameters.
     """
     canvas = background(rng, looks)
     for _ in range(looks.distractors):
@@ -204,7 +204,7 @@ def creature(
 
 
 def place(rng: np.random.Generator, looks: Looks) -> Frame:
-    """Choose size, direction and a place where the creature is (all but) inside the image."""
+    """Choose size, direction and a place where the creature is completely, or almost, inside the image."""
     half = rng.uniform(looks.scale[0], looks.scale[1]) * looks.size / 2
     angle = _phase(rng)
     centre = []
@@ -229,11 +229,11 @@ def wear(
     Args:
         rng: of the pattern's phase and the hues.
         coat: pattern and hues.
-        u: along the thing.
-        v: across it.
+        u: coordinates along the part.
+        v: coordinates across it.
         frequency: radians per unit of u and v.
         jitter: standard deviation of both hues.
-        bright: with more contrast, as heads are.
+        bright: whether to use more contrast, as for heads.
     """
     light, dark = (1.0, 0.25) if bright else (0.8, 0.35)
     first = rgb(coat.hue + rng.normal(0, jitter), 0.85, light)
@@ -255,7 +255,7 @@ def _alike(value: Any, default: Any) -> Any:
 
 
 def _coat_owner(rng: np.random.Generator, label: int, kinds: Sequence[Species], true: float) -> Species:
-    """The creature's own species with probability ``true``, else any."""
+    """Return the creature's own species with probability ``true``, otherwise a random one."""
     return kinds[label if rng.random() < true else int(rng.integers(len(kinds)))]
 
 

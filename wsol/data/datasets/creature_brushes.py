@@ -1,6 +1,6 @@
-"""Drawing with NumPy alone: noise, patterns, ellipses with soft edges. The brushes of `wsol.data.datasets.creatures`.
+"""Drawing functions of `wsol.data.datasets.creatures`, in NumPy only: noise, patterns, ellipses with soft edges.
 
-A canvas is float32 (3, S, S) RGB in [0, 1] (it may leave that range until the end) and is painted in place. Things
+A canvas is float32 (3, S, S) RGB in [0, 1] (values may leave that range until the end) and is painted in place. Parts
 are drawn in their own *object frame*: u along their axis and v across it, both 0 at their centre and 1 at their length.
 """
 
@@ -21,17 +21,17 @@ PATTERNS = (
     lambda u, v: np.sin(u) + np.sin(v),
     lambda u, v: np.sin(2 * u) * np.sign(np.sin(v)),
 )
-"""Stripes across, along and aslant, checks, rings, waves, dots, bricks: about [-1, 1] over phases u and v."""
+"""Stripes across, along and diagonal, checks, rings, waves, dots, bricks: about [-1, 1] over phases u and v."""
 
 
 @dataclass(frozen=True)
 class Frame:
-    """Where a thing lies on the canvas: its object frame."""
+    """The object frame of a part: its place on the canvas."""
 
     centre: tuple[float, float]
     """x, y of its centre, pixels."""
     angle: float
-    """From the canvas's x axis to the thing's own, radians."""
+    """Angle from the canvas's x axis to the part's axis, radians."""
     length: float
     """Pixels per unit of u and v."""
 
@@ -64,7 +64,7 @@ def noise(rng: np.random.Generator, size: int, cells: int) -> np.ndarray:
 
 
 def pattern(kind: int, u: np.ndarray, v: np.ndarray, frequency: float, phase: float) -> np.ndarray:
-    """A pattern with firm but not jagged edges: float32 of u's shape in [0, 1].
+    """A pattern with sharp but not jagged edges: float32 of u's shape in [0, 1].
 
     Args:
         kind: which of `PATTERNS`.
@@ -78,12 +78,12 @@ def pattern(kind: int, u: np.ndarray, v: np.ndarray, frequency: float, phase: fl
 
 
 def ellipse(u: np.ndarray, v: np.ndarray, centre: float, along: float, across: float, softness: float) -> np.ndarray:
-    """How much an ellipse covers each pixel: float32 of u's shape, 1 inside, 0 outside.
+    """Return how much an ellipse covers each pixel: float32 of u's shape, 1 inside, 0 outside.
 
     Args:
         u: along the thing, in its units.
         v: across it.
-        centre: where on the axis the ellipse sits.
+        centre: position of the ellipse on the axis.
         along: its half-axis in u.
         across: its half-axis in v.
         softness: width of the edge; one pixel is 1 / length.

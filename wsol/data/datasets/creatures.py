@@ -1,10 +1,10 @@
-"""The embedded dataset: drawn creatures with exact masks and boxes, made on first use, no download.
+"""The built-in dataset: drawn creatures with exact masks and boxes, made on first use without a download.
 
-An image is drawn from (seed, split, block of 100) and the knobs alone, by NumPy alone. On 1,000 test images a network
-of 16-32-64-64 channels trained for 6 epochs classified 98 % correctly; its CAM peaked in the head in 97 %, and its
-boxes were right (IoU >= 0.5) in 26 % at the fixed threshold of 20 % of the maximum, in 62 % at the best one; a centre
-box of the best size in 47 %. With ``head_shown=1, hue_jitter=0.15`` the body tells little: 97 % correct, peak in the
-head in 100 %, boxes right in 5 % and 33 %.
+An image depends only on (seed, split, block of 100) and the parameters, and is drawn by NumPy only. On 1,000 test
+images a network of 16-32-64-64 channels trained for 6 epochs classified 98 % correctly; its CAM peaked in the head in
+97 %, and its boxes were correct (IoU >= 0.5) in 26 % at the fixed threshold of 20 % of the maximum, and in 62 % at the
+best threshold; a centre box of the best size was correct in 47 %. With ``head_shown=1, hue_jitter=0.15`` the body shows
+little of the class: 97 % correct, peak in the head in 100 %, correct boxes in 5 % and 33 %.
 """
 
 from __future__ import annotations
@@ -20,17 +20,17 @@ import numpy as np
 
 from wsol.data.datasets.creature_art import Looks, draw, species
 from wsol.data.inspection import Report
-from wsol.data.mapped_array import MappedArray
+from wsol.data.packed import MappedArray
 from wsol.data.source import SPLITS, Boxes, Source, Split
 from wsol.errors import InputError
 from wsol.files import atomic_folder, remove_leftovers
 
 BLOCK = 100
-"""Images drawn from one generator; a split's first images don't depend on how many follow."""
+"""Images drawn from one generator, so that a split's first images don't depend on the number of images."""
 VERSION = 1
-"""To be raised when the drawing changes, so that no old cache is taken for new."""
+"""Increase it when the drawing changes, so that old caches are not used."""
 GREATEST = 4 * 2**30
-"""Bytes of images that are drawn at most, where the config of a file asks for them."""
+"""Largest number of bytes of images that the config of a file may have drawn."""
 _FILES = ("images.npy", "masks.npy", "heads.npy", "labels.npy", "boxes.npy")
 
 log = logging.getLogger(__name__)
@@ -46,7 +46,7 @@ class CreatureSplit(Split):
         self._images, self._masks, self._heads = (MappedArray(folder / file) for file in _FILES[:3])
 
     def head(self, i: int) -> np.ndarray:
-        """Return the head of creature ``i``, for looking into methods: uint8 (S, S), 0 or 1."""
+        """Return the mask of the head of creature ``i``, to analyse methods: uint8 (S, S), 0 or 1."""
         return self._unpack(self._heads.values[int(self._rows[i])])
 
     def _read_image(self, row: int) -> np.ndarray:
@@ -61,16 +61,16 @@ class CreatureSplit(Split):
 
 
 class Creatures(Source):
-    """Creatures of ``num_classes`` species, each image with one, its mask and its tight box (half-open).
+    """Images of one creature each, of ``num_classes`` species, with its mask and its tight box (half-open).
 
     Args:
-        root: folder of the cache. Each choice of the other arguments has its own folder in it, drawn split by split
-            on first use; processes that draw at the same time don't disturb each other.
-        train_images: how many there are to train with.
-        val_images: how many to choose thresholds with.
-        test_images: how many to be evaluated on.
-        seed: of everything that varies from image to image.
-        looks: any of the knobs of `wsol.data.datasets.creature_art.Looks`, such as ``size`` and ``num_classes``.
+        root: folder of the cache. It has a subfolder for each choice of the other arguments, drawn split by split
+            on first use; several processes may draw at the same time.
+        train_images: number of training images.
+        val_images: number of images to choose thresholds on.
+        test_images: number of images to evaluate on.
+        seed: seed of everything that varies from image to image.
+        looks: any of the parameters of `wsol.data.datasets.creature_art.Looks`, such as ``size`` and ``num_classes``.
 
     Raises:
         InputError: if an argument is out of range, or the cache is damaged.
@@ -102,7 +102,7 @@ class Creatures(Source):
         self.folder = Path(root) / hashlib.sha256(self.knobs.encode()).hexdigest()[:12]
 
     def confine(self, folder: Path) -> None:
-        """Draw below ``folder`` only; what was drawn elsewhere before is still read.
+        """Draw only below ``folder``; existing images elsewhere are still read.
 
         Raises:
             InputError: the images would take more than `GREATEST` bytes.
@@ -135,7 +135,7 @@ class Creatures(Source):
     def _split(self, name: str) -> CreatureSplit:
         folder = self.folder / name
         if folder.exists():
-            remove_leftovers(folder)  # of processes that were killed while another one drew the same
+            remove_leftovers(folder)  # of processes that were killed while drawing
         else:
             self._make(name, folder)
         try:
@@ -144,10 +144,10 @@ class Creatures(Source):
             raise InputError(f"{folder}: damaged ({error}); delete this folder and run again") from error
 
     def _make(self, name: str, folder: Path) -> None:
-        """Draw a split into a folder of its own, then move that to its place in one step."""
+        """Draw a split into a temporary folder, then move it to its place in one step."""
         if self._confined is not None and not folder.resolve().is_relative_to(self._confined.resolve()):
             raise InputError(
-                f"{folder}: not drawn yet, and the config of a file may only have creatures drawn below "
+                f"{folder}: not drawn yet, and for the config of a file creatures are only drawn below "
                 f"{self._confined}; say data_dir=<folder>, choose data=creatures, or pass trust=true"
             )
         log.info("drawing %d creatures for %s in %s", self.counts[name], name, folder)
@@ -158,11 +158,11 @@ class Creatures(Source):
                 about = {"knobs": json.loads(self.knobs), "sha256": {file: _sha256(partial / file) for file in _FILES}}
                 (partial / "about.json").write_text(json.dumps(about, indent=2) + "\n")
         except OSError as error:
-            if not folder.exists():  # else another process was faster, and has drawn the same
+            if not folder.exists():  # otherwise another process has drawn the same
                 raise InputError(f"{folder}: cannot be written ({error.strerror}); choose another root") from error
 
     def _draw(self, name: str) -> dict[str, np.ndarray]:
-        """Draw a split: the contents of its files, masks and heads as packed bits."""
+        """Draw a split and return the contents of its files; masks and heads are packed bits."""
         count, side, kinds = self.counts[name], self.looks.size, species(self.looks.num_classes)
         images = np.empty((count, side, side, 3), np.uint8)
         masks = np.empty((2, count, -(-side * side // 8)), np.uint8)

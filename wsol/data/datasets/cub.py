@@ -2,7 +2,7 @@
 
 Wah et al. 2011, "The Caltech-UCSD Birds-200-2011 Dataset", https://www.vision.caltech.edu/datasets/cub_200_2011/
 
-Read in its published layout, whole or with only some of the classes::
+The published layout is read, complete or with some of the classes::
 
     images.txt               <image id> <path under images/>
     image_class_labels.txt   <image id> <class id>
@@ -17,9 +17,19 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
-from wsol.data.annotations.text_tables import STOP, Row, Sink, agree, class_of, keyed, numbers, read_rows, whole
+from wsol.data.annotations.text_tables import (
+    STOP,
+    Row,
+    Sink,
+    check_keys,
+    class_of,
+    key_rows,
+    numbers,
+    parse_integer,
+    read_rows,
+)
 from wsol.data.class_names import ClassChoice
-from wsol.data.file_source import AnnotatedBox, ListedSource, Listing, need_folder
+from wsol.data.file_source import AnnotatedBox, ListedSource, Listing, require_folder
 from wsol.data.prepare.archives import Archive
 
 
@@ -32,10 +42,10 @@ class CUB(ListedSource):
     Args:
         root: the folder with ``images.txt``.
         classes: names of the classes to keep, or a text file of them; None for all.
-        sink: told of faults in the lists; the default raises at the first.
+        sink: receives the faults of lists; the default raises at the first.
 
     Raises:
-        InputError: if the layout is another one or a list has a fault.
+        InputError: if the layout differs or a list has a fault.
     """
 
     archives = (
@@ -48,14 +58,14 @@ class CUB(ListedSource):
     )
 
     def __init__(self, root: str | Path, classes: ClassChoice = None, sink: Sink = STOP) -> None:
-        folder = need_folder(Path(root), "CUB_200_2011 with images.txt, image_class_labels.txt and so on")
-        super().__init__(need_folder(folder / "images", "one folder of photographs for each class"), sink, classes)
+        folder = require_folder(Path(root), "CUB_200_2011 with images.txt, image_class_labels.txt and so on")
+        super().__init__(require_folder(folder / "images", "one folder of photographs for each class"), sink, classes)
         self._folder = folder
         self._images = self._table("images.txt", 2, rest=True)
         self._labels = self._table("image_class_labels.txt", 2)
         self._boxes = self._table("bounding_boxes.txt", 5)
         self._sides = self._table("train_test_split.txt", 2)
-        names = {whole(number): row for number, row in self._table("classes.txt", 2, rest=True).items()}
+        names = {parse_integer(number): row for number, row in self._table("classes.txt", 2, rest=True).items()}
         for row in [row for number, row in names.items() if number is None]:
             sink.add(row.file, row.line, f"expected a class number, got {row.fields[0]!r}")
         self._class_ids = sorted(number for number in names if number is not None)
@@ -66,14 +76,14 @@ class CUB(ListedSource):
 
     def _table(self, name: str, fields: int, rest: bool = False) -> dict[str, Row]:
         rows = read_rows(self._folder / name, fields, separator=None, sink=self._sink, rest=rest)
-        return keyed(rows, self._sink)
+        return key_rows(rows, self._sink)
 
     def _check_lists(self) -> None:
         lists = ("image_class_labels.txt", "bounding_boxes.txt", "train_test_split.txt")
         for name, table in zip(lists, (self._labels, self._boxes, self._sides), strict=True):
-            agree(self._images, table, self._folder / name, self._sink)
-            agree(table, self._images, self._folder / "images.txt", self._sink)
-        keyed((row._replace(fields=row.fields[1:]) for row in self._images.values()), self._sink)
+            check_keys(self._images, table, self._folder / name, self._sink)
+            check_keys(table, self._images, self._folder / "images.txt", self._sink)
+        key_rows((row._replace(fields=row.fields[1:]) for row in self._images.values()), self._sink)
         for row in self._sides.values():
             if row.fields[1] not in ("0", "1"):
                 self._sink.add(row.file, row.line, f"expected 1 (train) or 0 (test), got {row.fields[1]!r}")

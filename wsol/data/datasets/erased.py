@@ -1,12 +1,12 @@
-"""A split whose images have regions painted over: those that a network has found already (adversarial erasing).
+"""A split with regions of its images painted over: regions that a network has already found (adversarial erasing).
 
 Wei et al. 2017, "Object Region Mining with Adversarial Erasing: A Simple Classification to Semantic Segmentation
-Approach", section 3.1: networks are trained in rounds, each on images in which the regions found in all rounds before
-are replaced by the mean pixel. The stored image is painted, before any transform, so that what crops, flips and resizes
-an image does the same to its regions. Regions of several rounds add up by wrapping a split once for each.
+Approach", section 3.1: networks are trained in rounds, each on images with the regions of all earlier rounds
+replaced by the mean pixel. The stored image is painted before any transform, so that crops, flips and resizing apply to
+the regions, too. For several rounds, a split is wrapped once for each.
 
 A folder of regions holds ``masks.npy``, one row of packed bits for each image of the split in its order, side x side
-over the whole image (64 x 64: 512 bytes), and ``about.json``, which says of which split they are.
+over the whole image (64 x 64: 512 bytes), and ``about.json``, which describes the split.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ import cv2
 import numpy as np
 from numpy.lib.format import write_array_header_1_0
 
-from wsol.data.mapped_array import MappedArray
+from wsol.data.packed import MappedArray
 from wsol.data.regular_files import open_regular, read_regular
 from wsol.data.source import Split
 from wsol.errors import InputError
@@ -40,11 +40,11 @@ BROKEN_ARRAY = (
     MemoryError,
     tokenize.TokenError,
 )
-"""What NumPy and JSON raise at files that are none; NumPy reads a header as Python's literals."""
+"""Errors of NumPy and JSON for invalid files; NumPy reads a header as Python literals."""
 
 
 class ErasedSplit(Split):
-    """A split as it was, but for the pixels painted over.
+    """A split that differs from another only in the pixels painted over.
 
     Args:
         split: the images.
@@ -52,7 +52,7 @@ class ErasedSplit(Split):
         fill: the mean pixel, red, green and blue in [0, 1]: the ``mean`` of the backbone's preprocessing.
 
     Raises:
-        InputError: no regions there, those of another split, or a file of another size than it should have.
+        InputError: the folder has no regions or those of another split, or a file has the wrong size.
     """
 
     def __init__(self, split: Split, folder: str | Path, fill: Sequence[float]) -> None:
@@ -62,7 +62,7 @@ class ErasedSplit(Split):
         self._fill = np.rint(np.clip(fill, 0, 1) * 255).astype(np.uint8)
 
     def region(self, i: int) -> np.ndarray:
-        """What is painted over in image ``i`` here, of this folder alone: bool (side, side) over the whole image."""
+        """Return the region of image ``i`` from this folder: bool (side, side) over the whole image."""
         return self._region(int(self._rows[i]))
 
     def _region(self, row: int) -> np.ndarray:
@@ -102,16 +102,17 @@ def paint(image: np.ndarray, region: np.ndarray, fill: np.ndarray) -> np.ndarray
 
 
 def write_regions(folder: str | Path, split: Split, regions: Iterable[np.ndarray], side: int = 64) -> None:
-    """Write the regions of a split, all of them or none: the folder appears when the last one is written.
+    """Write the regions of a split; the folder appears when all are written.
 
     Args:
-        folder: where to; must not be there yet.
-        split: whose regions these are.
+        folder: the folder to write; it must not exist.
+        split: the split of the regions.
         regions: bool (side, side) over the whole image, one for each image in the split's order.
-        side: of a region.
+        side: side of a region.
 
     Raises:
-        InputError: another number of regions than images, another shape, or a folder that cannot be written.
+        InputError: the numbers of regions and images differ, a region has another shape, or the folder cannot be
+            written.
     """
     folder = Path(folder)
     try:
@@ -131,7 +132,7 @@ def write_regions(folder: str | Path, split: Split, regions: Iterable[np.ndarray
             about = {"version": VERSION, "split": split.name, "fingerprint": split.fingerprint(), "side": side}
             (partial / "about.json").write_text(json.dumps(about, indent=2) + "\n", encoding="utf-8")
     except OSError as error:
-        raise InputError(f"{folder}: cannot be written ({error.strerror}); choose a folder not there yet") from error
+        raise InputError(f"{folder}: cannot be written ({error.strerror}); choose a new folder") from error
 
 
 def _open(folder: Path, split: Split) -> tuple[MappedArray, int]:
@@ -143,17 +144,17 @@ def _open(folder: Path, split: Split) -> tuple[MappedArray, int]:
         mapped = MappedArray(folder / "masks.npy")
         bits = mapped.values
     except BROKEN_ARRAY as error:
-        raise InputError(f"{folder}: no regions, or damaged ones ({error}); delete it and make them again") from error
+        raise InputError(f"{folder}: no regions, or damaged ones ({error}); delete it and create them again") from error
     if version != VERSION:
-        raise InputError(f"{folder / 'about.json'}: expected version {VERSION}, got {version}; make the regions again")
+        raise InputError(f"{folder / 'about.json'}: expected version {VERSION}, got {version}; create regions again")
     if fingerprint != split.fingerprint():
         raise InputError(
             f"{folder}: these regions are of another split than {split.name!r} with {len(split)} images (its ids, "
-            "labels or boxes differ); make them again, or use the data they were made with"
+            "labels or boxes differ); create them again, or use the data they were made with"
         )
     if bits.dtype != np.uint8 or bits.shape != (len(split), -(-side * side // 8)):
         raise InputError(
             f"{folder / 'masks.npy'}: expected {len(split)} rows of {side} x {side} bits, got {bits.dtype} "
-            f"{bits.shape}; delete {folder} and make the regions again"
+            f"{bits.shape}; delete {folder} and create the regions again"
         )
     return mapped, side

@@ -1,24 +1,23 @@
-"""Any images of yours: a folder for each class, and boxes if you have them.
+"""Your own images: a folder for each class, with boxes or masks if you have them.
 
-Either divided in splits, of which any may be missing, or flat::
+The images are either divided into splits, and any split may be missing, or flat::
 
     root/train/<class>/**        root/<class>/**
     root/val/<class>/**
     root/test/<class>/**
 
-Splits go by their usual names in any letter case: ``train``, ``training``; ``val``, ``valid``, ``validation``, ``dev``;
-``test``, ``testing``; also with ``set``, ``images`` or a year behind. Photographs are turned upright, as their EXIF
-orientation says, and boxes are of the upright image.
+Folders of splits have one of the usual names in any letter case: ``train``, ``training``; ``val``, ``valid``,
+``validation``, ``dev``; ``test``, ``testing``; also followed by ``set``, ``images`` or a year. Photographs are turned
+upright, as their EXIF orientation says, and boxes are of the upright image.
 
 Boxes come as CSV or COCO JSON (`wsol.data.annotations.box_files`), naming images by their path relative to ``root``
-or, where only one image is called so, by file name. Where a file has boxes of several categories, those of an
-image's own class count (`wsol.data.annotations.box_categories`). Masks are files of the images' names in a folder of
-their own::
+or, if only one image has that name, by file name. If a file has boxes of several categories, those of an image's own
+class are used (`wsol.data.annotations.box_categories`). Masks are files with the images' names in a separate folder::
 
     masks/train/<class>/<name>.png
 
-Where an image has a mask but no box, its box is the one around all object pixels of the mask. An image whose mask shows
-no object takes part in training and classification alone. Without boxes and masks a dataset serves for training alone.
+If an image has a mask but no box, its box is the one around all object pixels of the mask. An image whose mask shows
+no object is used only for training and classification. A dataset without boxes and masks can only be trained on.
 """
 
 from __future__ import annotations
@@ -32,7 +31,7 @@ from wsol.data.annotations.box_files import Annotations, by_path, look_like_frac
 from wsol.data.annotations.mask_files import Decode, GreyMask, MaskedSource
 from wsol.data.annotations.text_tables import STOP, Sink
 from wsol.data.class_names import ClassChoice
-from wsol.data.file_source import AnnotatedBox, Listing, need_folder
+from wsol.data.file_source import AnnotatedBox, Listing, require_folder
 from wsol.data.image_files import class_folders, files_under, image_files, is_image
 from wsol.data.images import image_size
 from wsol.data.regular_files import name_fault
@@ -41,32 +40,32 @@ from wsol.errors import InputError, unknown
 
 UNITS = ("pixels", "fractions")
 NAMES = {"train": "train|training", "val": "val|valid|validation|dev", "test": "test|testing"}
-"""What folders of splits are called, as regular expressions."""
+"""Names of folders of splits, as regular expressions."""
 ENDING = r"([ _-]?(set|split|data|images|\d{4}))?"
 
 
 class Folder(MaskedSource):
     """Images in class folders.
 
-    Classes are the folders' names in sorted order: those of ``train`` where there is one.
+    Classes are the folders' names in sorted order: those of ``train`` if it exists.
 
     Args:
         root: the dataset's folder.
         boxes: CSV or COCO JSON file, absolute or relative to ``root``; None if there are no boxes.
         inclusive: whether x1, y1 of a CSV name the last pixel inside rather than the edge.
-        masks: folder of masks, absolute or relative to ``root``, with the images' names relative to ``root`` but the
-            suffix ``.png`` (or the images' own); None if there are none.
-        mask_value: the value of object pixels in masks, 1 to 255; None for any but 0.
-        flat_split: what a flat folder is: ``train``, ``val`` or ``test``.
+        masks: folder of masks, absolute or relative to ``root``. A mask has the path of its image relative to ``root``,
+            with the suffix ``.png`` or the image's own. None if there are none.
+        mask_value: the value of object pixels in masks, 1 to 255; None for any value but 0.
+        flat_split: the split of a flat folder: ``train``, ``val`` or ``test``.
         box_units: ``pixels``, or ``fractions`` of the image's width and height.
         categories: names of the categories whose boxes mark the objects; None to match them with the class names.
         classes: names of the classes to keep, or a text file of them; None for all.
-        sink: told of faults; the default raises at the first.
+        sink: receives the faults; the default raises at the first.
 
     Raises:
         InputError: if there are no images, two folders are the same split, ``val`` or ``test`` has a class that
-            ``train`` lacks, boxes are faulty, a mask is unreadable or of another size than its image, or some images of
-            a split have masks and others none.
+            ``train`` lacks, boxes are faulty, a mask is unreadable or differs in size from its image, or only some
+            images of a split have masks.
     """
 
     upright = True
@@ -84,7 +83,7 @@ class Folder(MaskedSource):
         classes: ClassChoice = None,
         sink: Sink = STOP,
     ) -> None:
-        folder = need_folder(Path(root), "train/<class>/ (and val/, test/) or <class>/ with images")
+        folder = require_folder(Path(root), "train/<class>/ (and val/, test/) or <class>/ with images")
         super().__init__(folder, sink, classes)
         if flat_split not in SPLITS:
             raise unknown("flat_split", flat_split, SPLITS)
@@ -93,7 +92,7 @@ class Folder(MaskedSource):
         if inclusive and box_units == "fractions":
             raise InputError("data.inclusive=true: fractions have no last pixel; set it to false")
         self._boxes_inclusive, self._units, self._categories = inclusive, box_units, categories
-        self._mask_root = need_folder(self._root / masks, "masks with the images' names") if masks else None
+        self._mask_root = require_folder(self._root / masks, "masks with the images' names") if masks else None
         self._decode = GreyMask(mask_value)
         self._folders = split_folders(self._root) or {flat_split: self._root}
         self.splits = tuple(self._folders)
@@ -106,7 +105,7 @@ class Folder(MaskedSource):
         self._ready()
 
     def _by_class(self, split: str) -> dict[str, list[str]]:
-        """Paths under root of a split's images, by class."""
+        """Return the paths under root of a split's images, by class."""
         folder = self._folders[split]
         masks = self._mask_root.resolve() if self._mask_root else None
         classes = [path for path in class_folders(folder) if path.resolve() != masks]
@@ -121,7 +120,7 @@ class Folder(MaskedSource):
         return files
 
     def _read_boxes(self, file: Path) -> Annotations:
-        """Boxes by path under root."""
+        """Read boxes by path under root."""
         read = read_boxes(file, self._boxes_inclusive, self._sink)
         classes = {path: name for files in self._files.values() for name, paths in files.items() for path in paths}
         names, lost = by_path(read.lines, {path: path for path in classes})
@@ -133,15 +132,15 @@ class Folder(MaskedSource):
         return Annotations(self._in_pixels(boxes, file), sizes, read.inclusive, read.lines)
 
     def _in_pixels(self, boxes: dict[str, list[AnnotatedBox]], file: Path) -> dict[str, list[AnnotatedBox]]:
-        """Boxes in pixels of the upright image."""
+        """Return boxes in pixels of the upright image."""
         if self._units == "pixels":
             count = sum(map(len, boxes.values()))
             if count and look_like_fractions(box for of_image in boxes.values() for box in of_image):
                 self._sink.add(
                     file,
                     None,
-                    f"most of its {count:,} boxes lie within 0 and 1, so they look like fractions of the image; pixels "
-                    "are expected. Say data.box_units=fractions if they are fractions of width and height",
+                    f"most of its {count:,} boxes lie within 0 and 1, so they look like fractions of the image; "
+                    "expected pixels. Set data.box_units=fractions if they are fractions of width and height",
                 )
             return boxes
         return {path: [self._scaled(box, path) for box in of_image] for path, of_image in boxes.items()}
@@ -149,13 +148,13 @@ class Folder(MaskedSource):
     def _scaled(self, marked: AnnotatedBox, path: str) -> AnnotatedBox:
         try:
             width, height = image_size(self._root / path, self.upright)
-        except InputError:  # the check of the images tells of it
+        except InputError:  # the check of the images reports it
             return marked
         x0, y0, x1, y1 = marked.box
         return marked._replace(box=(x0 * width, y0 * height, x1 * width, y1 * height))
 
     def _find_masks(self, folder: Path) -> dict[str, Path]:
-        """Mask file by path of its image under root."""
+        """Return mask files by the path of their image under root."""
         there = {path.relative_to(folder).as_posix(): path for path in image_files(folder)}
         found: dict[str, Path] = {}
         for name, files in self._files.items():
@@ -204,7 +203,7 @@ class Folder(MaskedSource):
         if self._root not in self._folders.values():
             for path in class_folders(self._root):
                 if path not in self._folders.values() and next(files_under(path, is_image), None):
-                    yield f"{path} is not read: it lies beside {', '.join(self.splits)}, and its name is no split's"
+                    yield f"{path} is ignored: it lies beside {', '.join(self.splits)}, but has no name of a split"
         if self._other_boxes:
             yield f"{self._other_boxes:,} boxes are of other categories than their image's class and are left out"
 
@@ -213,7 +212,8 @@ def split_folders(root: Path) -> dict[str, Path]:
     """Return the folders of a dataset that are splits, by split; none if it is flat.
 
     Raises:
-        InputError: two folders are the same split, or one that is called like a split has images but no class folders.
+        InputError: two folders are the same split, or a folder with the name of a split has images but no class
+            folders.
     """
     found: dict[str, Path] = {}
     for path in class_folders(root):

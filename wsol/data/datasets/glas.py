@@ -3,7 +3,7 @@
 Sirinukunwattana et al. 2017, "Gland segmentation in colon histology images: The GlaS challenge contest",
 https://warwick.ac.uk/fac/cross_fac/tia/data/glascontest/
 
-Read in its published layout::
+The published layout is read::
 
     Grade.csv                        name, patient ID, grade (GlaS), grade (Sirinukunwattana et al. 2015)
     train_1.bmp, train_1_anno.bmp    85 images with the numbers of their glands, 0 between them
@@ -16,9 +16,9 @@ import re
 from pathlib import Path
 
 from wsol.data.annotations.mask_files import Decode, GreyMask, MaskedSource
-from wsol.data.annotations.text_tables import STOP, Sink, keyed, read_rows
+from wsol.data.annotations.text_tables import STOP, Sink, key_rows, read_rows
 from wsol.data.class_names import ClassChoice
-from wsol.data.file_source import Listing, need_folder
+from wsol.data.file_source import Listing, require_folder
 from wsol.data.prepare.archives import Archive
 from wsol.errors import InputError
 
@@ -31,15 +31,15 @@ class GlaS(MaskedSource):
     """GlaS with its splits ``train`` and ``test`` (``testA`` and ``testB`` together).
 
     Classes are ``benign`` and ``malignant``, from the column ``grade (GlaS)``. An
-    image's mask is all of its glands, its box the one around them.
+    image's mask covers all of its glands, and its box encloses them.
 
     Args:
         root: the folder with ``Grade.csv``.
         classes: names of the classes to keep, or a text file of them; None for all.
-        sink: told of faults; the default raises at the first.
+        sink: receives the faults; the default raises at the first.
 
     Raises:
-        InputError: if the layout is another one, or the list or a mask has a fault.
+        InputError: if the layout differs, or the list or a mask has a fault.
     """
 
     archives = (
@@ -49,13 +49,13 @@ class GlaS(MaskedSource):
     )
 
     def __init__(self, root: str | Path, classes: ClassChoice = None, sink: Sink = STOP) -> None:
-        super().__init__(need_folder(Path(root), "Grade.csv, train_1.bmp and so on of GlaS"), sink, classes)
+        super().__init__(require_folder(Path(root), "Grade.csv, train_1.bmp and so on of GlaS"), sink, classes)
         self.classes = self._choose(GRADES)
         rows = read_rows(self._root / "Grade.csv", 4, ",", sink)
         if rows and rows[0].fields[0] == "name":
             rows = rows[1:]
         self._labels: dict[str, list[tuple[str, int]]] = {"train": [], "test": []}
-        for name, row in keyed(rows, sink).items():
+        for name, row in key_rows(rows, sink).items():
             grade = row.fields[2]
             if not NAME.fullmatch(name):
                 sink.add(row.file, row.line, f"expected train_N, testA_N or testB_N, got {name!r}")

@@ -2,7 +2,7 @@
 
 Russakovsky et al. 2015, "ImageNet Large Scale Visual Recognition Challenge", https://arxiv.org/abs/1409.0575
 
-Under ``root``, or under Kaggle's ``ILSVRC/Data/CLS-LOC`` and ``ILSVRC/Annotations/CLS-LOC`` in it::
+The files are in ``root``, or in Kaggle's ``ILSVRC/Data/CLS-LOC`` and ``ILSVRC/Annotations/CLS-LOC`` below it::
 
     train/<synset>/*.JPEG
     val/*.JPEG  or  val/<synset>/*.JPEG
@@ -27,9 +27,9 @@ from wsol.data.annotations.ilsvrc import (
     read_solution,
     read_xml_folder,
 )
-from wsol.data.annotations.text_tables import STOP, Sink, keyed, read_rows
+from wsol.data.annotations.text_tables import STOP, Sink, key_rows, read_rows
 from wsol.data.class_names import ClassChoice
-from wsol.data.file_source import ListedSource, Listing, need_folder
+from wsol.data.file_source import ListedSource, Listing, require_folder
 from wsol.data.image_files import class_folders, image_files, is_image
 from wsol.data.inspection import Report
 from wsol.data.prepare.archives import Archive
@@ -46,7 +46,7 @@ ANNOTATIONS = (
 
 
 class ILSVRC(ListedSource):
-    """ILSVRC 2012, with those of its splits ``train`` and ``test`` (the validation images) that are there.
+    """ILSVRC 2012, with its splits ``train`` and ``test`` (the validation images), or one of them.
 
     Classes are the synsets in sorted order, as torchvision's weights have them. Boxes are inclusive. Image ids are
     file names without suffix, so they do not depend on the layout.
@@ -54,18 +54,18 @@ class ILSVRC(ListedSource):
     Args:
         root: the dataset's folder, plain or as Kaggle packs it.
         annotations: folder of validation XML files or ``LOC_val_solution.csv``; found in the usual places if None.
-        ground_truth: the development kit's ``ILSVRC2012_validation_ground_truth.txt``, a source of labels (not of
-            boxes) where there is nothing better; needs ``devkit_synsets``
+        ground_truth: the development kit's ``ILSVRC2012_validation_ground_truth.txt``, a source of labels, but not
+            of boxes, if there is no other annotation; needs ``devkit_synsets``
             (see `wsol.data.annotations.ilsvrc.read_ground_truth`).
-        devkit_synsets: see there.
+        devkit_synsets: see `wsol.data.annotations.ilsvrc.read_ground_truth`.
         blacklist: file with the numbers of the validation images to mark, see `wsol.data.source.Split`.
         names: file of ``<synset> <name>`` lines, such as ``LOC_synset_mapping.txt``; classes are then called
             ``<synset> <first name>``.
         classes: synsets or names of the classes to keep, or a text file of them; None for all.
-        sink: told of faults; the default raises at the first.
+        sink: receives the faults; the default raises at the first.
 
     Raises:
-        InputError: if neither ``train`` nor ``val`` is found, or labels of validation images are nowhere to be had.
+        InputError: if neither ``train`` nor ``val`` is found, or no labels of validation images are found.
     """
 
     archives = (
@@ -87,7 +87,7 @@ class ILSVRC(ListedSource):
         classes: ClassChoice = None,
         sink: Sink = STOP,
     ) -> None:
-        folder = need_folder(Path(root), "ILSVRC with train/<synset>/ and val/")
+        folder = require_folder(Path(root), "ILSVRC with train/<synset>/ and val/")
         base = next((folder / f for f in IMAGE_FOLDERS if _has_split(folder / f)), None)
         if base is None:
             places = ", ".join(str(folder / f / "{train,val}") for f in IMAGE_FOLDERS)
@@ -102,7 +102,7 @@ class ILSVRC(ListedSource):
         self.classes = self._choose(_named(self._synsets, Path(names) if names else None, sink))
 
     def _all_synsets(self) -> list[str]:
-        """The synsets that are there, sorted."""
+        """Return the synsets of the folders, sorted."""
         if "train" in self.splits:
             there = {path.name for path in class_folders(self._root / "train")}
         else:
@@ -144,7 +144,7 @@ class ILSVRC(ListedSource):
 
     @cached_property
     def _val(self) -> dict[str, tuple[str, ImageAnnotation]]:
-        """Path under root and annotation of each validation image, by its stem."""
+        """Return path under root and annotation of each validation image, by its stem."""
         stems = self._val_stems()
         known = {}
         for stem, path in stems.items():
@@ -162,20 +162,20 @@ class ILSVRC(ListedSource):
         return known
 
     def _val_stems(self) -> dict[str, str]:
-        """Path under root of each validation image, by its stem."""
+        """Return the path under root of each validation image, by its stem."""
         folder = self._root / "val"
         stems: dict[str, str] = {}
         for file in image_files(folder):
             path = file.relative_to(self._root).as_posix()
             if stems.setdefault(file.stem, path) != path:
-                self._sink.add(file, None, f"this image is there twice, also as {stems[file.stem]}")
+                self._sink.add(file, None, f"this image appears twice, also as {stems[file.stem]}")
         if not stems:
             raise InputError(f"{folder}: empty folder; expected ILSVRC2012_val_*.JPEG, flat or in synset folders")
         return stems
 
     @cached_property
     def _annotated(self) -> dict[str, ImageAnnotation]:
-        """What is known of the validation images, by stem."""
+        """Return the annotations of the validation images, by stem."""
         if self._annotations is not None and self._annotations.is_dir():
             return read_xml_folder(self._annotations, self._sink)
         if self._annotations is not None:
@@ -185,7 +185,7 @@ class ILSVRC(ListedSource):
         return {}
 
     def verify(self, deep: bool | None = None, report: Report | None = None) -> Report:
-        """As `ListedSource.verify`; an annotated validation image that is not there is a problem too."""
+        """Like `ListedSource.verify`; a missing annotated validation image is a problem, too."""
         report = super().verify(deep, report)
         if "test" not in self.splits:
             return report
@@ -209,10 +209,10 @@ def _first_annotations(root: Path) -> Path | None:
 
 
 def _named(synsets: Sequence[str], names: Path | None, sink: Sink) -> tuple[str, ...]:
-    """Class names: the synset, and its first name where known."""
+    """Return class names: the synset, and its first name if known."""
     if names is None:
         return tuple(synsets)
-    rows = keyed(read_rows(names, 2, separator=None, sink=sink, rest=True), sink)
+    rows = key_rows(read_rows(names, 2, separator=None, sink=sink, rest=True), sink)
     for synset in (synset for synset in synsets if synset not in rows):
         sink.add(names, None, f"no name of class {synset}")
     return tuple(f"{s} {rows[s].fields[1].split(',')[0]}" if s in rows else s for s in synsets)

@@ -4,7 +4,7 @@ Choe et al. 2020, "Evaluating Weakly Supervised Object Localization Methods Righ
 the lists are those of https://github.com/clovaai/wsolevaluation::
 
     <split>/image_ids.txt           <image path>
-    <split>/image_ids_proxy.txt     <image path>, fewer of them, for quick searches
+    <split>/image_ids_proxy.txt     <image path>, a subset for quick searches
     <split>/class_labels.txt        <image path>,<class number from 0>
     <split>/image_sizes.txt         <image path>,<width>,<height>
     <split>/localization.txt        boxes or masks, none for training images
@@ -16,26 +16,26 @@ import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from wsol.data.annotations.text_tables import STOP, Row, Sink, agree, class_of, keyed, read_rows, size_of
+from wsol.data.annotations.text_tables import STOP, Row, Sink, check_keys, class_of, key_rows, read_rows, size_of
 from wsol.data.class_names import ClassChoice
-from wsol.data.file_source import ListedSource, need_folder
+from wsol.data.file_source import ListedSource, require_folder
 from wsol.data.source import SPLITS
 from wsol.errors import InputError
 
 
 class MetadataSource(ListedSource):
-    """A dataset given by wsolevaluation's lists; a subclass reads ``localization.txt``.
+    """A dataset in wsolevaluation's lists; a subclass reads ``localization.txt``.
 
     Args:
         metadata_root: folder with a folder of lists for each split.
-        image_root: folder that the lists' image paths are relative to; None if there are no images: saved maps
-            can be scored by the lists alone.
+        image_root: folder that the lists' image paths are relative to; None if there are no images: scoring
+            saved maps needs only the lists.
         proxy_training_set: train on the images of ``image_ids_proxy.txt`` instead of ``image_ids.txt``.
-        class_names: text file with the name of class 0, 1, ... in its lines; if None, the folder of a class's images
-            is its name where each class has its own, else its number.
-        num_classes: number of classes, for lists that lack images of the last ones; None for one more than the largest
-            number listed, or for as many as there are ``class_names``.
-        sink: told of faults in the lists; the default raises at the first.
+        class_names: text file with the names of class 0, 1, ..., one per line; if None, a class is named by the folder
+            of its images if no other class has it, otherwise by its number.
+        num_classes: number of classes, for lists without images of the last classes; None for one more than the largest
+            number listed, or for the number of ``class_names``.
+        sink: receives the faults of lists; the default raises at the first.
         classes: names of the classes to keep, or a text file of them; None for all.
     """
 
@@ -49,9 +49,9 @@ class MetadataSource(ListedSource):
         num_classes: int | None = None,
         classes: ClassChoice = None,
     ) -> None:
-        root = None if image_root is None else need_folder(Path(image_root), "the images that the lists name")
+        root = None if image_root is None else require_folder(Path(image_root), "the images that the lists name")
         super().__init__(root, sink, classes)
-        self._lists = need_folder(Path(metadata_root), "train, val and test with image_ids.txt and class_labels.txt")
+        self._lists = require_folder(Path(metadata_root), "train, val and test with image_ids.txt and class_labels.txt")
         self._proxy = proxy_training_set
         if proxy_training_set and not self._file("train", "image_ids_proxy.txt").is_file():
             raise InputError(
@@ -79,40 +79,40 @@ class MetadataSource(ListedSource):
         return self._tables(split)[0]
 
     def _labels(self, split: str) -> dict[str, int]:
-        """Class by image, in the order of the ids."""
+        """Return the class of each image, in the order of the ids."""
         return self._tables(split)[1]
 
     def _tables(self, split: str) -> tuple[dict[str, Row], dict[str, int]]:
         if split not in self._read:
-            ids = keyed(read_rows(self._ids_file(split), 1, "\n", self._sink), self._sink)
+            ids = key_rows(read_rows(self._ids_file(split), 1, "\n", self._sink), self._sink)
             if not ids:
-                raise InputError(f"{self._ids_file(split)}: no images; expected the path of an image in each line")
+                raise InputError(f"{self._ids_file(split)}: no images; expected one image path per line")
             self._read[split] = (ids, {})
             self._read[split][1].update(self._read_labels(split))
         return self._read[split]
 
     def _read_labels(self, split: str) -> dict[str, int]:
         file = self._file(split, "class_labels.txt")
-        rows = keyed(read_rows(file, 2, sink=self._sink), self._sink)
+        rows = key_rows(read_rows(file, 2, sink=self._sink), self._sink)
         self._hold_against_ids(split, rows, file)
         listed = [image for image in self._ids(split) if image in rows]
         labels = {image: class_of(rows[image], range(1_000_000), self._sink) for image in listed}
         return {image: label for image, label in labels.items() if label is not None}
 
     def _sizes(self, split: str) -> dict[str, tuple[int, int] | None]:
-        """Listed width and height by image; empty if the list is."""
+        """Return listed width and height by image; empty if the list is empty."""
         if not self._has_rows(split, "image_sizes.txt"):
             return {}
         file = self._file(split, "image_sizes.txt")
-        rows = keyed(read_rows(file, 3, sink=self._sink), self._sink)
+        rows = key_rows(read_rows(file, 3, sink=self._sink), self._sink)
         self._hold_against_ids(split, rows, file)
         return {image: size_of(row, self._sink) for image, row in rows.items()}
 
     def _hold_against_ids(self, split: str, rows: Mapping[str, Row], file: Path) -> None:
-        """Both lists must hold the same images, unless the ids are the proxy's."""
-        agree(self._ids(split), rows, file, self._sink)
+        """Require that both lists have the same images, unless the ids are the proxy's."""
+        check_keys(self._ids(split), rows, file, self._sink)
         if not (self._proxy and split == "train"):
-            agree(rows, self._ids(split), self._ids_file(split), self._sink)
+            check_keys(rows, self._ids(split), self._ids_file(split), self._sink)
 
     def _class_names(self, file: Path | None, num_classes: int | None) -> tuple[str, ...]:
         used = {label for name in self.splits for label in self._labels(name).values()}
@@ -134,7 +134,7 @@ class MetadataSource(ListedSource):
         return tuple(names)
 
     def _has_rows(self, split: str, name: str) -> bool:
-        """Whether a list is there and not empty, as those of training images may be."""
+        """Whether a list exists and is not empty; those of training images may be."""
         file = self._file(split, name)
         return os.path.lexists(file) and not (file.is_file() and file.stat().st_size == 0)
 
@@ -144,11 +144,11 @@ class MetadataSource(ListedSource):
     def _notes(self) -> Iterable[str]:
         for name in SPLITS:
             if name not in self.splits:
-                yield f"{name}: no {self._ids_file(name)}, so there is no such split"
+                yield f"{name}: no {self._ids_file(name)}, so this split is missing"
 
 
 def _folder_names(labels: Mapping[str, int], count: int) -> tuple[str, ...] | None:
-    """Name each class by the folder of its images, if that tells all classes apart."""
+    """Name each class by the folder of its images; None if classes share a folder."""
     names: dict[int, str] = {}
     for image, label in labels.items():
         folder = image.rpartition("/")[0].rpartition("/")[2]

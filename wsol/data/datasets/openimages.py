@@ -1,4 +1,4 @@
-"""OpenImages30k: 100 classes, 29,819 training images, 2,500 and 5,000 with masks and regions to ignore.
+"""OpenImages30k: 100 classes, 29,819 training images, 2,500 and 5,000 images with masks and ignored regions.
 
 Choe et al. 2020 (see `wsol.data.datasets.metadata_source`), masks from Benenson et al. 2019,
 https://arxiv.org/abs/1903.10830. Each line
@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from wsol.data.annotations.text_tables import STOP, Row, Sink, grouped, read_rows
+from wsol.data.annotations.text_tables import STOP, Row, Sink, group_rows, read_rows
 from wsol.data.class_names import ClassChoice
 from wsol.data.datasets.metadata_source import MetadataSource
 from wsol.data.file_source import Listing
@@ -28,16 +28,16 @@ from wsol.errors import InputError
 class MaskReader:
     """Makes the mask of an image from the PNGs of its objects.
 
-    A pixel is 1 where any object's mask is on, else 255 where any ignore mask is on, else 0. Masks of another size than
-    their image are brought to the image's size by nearest neighbour. Without images, and where no list tells the size,
-    an image's first mask gives it.
+    A pixel is 1 if it is set in any object's mask, else 255 if it is set in any ignore mask, else 0. Masks of another
+    size are resized to their image's size by nearest neighbour. If there are no images and no listed size, an image's
+    first mask determines the size.
     """
 
     image_root: Path | None
     mask_root: Path
     images: Sequence[str]
     sizes: np.ndarray
-    """int (N, 2) listed width and height of each image; 0 where they are not listed."""
+    """int (N, 2) listed width and height of each image; 0 if they are not listed."""
     objects: Sequence[Sequence[str]]
     """Mask files of each image."""
     ignored: Sequence[Sequence[str]]
@@ -65,7 +65,7 @@ class MaskReader:
         return image_size(self.mask_root / self.objects[row][0])
 
     def files(self, row: int) -> list[Path]:
-        """All files that the mask of an image is made of."""
+        """Return all mask and ignore files of an image."""
         return [self.mask_root / file for file in (*self.objects[row], *self.ignored[row])]
 
     def _on(self, file: str, size: tuple[int, int]) -> np.ndarray:
@@ -76,7 +76,7 @@ class MaskReader:
 
 
 class OpenImages(MetadataSource):
-    """OpenImages30k; its splits ``val`` and ``test`` have masks, ``train`` has labels alone.
+    """OpenImages30k; its splits ``val`` and ``test`` have masks, ``train`` has only labels.
 
     Args:
         metadata_root: ``metadata/OpenImages`` of wsolevaluation.
@@ -85,10 +85,10 @@ class OpenImages(MetadataSource):
         proxy_training_set: train on ``image_ids_proxy.txt``.
         class_names: see `wsol.data.datasets.metadata_source.MetadataSource`.
         classes: see `wsol.data.datasets.metadata_source.MetadataSource`.
-        sink: told of faults in the lists; the default raises at the first.
+        sink: receives the faults of lists; the default raises at the first.
 
     Raises:
-        InputError: if lists are missing, disagree with one another or have a faulty line.
+        InputError: if lists are missing, contradict each other or have a faulty line.
     """
 
     def __init__(
@@ -113,7 +113,7 @@ class OpenImages(MetadataSource):
         if not self._has_rows(split, "localization.txt"):
             return {}
         file = self._file(split, "localization.txt")
-        rows = grouped(row for row in read_rows(file, 3, sink=self._sink) if self._names_mask(row))
+        rows = group_rows(row for row in read_rows(file, 3, sink=self._sink) if self._names_mask(row))
         self._hold_against_ids(split, {image: of_image[0] for image, of_image in rows.items()}, file)
         return rows
 
@@ -126,7 +126,7 @@ class OpenImages(MetadataSource):
         listing = Listing()
         sizes = self._sizes(name)
         for image, label in self._labels(name).items():
-            if self._wants(label):  # the readers of masks below go by the rows that are kept
+            if self._wants(label):  # the readers of masks below use the positions of kept rows
                 listing.add(image, image, label, size=sizes.get(image))
         if self._rows[name]:
             rows = [self._rows[name].get(image, []) for image in listing.ids]
@@ -144,11 +144,11 @@ class OpenImages(MetadataSource):
         return self._readers.get(name)
 
     def _unlisted_in(self) -> Iterable[Path]:
-        """Nowhere if masks lie among the images."""
+        """Return no folder if masks lie among the images."""
         return () if self._mask_root == self._root else super()._unlisted_in()
 
     def verify(self, deep: bool | None = None, report: Report | None = None) -> Report:
-        """As `wsol.data.file_source.ListedSource.verify`, and looks at every mask file."""
+        """Like `wsol.data.file_source.ListedSource.verify`, and check every mask file."""
         deep = self._reads_pixels(deep)
         report = super().verify(deep, report)
         for name, reader in self._readers.items():
@@ -156,11 +156,11 @@ class OpenImages(MetadataSource):
             for i, row in enumerate(self._made[name].ids):
                 resized += self._look_at_masks(reader, i, self._rows[name].get(row, []), deep, report)
             if resized:
-                report.notes.append(f"{name}: masks of {resized} images are of another size than the image; resized")
+                report.notes.append(f"{name}: masks of {resized} images differ in size from the image and are resized")
         return report
 
     def _look_at_masks(self, reader: MaskReader, i: int, rows: Sequence[Row], deep: bool, report: Report) -> bool:
-        """Whether a mask of the image is of another size than the image."""
+        """Check an image's mask files; return whether one differs in size from the image."""
         sizes = set()
         for row, file in _mask_files(rows, self._mask_root):
             try:

@@ -2,15 +2,15 @@
 
 Parkhi et al. 2012, "Cats and Dogs", https://www.robots.ox.ac.uk/~vgg/data/pets/
 
-Read in its published layout::
+The published layout is read::
 
     images/Abyssinian_100.jpg
     annotations/trainval.txt, test.txt    <image> <class id, from 1> <species> <breed id>
     annotations/trimaps/<image>.png       1 the animal, 2 background, 3 not classified (its outline)
     annotations/xmls/<image>.xml          box of the animal's head
 
-The published boxes are those of heads alone and only of some images, so the object here is the animal: its box is the
-one around pixels of value 1. Pixels of value 3 are ignored.
+The published boxes mark only heads, and only in some images, so the object here is the animal: its box is the one
+around pixels of value 1. Pixels of value 3 are ignored.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ from pathlib import Path
 import numpy as np
 
 from wsol.data.annotations.mask_files import Decode, MaskedSource
-from wsol.data.annotations.text_tables import STOP, Row, Sink, keyed, read_rows, whole
+from wsol.data.annotations.text_tables import STOP, Row, Sink, key_rows, parse_integer, read_rows
 from wsol.data.class_names import ClassChoice
-from wsol.data.file_source import Listing, need_folder
+from wsol.data.file_source import Listing, require_folder
 from wsol.data.images import read_grey
 from wsol.data.prepare.archives import Archive
 
@@ -39,15 +39,15 @@ def read_trimap(file: Path, size: tuple[int, int]) -> np.ndarray:
 class OxfordPet(MaskedSource):
     """Oxford-IIIT Pet with its splits ``train`` (the published ``trainval``) and ``test``.
 
-    Classes are the breeds in the order of their ids, which need not be contiguous, named as their images are.
+    Classes are the breeds in the order of their ids, which need not be contiguous, with the names of their images.
 
     Args:
         root: the folder with ``images`` and ``annotations``.
         classes: names of the classes to keep, or a text file of them; None for all.
-        sink: told of faults in the lists; the default raises at the first.
+        sink: receives the faults of lists; the default raises at the first.
 
     Raises:
-        InputError: if the layout is another one, or a list or trimap has a fault.
+        InputError: if the layout differs, or a list or trimap has a fault.
     """
 
     archives = (
@@ -64,9 +64,9 @@ class OxfordPet(MaskedSource):
     )
 
     def __init__(self, root: str | Path, classes: ClassChoice = None, sink: Sink = STOP) -> None:
-        folder = need_folder(Path(root), "images and annotations of Oxford-IIIT Pet")
-        super().__init__(need_folder(folder / "images", "photographs"), sink, classes)
-        self._lists_folder = need_folder(folder / "annotations", "trainval.txt, test.txt and trimaps")
+        folder = require_folder(Path(root), "images and annotations of Oxford-IIIT Pet")
+        super().__init__(require_folder(folder / "images", "photographs"), sink, classes)
+        self._lists_folder = require_folder(folder / "annotations", "trainval.txt, test.txt and trimaps")
         self._rows = {name: self._table(file) for name, file in LISTS.items()}
         self.splits = tuple(LISTS)
         names: dict[int, str] = {}
@@ -79,15 +79,15 @@ class OxfordPet(MaskedSource):
         self.classes = self._choose([names[number] for number in self._labels])
         for image in self._rows["train"].keys() & self._rows["test"].keys():
             row = self._rows["test"][image][0]
-            sink.add(row.file, row.line, f"{image!r} is a training image too")
+            sink.add(row.file, row.line, f"{image!r} is also a training image")
         self._ready()
 
     def _table(self, name: str) -> dict[str, tuple[Row, int]]:
-        """Line and class id of each listed image."""
-        rows = keyed(read_rows(self._lists_folder / name, 4, None, self._sink), self._sink)
+        """Return the line and class id of each listed image."""
+        rows = key_rows(read_rows(self._lists_folder / name, 4, None, self._sink), self._sink)
         found = {}
         for image, row in rows.items():
-            number = whole(row.fields[1])
+            number = parse_integer(row.fields[1])
             if number is None or number < 1:
                 self._sink.add(row.file, row.line, f"expected a class id from 1, got {row.fields[1]!r}")
             else:

@@ -1,4 +1,4 @@
-"""Images whose splits are lists of paths, each class a folder.
+"""Images in class folders, with lists of paths for the splits.
 
 ===============================  ==================================================================================
 dataset                          lists
@@ -16,9 +16,9 @@ from __future__ import annotations
 
 from pathlib import Path, PurePosixPath
 
-from wsol.data.annotations.text_tables import STOP, Row, Sink, keyed, read_rows
+from wsol.data.annotations.text_tables import STOP, Row, Sink, key_rows, read_rows
 from wsol.data.class_names import ClassChoice
-from wsol.data.file_source import ListedSource, Listing, need_folder
+from wsol.data.file_source import ListedSource, Listing, require_folder
 
 
 class PathLists(ListedSource):
@@ -27,16 +27,16 @@ class PathLists(ListedSource):
     Args:
         root: the dataset's folder.
         images: folder that the listed paths are relative to, itself relative to ``root``.
-        train_list: text file of a path a line, relative to ``root``; a leading ``/`` does not matter.
-        test_list: the same of the test images.
+        train_list: text file with one path per line, relative to ``root``; a leading ``/`` is ignored.
+        test_list: the same for the test images.
         class_names: text file of the classes' folders in the order of their labels, relative to ``root``; None for the
             folders of the training images in sorted order.
         classes: names of the classes to keep, or a text file of them; None for all.
-        sink: told of faults; the default raises at the first.
+        sink: receives the faults; the default raises at the first.
 
     Raises:
-        InputError: a list with a fault, by file and line: a path without folder, one listed twice or in both lists, or
-            an unknown class.
+        InputError: a list has a path without folder, a path listed twice or in both lists, or an unknown class; the
+            message names file and line.
     """
 
     def __init__(
@@ -49,14 +49,14 @@ class PathLists(ListedSource):
         classes: ClassChoice = None,
         sink: Sink = STOP,
     ) -> None:
-        folder = need_folder(Path(root), f"{train_list} and {test_list}")
-        super().__init__(need_folder(folder / images, "folders of images"), sink, classes)
+        folder = require_folder(Path(root), f"{train_list} and {test_list}")
+        super().__init__(require_folder(folder / images, "folders of images"), sink, classes)
         self.splits = ("train", "test")
         self._rows = {"train": self._table(folder / train_list), "test": self._table(folder / test_list)}
         for path, row in self._rows["test"].items():
             if path in self._rows["train"]:
                 sink.add(
-                    row.file, row.line, f"{path!r} is a training image too (line {self._rows['train'][path].line})"
+                    row.file, row.line, f"{path!r} is also a training image (line {self._rows['train'][path].line})"
                 )
         if class_names is None:
             self._names = sorted({_class(path) for path in self._rows["train"]})
@@ -66,9 +66,9 @@ class PathLists(ListedSource):
         self._ready()
 
     def _table(self, file: Path) -> dict[str, Row]:
-        """Lines by their path, the leading ``/`` off."""
+        """Return lines by their path, without the leading ``/``."""
         rows = read_rows(file, 1, "\n", self._sink)
-        return keyed((row._replace(fields=(row.fields[0].lstrip("/"),)) for row in rows), self._sink)
+        return key_rows((row._replace(fields=(row.fields[0].lstrip("/"),)) for row in rows), self._sink)
 
     def _list(self, name: str) -> Listing:
         labels = {folder: label for label, folder in enumerate(self._names)}

@@ -1,4 +1,4 @@
-"""Class folders without published splits, of which training and test images are drawn: so many of each class.
+"""Class folders without published splits: training and test images of each class are drawn at random.
 
 ::
 
@@ -17,42 +17,79 @@ UIUC Sports, 8 events     ``event_img``               70 train, 60 test
 (Li and Li 2007)
 ========================  ==========================  =============================================================
 
-The numbers are the usual ones of the literature, from each dataset's own paper on; whether they are those behind table
-5 of CAM 2016 was not verified. Papers differ, and report the mean over several draws (``data.seed``).
+The numbers are the usual ones of the literature, beginning with each dataset's own paper; it was not verified that
+table 5 of CAM 2016 uses them. Papers differ, and report the mean over several draws (``data.seed``).
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from wsol.data.annotations.text_tables import STOP, Sink
 from wsol.data.class_names import ClassChoice
-from wsol.data.file_source import ListedSource, Listing, need_folder
+from wsol.data.file_source import ListedSource, Listing, require_folder
 from wsol.data.image_files import class_folders, is_image
 from wsol.data.regular_files import name_fault
 from wsol.errors import InputError
 
 
-class DrawnFolders(ListedSource):
-    """Images in class folders, with ``train`` and ``test`` drawn by a seed. There are no boxes.
+@dataclass(frozen=True)
+class Draw:
+    """A random choice of training and test images from class folders; it depends on the seed and each folder alone.
 
-    Classes are the folders' names in sorted order. Only images directly in a class's folder count. What is drawn of a
-    class depends on the seed and that class's folder alone.
+    Raises:
+        InputError: a number of images below 1, or a negative seed.
+    """
+
+    train_per_class: int
+    test_per_class: int | None
+    """Largest number of test images of a class; None for all that are not training images."""
+    seed: int
+
+    def __post_init__(self) -> None:
+        """Check the numbers."""
+        for name in ("train_per_class", "test_per_class"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise InputError(f"{name}: expected at least 1, got {value}")
+        if self.seed < 0:
+            raise InputError(f"seed of the draw: expected at least 0, got {self.seed}")
+
+    def files(self, folder: Path, sink: Sink) -> dict[str, list[str]] | None:
+        """Return the names of a folder's images by split; None if there are too few (the sink gets the fault)."""
+        files = sorted(path.name for path in folder.iterdir() if is_image(path.name))
+        train = self.train_per_class
+        if len(files) <= train:
+            text = f"{len(files)} images, expected at least {train + 1}: {train} to train and 1 to test"
+            sink.add(folder, None, f"{text}; lower data.train_per_class, or name the folder in data.leave_out")
+            return None
+        order = np.random.default_rng([self.seed, *folder.name.encode()]).permutation(len(files))
+        last = None if self.test_per_class is None else train + self.test_per_class
+        parts = {"train": order[:train], "test": order[train:last]}
+        return {split: [files[i] for i in sorted(part)] for split, part in parts.items()}
+
+
+class RandomSplits(ListedSource):
+    """Images in class folders, with ``train`` and ``test`` drawn at random. There are no boxes.
+
+    Classes are the folders' names in sorted order. Only images directly in a class's folder are used. The draw of a
+    class depends only on the seed and that class's folder.
 
     Args:
         root: the folder of class folders.
-        train_per_class: how many images of each class train.
-        test_per_class: how many of the others test, at most; None for all.
-        leave_out: names of folders that are no classes; they need not be there.
-        seed: of the draw.
+        train_per_class: number of training images of each class.
+        test_per_class: largest number of test images of each class, from the others; None for all.
+        leave_out: names of folders that are no classes; they need not exist.
+        seed: seed of the random choice.
         classes: names of the classes to keep, or a text file of them; None for all.
-        sink: told of faults; the default raises at the first.
+        sink: receives the faults; the default raises at the first.
 
     Raises:
-        InputError: no class folders, a class without an image left to test, or numbers below 1.
+        InputError: no class folders, a class without images left to test on, or numbers below 1.
     """
 
     def __init__(
@@ -65,37 +102,19 @@ class DrawnFolders(ListedSource):
         classes: ClassChoice = None,
         sink: Sink = STOP,
     ) -> None:
-        super().__init__(need_folder(Path(root), "a folder of images for each class"), sink, classes)
-        for name, value in (("train_per_class", train_per_class), ("test_per_class", test_per_class)):
-            if value is not None and value < 1:
-                raise InputError(f"{name}: expected at least 1, got {value}")
-        if seed < 0:
-            raise InputError(f"seed of the draw: expected at least 0, got {seed}")
+        super().__init__(require_folder(Path(root), "a folder of images for each class"), sink, classes)
+        draw = Draw(train_per_class, test_per_class, seed)
         self.splits = ("train", "test")
-        self._counts, self._seed = (train_per_class, test_per_class), seed
         folders = {path.name: path for path in class_folders(self._root)}
         for name in [name for name in folders if name_fault(name)]:
             sink.add(ascii(str(folders.pop(name))), None, str(name_fault(name)))
         names = self._choose([name for name in folders if name not in leave_out])
-        self._new_labels = None  # nothing is drawn of the other classes
-        self._drawn = {name: drawn for name in names if (drawn := self._draw(folders[name])) is not None}
+        self._new_labels = None  # no images of the other classes are drawn
+        self._drawn = {name: drawn for name in names if (drawn := draw.files(folders[name], sink)) is not None}
         self.classes = tuple(self._drawn)
         if not self.classes:
             raise InputError(f"{self._root}: no class folders; expected <class>/*.jpg in it")
         self._ready()
-
-    def _draw(self, folder: Path) -> dict[str, list[str]] | None:
-        """File names of each split; None if there are too few (the sink is told)."""
-        files = sorted(path.name for path in folder.iterdir() if is_image(path.name))
-        train, test = self._counts
-        if len(files) <= train:
-            text = f"{len(files)} images, expected at least {train + 1}: {train} to train and 1 to test"
-            self._sink.add(folder, None, f"{text}; lower data.train_per_class, or name the folder in data.leave_out")
-            return None
-        order = np.random.default_rng([self._seed, *folder.name.encode()]).permutation(len(files))
-        last = None if test is None else train + test
-        parts = {"train": order[:train], "test": order[train:last]}
-        return {split: [files[i] for i in sorted(part)] for split, part in parts.items()}
 
     def _list(self, name: str) -> Listing:
         listing = Listing()

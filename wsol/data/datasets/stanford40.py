@@ -1,10 +1,10 @@
 """Stanford 40 Actions ("Action40"): 9,532 photographs of people doing one of 40 things.
 
 Yao et al. 2011, "Human Action Recognition by Learning Bases of Action Attributes and Parts",
-http://vision.stanford.edu/Datasets/40actions.html. 100 images of each class train, 180 to 300 test::
+http://vision.stanford.edu/Datasets/40actions.html. Each class has 100 training images and 180 to 300 test images::
 
     JPEGImages/applauding_001.jpg
-    ImageSplits/applauding_train.txt      applauding_001.jpg, a file a line
+    ImageSplits/applauding_train.txt      applauding_001.jpg, one file per line
     ImageSplits/applauding_test.txt
 
 The boxes of the people (``XMLAnnotations``) are not read.
@@ -14,30 +14,30 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from wsol.data.annotations.text_tables import STOP, Row, Sink, keyed, read_rows
+from wsol.data.annotations.text_tables import STOP, Row, Sink, key_rows, read_rows
 from wsol.data.class_names import ClassChoice
-from wsol.data.file_source import ListedSource, Listing, need_folder
+from wsol.data.file_source import ListedSource, Listing, require_folder
 from wsol.errors import InputError
 
 SUFFIX = "_train.txt"
 
 
 class Stanford40(ListedSource):
-    """Stanford 40 Actions, with its splits ``train`` and ``test``; any number of the classes.
+    """Stanford 40 Actions, with its splits ``train`` and ``test``, complete or with some of the classes.
 
     Args:
         root: the folder with ``JPEGImages`` and ``ImageSplits``.
         classes: names of the classes to keep, or a text file of them; None for all.
-        sink: told of faults in the lists; the default raises at the first.
+        sink: receives the faults of lists; the default raises at the first.
 
     Raises:
-        InputError: no lists, or a fault in one: a missing test list, or an image that is listed twice.
+        InputError: there are no lists, a test list is missing, or an image is listed twice.
     """
 
     def __init__(self, root: str | Path, classes: ClassChoice = None, sink: Sink = STOP) -> None:
-        folder = need_folder(Path(root), "JPEGImages and ImageSplits")
-        super().__init__(need_folder(folder / "JPEGImages", "photographs"), sink, classes)
-        lists = need_folder(folder / "ImageSplits", f"<class>{SUFFIX} and <class>_test.txt")
+        folder = require_folder(Path(root), "JPEGImages and ImageSplits")
+        super().__init__(require_folder(folder / "JPEGImages", "photographs"), sink, classes)
+        lists = require_folder(folder / "ImageSplits", f"<class>{SUFFIX} and <class>_test.txt")
         self.splits = ("train", "test")
         names = sorted(file.name.removesuffix(SUFFIX) for file in lists.glob(f"?*{SUFFIX}"))
         if not names:
@@ -51,7 +51,7 @@ class Stanford40(ListedSource):
                 rows += own
                 for row in own:
                     self._labels[split].setdefault(row.fields[0], label)
-        keyed(rows, sink)
+        key_rows(rows, sink)
         self._ready()
 
     def _list(self, name: str) -> Listing:

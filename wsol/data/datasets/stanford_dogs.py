@@ -3,7 +3,7 @@
 Khosla et al. 2011, "Novel Dataset for Fine-Grained Image Categorization",
 http://vision.stanford.edu/aditya86/ImageNetDogs/
 
-Read in its published layout::
+The published layout is read::
 
     Images/n02085620-Chihuahua/n02085620_7.jpg
     Annotation/n02085620-Chihuahua/n02085620_7        XML without suffix, box ends inclusive
@@ -22,7 +22,7 @@ from scipy.io import loadmat
 from wsol.data.annotations.ilsvrc import read_xml
 from wsol.data.annotations.text_tables import STOP, Sink
 from wsol.data.class_names import ClassChoice
-from wsol.data.file_source import ListedSource, Listing, need_folder
+from wsol.data.file_source import ListedSource, Listing, require_folder
 from wsol.data.prepare.archives import Archive
 from wsol.data.regular_files import name_fault, read_regular
 from wsol.errors import InputError
@@ -41,7 +41,7 @@ def read_list(file: Path) -> list[ListedImage]:
     """Read ``train_list.mat`` or ``test_list.mat``; no code in it is run.
 
     Raises:
-        InputError: not such a file.
+        InputError: the file is not such a list.
     """
     try:
         found = loadmat(io.BytesIO(read_regular(file)), variable_names=("file_list", "labels"))
@@ -49,7 +49,7 @@ def read_list(file: Path) -> list[ListedImage]:
         labels = [int(value) for value in np.asarray(found["labels"]).ravel()]
         if len(paths) != len(labels) or not paths:
             raise ValueError(f"{len(paths)} files but {len(labels)} labels")
-    except Exception as error:  # scipy promises no common class for damaged files
+    except Exception as error:  # scipy has no common error class for damaged files
         raise InputError(f"{file}: not a list of Stanford Dogs ({error}); expected file_list and labels") from error
     return [ListedImage(path, label) for path, label in zip(paths, labels, strict=True)]
 
@@ -62,10 +62,10 @@ class StanfordDogs(ListedSource):
     Args:
         root: the folder with ``Images``, ``Annotation`` and ``lists``.
         classes: names of the classes to keep, or a text file of them; None for all.
-        sink: told of faults; the default raises at the first.
+        sink: receives the faults; the default raises at the first.
 
     Raises:
-        InputError: if the layout is another one, or a list or annotation has a fault.
+        InputError: if the layout differs, or a list or annotation has a fault.
     """
 
     archives = (
@@ -75,10 +75,10 @@ class StanfordDogs(ListedSource):
     )
 
     def __init__(self, root: str | Path, classes: ClassChoice = None, sink: Sink = STOP) -> None:
-        folder = need_folder(Path(root), "Images, Annotation and lists of Stanford Dogs")
-        super().__init__(need_folder(folder / "Images", "a folder of photographs for each breed"), sink, classes)
-        self._annotations = need_folder(folder / "Annotation", "a folder of annotations for each breed")
-        lists = need_folder(folder / "lists", "train_list.mat and test_list.mat")
+        folder = require_folder(Path(root), "Images, Annotation and lists of Stanford Dogs")
+        super().__init__(require_folder(folder / "Images", "a folder of photographs for each breed"), sink, classes)
+        self._annotations = require_folder(folder / "Annotation", "a folder of annotations for each breed")
+        lists = require_folder(folder / "lists", "train_list.mat and test_list.mat")
         self.splits = ("train", "test")
         names: dict[int, str] = {}
         seen: set[str] = set()

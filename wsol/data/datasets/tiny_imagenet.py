@@ -1,8 +1,8 @@
-"""Tiny ImageNet-200: 100,000 images of 200 ImageNet classes at 64x64 pixels, 10,000 more to evaluate, a box each.
+"""Tiny ImageNet-200: 100,000 images of 200 ImageNet classes at 64x64 pixels, 10,000 more to evaluate on, with boxes.
 
 Le and Yang 2015, "Tiny ImageNet Visual Recognition Challenge", http://cs231n.stanford.edu/tiny-imagenet-200.zip
 
-Read in its published layout, whole or with only some of the classes::
+The published layout is read, complete or with some of the classes::
 
     wnids.txt                               <synset>
     words.txt                               <synset> TAB <names>, of many more synsets
@@ -19,9 +19,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
-from wsol.data.annotations.text_tables import STOP, Row, Sink, keyed, numbers, read_rows
+from wsol.data.annotations.text_tables import STOP, Row, Sink, key_rows, numbers, read_rows
 from wsol.data.class_names import ClassChoice
-from wsol.data.file_source import AnnotatedBox, ListedSource, Listing, need_folder
+from wsol.data.file_source import AnnotatedBox, ListedSource, Listing, require_folder
 from wsol.data.prepare.archives import Archive
 from wsol.errors import InputError
 
@@ -32,16 +32,16 @@ SIZE = (64, 64)
 class TinyImageNet(ListedSource):
     """Tiny ImageNet-200, with its splits ``train`` and ``test`` (the images of the published ``val`` folder).
 
-    Classes are the synsets of ``wnids.txt`` in sorted order, as torchvision orders them, called
+    Classes are the synsets of ``wnids.txt`` in sorted order, like torchvision's, with the names
     ``<synset> <first name>``. Box ends are inclusive: some boxes are one pixel wide.
 
     Args:
         root: the folder with ``wnids.txt``.
         classes: names of the classes to keep, or a text file of them; None for all.
-        sink: told of faults in the lists; the default raises at the first.
+        sink: receives the faults of lists; the default raises at the first.
 
     Raises:
-        InputError: if the layout is another one or a list has a fault.
+        InputError: if the layout differs or a list has a fault.
     """
 
     archives = (
@@ -54,8 +54,8 @@ class TinyImageNet(ListedSource):
     )
 
     def __init__(self, root: str | Path, classes: ClassChoice = None, sink: Sink = STOP) -> None:
-        super().__init__(need_folder(Path(root), "tiny-imagenet-200 with wnids.txt, train/ and val/"), sink, classes)
-        self._synsets = sorted(keyed(read_rows(self._root / "wnids.txt", 1, None, sink), sink))
+        super().__init__(require_folder(Path(root), "tiny-imagenet-200 with wnids.txt, train/ and val/"), sink, classes)
+        self._synsets = sorted(key_rows(read_rows(self._root / "wnids.txt", 1, None, sink), sink))
         self.classes = self._choose(self._names())
         self.splits = tuple(
             name for name, part in (("train", "train"), ("test", "val")) if (self._root / part).is_dir()
@@ -81,7 +81,7 @@ class TinyImageNet(ListedSource):
             if not self._wants(label):
                 continue
             folder = self._root / "train" / synset
-            rows = keyed(read_rows(folder / f"{synset}_boxes.txt", 5, "\t", self._sink), self._sink)
+            rows = key_rows(read_rows(folder / f"{synset}_boxes.txt", 5, "\t", self._sink), self._sink)
             for image, row in rows.items():
                 listing.add(image, f"train/{synset}/images/{image}", label, self._marked(row), SIZE)
         return listing
@@ -89,7 +89,7 @@ class TinyImageNet(ListedSource):
     def _list_test(self) -> Listing:
         listing = Listing(inclusive=True)
         index = {synset: label for label, synset in enumerate(self._synsets)}
-        rows = keyed(read_rows(self._root / "val" / "val_annotations.txt", 6, "\t", self._sink), self._sink)
+        rows = key_rows(read_rows(self._root / "val" / "val_annotations.txt", 6, "\t", self._sink), self._sink)
         for image, row in rows.items():
             synset = row.fields[1]
             if synset in index:

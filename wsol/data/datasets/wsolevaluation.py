@@ -1,10 +1,10 @@
-"""CUB and ILSVRC by the lists of wsolevaluation, with CUBV2 and ImageNetV2 as the split that chooses thresholds.
+"""CUB and ILSVRC in the lists of wsolevaluation, with CUBV2 and ImageNetV2 as the split to choose thresholds on.
 
 Layout and source of the lists: `wsol.data.datasets.metadata_source`. Their splits are ``train``, ``val``
 (train-fullsup: CUBV2 with 5,
 ImageNetV2 with 10 images of each class) and ``test``. Each line of ``localization.txt`` is a box,
-``<image path>,<x0>,<y0>,<x1>,<y1>``, several lines for several boxes. ILSVRC's x1, y1 name the last pixel inside, CUB's
-the edge (x + width), which wsolevaluation does not tell apart.
+``<image path>,<x0>,<y0>,<x1>,<y1>``, several lines for several boxes. x1, y1 name the last pixel inside in ILSVRC, and
+the edge (x + width) in CUB; wsolevaluation treats both alike.
 """
 
 from __future__ import annotations
@@ -12,14 +12,14 @@ from __future__ import annotations
 from pathlib import Path, PurePosixPath
 
 from wsol.data.annotations.ilsvrc import image_number, read_blacklist
-from wsol.data.annotations.text_tables import STOP, Row, Sink, grouped, numbers, read_rows
+from wsol.data.annotations.text_tables import STOP, Row, Sink, group_rows, numbers, read_rows
 from wsol.data.class_names import ClassChoice
 from wsol.data.datasets.metadata_source import MetadataSource
 from wsol.data.file_source import AnnotatedBox, Listing
 
 
 class WsolEvaluation(MetadataSource):
-    """CUB or ILSVRC with boxes, by wsolevaluation's lists.
+    """CUB or ILSVRC with boxes, in wsolevaluation's lists.
 
     Args:
         metadata_root: such as ``metadata/CUB`` of wsolevaluation.
@@ -29,12 +29,12 @@ class WsolEvaluation(MetadataSource):
         inclusive: whether x1, y1 name the last pixel inside (ILSVRC) or the edge (CUB).
         blacklist: file with the numbers n of the ILSVRC validation images ``ILSVRC2012_val_<n>`` to mark, see
             `wsol.data.source.Split`.
-        sink: told of faults in the lists; the default raises at the first.
+        sink: receives the faults of lists; the default raises at the first.
         num_classes: see `wsol.data.datasets.metadata_source.MetadataSource`.
-        classes: see there.
+        classes: see `wsol.data.datasets.metadata_source.MetadataSource`.
 
     Raises:
-        InputError: if lists are missing, disagree with one another or have a faulty line.
+        InputError: if lists are missing, contradict each other or have a faulty line.
     """
 
     def __init__(
@@ -71,7 +71,7 @@ class WsolEvaluation(MetadataSource):
         if not self._has_rows(split, "localization.txt"):
             return {}
         file = self._file(split, "localization.txt")
-        rows = grouped(read_rows(file, 5, sink=self._sink))
+        rows = group_rows(read_rows(file, 5, sink=self._sink))
         self._hold_against_ids(split, {image: of_image[0] for image, of_image in rows.items()}, file)
         return rows
 

@@ -1,11 +1,11 @@
-"""Unpack published archives: safely, member by member, and again from where it stopped.
+"""Unpack published archives safely, member by member; an interrupted unpack can be resumed.
 
-Names are held to `tarfile.data_filter` and to more: no link, no device, no ``..``, no name that means another drive.
+Names must pass `tarfile.data_filter` and stricter rules: no link, no device, no ``..``, no name of another drive.
 
-A file appears under its own name only once it is whole (it is written beside it and renamed). An unpack that was cut
-off goes on: it compares the files that are there with the archive, byte by byte, and writes only those that differ, for
-a power loss can leave a file of the right size with zeros in it. When everything is on the disk, the archive is noted,
-by name, size and sha256, in a marker file of the root.
+A file appears under its own name only once it is whole (it is written beside it and renamed). To resume, existing
+files are compared with the archive, byte by byte, and only those that differ are written, because a power loss can
+leave a file of the right size that is full of zeros. When everything is on the disk, a marker file in the root records
+the archive's name, size and sha256.
 """
 
 from __future__ import annotations
@@ -29,62 +29,62 @@ from wsol.errors import InputError
 from wsol.files import atomic_file, errors_naming
 
 MARKER = ".unpacked.json"
-"""Name of the file that notes finished archives, in the root they went into."""
+"""Name of the file in the root that records finished archives."""
 
 DAMAGE = (tarfile.TarError, zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, UnicodeError)
 
 MOST_TIMES = 100
-"""How many times its own size an archive may unpack to; images gain little by packing, XML files some fifteen times."""
+"""Largest ratio of unpacked to packed size; images compress little, XML files about fifteen times."""
 CHUNK = 1 << 20
 """Bytes read at a time."""
 
 Progress = Callable[[int, int | None], None]
-"""Told of bytes so far, and of all of them where that is known."""
+"""Called with the bytes so far, and with their total if it is known."""
 
 
 @dataclass(frozen=True)
 class Archive:
-    """One published archive and where its members belong."""
+    """One published archive, and the place of its members."""
 
     name: str
-    """File name it is published under."""
+    """Published file name."""
     md5: str | None
-    """Published checksum; None where the publisher gives none."""
+    """Published checksum; None if there is none."""
     url: str | None = None
-    """Public address, None where one must register."""
+    """Public address; None if users must register."""
     into: str = "."
     """Folder under the root that members go to."""
     prefix: str = ""
     """Leading folder dropped from the members' names."""
     nested: bool = False
-    """Whether members are themselves tars, each unpacked into a folder of its name."""
+    """Whether members are tar archives, each unpacked into a folder of its name."""
 
 
 class Member(NamedTuple):
     """A file in an archive."""
 
     target: Path
-    """Where it goes."""
+    """The path that it is written to."""
     size: int
     stream: IO[bytes]
-    """Its bytes."""
+    """A stream of its bytes."""
 
 
 def unpack(path: Path, archive: Archive, root: Path, progress: Progress | None = None) -> int:
-    """Unpack an archive under ``root``; files that are there already, byte for byte, are left as they are.
+    """Unpack an archive under ``root``; existing files with the same bytes are not written again.
 
     Args:
         path: the archive.
-        archive: what it is.
-        root: the dataset's folder; made if need be.
-        progress: told of the bytes of its members after each.
+        archive: its description.
+        root: the dataset's folder; created if it does not exist.
+        progress: called after each member.
 
     Returns:
-        Number of files written by this call; 0 if the archive was finished before.
+        Number of files written by this call; 0 if it was unpacked before.
 
     Raises:
         InputError: if the archive is damaged, names a file outside ``root``, holds links or devices, or if the disk
-            cannot take it.
+            is too small.
     """
     if not path.is_file():
         raise InputError(f"{path}: no such archive; expected {archive.name}")
@@ -112,7 +112,7 @@ def unpack(path: Path, archive: Archive, root: Path, progress: Progress | None =
 
 
 def marks(root: Path) -> dict[str, dict]:
-    """Return what is noted of the archives that went into ``root``: size, mtime_ns, sha256 and md5 by name."""
+    """Return the records of the archives unpacked into ``root``: size, mtime_ns, sha256 and md5 by name."""
     try:
         noted = json.loads((root / MARKER).read_text())
     except (OSError, ValueError):
@@ -121,7 +121,7 @@ def marks(root: Path) -> dict[str, dict]:
 
 
 def file_digests(path: Path, algorithms: Sequence[str]) -> dict[str, str]:
-    """Return a file's checksums, hex, by algorithm as hashlib names it; one pass."""
+    """Return a file's checksums in hexadecimal, by hashlib's names of the algorithms, in one pass."""
     digests = {name: hashlib.new(name, usedforsecurity=False) for name in algorithms}
     with path.open("rb") as file:
         while chunk := file.read(1 << 20):
@@ -132,7 +132,7 @@ def file_digests(path: Path, algorithms: Sequence[str]) -> dict[str, str]:
 
 @contextmanager
 def _readable(path: Path) -> Iterator[None]:
-    """Turn what a damaged archive or a full disk raises into `InputError`."""
+    """Turn the errors of a damaged archive or a full disk into `InputError`."""
     try:
         yield
     except DAMAGE as error:
@@ -142,8 +142,8 @@ def _readable(path: Path) -> Iterator[None]:
         raise InputError(f"{path}: cannot be unpacked ({error})") from error
     except OSError as error:
         if error.errno == errno.ENOSPC:
-            raise InputError(f"{path}: the disk filled up; free some space and run again, it goes on there") from error
-        raise InputError(f"{path}: {error}; correct this and run again, it goes on there") from error
+            raise InputError(f"{path}: the disk filled up; free some space and run again to resume") from error
+        raise InputError(f"{path}: {error}; correct this and run again to resume") from error
 
 
 def _members(path: Path, archive: Archive, folder: Path) -> Iterator[Member]:
@@ -152,7 +152,7 @@ def _members(path: Path, archive: Archive, folder: Path) -> Iterator[Member]:
     else:
         with tarfile.open(path) as tar:
             yield from _tar_members(tar, path, archive, folder)
-            while tar.fileobj is not None and tar.fileobj.read(CHUNK):  # what packs the tar has its checksum at the end
+            while tar.fileobj is not None and tar.fileobj.read(CHUNK):  # the compression has its checksum at the end
                 pass
 
 
@@ -190,7 +190,7 @@ def _zip_members(path: Path, archive: Archive, folder: Path) -> Iterator[Member]
 
 
 def _target(name: str, path: Path, archive: Archive, folder: Path) -> Path | None:
-    """Return where a member goes; None for the droppings of macOS."""
+    """Return the path to write a member to; None for metadata files of macOS."""
     parts = PurePosixPath(name).parts
     if name.startswith("/") or ".." in parts or not parts or any(c in name for c in "\\\0:"):
         raise InputError(f"{path}: member {name!r} would land outside {folder}; refused; use the published archive")
@@ -207,7 +207,7 @@ def _target(name: str, path: Path, archive: Archive, folder: Path) -> Path | Non
 
 
 def _write(member: Member) -> bool:
-    """Write a member, unless the same bytes are there already; whether it was written."""
+    """Write a member unless the same bytes are there already; return whether it was written."""
     target = member.target
     same, following = 0, b""
     if target.is_file() and target.stat().st_size == member.size:
@@ -231,7 +231,7 @@ def _write(member: Member) -> bool:
 
 
 def _compare(target: Path, stream: IO[bytes]) -> tuple[int, bytes]:
-    """How many bytes of a file are those of the stream, chunk by chunk, and the chunk of the stream that differs."""
+    """Return how many bytes at the start of a file equal the stream's, and the chunk of the stream that differs."""
     same = 0
     with target.open("rb") as there:
         while chunk := stream.read(CHUNK):
@@ -249,7 +249,7 @@ def _copy_start(source: Path, file: IO[bytes], size: int) -> None:
 
 
 def _check_space(path: Path, root: Path) -> None:
-    """Refuse to start what the disk cannot hold; images barely compress, so a tar's own size will do."""
+    """Refuse an archive that the disk cannot hold; images barely compress, so a tar's own size is a good estimate."""
     needed = path.stat().st_size
     if path.suffix == ".zip":
         with _readable(path), zipfile.ZipFile(path) as bundle:

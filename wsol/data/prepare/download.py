@@ -1,6 +1,6 @@
-"""Fetch one file over HTTP: resumed where it was cut off, tried again when the network fails, checked at the end.
+"""Fetch one file over HTTP: resume an interrupted transfer, retry when the network fails, check the result.
 
-Libraries such as pooch fetch, check and rename, but begin anew after a break, which an archive of 150 GB cannot afford.
+Libraries such as pooch fetch, check and rename, but start again after an interruption, too costly for 150 GB.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from wsol.errors import InputError
 from wsol.files import flush
 
 RETRIED = frozenset((408, 425, 429, 500, 502, 503, 504))
-"""HTTP answers worth another try."""
+"""HTTP status codes that are retried."""
 
 NETWORK = (urllib.error.URLError, http.client.HTTPException, ConnectionError, TimeoutError)
 
@@ -43,25 +43,25 @@ def download(
     timeout: float = 60.0,
     progress: Progress | None = None,
 ) -> Path:
-    """Fetch ``url`` to ``path``; a file of the right checksum that is there already is kept.
+    """Fetch ``url`` to ``path``; an existing file with the right checksum is kept.
 
-    What has come so far lies in ``path`` + ``.part`` and is gone on with, in a later run too.
+    The bytes received so far are in ``path`` + ``.part``, where a later run resumes.
 
     Args:
         url: http or https.
-        path: where the file goes.
+        path: the file to write.
         md5: checksum, hex; None to leave it unchecked.
         sha256: SHA-256 checksum, as hexadecimal digits; None if it is not known.
-        tries: how often to try before giving up; every byte gained starts the count anew.
+        tries: how often to try before giving up; the count restarts whenever bytes arrive.
         wait: seconds before the second try, doubled each time.
         timeout: seconds without an answer that count as a failure.
-        progress: told after each megabyte.
+        progress: called after each megabyte.
 
     Returns:
         ``path``.
 
     Raises:
-        InputError: if the address is not there, the network fails ``tries`` times or the checksum is wrong.
+        InputError: if the address does not exist, the network fails ``tries`` times or the checksum is wrong.
     """
     if not url.startswith(("http://", "https://")):
         raise InputError(f"{url}: expected an address that starts with http:// or https://")
@@ -73,7 +73,7 @@ def download(
     resumed = part.is_file()
     _fetch(url, part, tries, wait, timeout, progress)
     found = file_digests(part, list(wanted))
-    if found != wanted and resumed:  # the file behind the address may have changed in between
+    if found != wanted and resumed:  # the file at the address may have changed in between
         part.unlink()
         _fetch(url, part, tries, wait, timeout, progress)
         found = file_digests(part, list(wanted))
@@ -103,13 +103,14 @@ def _fetch(url: str, part: Path, tries: int, wait: float, timeout: float, progre
             left, pause = tries, wait
         left -= 1
         if left <= 0:
-            raise InputError(f"{url}: {reason}; gave up after {tries} tries, run again to go on at {_size(part)} bytes")
+            resume = f"run again to resume at {_size(part)} bytes"
+            raise InputError(f"{url}: {reason}; gave up after {tries} tries; {resume}")
         time.sleep(pause)
         pause *= 2
 
 
 def _transfer(url: str, part: Path, timeout: float, progress: Progress | None) -> bool:
-    """Fetch what is missing; whether the file is whole then."""
+    """Fetch the missing bytes; return whether the file is then complete."""
     answer = _ask(url, part, timeout)
     if answer is None:
         return True
@@ -136,7 +137,7 @@ def _ask(url: str, part: Path, timeout: float) -> _Answer | None:
             raise
         if error.headers.get("Content-Range", "").strip() == f"bytes */{have}":
             return None
-        part.unlink()  # longer than the file behind the address: of another one
+        part.unlink()  # longer than the file at the address, so part of another one
         return _ask(url, part, timeout)
     length = body.headers.get("Content-Length")
     if body.status != 206:

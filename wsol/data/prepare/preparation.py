@@ -8,7 +8,7 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from wsol.data.file_source import ListedSource, inspected
+from wsol.data.file_source import ListedSource, verify_source
 from wsol.data.inspection import Report
 from wsol.data.prepare.archives import MARKER, Archive, Progress, marks, unpack
 from wsol.data.prepare.download import download as fetch
@@ -27,19 +27,19 @@ def prepare(
 ) -> Report:
     """Unpack archives of a dataset under ``root``, and verify it.
 
-    A run that was cut off goes on where it stopped. Only one process at a time prepares a folder.
+    An interrupted run can be resumed. Only one process at a time prepares a folder.
 
     Args:
-        dataset: its class, such as `wsol.data.datasets.cub.CUB`; its ``archives`` say what is published.
+        dataset: its class, such as `wsol.data.datasets.cub.CUB`; its ``archives`` are the published files.
         archives: files with their published names.
-        root: the dataset's folder, made if need be.
-        download: fetch archives that are not given and have a public address, next to ``root``, first.
+        root: the dataset's folder, created if it does not exist.
+        download: first fetch archives with a public address that are not given, into the folder that contains ``root``.
         urls: other addresses, by the archive's published name.
-        progress: told of bytes while fetching and unpacking.
+        progress: called with bytes while fetching and unpacking.
         build: makes the source to verify; ``dataset(root)`` if None.
 
     Returns:
-        Counts and first problems of the dataset.
+        The report of the dataset's check.
 
     Raises:
         InputError: if an archive is not one of the dataset's, is damaged or unsafe, or cannot be fetched, or if
@@ -65,7 +65,7 @@ def prepare(
 
 @contextmanager
 def _alone(folder: Path) -> Iterator[None]:
-    """Hold a lock beside a dataset's folder. Its file stays there and means nothing while no process holds it.
+    """Hold a lock beside a dataset's folder. The lock file stays afterwards, without effect.
 
     Raises:
         InputError: another process holds it, or the lock file cannot be made.
@@ -97,7 +97,7 @@ def _match(paths: Sequence[Path], published: Mapping[str, Archive]) -> dict[str,
 
 
 def _addresses(published: Mapping[str, Archive], given: Mapping[str, Path], urls: Mapping[str, str]) -> dict[str, str]:
-    """Where to fetch what is not given; archives that need registration are left to the user."""
+    """Return the addresses of archives that are not given; those that need registration are left to the user."""
     for name in urls:
         if name not in published:
             raise unknown("archive", name, published)
@@ -116,7 +116,7 @@ def _verified(
     folder: Path,
     published: Mapping[str, Archive],
 ) -> Report:
-    report = inspected(build or (lambda sink: dataset(folder, sink=sink)))
+    report = verify_source(build or (lambda sink: dataset(folder, sink=sink)))
     report.name = dataset.__name__
     for name, mark in marks(folder).items():
         if name in published and published[name].md5 not in (None, mark.get("md5")):

@@ -150,7 +150,7 @@ def grow_trees(padded, foreground, background, rank, num_cuts, holes, work, node
 
 @compiled
 def _tree(padded, side, times, num_cuts, work, nodes):
-    """Build one tree; ``times`` tells when the pixels of each level are added. Returns its number of nodes."""
+    """Build one tree; ``times`` says when the pixels of each level are added. Returns its number of nodes."""
     keys = work.keys[: _collect(padded, side.flag, work.words, work.positions)]
     _sort(padded.values, work.positions, keys, work.other)
     order = keys if side.flip == 0 else keys[::-1]

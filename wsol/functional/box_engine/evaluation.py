@@ -34,7 +34,7 @@ class Questions(NamedTuple):
     begin: np.ndarray
     """int64 (Q + 1,) where those of each question begin."""
     of_levels: bool
-    """Whether a threshold is a part of a quantile of the levels; else it is itself a level, the next one each time."""
+    """Whether a threshold is a fraction of a quantile of the levels; else each threshold is the next level."""
     quantiles: np.ndarray
     """float64 (Q,) that quantile for each question; 1 is the maximum."""
 

@@ -21,7 +21,7 @@ def largest_pixels(binary: np.ndarray, levels: np.ndarray) -> np.ndarray:
 
 
 def largest_contour(binary: np.ndarray, levels: np.ndarray) -> np.ndarray:
-    """The contour of greatest ``contourArea``, of equal ones OpenCV's first: int64 (0 or 1, 4)."""
+    """The contour of largest ``contourArea``, of equal ones OpenCV's first: int64 (0 or 1, 4)."""
     contours = _contours(binary)
     return _rectangles([max(contours, key=cv2.contourArea)] if contours else [])
 

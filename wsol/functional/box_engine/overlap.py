@@ -1,4 +1,4 @@
-"""Overlaps of boxes with ground-truth boxes, and the greatest overlap at each cut, in compiled code."""
+"""Overlaps of boxes with ground-truth boxes, and the largest overlap at each cut, in compiled code."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from wsol.functional.box_engine.compiled import compiled
 
 @compiled
 def best_overlaps(boxes, true_boxes, more, out):
-    """Fill in the greatest IoU of each box with any ground-truth box, unless the present value is greater.
+    """Fill in the largest IoU of each box with any ground-truth box, unless the present value is greater.
 
     Args:
         boxes: float64 (A, 4) corners.
@@ -28,7 +28,7 @@ def best_overlaps(boxes, true_boxes, more, out):
 
 @compiled
 def best_at_cuts(first, last, values, out):
-    """Raise ``out``, float64 (L,), to the greatest value of the spans that cover each cut."""
+    """Raise ``out``, float64 (L,), to the largest value of the spans that cover each cut."""
     for i in range(len(values)):
         value = values[i]
         for k in range(first[i], last[i] + 1):

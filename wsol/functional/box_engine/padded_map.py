@@ -149,7 +149,7 @@ def _is_event(mask, sides_touch):
     next2 = next1 >> U(1) & ~(ones << U(7)) | (next1 & ones) << U(7)
     if sides_touch:  # a group begins where a side is absent and one of the next two is there
         begins = ~mask & (next1 | next2) & sides
-    else:  # a group ends at a side that is there, unless both of the next two are
+    else:  # a group ends at a side with a neighbour, unless the next two have one, too
         begins = mask & ~(next1 & next2) & sides
     pairs = (begins & ones * U(17)) + (begins >> U(2) & ones * U(17))
     number = (pairs & ones * U(15)) + (pairs >> U(4) & ones * U(15))

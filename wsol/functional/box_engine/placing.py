@@ -27,7 +27,7 @@ SCALINGS = {
     "clip": AS_IT_IS,
     "none": AS_IT_IS,
 }
-"""The numbers of the words in `wsol.functional.maps.SCALINGS`; maps that come scaled already are as they are, too."""
+"""Codes of `wsol.functional.maps.SCALINGS`; maps that are already scaled are not scaled again."""
 
 LARGEST = 1e300
 """Maps with values beyond this, or values that are not finite, are left to `wsol.functional.maps`."""
@@ -185,7 +185,7 @@ def _resize(score_map, columns, rows, row_sums, out):
 
 @compiled
 def _range(values):
-    """Return the least and the greatest value; column by column first, which the processor vectorizes."""
+    """Return the least and the largest value; column by column first, which the processor vectorizes."""
     least, greatest = values[0].copy(), values[0].copy()
     for y in range(1, values.shape[0]):
         row = values[y]

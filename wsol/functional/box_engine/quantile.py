@@ -13,7 +13,7 @@ def quantile(values, share):
 
     Args:
         values: float64 (n,), finite, n at least 1.
-        share: in [0, 1]; 0 is the least value and 1 the greatest.
+        share: in [0, 1]; 0 is the least value and 1 the largest.
     """
     place = share * (len(values) - 1)
     below = int(place)

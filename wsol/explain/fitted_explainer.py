@@ -1,4 +1,4 @@
-"""Explainers with statistics of a dataset: fitting, saving and loading them."""
+"""Explainers that need statistics of a dataset: how these are fitted, saved and loaded."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ from wsol.tensor_files import read_safetensors, to_safetensors
 FILE = "explainer.safetensors"
 """Name of the file of statistics in the folder of an evaluation."""
 ENTRY = "explainer"
-"""Entry of the file's metadata that names class and options."""
+"""Entry of the file's metadata that has the explainer's class and options."""
 
 
 class FittedExplainer(Explainer):
-    """Base of the explainers that need statistics of a dataset: `fit` or `load` comes before the first map.
+    """Base of the explainers that need statistics of a dataset: call `fit` or `load` before the first map.
 
     Args:
         state: file that `save` wrote, or folder of an evaluation that has one; None: call `fit` or `load`.
@@ -35,7 +35,7 @@ class FittedExplainer(Explainer):
     """
 
     def __init__(self, state: str | Path | None = None, chunk_size: int | None = None) -> None:
-        Explainer.__init__(self, chunk_size)  # not super(): a base beside this one has arguments of its own
+        Explainer.__init__(self, chunk_size)  # not super(): the other base class has other arguments
         self.statistics: dict[str, Tensor] = {}
         """Tensors by name, on the CPU; empty before `fit`."""
         if state is not None:
@@ -43,19 +43,19 @@ class FittedExplainer(Explainer):
 
     @property
     def needs_fit(self) -> bool:
-        """Whether maps cannot be made before `fit`, by the options given."""
+        """Whether maps need `fit` first, given the options."""
         return True
 
     @property
     def is_fitted(self) -> bool:
-        """Whether there are statistics."""
+        """Whether statistics were fitted or loaded."""
         return bool(self.statistics)
 
     def fit(self, model: nn.Module, batches: Iterable[tuple[Tensor, Tensor]]) -> None:
-        """Gather the statistics of a dataset; those there were are replaced.
+        """Compute the statistics of a dataset; earlier ones are replaced.
 
         Args:
-            model: the network whose maps will be asked.
+            model: the network to explain.
             batches: images float (N, 3, H, W), normalised as the network expects, with their labels int64 (N,).
 
         Raises:
@@ -68,17 +68,17 @@ class FittedExplainer(Explainer):
 
     @abstractmethod
     def gather(self, model: nn.Module, batches: Iterator[tuple[Tensor, Tensor]]) -> dict[str, Tensor]:
-        """Return the statistics; the network is at rest. See `fit`."""
+        """Return the statistics; the network is in evaluation mode. See `fit`."""
 
     @abstractmethod
     def options(self) -> dict[str, str]:
-        """Return what the statistics depend on beside network and data; a file of other options is refused."""
+        """Return the options that the statistics depend on; a file with other options is refused."""
 
     def require(self, name: str) -> Tensor:
         """Return one of the statistics.
 
         Raises:
-            InputError: `fit` was forgotten.
+            InputError: neither `fit` nor `load` was called.
         """
         if not self.statistics:
             raise InputError(
@@ -88,10 +88,10 @@ class FittedExplainer(Explainer):
         return self.statistics[name]
 
     def check_fitted(self) -> None:
-        """Refuse to go on where `fit` is needed and was forgotten.
+        """Require that statistics were fitted or loaded if maps need them.
 
         Raises:
-            InputError: it was.
+            InputError: there are none.
         """
         if self.needs_fit and not self.is_fitted:
             self.require("")
@@ -114,13 +114,13 @@ class FittedExplainer(Explainer):
             source: the file, or the folder of an evaluation that has one.
 
         Raises:
-            InputError: no such file, a damaged one, or the statistics of another explainer or other options.
+            InputError: no such file, a damaged file, or one of another explainer or other options.
         """
         path = Path(source)
         file = path / FILE if path.is_dir() else path
         remedy = "give the folder of an evaluation with this explainer, or leave explainer.state out to fit again"
         if not file.is_file():
-            raise InputError(f"explainer.state={source}: there is no file {file}; {remedy}")
+            raise InputError(f"explainer.state={source}: no such file: {file}; {remedy}")
         statistics, metadata = read_safetensors(file, remedy)
         expected = {"class": type(self).__name__, "options": self.options()}
         try:
@@ -133,7 +133,7 @@ class FittedExplainer(Explainer):
 
 
 def _in_float32(batches: Iterable[tuple[Tensor, Tensor]]) -> Iterator[tuple[Tensor, Tensor]]:
-    """Batches as float32, each worked on without autocast or TF32."""
+    """Yield the batches as float32, with autocast and TF32 switched off while each is used."""
     for images, labels in batches:
         if images.ndim != 4 or labels.shape != images.shape[:1]:
             raise InputError(

@@ -68,7 +68,7 @@ class ChunkResult(NamedTuple):
     not_finite: list[int]
     """Which images have a map with a value that is not finite."""
     masked: list[tuple[int, np.ndarray, np.ndarray]]
-    """Which images have a mask, with map and mask as they are compared."""
+    """Which images have a mask, with map and mask in the frame of the comparison."""
 
 
 class ChunkEvaluator:
