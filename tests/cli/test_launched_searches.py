@@ -68,7 +68,7 @@ def test_the_test_split_is_evaluated_by_one_of_several_machines(
 
     monkeypatch.setattr(run_evaluation, "run", evaluate)
     for _ in range(2):
-        hyperparameter_search._evaluate_test(study, tmp_path / "trials" / "0003")
+        hyperparameter_search._evaluate_test(study, tmp_path / "trials" / "0003", None)
     assert evaluated == [str(tmp_path / "trials" / "0003")]
 
 

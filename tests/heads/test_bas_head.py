@@ -211,7 +211,7 @@ class Collapsing(BasHead):
         output.state["background"] = seen.gather(1, labels[:, None])[:, 0]
         return output
 
-    def loss(self, output, targets, label_smoothing=0.0):
+    def loss(self, output, targets, label_smoothing=0.0, pseudo=None):
         terms = super().loss(output, targets, label_smoothing)
         score = output.logits.gather(1, output.state["labels"][:, None])[:, 0].relu()
         background = output.state["background"].relu()
