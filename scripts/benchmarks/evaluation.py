@@ -93,7 +93,7 @@ def ours(
         measures = SplitEvaluation(source.split("test"), data.eval_transform.views, {"choe2020": protocol}, topk=(1,))
         for batch in clock.loading(data.eval_dataloader("test")):
             with clock.part("network"):
-                on_device = Batch(*(part.to(device) for part in batch))
+                on_device = Batch(*(None if part is None else part.to(device) for part in batch))
                 logits, maps = module.maps(on_device.images, on_device.labels[:, None])
                 scores = maps[:, :, 0].float().cpu().numpy()
             with clock.part("boxes"):
