@@ -91,7 +91,7 @@ def test_an_array_of_machines_shares_a_study(tmp_path: Path, data_dir: Path, env
     assert json.loads((tmp_path / "found" / "sweep.json").read_text())["trials"] == {"complete": 4}
     ran = [re.findall(r"^trial (\d+): ", text, flags=re.MULTILINE) for text in said]
     assert sorted(ran[0] + ran[1]) == ["0", "1", "2", "3"], "no trial is run by both"
-    assert sum("written to " + str(tmp_path / "found" / "test" / "results.json") in text for text in said) == 1
+    assert [file.name for file in (tmp_path / "found" / "attempts").glob("test-*")] == ["test-1.json"], "evaluated once"
 
 
 def wandb_command(sweep: dict, drawn: dict) -> list[str]:

@@ -132,7 +132,7 @@ def test_each_image_has_its_box_and_kind_of_error() -> None:
     case = Case(COUNT)
     evaluation = evaluated(case, TRANSFORMS["crop"])
     measured = evaluation.compute()
-    rows = list(saved_maps.look(evaluation, measured, None))
+    rows = list(saved_maps.per_image_results(evaluation, measured, None))
     assert len(rows) == sum(box is not None for box in map(case.split.truth, range(COUNT))) * len(PROTOCOLS)
     position = {name: i for i, name in enumerate(case.split.ids)}
     for row in rows:

@@ -106,7 +106,7 @@ def test_processes_that_the_trainer_did_not_ask_for_are_refused(
 @pytest.mark.parametrize("strategy", ["ddp_spawn", "ddp_fork", "ddp_notebook"])
 def test_processes_that_cannot_hand_back_results_are_refused(strategy: str) -> None:
     words = [f"trainer.strategy={strategy}", "trainer.devices=2", "trainer.accelerator=cpu"]
-    with pytest.raises(InputError, match=r"trainer\.strategy=ddp, which starts the command anew"):
+    with pytest.raises(InputError, match=r"trainer\.strategy=ddp, which starts the command again"):
         build.build_trainer(compose("train", words).trainer, logger=False)
 
 
