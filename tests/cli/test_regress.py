@@ -122,11 +122,11 @@ def test_a_finished_command_prints_its_results(run: Path, data_dir: Path, capsys
 
 BAD = [
     (["method=cam"], "GapHead learns without pseudo targets"),
-    (["pseudo=somewhere"], "wsol regress makes them; to learn from given ones: wsol train"),
+    (["pseudo=somewhere"], "wsol regress makes the pseudo targets; to use existing ones, run wsol train"),
     (["localizer.train=[seed=1]"], "both networks share seed; set it outside"),
     (["localizer.train=[data.size=64]"], "both networks share data.size"),
     (["localizer.eval=[split=test]"], "wsol regress sets split itself"),
-    (["localizer.run=runs/x", "localizer.train=[method=acol]"], "nothing is trained where localizer.run"),
+    (["localizer.run=runs/x", "localizer.train=[method=acol]"], "no localizer is trained if localizer.run"),
     (["localizer.runn=x"], "did you mean 'localizer.run'"),
     (["monitor=test/top1_error"], "nothing is chosen on the test split"),
 ]

@@ -2,10 +2,10 @@
 
 A folder of pseudo targets holds
 
-* ``about.json``: of which dataset and split they are, and which network, protocol and threshold made them;
-* ``boxes.csv``: ``image,x0,y0,x1,y1``, half-open, image frame, one line an image; or
-* ``ids.txt``, ``masks.npy``, ``ends.npy``: one id a line, PNG files (one bit a pixel, image frame) one after the other,
-  and where each of them ends.
+* ``about.json``: the dataset and split, and the network, protocol and threshold that made the targets;
+* ``boxes.csv``: ``image,x0,y0,x1,y1``, half-open, image frame, one line per image; or
+* ``ids.txt``, ``masks.npy``, ``ends.npy``: one id per line, concatenated PNG files (one bit per pixel, image frame),
+  and the end of each file in bytes.
 
 ``wsol eval <run> split=train pseudo=boxes`` writes it (`wsol.engine.pseudo_evaluation`). Targets of another split than
 train, and those whose threshold is the best on the judged images (``oracle``), are refused.
@@ -130,7 +130,7 @@ def carry_mask(mask: np.ndarray, view: Geometry) -> np.ndarray:
 
 
 def pack_mask(mask: np.ndarray) -> bytes:
-    """Return a mask, bool (H, W), as a PNG file of one bit a pixel."""
+    """Return a mask, bool (H, W), as a PNG file of one bit per pixel."""
     done, file = cv2.imencode(".png", mask.astype(np.uint8) * 255, [cv2.IMWRITE_PNG_BILEVEL, 1])
     assert done
     return file.tobytes()

@@ -1,4 +1,4 @@
-"""Pseudo boxes, then a box regressor (`wsol regress`): a localizer finds boxes, a second network learns to give them.
+"""Pseudo boxes and a box regressor (`wsol regress`): a second network learns to predict a localizer's boxes.
 
 Zhang et al. 2020, "Rethinking the Route Towards Weakly Supervised Object Localization" (PSOL), and the second stage of
 C2AM (Xie et al. 2022)::
@@ -6,8 +6,8 @@ C2AM (Xie et al. 2022)::
     <run>/localizer/    a run of `wsol train`, unless an existing run or an explainer of any network finds the boxes
     <run>/pseudo/       its boxes of the training images, as `wsol eval split=train pseudo=boxes` writes them
     <run>/regressor/    a run of `wsol train` that learns from them: the run's own config, method=psol by default
-    <run>/evaluation/   the regressor with borrowed classes, where it has none of its own
-    <run>/results.json  of the evaluation, else of the regressor; ``stages`` says what the boxes were learned from
+    <run>/evaluation/   the regressor with borrowed classes, if it does not classify
+    <run>/results.json  of the evaluation, or else of the regressor; ``stages`` records the localizer and its boxes
 
 Heads that learn from pseudo masks get masks. Existing results are not computed again, so a stopped command continues
 with resume=true, within a training as `wsol train` does.
@@ -46,7 +46,7 @@ SHARED = (
     "trainer.strategy",
     "trainer.num_nodes",
 )
-"""Keys in which the localizer that is trained is as the regressor; the dataset is, too."""
+"""Keys that both trainings share, in addition to the dataset."""
 OWN = ("localizer", "classes", "config_dirs")
 """Keys of `wsol regress` beyond those of `wsol train`."""
 
@@ -89,11 +89,15 @@ def run(config: DictConfig, on_stage: Callable[[Path], None] = lambda folder: No
 
 def _check(config: DictConfig) -> None:
     if config.pseudo is not None:
-        raise InputError(f"pseudo={config.pseudo}: wsol regress makes them; to learn from given ones: wsol train")
+        raise InputError(
+            f"pseudo={config.pseudo}: wsol regress makes the pseudo targets; to use existing ones, run wsol train"
+        )
     if runs.started_from_outside():
         raise InputError("wsol regress starts its own processes: set trainer=ddp instead of using torchrun or srun")
     if (config.localizer.run is not None or _names(config.localizer.eval, "model")) and config.localizer.train:
-        raise InputError("localizer.train: nothing is trained where localizer.run or model=... is given; leave it out")
+        raise InputError(
+            "localizer.train: no localizer is trained if localizer.run or model=... is given; leave it out"
+        )
     for word in config.localizer.train:
         if (key := _key(word)) in ("data", "run_dir", "resume", *SHARED) or key.startswith("data."):
             raise InputError(f"localizer.train: {word}: both networks share {key}; set it outside localizer.train")
@@ -194,7 +198,7 @@ def _alone(config: DictConfig, words: Sequence[str], out: Path) -> DictConfig:
 
 
 def _classes(config: DictConfig, folder: Path, finds: Path | None) -> str | None:
-    """Return whose classes are borrowed; None if the regressor has its own, or there are none to borrow."""
+    """Return the run or file of the borrowed classes; None if the regressor classifies or no run has classes."""
     if config.classes is not None:
         return str(config.classes)
     if any(_results(folder / "regressor")["classification"].values()) or finds is None:
@@ -204,7 +208,7 @@ def _classes(config: DictConfig, folder: Path, finds: Path | None) -> str | None
 
 
 def _write_results(config: DictConfig, folder: Path, evaluated: Path) -> None:
-    """Write the results of the last stage as those of the run, with what the stages before say."""
+    """Write the results of the last stage as those of the run, with the facts of the earlier stages."""
     about = json.loads((folder / "pseudo" / "about.json").read_text(encoding="utf-8"))
     content = _results(evaluated)
     stages = {"localizer": about["network"], "pseudo": about, "regressor": "regressor", "evaluation": evaluated.name}

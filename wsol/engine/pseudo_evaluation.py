@@ -3,7 +3,7 @@
 The network or explainer sees each training image as in evaluation; the first protocol makes the box or the mask of its
 label's map. The threshold is the protocol's constant (``fixed``), or the best one on the val split by boxes that nobody
 drew (``pseudo``, with ``pseudo_boxes=...``) or by human ones (``fullsup``), and ``about.json`` says which. Nothing is
-chosen on the training images themselves, so none of their boxes is used. Where nothing is above the threshold, the box
+chosen on the training images themselves, so none of their boxes is used. If nothing is above the threshold, the box
 is the whole image (Zhang et al. 2020), and the mask has all its pixels.
 """
 
@@ -42,11 +42,11 @@ from wsol.protocols import LocalizationProtocol
 from wsol.runs.results import read_results
 
 PENDING = 256
-"""Number of images whose maps wait for their boxes."""
+"""Largest number of images whose maps wait for their boxes."""
 
 
 def check(config: DictConfig) -> None:
-    """Refuse what does not go with pseudo targets.
+    """Refuse settings that cannot be combined with pseudo targets.
 
     Raises:
         InputError: another kind, another split than train, or results that would need the boxes of training images.
@@ -255,7 +255,7 @@ def _mask(
 
 
 def used_human_boxes(network: Network) -> bool:
-    """Whether human boxes chose the checkpoint of a run, or had a part in the pseudo targets that it learned from."""
+    """Whether human boxes chose the checkpoint of a run, or were used for the pseudo targets that it learned from."""
     file = network.folder / "results.json"
     if not file.is_file():
         return False

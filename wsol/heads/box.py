@@ -1,7 +1,7 @@
-r"""PSOL: a network learns the box of an image by regression, from boxes that another method found.
+r"""PSOL: a network learns to predict the box of an image by regression, from boxes that another method found.
 
 Zhang, Cao and Wu, "Rethinking the Route Towards Weakly Supervised Object Localization", CVPR 2020; the second stage of
-C2AM (Xie et al., CVPR 2022) is the same. With F the pooled features of the network and t the pseudo box of an image,
+C2AM (Xie et al., CVPR 2022) is the same network. With F the pooled features of an image and t its pseudo box,
 both boxes as (x0, y0, width, height) in [0, 1] of the network's input::
 
     box   b = sigmoid(W_2 relu(W_1 F + c_1) + c_2)
@@ -25,7 +25,7 @@ from wsol.types import FeatureInfo, Output
 
 
 class BoxHead(Head):
-    """One box an image, learnt from pseudo boxes.
+    """One box per image, learned from pseudo boxes.
 
     Args:
         points: the backbone's points.
@@ -33,7 +33,7 @@ class BoxHead(Head):
         point: where the features are read.
         width: units of the layer before the box.
         weight: factor of the box's squared error in the loss.
-        classify: whether a linear classifier learns the classes beside the box.
+        classify: whether a linear classifier also learns the classes.
 
     Raises:
         InputError: an option out of its range.
@@ -86,9 +86,9 @@ class BoxHead(Head):
     def loss(
         self, output: Output, targets: Tensor, label_smoothing: float = 0.0, pseudo: Tensor | None = None
     ) -> dict[str, Tensor]:
-        """Return ``box``, and ``classification`` where classes are learnt; see `Head.loss`.
+        """Return ``box``, and ``classification`` if classes are learned; see `Head.loss`.
 
-        An image without a pseudo box (NaN) has no part in ``box``.
+        An image without a pseudo box (NaN) does not contribute to ``box``.
 
         Raises:
             InputError: no pseudo boxes.
@@ -104,7 +104,7 @@ class BoxHead(Head):
         return terms
 
     def boxes(self, output: Output) -> Tensor:
-        """Return the boxes float32 (N, 4); see `Head.boxes`. One that reaches beyond the input is cut off there."""
+        """Return the boxes float32 (N, 4); see `Head.boxes`. A box is clipped at the edge of the input."""
         box = output.state["box"]
         return torch.cat([box[:, :2], (box[:, :2] + box[:, 2:]).clamp(max=1)], 1)
 

@@ -1,23 +1,23 @@
-r"""C2AM: two vectors an image, what the map covers and what it leaves, contrasted over the images of a batch.
+r"""C2AM: a map divides each image into foreground and background, whose features are contrasted over a batch.
 
 Xie et al., "C2AM: Contrastive Learning of Class-Agnostic Activation Map for Weakly Supervised Object Localization and
-Semantic Segmentation", CVPR 2022 (arXiv 2203.13505). No label has a part in it. With F the features (several points of
+Semantic Segmentation", CVPR 2022 (arXiv 2203.13505). It uses no labels. With F the features (several points of
 the backbone, concatenated), images i and j of a batch of N, and cosines clamped to [.0005, .9995]::
 
     map     P = sigmoid(BN(k * F))                             3x3 convolution to one plane, no bias
     vectors f = mean_xy P F,  b = mean_xy (1 - P) F
-    loss    - mean_ij log(1 - cos(b_i, f_j)) - mean_ij w_ij log cos(f_i, f_j) - the same of b
-    weight  w_ij = exp(-alpha r_ij)                            r: rank of j among the images most like i, i itself -1
+    loss    - mean_ij log(1 - cos(b_i, f_j)) - mean_ij w_ij log cos(f_i, f_j) - the same for b
+    weight  w_ij = exp(-alpha r_ij)                            r: rank of j by similarity to i, -1 for i itself
 
 The loss is symmetric in P and 1 - P, so training does not say which of them is the object. The released code looks at
-the border of one training image at the end of the first epoch: where most of it has P > .5, P is taken for the
-background from then on. Here it is the sign of a running mean over all training images, of all processes,
+the border of one training image at the end of the first epoch: if P > .5 at most of it, P counts as the background
+from then on. Here the sign of a running mean over the training images of all processes decides,
 
     border <- (1 - m) border + m mean over the batch of (mean of P at the border - mean of P)
 
-which is a buffer, so it is saved with the weights, goes on when training is resumed, and does not move in evaluation.
+which is a buffer: it is saved with the weights, continues when training is resumed, and does not change in evaluation.
 
-The pairs are those of one process, as in the released code: with several processes, their number falls.
+Pairs are formed within a process, as in the released code, so several processes have fewer pairs.
 """
 
 from __future__ import annotations
@@ -34,18 +34,18 @@ from wsol.heads.base import Head
 from wsol.types import FeatureInfo, Output
 
 LEAST = 5e-4
-"""What cosines are kept away from 0 and 1 by, so that logarithms and their slopes are finite."""
+"""Least distance of cosines from 0 and 1, so that logarithms and their gradients are finite."""
 
 
 class C2amHead(Head):
-    """One map an image, learnt without labels; it scores no classes.
+    """One map per image, learned without labels; the network does not classify.
 
     Args:
         points: the backbone's points.
-        num_classes: number of classes K of the dataset, on which nothing here depends.
+        num_classes: number of classes K of the dataset; it has no effect.
         read: the points whose features are concatenated, at the size of the first one.
-        alpha: how fast the weights fall with the rank; 0 weighs all pairs alike.
-        momentum: m, of the running mean that says which side of P is the object, in (0, 1].
+        alpha: how fast the weights fall with the rank; 0 gives all pairs the same weight.
+        momentum: m of the running mean that decides which side of P is the object, in (0, 1].
 
     Raises:
         InputError: an unknown point or an option out of its range.
@@ -106,9 +106,9 @@ class C2amHead(Head):
     def loss(
         self, output: Output, targets: Tensor, label_smoothing: float = 0.0, pseudo: Tensor | None = None
     ) -> dict[str, Tensor]:
-        """Return ``contrast``, ``foreground`` and ``background``; in training the running mean moves. See `Head.loss`.
+        """Return ``contrast``, ``foreground`` and ``background``; training updates the running mean. See `Head.loss`.
 
-        ``targets`` and ``label_smoothing`` have no effect. Of a single image, only ``contrast`` has a gradient.
+        ``targets`` and ``label_smoothing`` have no effect. For a single image, only ``contrast`` has a gradient.
         """
         covered, left = output.state["covered"], output.state["left"]
         if self.training:
@@ -128,7 +128,7 @@ class C2amHead(Head):
 
     @torch.no_grad()
     def _follow(self, activation: Tensor) -> None:
-        """Move the running mean by the maps (N, h, w) of a batch, over all processes."""
+        """Update the running mean with the maps (N, h, w) of a batch from all processes."""
         at_border = torch.ones_like(activation[0])
         at_border[1:-1, 1:-1] = 0
         each = (activation * at_border).sum((1, 2)) / at_border.sum() - activation.mean((1, 2))
