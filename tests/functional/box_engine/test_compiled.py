@@ -46,7 +46,7 @@ def test_compiling_is_announced_once_and_kept(tmp_path: Path) -> None:
         out, log = python(BEST, NUMBA_CACHE_DIR=str(tmp_path))
         assert out == "[0.3, 0.5, 0.3]\n"
         assert log.count("INFO compiling") == announced
-    assert list(tmp_path.rglob("*.nbi"))
+    assert list(tmp_path.rglob("*.nbc"))
 
 
 def test_without_a_folder_to_write_to() -> None:
@@ -91,18 +91,43 @@ def test_compiled_functions_use_what_is_in_their_file_or_beside_the_cache(path: 
                 assert not used & foreign, f"{path.name}: {node.name} uses {used & foreign}"
 
 
-def test_machine_code_of_other_sources_is_not_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """An index on disk that names a class which is gone, as after an update of the package."""
+@pytest.fixture
+def code(tmp_path: Path):
+    """A cache of machine code in an empty folder, and the path of a signature's file."""
     if not engine.AVAILABLE:
         pytest.skip("numba can't be imported")
-    monkeypatch.setattr(engine.numba.config, "CACHE_DIR", str(tmp_path))
-    cache = engine._FolderCache(test_machine_code_of_other_sources_is_not_read)
-    cache.enable()
-    index = Path(cache._cache_file._index_path)
-    index.parent.mkdir(parents=True, exist_ok=True)
+    return engine._SignatureFiles(str(tmp_path / "f.py311"))
+
+
+def test_processes_that_compile_different_signatures_at_once_keep_both(code, tmp_path: Path) -> None:
+    """numba's own cache gives both the same file, so that each runs the other's code."""
+    other = engine._SignatureFiles(code._stem)
+    assert code.load("Literal[int](0)") is other.load("int64") is None
+    code.save("Literal[int](0)", "code of 0")
+    other.save("int64", "code of any")
+    for cache in (code, other):
+        assert (cache.load("Literal[int](0)"), cache.load("int64")) == ("code of 0", "code of any")
+    os.replace(code._file("int64"), code._file("Literal[int](0)"))
+    assert code.load("Literal[int](0)") is None
+
+
+def test_machine_code_of_other_sources_is_not_read(code, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file that names a class which is gone, as after an update of the package."""
+    code.save("int64", "code")
     gone = b"cwsol.functional.box_engine.padded_map\nGone\n."
-    index.write_bytes(pickle.dumps(f"{engine.numba.__version__} other sources") + gone)
-    assert cache._cache_file._load_index() == {}
-    index.write_bytes(pickle.dumps(cache._cache_file._version) + gone)
+    code._file("int64").write_bytes(pickle.dumps(f"{engine.numba.__version__} other sources") + gone)
+    assert code.load("int64") is None
+    code._file("int64").write_bytes(pickle.dumps(code._version) + gone)
     with pytest.raises(AttributeError, match="Gone"):
-        cache._cache_file._load_index()
+        code.load("int64")
+
+
+def test_damaged_or_unwritable_machine_code_is_compiled_again(code, tmp_path: Path) -> None:
+    code.save("int64", "code")
+    whole = code._file("int64").read_bytes()
+    for length in range(len(whole)):
+        code._file("int64").write_bytes(whole[:length])
+        assert code.load("int64") is None
+    code.save("int64", "code again")
+    assert code.load("int64") == "code again"
+    engine._SignatureFiles(str(tmp_path / "nowhere" / "f.py311")).save("int64", "code")

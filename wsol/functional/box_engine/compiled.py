@@ -14,12 +14,15 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import logging
+import pickle
 import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+
+from wsol.files import atomic_file
 
 logger = logging.getLogger("wsol")
 
@@ -28,6 +31,7 @@ try:
     import numba
     from numba.core import event
     from numba.core.caching import FunctionCache
+    from numba.core.serialize import dumps
 except ImportError:
     logger.warning("numba can't be imported: boxes come from OpenCV, cut by cut, and plain Python counts pixels")
     numba = None
@@ -107,15 +111,47 @@ def _source_digest() -> str:
 if AVAILABLE:
     SOURCE_DIGEST = _source_digest()
 
-    class _FolderCache(FunctionCache):
-        """Machine code on disk that is valid only while no file of this folder changes.
+    class _SignatureFiles:
+        """The machine code of one function, a file for each signature.
 
-        An index of other sources is not unpickled, because its classes may no longer exist.
+        numba numbers its files and keeps an index of them. Two processes that compile different signatures at the same
+        time then write one file, and each runs the code of the other's signature: wrong results without an error. Here
+        the name comes from the signature, and the file says what it is for, so there is no index to disagree with.
+
+        Args:
+            stem: beginning of the path of each file.
         """
+
+        def __init__(self, stem: str) -> None:
+            self._stem = stem
+            self._version = f"{numba.__version__} {SOURCE_DIGEST}"
+
+        def save(self, key: Any, data: Any) -> None:
+            """Write the code of a signature in place of that of other sources; a full disk only costs time."""
+            content = pickle.dumps(self._version) + pickle.dumps(key) + dumps(data)
+            with contextlib.suppress(OSError), atomic_file(self._file(key)) as temporary:
+                temporary.write_bytes(content)
+
+        def load(self, key: Any) -> Any:
+            """Return the code of a signature; None if there is none of these sources."""
+            try:
+                with self._file(key).open("rb") as stream:
+                    # Code of other sources is not unpickled, because its classes may no longer exist.
+                    known = pickle.load(stream) == self._version and pickle.load(stream) == key
+                    return pickle.load(stream) if known else None
+            except (OSError, EOFError, pickle.UnpicklingError):
+                return None
+
+        def _file(self, key: Any) -> Path:
+            digest = hashlib.sha256(repr(key).encode()).hexdigest()
+            return Path(f"{self._stem}.{digest[:16]}.nbc")
+
+    class _FolderCache(FunctionCache):
+        """Machine code on disk that is valid only while no file of this folder changes."""
 
         def __init__(self, function: Callable[..., Any]) -> None:
             super().__init__(function)
-            self._cache_file._version = f"{numba.__version__} {SOURCE_DIGEST}"
+            self._cache_file = _SignatureFiles(str(Path(self._cache_path) / self._impl.filename_base))
 
     class _Announcement(event.Listener):
         """Logs once that a function of this package is being compiled, because that takes a while."""
