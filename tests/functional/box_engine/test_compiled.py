@@ -100,7 +100,7 @@ def code(tmp_path: Path):
 
 
 def test_processes_that_compile_different_signatures_at_once_keep_both(code, tmp_path: Path) -> None:
-    """numba's own cache gives both the same file, so that each runs the other's code."""
+    """The cache of numba gives both the same file, so that each runs the other's code."""
     other = engine._SignatureFiles(code._stem)
     assert code.load("Literal[int](0)") is other.load("int64") is None
     code.save("Literal[int](0)", "code of 0")

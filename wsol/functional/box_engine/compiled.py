@@ -151,7 +151,7 @@ if AVAILABLE:
 
         def __init__(self, function: Callable[..., Any]) -> None:
             super().__init__(function)
-            self._cache_file = _SignatureFiles(str(Path(self._cache_path) / self._impl.filename_base))
+            self._cache_file: Any = _SignatureFiles(str(Path(self._cache_path) / self._impl.filename_base))
 
     class _Announcement(event.Listener):
         """Logs once that a function of this package is being compiled, because that takes a while."""
