@@ -16,6 +16,7 @@ import tracemalloc
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import numpy as np
 import torch
@@ -23,7 +24,6 @@ from measuring import HEIGHT, WIDTH, Listed, machine, positive
 from omegaconf import OmegaConf
 from torchmetrics import Metric
 
-from wsol import box_evaluation
 from wsol.config.build import instantiate
 from wsol.config.compose import config_root
 from wsol.data.packed import Boxes
@@ -34,23 +34,15 @@ from wsol.protocols import LocalizationProtocol
 from wsol.types import Batch
 
 
-class Drawn:
-    """Evaluates batches as `wsol.box_evaluation.evaluate` does, or samples random results instead of finding boxes."""
-
-    drawing = False
-
-    @staticmethod
-    def evaluate(
-        protocols: Mapping[str, LocalizationProtocol], maps: Sequence[np.ndarray], *rest: Any
-    ) -> dict[str, np.ndarray]:
-        """As `wsol.box_evaluation.evaluate`."""
-        if not Drawn.drawing:
-            return box_evaluation.evaluate(protocols, maps, *rest)
-        rng = np.random.default_rng(0)
-        return {
-            name: rng.random((len(maps), len(protocol.iou_thresholds), protocol.num_columns)) < 0.5
-            for name, protocol in protocols.items()
-        }
+def drawn(
+    protocols: Mapping[str, LocalizationProtocol], maps: Sequence[np.ndarray], *rest: Any
+) -> dict[str, np.ndarray]:
+    """Random results in the form of `wsol.box_evaluation.evaluate`, so that no time is spent on finding boxes."""
+    rng = np.random.default_rng(0)
+    return {
+        name: rng.random((len(maps), len(protocol.iou_thresholds), protocol.num_columns)) < 0.5
+        for name, protocol in protocols.items()
+    }
 
 
 def evaluation(images: int, classes: int, size: int) -> SplitEvaluation:
@@ -63,7 +55,6 @@ def evaluation(images: int, classes: int, size: int) -> SplitEvaluation:
         for file in (config_root() / "protocol" / f"{name}.yaml" for name in ("cam2016", "choe2020"))
     )
     protocols = {node["name"]: instantiate(node, "protocol") for node in map(dict, nodes)}
-    chunk_evaluator.evaluate = Drawn.evaluate
     return SplitEvaluation(split, ResizeSquare(size).views, protocols, num_classes=classes, baselines=True)
 
 
@@ -114,11 +105,10 @@ def main() -> None:
         parser.error("--images must be more than --evaluated")
     measures = evaluation(images, options.classes, options.size)
     tracemalloc.start()
-    Drawn.drawing = False
     feed(measures, 0, evaluated, options.batch_size, options.classes)
     held, resident, states = tracemalloc.get_traced_memory()[0], process_bytes("VmRSS"), state_bytes(measures)
-    Drawn.drawing = True
-    feed(measures, evaluated, images, options.batch_size, options.classes)
+    with mock.patch.object(chunk_evaluator, "evaluate", drawn):
+        feed(measures, evaluated, images, options.batch_size, options.classes)
     grown = images - evaluated
     figures = {
         f"states, the first {evaluated:,} images, evaluated": states / evaluated,
