@@ -85,6 +85,15 @@ def test_a_plain_classifier_is_evaluated(tmp_path: Path, data_dir: Path) -> None
     assert found["classification"]["test"]["top1_error"] == pytest.approx(error)
 
 
+def test_a_class_agnostic_explainer_needs_no_network_of_the_same_classes(tmp_path: Path, data_dir: Path) -> None:
+    """As for pseudo boxes of val images, which choose a threshold."""
+    words = ["model=timm", "name=resnet10t", "explainer=pc1", "image_size=64", f"data_dir={data_dir}", *DATA]
+    found = evaluated(tmp_path / "out", *words, "split=val", "save_maps=true", "protocol=[cam2016]")
+    assert found["classification"]["val"] == {}
+    assert {row["class_agnostic"] for row in found["localization"] if row["maps"] == "localizer"} == {True}
+    assert (tmp_path / "out" / "maps" / "val").is_dir()
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [

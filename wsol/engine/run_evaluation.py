@@ -6,9 +6,10 @@ import hashlib
 import os
 from collections.abc import Mapping
 from contextlib import ExitStack
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytorch_lightning as pl
@@ -32,7 +33,9 @@ from wsol.explain.fitted_explainer import FILE
 from wsol.heads.base import NoMapsError
 from wsol.interop.map_folder import open_maps
 from wsol.interop.predictions import NOT_RANKED
+from wsol.models.classifier import Classifier
 from wsol.models.compilation import compile_network
+from wsol.models.localizer import Localizer
 
 
 def run(config: DictConfig, network: Network | None = None) -> Path:
@@ -65,7 +68,6 @@ def run(config: DictConfig, network: Network | None = None) -> Path:
         )
     output = runs.OutputFolder("eval", config.out, config.force)
     network = network or networks.find(config, "wsol eval <run>")
-    check_scores(network, config)
     check_maps(network, config)
     below = config.data_dir
     settings = merge_configs(network.trained, config)
@@ -74,8 +76,11 @@ def run(config: DictConfig, network: Network | None = None) -> Path:
     if settings.data is None:
         raise InputError("no dataset: choose one with data=..., see --help for the choices")
     source = build.build_source(settings, trust=config.trust or config.data is not None, data_dir=below)
-    if config.pseudo is None or pseudo_evaluation.uses_classes(config):
+    uses_classes = pseudo_evaluation.uses_classes(config)
+    if config.pseudo is None or uses_classes:
+        network = network if uses_classes else without_foreign_classes(network, source)
         check_classes(network, source)
+    check_scores(network, config)
     data = build.build_data(settings, source, network.localizer.preprocessing, seed=settings.seed)
     write = evaluate if config.pseudo is None else pseudo_evaluation.write
     with output.writing(network.folder / ("eval" if config.pseudo is None else "pseudo")) as folder:
@@ -112,6 +117,14 @@ def check_maps(network: Network, config: DictConfig) -> None:
         raise NoMapsError("save_maps=true")
     if config.recognize is not None:
         raise NoMapsError(f"recognize={config.recognize}")
+
+
+def without_foreign_classes(network: Network, source: Source) -> Network:
+    """Leave the classes of a plain classifier out if a dataset has another number of them."""
+    classifier = network.localizer
+    if not isinstance(classifier, Classifier) or classifier.num_classes == len(source.classes):
+        return network
+    return replace(network, localizer=cast(Localizer, Classifier(classifier.network, 0, classifier.preprocessing)))
 
 
 def check_classes(network: Network, source: Source) -> None:
