@@ -81,10 +81,15 @@ def test_an_accuracy_is_a_hundred_minus_the_error_and_so_is_its_interval(runs) -
     ],
 )
 def test_another_protocol_or_threshold_is_marked_and_not_compared(runs, arguments: dict, mark: str) -> None:
-    value = compare(CELL, runs(a=arguments), {})
+    found = runs(a=arguments)
+    value = compare(CELL, found, {})
     assert value.measured == 60.0
     assert value.difference is None
     assert value.marks == [mark]
+    unpublished = compare(replace(CELL, published=None), found, {})
+    assert unpublished.marks == [
+        mark.replace("published under", "the column asks for").replace("published", "the column asks for")
+    ]
 
 
 def test_class_agnostic_maps_are_marked(runs, tmp_path: Path) -> None:

@@ -72,10 +72,12 @@ class Value:
         if self.measured is not None:
             if self.cell.differs:
                 found.append(f"not comparable: {self.cell.differs}")
+            wanted = "published" if self.cell.published else "the column asks for"
             if self.protocol != self.cell.column.protocol:
-                found.append(f"measured under {self.protocol}, published under {self.cell.column.protocol}")
+                under = "published under" if self.cell.published else wanted
+                found.append(f"measured under {self.protocol}, {under} {self.cell.column.protocol}")
             elif self.threshold != self.cell.column.threshold:
-                found.append(f"threshold {self.threshold}, published {self.cell.column.threshold}")
+                found.append(f"threshold {self.threshold}, {wanted} {self.cell.column.threshold}")
             if self.class_agnostic:
                 found.append("class-agnostic maps")
         return found
