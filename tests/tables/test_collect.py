@@ -61,16 +61,21 @@ def test_unfinished_runs_and_evaluations_are_no_runs(tmp_path: Path, config: dic
     assert [run.folder.name for run in collect(tmp_path)] == ["done"]
 
 
-def test_an_evaluation_adds_protocols_of_the_same_checkpoint_and_data_alone(tmp_path: Path, config: dict) -> None:
+def test_an_evaluation_adds_protocols_and_origins_of_the_same_checkpoint_and_data_alone(
+    tmp_path: Path, config: dict
+) -> None:
     run = make_run(tmp_path / "run", config)
     make_run(run / "eval" / "1", config, protocol="choe2020", error=33)
     make_run(run / "eval" / "2", config, protocol="ilsvrc", fingerprint="0" * 64)
     make_run(run / "eval" / "3", config, protocol="cam2016", error=1)
+    make_run(run / "eval" / "4", {**config, "pseudo_boxes": "pseudo"}, threshold="pseudo", error=35)
     rows = collect(tmp_path)[0].results()["localization"]
-    own = {
-        row["protocol"]: row["gt_known_error"] for row in rows if row["maps"] == "localizer" and row["split"] == "test"
-    }
-    assert own == {"cam2016": 40.0, "choe2020": 33}
+    own = [
+        (row["protocol"], row["threshold_origin"], row["gt_known_error"])
+        for row in rows
+        if row["maps"] == "localizer" and row["split"] == "test"
+    ]
+    assert own == [("cam2016", "fixed", 40.0), ("choe2020", "fixed", 33), ("cam2016", "pseudo", 35)]
 
 
 def test_an_evaluation_at_another_image_size_is_another_thing(tmp_path: Path, config: dict) -> None:

@@ -37,9 +37,9 @@ NOT_COMPARED: Mapping[str, str] = {
 }
 """Keys, or groups of keys, that do not change the results of a run, and the reasons."""
 
-GATHERED = frozenset({"seed", "protocol", "topk", "pseudo"})
+GATHERED = frozenset({"seed", "protocol", "topk", "pseudo", "pseudo_boxes"})
 """Keys in which the runs of one experiment may differ: a table combines seeds, and results name their protocols and who
-made their pseudo targets."""
+made their pseudo targets and pseudo boxes."""
 
 DATA_PATHS = ("root", "_root", "_dir", "boxes", "archive")
 """Suffixes of dataset keys that contain paths; the images' fingerprint shows whether two runs had the same data."""

@@ -75,13 +75,10 @@ class Run:
         parts = [part for _, part in self._evaluated if (part.get("classes") or {}).get("name") == classes]
         if not parts:
             return {**self._evaluated[0][1], "localization": [], "classification": {}, "pixels": {}}
-        rows: dict[tuple[str, str], list[Any]] = {}
-        for part in parts:
-            new: dict[tuple[str, str], list[Any]] = {}
-            for row in part["localization"]:
-                new.setdefault((row["protocol"], row["split"]), []).append(row)
-            rows = {**rows, **{key: of_one for key, of_one in new.items() if key not in rows}}
-        return {**parts[0], "localization": [row for of_one in rows.values() for row in of_one]}
+        rows: dict[tuple[str, ...], Any] = {}
+        for row in (row for part in parts for row in part["localization"]):
+            rows.setdefault((row["protocol"], row["split"], row["maps"], row["threshold_origin"]), row)
+        return {**parts[0], "localization": list(rows.values())}
 
     def wrong(
         self, split: str, name: str, protocol: str | None, origin: str | None, classes: str | None = None
