@@ -30,7 +30,7 @@ from wsol.types import Preprocessing
 
 LIMIT = 300
 """Seconds after which processes are taken to wait for one another for ever."""
-COUNTS = (1, 2, 7, 101)
+COUNTS = (1, 2, 7, 31)
 """Images of a split whose maps are given."""
 DATA = {"many": (5, 41), "few": (2, 1)}
 """Images of ``val`` and ``test`` evaluated through the command line."""
