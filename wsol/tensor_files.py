@@ -74,7 +74,7 @@ def read_archive(path: Path, remedy: str) -> Any:
             with warnings.catch_warnings():
                 warnings.simplefilter(
                     "ignore", UserWarning
-                )  # about the format of the file, which its reader cannot change
+                )  # about the format, which a reader cannot change
                 return torch.load(source, map_location="cpu", weights_only=True)
     except InputError:
         raise
