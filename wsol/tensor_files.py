@@ -72,9 +72,7 @@ def read_archive(path: Path, remedy: str) -> Any:
             # PyTorch first tries to open an old file on disk as a tar archive, and creates a temporary folder for it.
             source = file if start[:2] == b"PK" else io.BytesIO(file.read())
             with warnings.catch_warnings():
-                warnings.simplefilter(
-                    "ignore", UserWarning
-                )  # about the format, which a reader cannot change
+                warnings.simplefilter("ignore", UserWarning)  # about the format, which a reader cannot change
                 return torch.load(source, map_location="cpu", weights_only=True)
     except InputError:
         raise

@@ -17,6 +17,7 @@ import torch
 import torch.distributed
 from torch import nn
 
+from tests.conftest import flush_nothing
 from tests.marked import PROTOCOLS, Case, batch, plain
 from wsol.backbones.base import Backbone, Stage
 from wsol.cli import main
@@ -123,6 +124,7 @@ def together(world: int, folder: Path, work: Callable[..., None], *arguments: ob
 
 def _logged(rank: int, folder: Path, work: Callable[..., None], arguments: Sequence[object]) -> None:
     torch.set_num_threads(1)
+    flush_nothing()
     log = os.open(folder / f"rank{rank}.log", os.O_WRONLY | os.O_CREAT)
     for stream in (1, 2):
         os.dup2(log, stream)
