@@ -21,9 +21,11 @@ def _begin(folder: Path, prepare: Callable[..., None] | None, arguments: tuple, 
         os.dup2(os.open(folder / name, os.O_CREAT | os.O_WRONLY | os.O_TRUNC), number)
     import torch
 
+    from tests.conftest import flush_nothing
     from wsol.cli import main
 
     torch.set_num_threads(1)
+    flush_nothing()
     if prepare is not None:
         prepare(*arguments)
     sys.argv = ["wsol", *words]

@@ -11,6 +11,7 @@ import hashlib
 import io
 import pickle
 import re
+import warnings
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -70,7 +71,9 @@ def read_archive(path: Path, remedy: str) -> Any:
             file.seek(0)
             # PyTorch first tries to open an old file on disk as a tar archive, and creates a temporary folder for it.
             source = file if start[:2] == b"PK" else io.BytesIO(file.read())
-            return torch.load(source, map_location="cpu", weights_only=True)
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", UserWarning)  # about the format, which a reader cannot change
+                return torch.load(source, map_location="cpu", weights_only=True)
     except InputError:
         raise
     except zipfile.BadZipFile as error:

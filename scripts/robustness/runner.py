@@ -32,7 +32,7 @@ REMEDY = re.compile(
 """Words of a message that says what was expected, or what to do."""
 
 NOTE = re.compile(
-    r"note:|passed over|left out|warning|not finite|\bNaN\b|alike|NFC|normali|ignored|dropped|left out|skipped",
+    r"note:|passed over|left out|warning|not finite|\bNaN\b|alike|NFC|normali|ignored|dropped|left out|skipped|stay missing",
     re.IGNORECASE,
 )
 

@@ -95,7 +95,7 @@ def test_runs_are_named_alike_in_every_verb_that_takes_them(place: Path) -> None
         (["eval", "one", "spilt=val"], "no config key 'spilt'; did you mean 'split'"),
         (["data", "verify", "cub"], "'cub' is one word too many"),
         (["data", "check"], "unknown verb of `wsol data` 'check'"),
-        (["data"], "`wsol data` needs one of: prepare, verify"),
+        (["data"], "`wsol data` is a family of verbs; expected one of `wsol data prepare`, `wsol data verify`"),
         (["evall"], "did you mean 'eval'"),
         (["show"], "which runs?"),
         (["show", "nowhere/x"], "nowhere/x: no such folder"),

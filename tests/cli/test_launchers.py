@@ -116,13 +116,8 @@ def test_without_a_name_that_all_know_a_folder_must_be_given(placed, tmp_path: P
 
 def test_two_processes_of_torchrun_are_one_run(tmp_path: Path, data_dir: Path, environment: dict[str, str]) -> None:
     launch = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2", f"--master-port={free_port()}"]
-    words = [*SMALL_RUN, f"data_dir={data_dir}", "trainer.max_epochs=1", "trainer=torchrun", "run_dir=out"]
-    said = started([*launch, "-m", "wsol.cli", "train", *words], tmp_path, environment)
-    assert said.count("run folder out") == said.count("written to out/results.json") == 1
-    config = OmegaConf.load(tmp_path / "out" / "config.yaml")
-    assert (config.trainer.devices, config.trainer.num_nodes) == (2, 1)
-    assert weights(tmp_path / "out")
-    words = [
+    train = [*SMALL_RUN, f"data_dir={data_dir}", "trainer.max_epochs=1", "trainer=torchrun", "run_dir=out"]
+    evaluate = [
         "run=out",
         "out=evaluated",
         "save_maps=true",
@@ -130,8 +125,14 @@ def test_two_processes_of_torchrun_are_one_run(tmp_path: Path, data_dir: Path, e
         "trainer.accelerator=cpu",
         "num_workers=0",
     ]
-    said = started([*launch, "-m", "wsol.cli", "eval", *words], tmp_path, environment)
-    assert said.count("results.json") == 1
+    both = json.dumps([["train", *train], ["eval", *evaluate]])
+    said = started([*launch, "-m", "tests.cli.commands", both], tmp_path, environment)
+    assert said.count("command eval") == 2, "one of each process"
+    assert said.count("run folder out") == said.count("written to out/results.json") == 1
+    assert said.count("results.json") == 2, "of the training and of the evaluation"
+    config = OmegaConf.load(tmp_path / "out" / "config.yaml")
+    assert (config.trainer.devices, config.trainer.num_nodes) == (2, 1)
+    assert weights(tmp_path / "out")
     folder = tmp_path / "evaluated" / "maps" / "test"
     assert {file.name for file in folder.iterdir()} == {
         f"{name}-{rank}.{end}"

@@ -93,7 +93,7 @@ BAD = [
     (["creatures", "--out", "dir.md"], "is a folder"),
     (["creatures", "--rnu"], "unknown option '--rnu'"),
     (["creatures", "loader.batchsize=3"], "did you mean 'loader.batch_size'"),
-    (["mine.yaml"], "unknown experiment of row 'r': 'no/such'|unknown experiment of row 'r' 'no/such'"),
+    (["mine.yaml"], "unknown experiment of row 'r' of mine.yaml"),
 ]
 
 

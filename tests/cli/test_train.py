@@ -16,7 +16,11 @@ import pytest
 import torch
 import wandb
 
+import wsol.engine.training
+from tests import processes
 from tests.conftest import SMALL_RUN
+from wsol.callbacks.progress import EpochLines
+from wsol.cli import main
 
 BAD = [
     (["monitor=test/top1_error"], "nothing is chosen on the test split"),
@@ -141,40 +145,45 @@ def test_the_same_command_gives_the_same_weights_for_any_number_of_workers(wsol)
     assert_equal_weights(Path("none"), Path("two"))
 
 
-KILL = """
-import os, signal, sys
-import pytorch_lightning as pl
-from wsol.callbacks.progress import EpochLines
-
 class Bomb(EpochLines):
-    def on_train_batch_end(self, trainer, *rest):
-        super().on_train_batch_end(trainer, *rest)
-        if trainer.global_step == int(sys.argv[1]):
-            os.kill(os.getpid(), getattr(signal, sys.argv[2]))
+    """Sends a signal to its process after a step of the training."""
 
-signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs are started with it ignored
-import wsol.engine.training
-wsol.engine.training.EpochLines = Bomb
-from wsol.cli import main
-sys.exit(main(sys.argv[3:]))
-"""
+    step, signal = 0, 0
+
+    def on_train_batch_end(self, trainer, *rest) -> None:
+        super().on_train_batch_end(trainer, *rest)
+        if trainer.global_step == self.step:
+            os.kill(os.getpid(), self.signal)
+
+
+def place_bomb(step: int, number: int) -> None:
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs are started with it ignored
+    Bomb.step, Bomb.signal = step, number
+    wsol.engine.training.EpochLines = Bomb
+
+
+@pytest.fixture(scope="module")
+def whole_run(tmp_path_factory: pytest.TempPathFactory, data_dir: Path) -> Path:
+    """A run of four epochs."""
+    folder = tmp_path_factory.mktemp("whole") / "run"
+    assert main(["train", *SMALL_RUN, f"data_dir={data_dir}", "trainer.max_epochs=4", f"run_dir={folder}"]) == 0
+    return folder
 
 
 @pytest.mark.parametrize(("name", "code"), [("SIGKILL", -signal.SIGKILL), ("SIGINT", 130)])
 def test_a_stopped_run_goes_on_and_ends_with_the_same_weights_bit_for_bit(
-    tmp_path: Path, data_dir: Path, wsol, name: str, code: int
+    tmp_path: Path, data_dir: Path, whole_run: Path, wsol, name: str, code: int
 ) -> None:
     common = [*SMALL_RUN, f"data_dir={data_dir}", "trainer.max_epochs=4", "runs_dir=runs"]
-    assert wsol("train", "trainer.max_epochs=4", "run_dir=whole") == 0
-    command = [sys.executable, "-c", KILL, "8", name, "train", *common, "resume=true"]
-    stopped = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=240, check=False)
-    assert stopped.returncode == code, stopped.stderr
+    number = getattr(signal, name)
+    stopped, said = processes.run(tmp_path, ["train", *common, "resume=true"], place_bomb, 8, number)
+    assert stopped == code, said
     folders = list((tmp_path / "runs").rglob("config.yaml"))
     assert len(folders) == 1
     assert not (folders[0].parent / "results.json").exists()
     assert wsol("train", "trainer.max_epochs=4", "resume=true") == 0
     assert list((tmp_path / "runs").rglob("config.yaml")) == folders
-    assert_equal_weights(tmp_path / "whole", folders[0].parent)
+    assert_equal_weights(whole_run, folders[0].parent)
     rows = list(csv.DictReader((folders[0].parent / "metrics.csv").open()))
     assert sorted({row["epoch"] for row in rows}) == ["0", "1", "2", "3"]
 

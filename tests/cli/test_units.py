@@ -88,7 +88,7 @@ def test_ten_crops_show_regions_of_the_whole_image(finished_run: Path, tmp_path:
         (("units=0",), "units, images: expected numbers from 1"),
         (("threshold=1.5",), "threshold: expected a number in [0, 1)"),
         (("classes=[species9]",), "unknown class 'species9': did you mean"),
-        (("classes=[8]",), "class 8: the network has classes 0..7"),
+        (("classes=[8]",), "class 8: expected a class of the network, 0..7"),
         (("split=tset",), "split 'tset': the dataset has train, val, test only"),
         (("out={run}",), "is not an empty folder"),
     ],

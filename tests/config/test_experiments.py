@@ -16,6 +16,7 @@ from omegaconf import DictConfig, OmegaConf
 from wsol.config import build
 from wsol.config.compose import compose
 from wsol.engine import optim
+from wsol.tables.layout import find_layout, read_layout
 
 ROOT = Path(__file__).parents[2]
 FOLDER = ROOT / "configs" / "experiment"
@@ -87,6 +88,16 @@ def test_every_experiment_composes_under_a_name_of_its_own(composed: dict[str, D
     for config in composed.values():
         assert config.monitor is None or config.monitor.startswith("val/")
         build.build_protocols(config)
+
+
+@pytest.mark.parametrize("table", ["sota-cub", "sota-ilsvrc"])
+def test_the_experiments_of_a_table_evaluate_by_the_protocols_of_its_columns(
+    table: str, composed: dict[str, DictConfig]
+) -> None:
+    cells = [cell for cell in read_layout(find_layout(table)).cells if cell.experiment]
+    assert cells
+    for cell in cells:
+        assert cell.column.protocol in composed[cell.experiment].protocol, cell.experiment
 
 
 def test_networks_and_optimizers_build(composed: dict[str, DictConfig]) -> None:

@@ -17,6 +17,7 @@ import torch
 import torch.distributed
 from torch import nn
 
+from tests.conftest import flush_nothing
 from tests.marked import PROTOCOLS, Case, batch, plain
 from wsol.backbones.base import Backbone, Stage
 from wsol.cli import main
@@ -30,7 +31,7 @@ from wsol.types import Preprocessing
 
 LIMIT = 300
 """Seconds after which processes are taken to wait for one another for ever."""
-COUNTS = (1, 2, 7, 101)
+COUNTS = (1, 2, 7, 31)
 """Images of a split whose maps are given."""
 DATA = {"many": (5, 41), "few": (2, 1)}
 """Images of ``val`` and ``test`` evaluated through the command line."""
@@ -123,6 +124,7 @@ def together(world: int, folder: Path, work: Callable[..., None], *arguments: ob
 
 def _logged(rank: int, folder: Path, work: Callable[..., None], arguments: Sequence[object]) -> None:
     torch.set_num_threads(1)
+    flush_nothing()
     log = os.open(folder / f"rank{rank}.log", os.O_WRONLY | os.O_CREAT)
     for stream in (1, 2):
         os.dup2(log, stream)

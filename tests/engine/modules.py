@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 
-import pytest
 import pytorch_lightning as pl
 import torch
 
@@ -75,6 +74,3 @@ def weights(module: LocalizerModule) -> dict[str, torch.Tensor]:
 
 def equal(a: Mapping[str, torch.Tensor], b: Mapping[str, torch.Tensor]) -> bool:
     return a.keys() == b.keys() and all(torch.equal(a[key], b[key]) for key in a)
-
-
-pytestmark = pytest.mark.filterwarnings("ignore:.*self.trainer.*", "ignore:.*log.*:UserWarning", "ignore:.*workers.*")

@@ -130,7 +130,8 @@ def test_a_binary_set_trains_without_further_words(
     assert (config.class_weights, config.loader.sampler) == ("auto", "balanced")
     assert main(["eval", f"run={run}", "num_workers=0", "save_maps=true", f"out={tmp_path / 'eval'}"]) == 0
     assert "4 of them with boxes" in capsys.readouterr().out
-    assert main(["score", f"maps={tmp_path / 'eval'}", *WORDS[:2], f"data.root={root}", "protocol=[cam2016]"]) == 0
+    own = [*WORDS[:2], f"data.root={root}", "protocol=[cam2016]"]
+    assert main(["score", f"maps={tmp_path / 'eval'}", f"out={tmp_path / 'score'}", *own]) == 0
     assert "4 of them with boxes" in capsys.readouterr().out
 
 

@@ -118,12 +118,12 @@ TRANSFORMS = {"whole": (ResizeSquare(24), 1), "crop": (ResizeCrop(24, 28), 1), "
 @pytest.mark.parametrize("transform", TRANSFORMS)
 def test_equals_loops_over_images(transform: str) -> None:
     chosen, views = TRANSFORMS[transform]
-    case = Case(17, views=views)
+    case = Case(9, views=views)
     evaluation = SplitEvaluation(case.split, chosen.views, PROTOCOLS, topk=(1, 3), baselines=True)
-    measured = case.feed(evaluation, range(17), 5).compute()
+    measured = case.feed(evaluation, range(9), 4).compute()
     for k in (1, 3):
-        wrong = sum(not in_first(case.logits[i].numpy(), case.labels[i], k) for i in range(17))
-        assert measured.classification[f"top{k}_error"] == pytest.approx(100 * wrong / 17)
+        wrong = sum(not in_first(case.logits[i].numpy(), case.labels[i], k) for i in range(9))
+        assert measured.classification[f"top{k}_error"] == pytest.approx(100 * wrong / 9)
     assert measured.pixels["PxAP"] == pytest.approx(reference_pxap(case, chosen.views), abs=1e-9)
     for name, protocol in PROTOCOLS.items():
         expected = reference_curves(case, chosen.views, protocol, (1, 3))
@@ -133,16 +133,16 @@ def test_equals_loops_over_images(transform: str) -> None:
 
 
 def test_batches_and_order_change_no_digit() -> None:
-    case = Case(23)
-    shuffled = np.random.default_rng(1).permutation(23).tolist()
+    case = Case(12)
+    shuffled = np.random.default_rng(1).permutation(12).tolist()
 
     def measured(positions, size):
         evaluation = SplitEvaluation(case.split, ResizeCrop(24, 28).views, PROTOCOLS, baselines=True)
         return plain(case.feed(evaluation, positions, size).compute())
 
-    whole = measured(range(23), 23)
-    for size in (1, 4, 22):
-        assert measured(range(23), size) == whole
+    whole = measured(range(12), 12)
+    for size in (1, 5, 11):
+        assert measured(range(12), size) == whole
         assert measured([*shuffled, 3, 7], size) == whole  # images that come twice count once
 
 

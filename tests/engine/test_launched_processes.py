@@ -48,12 +48,14 @@ TORCHRUN = {
 
 @pytest.fixture
 def placed(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[dict[str, str]], None]]:
-    """Set the variables of a launcher; all that Lightning sets in answer is taken back."""
+    """Set the variables of a launcher; all that Lightning sets in answer is taken back, the process group too."""
     before = dict(os.environ)
     monkeypatch.setattr(rank_zero_only, "rank", 0)
     yield os.environ.update
     os.environ.clear()
     os.environ.update(before)
+    if torch.distributed.is_initialized():
+        torch.distributed.destroy_process_group()
 
 
 @pytest.mark.parametrize(

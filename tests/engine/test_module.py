@@ -19,6 +19,9 @@ from wsol.engine.module import LocalizerModule
 from wsol.engine.optim import constant, step
 from wsol.errors import InputError
 
+without_trainer = pytest.mark.filterwarnings("ignore:.*`self.trainer` reference is not registered.*")
+"""Of tests that call `training_step` themselves."""
+
 
 def test_normalise_is_torchvision_s() -> None:
     module = make()
@@ -32,6 +35,7 @@ def test_normalise_is_torchvision_s() -> None:
     assert torch.equal(pixels, before)
 
 
+@without_trainer
 def test_one_step_s_loss_is_the_cross_entropy_of_the_smoothed_labels() -> None:
     module, one = make(label_smoothing=0.3).eval(), batch()
     smooth = torch.full((6, CLASSES), 0.3 / CLASSES)
@@ -41,6 +45,7 @@ def test_one_step_s_loss_is_the_cross_entropy_of_the_smoothed_labels() -> None:
     torch.testing.assert_close(module.training_step(one, 0), expected)
 
 
+@without_trainer
 def test_label_smoothing_lies_in_0_to_1() -> None:
     for value in (-0.1, 1.0, float("nan")):
         with pytest.raises(InputError, match=r"label_smoothing must lie in \[0, 1\)"):
@@ -49,6 +54,7 @@ def test_label_smoothing_lies_in_0_to_1() -> None:
         assert make(label_smoothing=value).training_step(batch(), 0).isfinite()
 
 
+@without_trainer
 @pytest.mark.parametrize("kind", [CutMix, MixUp])
 def test_torchvision_s_mixing_gives_soft_targets(kind) -> None:
     seen = []

@@ -93,7 +93,7 @@ def test_a_class_can_be_asked_for(predictor: Predictor, photo: Path) -> None:
     assert not np.array_equal(asked.map, best.map)
     for label, message in [
         ("dargon", "unknown class 'dargon'"),
-        (99, "class 99: the network has classes 0..7"),
+        (99, "class 99: expected a class of the network, 0..7"),
         (1.5, "class 1.5"),
     ]:
         with pytest.raises(InputError, match=message):

@@ -13,7 +13,8 @@ from tests.conftest import SMALL_RUN
 from wsol.cli import main
 from wsol.engine.module import LocalizerModule
 
-BASE = [*SMALL_RUN, "loader.batch_size=6", "trainer.log_every_n_steps=1", "method=has", "resume=true"]
+FEW = [*SMALL_RUN, "data.val_images=8", "data.test_images=4"]
+BASE = [*FEW, "loader.batch_size=6", "trainer.log_every_n_steps=1", "method=has", "resume=true"]
 """Eight batches an epoch; HaS draws on the device, augmentation in the loader."""
 WAYS = {
     "steps": ["checkpoint_every_steps=3"],

@@ -183,6 +183,7 @@ SHAPES: list[tuple[str, Callable[[dict], None]]] = [
 ]
 
 
+@pytest.mark.filterwarnings("ignore:.*quantized tensor creation functions.*")
 @pytest.mark.parametrize("number", range(len(SHAPES)))
 def test_the_header_and_the_tensors_have_a_schema(number: int, base: dict, room: Path, post: Path) -> None:
     key, change = SHAPES[number]

@@ -6,6 +6,7 @@ import os
 import signal
 import sys
 import time
+import traceback
 from pathlib import Path
 
 from wsol.errors import Terminated
@@ -70,11 +71,29 @@ class NoLock:
     def release(self) -> None: ...
 
 
+def at_once(number: int, what: str, folder: str, name: str) -> list[int]:
+    """Run `main` in so many forks of this process; returns their exit codes."""
+    children = []
+    for _ in range(number):
+        if (child := os.fork()) == 0:
+            code = 1
+            try:
+                main(what, folder, name)
+                code = 0
+            except Exception:
+                traceback.print_exc()
+            finally:
+                os._exit(code)
+        children.append(child)
+    return [os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in children]
+
+
 def main(what: str, folder: str, name: str) -> None:
     if what in ("open", "open_without_locks"):
         if what == "open_without_locks":
             storage.FileLock = NoLock  # type: ignore[misc, assignment]
-        print(study(Path(folder), storage=name).study.study_name)
+        name = study(Path(folder), storage=name).study.study_name
+        print(f"{name}\n", end="", flush=True)  # in one piece, as others print at the same time
         assert "torch" not in sys.modules
     elif what == "one":
         work(sweep(Path(folder), globals()[name]))
@@ -86,6 +105,8 @@ if __name__ == "__main__":
     from tests.sweeps import fake_trials  # so that workers can import what they are told to run
 
     try:
+        if sys.argv[1].isdigit():
+            sys.exit(max(map(abs, fake_trials.at_once(int(sys.argv[1]), *sys.argv[2:]))))
         fake_trials.main(*sys.argv[1:])
     except KeyboardInterrupt as error:
         sys.exit(128 + signal.SIGTERM if isinstance(error, Terminated) else 0)

@@ -173,7 +173,9 @@ class _Verbs(click.Group):
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """Refuse a family without a verb."""
         if not args and not ctx.resilient_parsing:
-            raise InputError(f"`wsol {self.family.strip()}` needs one of: {', '.join(self.list_commands(ctx))}")
+            family = f"wsol {self.family.strip()}"
+            complete = ", ".join(f"`{family} {name}`" for name in self.list_commands(ctx))
+            raise InputError(f"`{family}` is a family of verbs; expected one of {complete}")
         return super().parse_args(ctx, args)
 
     def get_help(self, ctx: click.Context) -> str:

@@ -6,7 +6,6 @@ import contextlib
 import json
 import logging
 import sys
-import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,6 +17,7 @@ from rich.progress import TaskID
 from rich.table import Table
 
 from wsol import runs
+from wsol.config.trainer_warnings import ignore_intended
 from wsol.runs.results import LOCALIZER
 
 if TYPE_CHECKING:
@@ -29,22 +29,6 @@ WIDTH = 118
 STDERR = Console(stderr=True)
 
 QUIET = ("pytorch_lightning", "lightning_fabric", "lightning")
-NOISE = (
-    ".*does not have many workers.*",
-    ".*LeafSpec.*",
-    ".*treespec.*",
-    ".*Total length of `list` across ranks is zero.*",
-    ".*lr_scheduler.step.*",
-    ".*Checkpoint directory .* exists.*",
-    ".*number of training batches.*smaller than the logging interval.*",
-    ".*suggested max number of worker.*",
-    ".*Trying to infer the `batch_size`.*",
-    ".*GPU available but not used.*",
-    ".*barrier.*device.*",
-    ".*resuming from a checkpoint that ended before the epoch.*",
-    ".*``compute`` method of metric.*was called before.*",
-)
-"""Warnings of libraries about things that are intended here."""
 
 
 def start_logging() -> None:
@@ -59,8 +43,7 @@ def start_logging() -> None:
     logger.propagate = False
     for name in QUIET:
         logging.getLogger(name).setLevel(logging.WARNING)
-    for pattern in NOISE:
-        warnings.filterwarnings("ignore", pattern)
+    ignore_intended()
 
 
 @contextlib.contextmanager

@@ -24,6 +24,7 @@ from wsol.config.compose import groups, target_of
 from wsol.config.construct import anything, carry_out, locate, plan
 from wsol.config.launched_processes import check_processes
 from wsol.config.plain import check_plain
+from wsol.config.trainer_warnings import intended_ignored
 from wsol.data.module import LocalizationData
 from wsol.data.source import Source
 from wsol.errors import InputError, first_line, unknown
@@ -368,7 +369,8 @@ def build_trainer(node: DictConfig, plugins: Iterable[Any] = (), **arguments: An
     }
     try:
         fixed["plugins"] = [*(instantiate(one, f"trainer.plugins[{i}]") for i, one in enumerate(own)), *plugins]
-        trainer = instantiate(plain, "trainer", **{**fixed, **arguments})
+        with intended_ignored():
+            trainer = instantiate(plain, "trainer", **{**fixed, **arguments})
         if place := getattr(trainer.strategy, "cluster_environment", None):  # SLURM's and torchrun's numbers
             place.validate_settings(num_devices=trainer.num_devices, num_nodes=trainer.num_nodes)
     except (MisconfigurationException, ValueError, RuntimeError) as error:

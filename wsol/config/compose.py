@@ -75,7 +75,7 @@ def compose(verb: str, overrides: Sequence[str], config_dirs: Sequence[str] = ()
         if _lacks_transform(composed, words):
             composed = _composed(verb, [*words, f"transform={DEFAULT_TRANSFORM}"], config_dirs)
     except yaml.YAMLError as error:
-        raise InputError(f"a config file is not valid YAML: {' '.join(str(error).split())}") from error
+        raise InputError(f"a config file is not valid YAML: {' '.join(str(error).split())}; fix that line") from error
     except InputError:
         raise
     except (RecursionError, ValueError, TypeError, AttributeError) as error:  # from files that no override chooses

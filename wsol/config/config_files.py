@@ -73,13 +73,15 @@ def read_config(file: Path) -> dict[str, Any]:
         raise InputError(f"{file}:{line}: not UTF-8 text; save it as UTF-8") from error
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
-        raise InputError(f"{file}:{mark.line + 1 if mark else 1}: not valid YAML: {error.problem}") from error
+        raise InputError(
+            f"{file}:{mark.line + 1 if mark else 1}: not valid YAML: {error.problem}; fix that line"
+        ) from error
     except RecursionError:
         raise InputError(f"{file}: nested too deeply, or an alias is inside its own anchor; write it out") from None
     except (yaml.YAMLError, ValueError, TypeError) as error:
         if isinstance(error, InputError):
             raise
-        raise InputError(f"{file}: not valid YAML: {' '.join(str(error).split())}") from error
+        raise InputError(f"{file}: not valid YAML: {' '.join(str(error).split())}; fix that place") from error
     return content
 
 

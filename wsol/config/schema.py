@@ -376,7 +376,9 @@ def texts(verb: str) -> frozenset[str]:
 
 
 def register() -> None:
-    """Register the classes with Hydra as ``schema/<verb>``."""
+    """Register the classes with Hydra as ``schema/<verb>``, if Hydra's store lacks them."""
     store = ConfigStore.instance()
+    if "schema" in store.repo:
+        return
     for name, node in VERBS.items():
         store.store(group="schema", name=name, node=node, package="_global_")

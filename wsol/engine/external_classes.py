@@ -17,6 +17,7 @@ import torch
 from omegaconf import DictConfig, ListConfig
 
 from wsol.config import build
+from wsol.config.trainer_warnings import intended_ignored
 from wsol.data.module import LocalizationData
 from wsol.engine.module import LocalizerModule
 from wsol.engine.split_types import ExternalClasses
@@ -124,7 +125,7 @@ class _Network:
     def classify(self, trainer: pl.Trainer, channels_last: bool) -> ExternalClasses:
         """Run the network once over the split; images that cannot be read have no class."""
         module = _ClassifierModule(self.localizer, channels_last=channels_last, eval_precision=self._precision)
-        with plain_interruptions():
+        with plain_interruptions(), intended_ignored():
             trainer.test(module, datamodule=self.data, verbose=False)
         images = len(self.data.split(self.data.evaluated[0]))
         found = ExternalClasses(np.full(images, NOT_RANKED, np.int64), np.full(images, -1, np.int64))

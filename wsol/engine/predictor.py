@@ -228,7 +228,7 @@ class Predictor:
                 raise unknown("class", label, self.names)
             return self.names.index(label)
         if not isinstance(label, Integral) or not 0 <= label < len(self.names):
-            raise InputError(f"class {label}: the network has classes 0..{len(self.names) - 1}")
+            raise InputError(f"class {label}: expected a class of the network, 0..{len(self.names) - 1}")
         return int(label)
 
     @torch.inference_mode()

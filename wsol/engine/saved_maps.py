@@ -257,6 +257,7 @@ def _chunks(evaluation: SplitEvaluation, maps: Maps) -> Iterator[tuple[list[int]
     there, split = frozenset(maps.ids), evaluation.split
 
     def read(position: int) -> Merged | None:
+        """Return the merged maps of an image, or None where they are missing."""
         name = split.ids[position]
         return evaluation.merge(*maps.read(name, split.size(position))) if name in there else None
 

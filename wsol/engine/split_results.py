@@ -14,6 +14,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from wsol import runs
 from wsol.config import build
+from wsol.config.trainer_warnings import intended_ignored
 from wsol.data.module import LocalizationData
 from wsol.data.source import Split
 from wsol.engine import image_results
@@ -138,7 +139,7 @@ def evaluate(
     if not wanted:
         return {"classification": {}, "localization": [], "pixels": {}, "skipped_images": {}}
     data.evaluated = tuple(wanted)
-    with plain_interruptions():
+    with plain_interruptions(), intended_ignored():
         trainer.test(module, datamodule=data, verbose=False)
     measured, agnostic = module.measured, module.class_agnostic
     return {

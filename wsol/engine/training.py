@@ -21,6 +21,7 @@ from wsol.callbacks.nan import StopOnNaN
 from wsol.callbacks.progress import EpochLines
 from wsol.callbacks.progress_line import ProgressLine
 from wsol.config import build
+from wsol.config.trainer_warnings import intended_ignored
 from wsol.data.module import LocalizationData
 from wsol.data.pseudo_targets import pseudo_digest
 from wsol.data.source import Source
@@ -294,7 +295,7 @@ def train_size(data: LocalizationData) -> int | None:
 
 def fit(trainer: pl.Trainer, module: LocalizerModule, **arguments: Any) -> None:
     """Run `Trainer.fit` so that Ctrl-C stays Ctrl-C and does not become an exit of Lightning's."""
-    with plain_interruptions():
+    with plain_interruptions(), intended_ignored():
         trainer.fit(module, **arguments)
 
 

@@ -79,6 +79,7 @@ def _vectors(model: nn.Module) -> Iterator[list[tuple[nn.Linear | nn.Conv2d, Ten
     found: list[tuple[nn.Linear | nn.Conv2d, Tensor, Tensor]] = []
 
     def note(module: nn.Linear | nn.Conv2d, inputs: tuple[Tensor, ...], out: Tensor) -> None:
+        """Store a layer with its input (N, C) and output (N, K), unless it read a map."""
         if out.flatten(1).shape[1] == out.shape[1]:
             found.append((module, inputs[0].flatten(1), out.flatten(1)))
 

@@ -103,6 +103,7 @@ def captured(model: nn.Module, layer: str, leaf: bool = False) -> Iterator[list[
     seen: list[Tensor] = []
 
     def take(x: Tensor) -> Tensor:
+        """Store the layer's output; return what the network continues with."""
         seen.append(x.detach().requires_grad_() if leaf else x)
         # The network continues with a copy, because later layers may work in place.
         return seen[-1].clone() if leaf else x
@@ -183,6 +184,7 @@ def last_map(model: nn.Module, images: Tensor) -> str:
         """Return a hook that stores a module's output if it is a map, with the number of layers with weights so far."""
 
         def hook(_module: nn.Module, _inputs: object, out: object) -> None:
+            """Count the module's weights and store its output if it is a map."""
             nonlocal weighted
             weighted += has_weights
             if isinstance(out, Tensor) and _is_map(out, images):

@@ -144,7 +144,7 @@ def classes_asked(given: Sequence[int | str] | None, names: Sequence[str] | None
         if label is None:
             raise unknown("class", str(word), index)
         if not 0 <= label < count:
-            raise InputError(f"class {label}: the network has classes 0..{count - 1}")
+            raise InputError(f"class {label}: expected a class of the network, 0..{count - 1}")
         found.append(label)
     return list(dict.fromkeys(found))
 

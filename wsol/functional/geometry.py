@@ -89,6 +89,7 @@ def most_central(views: Sequence[Geometry]) -> int:
     """
 
     def distance(view: Geometry) -> float:
+        """Return the squared distance from the view's centre to that of the image, in sides of the image."""
         sides = zip(view.offset, view.input_size, view.resized, strict=True)
         return sum(((offset + size / 2) / resized - 0.5) ** 2 for offset, size, resized in sides)
 

@@ -120,6 +120,7 @@ def _log_in() -> None:
 
 def _image(picture: Picture, classes: Sequence[str]) -> wandb.Image:
     def entry(box: np.ndarray, kind: int, caption: str) -> dict[str, Any]:
+        """Return a box (xyxy, pixels) in the form of wandb; ``kind`` 0 is ground truth, 1 a prediction."""
         corners = {name: float(value) for name, value in zip(("minX", "minY", "maxX", "maxY"), box, strict=True)}
         return {"position": corners, "domain": "pixel", "class_id": kind, "box_caption": caption}
 

@@ -133,6 +133,7 @@ def _rows(space: Sequence[Dimension]) -> list[list[str]]:
     rows = min(COMPOSED, max(len(dimension.values) for dimension in space))
 
     def value(dimension: Dimension, row: int) -> Any:
+        """Return the value of a dimension in a row; rows repeat short choices and spread over long ones."""
         count = len(dimension.values)
         return dimension.values[row % count if count <= rows else row * (count - 1) // (rows - 1)]
 

@@ -109,6 +109,8 @@ class Layout:
     """Its shape on the terminal, ``wide`` or ``long``; None: the terminal's default."""
     baseline: str | None = None
     """Label of the row that others are compared with; None: the first."""
+    file: Path | None = None
+    """Where it was read, for messages."""
 
     @property
     def rows(self) -> list[str]:
@@ -145,7 +147,7 @@ def read_layout(file: Path) -> Layout:
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise InputError(f"{file}: unreadable ({' '.join(str(error).split())}); expected a table in YAML") from error
     try:
-        return _layout(content)
+        return replace(_layout(content), file=file)
     except InputError as error:
         raise InputError(f"{file}: {error}") from error
     except (TypeError, AttributeError, ValueError) as error:

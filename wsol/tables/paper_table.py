@@ -50,9 +50,13 @@ class PaperTable:
         self._known = known.get("experiment", {})
         for column in {cell.column for cell in layout.cells if cell.experiment} | {*layout.columns.values()}:
             if column.protocol is not None and column.protocol not in known.get("protocol", {}):
-                raise unknown("protocol of a column", column.protocol, known.get("protocol", {}))
+                raise unknown(self._named("protocol of a column"), column.protocol, known.get("protocol", {}))
         self._wanted: dict[tuple[str, ...], Mapping[str, Any]] = {}
         self._pinned: dict[tuple[str, ...], Mapping[str, Any]] = {}
+
+    def _named(self, what: str) -> str:
+        """Return what is unknown, with the file of the table."""
+        return f"{what} of {self.layout.file}" if self.layout.file else what
 
     def words(self, cell: Cell) -> tuple[str, ...]:
         """Return the arguments of `wsol train` for a cell, without the seed."""
@@ -87,7 +91,7 @@ class PaperTable:
             return compare(cell, {}, {})
         commands = {seed: shlex.join(["wsol", *self.command(cell, seed)]) for seed in self.layout.seeds}
         if cell.experiment not in self._known:
-            raise unknown(f"experiment of row {cell.row!r}", cell.experiment, self._known)
+            raise unknown(self._named(f"experiment of row {cell.row!r}"), cell.experiment, self._known)
         close = self._close(cell, found)
         if not close:
             return compare(cell, {}, commands)

@@ -24,6 +24,18 @@ spans = Spans(np.zeros((2, 4), np.int64), np.array([0, 1]), np.array([2, 1]))
 print(spans.best(np.array([0.3, 0.5]), 3).tolist())
 """
 
+COUNTED = """
+from numba.core import event
+done = []
+class Count(event.Listener):
+    def on_start(self, event):
+        done.append(event.data["dispatcher"].py_func.__qualname__ + str(event.data["args"]))
+    def on_end(self, event):
+        pass
+event.register("numba:compile", Count())
+"""
+"""The functions that are compiled from here on, and not found on disk."""
+
 EVERYTHING = """
 from wsol.functional.iou import best_iou
 from wsol.functional.pixels import score_histograms
@@ -47,6 +59,18 @@ def test_compiling_is_announced_once_and_kept(tmp_path: Path) -> None:
         assert out == "[0.3, 0.5, 0.3]\n"
         assert log.count("INFO compiling") == announced
     assert list(tmp_path.rglob("*.nbc"))
+
+
+def test_processes_that_start_at_once_compile_once(tmp_path: Path) -> None:
+    command = [sys.executable, "-c", COUNTED + BEST + "print(*done, sep='\\n')"]
+    options = {"stdout": subprocess.PIPE, "text": True, "env": {**os.environ, "NUMBA_CACHE_DIR": str(tmp_path)}}
+    started = [subprocess.Popen(command, **options) for _ in range(2)]
+    said = [process.communicate(timeout=120)[0].splitlines() for process in started]
+    assert [process.returncode for process in started] == [0, 0]
+    assert [lines[0] for lines in said] == ["[0.3, 0.5, 0.3]"] * 2
+    names = [line for lines in said for line in lines[1:] if line]
+    assert names
+    assert len(names) == len(set(names)), "compiled twice"
 
 
 def test_without_a_folder_to_write_to() -> None:

@@ -118,9 +118,11 @@ def species(num_classes: int) -> list[Species]:
     evenly = np.arange(num_classes) / num_classes
 
     def kinds() -> np.ndarray:
+        """Return a pattern for each class, each pattern about equally often."""
         return rng.permutation(np.arange(num_classes) % len(PATTERNS))
 
     def coats() -> list[Coat]:
+        """Return a coat for each class, with hues spread evenly over the circle."""
         hues = rng.permutation(evenly)
         return [Coat(int(k), float(h), float(h) + 0.08) for k, h in zip(kinds(), hues, strict=True)]
 

@@ -39,6 +39,7 @@ class Frame:
         """Rows and columns of a ``size`` x ``size`` canvas within ``reach`` units of the centre; at least one each."""
 
         def span(at: float) -> slice:
+            """Return the pixels within reach of a coordinate, at least one."""
             start = min(max(int(at - reach * self.length), 0), size - 1)
             return slice(start, min(max(int(at + reach * self.length) + 2, start + 1), size))
 

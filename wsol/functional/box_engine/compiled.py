@@ -27,10 +27,16 @@ from wsol.files import atomic_file
 logger = logging.getLogger("wsol")
 
 numba: Any
+fcntl: Any
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None
 try:
     import numba
     from numba.core import event
     from numba.core.caching import FunctionCache
+    from numba.core.compiler_lock import global_compiler_lock
     from numba.core.serialize import dumps
 except ImportError:
     logger.warning("numba can't be imported: boxes come from OpenCV, cut by cut, and plain Python counts pixels")
@@ -58,6 +64,7 @@ def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
     dispatcher = numba.njit(function, **OPTIONS)
     with contextlib.suppress(RuntimeError):  # no folder to write to, or no source file
         dispatcher._cache = _FolderCache(function)
+        dispatcher.compile = _in_turn(dispatcher.compile, Path(dispatcher._cache.cache_path) / "compiling.lock")
     return dispatcher
 
 
@@ -107,6 +114,29 @@ def _source_digest() -> str:
         digest.update(file.name.encode() + b"\0" + file.read_bytes())
     return digest.hexdigest()
 
+
+def _in_turn(compile_one: Callable[[Any], Any], file: Path) -> Callable[[Any], Any]:
+    """Compile in one process at a time: the others wait and then find the code on disk. Without locks, all compile."""
+
+    def compile_in_turn(signature: Any) -> Any:
+        """Compile a signature, with the lock unless a caller that is being compiled holds it."""
+        with global_compiler_lock, contextlib.ExitStack() as stack:
+            if fcntl is not None and not _turn.taken:
+                with contextlib.suppress(OSError):
+                    fcntl.flock(stack.enter_context(file.open("w")), fcntl.LOCK_EX)
+                stack.callback(setattr, _turn, "taken", False)
+                _turn.taken = True
+            return compile_one(signature)
+
+    return compile_in_turn
+
+
+class _Turn:
+    taken = False
+
+
+_turn = _Turn()
+"""Whether this process compiles; guarded by numba's own lock."""
 
 if AVAILABLE:
     SOURCE_DIGEST = _source_digest()
