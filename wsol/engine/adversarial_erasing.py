@@ -11,15 +11,11 @@ which the regions found in all earlier rounds are replaced by the mean pixel::
     <run>/results.json      how these are evaluated; the class scores are those of round 0, which learned from whole
     images
 
-Existing results are not computed again, so a stopped command continues with resume=true, within a round as `wsol train`
-does. All rounds have the run's seed, because it determines which images are held out; their networks start alike.
+All rounds have the run's seed, because it determines which images are held out; their networks start alike.
 """
 
 from __future__ import annotations
 
-import json
-import logging
-import os
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
@@ -27,16 +23,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch.distributed
 from omegaconf import DictConfig, OmegaConf
 
-from wsol import runs
 from wsol.callbacks.progress_line import ProgressLine
 from wsol.config import build
 from wsol.config.construct import locate
 from wsol.data.datasets.erased import write_regions
 from wsol.data.source import Split
-from wsol.engine import saved_maps, split_results, training
+from wsol.engine import saved_maps, split_results, stages, training
 from wsol.engine.evaluation import LOCALIZER, SplitEvaluation
 from wsol.engine.localization_table import localization_table
 from wsol.engine.module import LocalizerModule
@@ -50,8 +44,6 @@ from wsol.interop.map_folder import open_maps
 from wsol.interop.map_store import MapWriter as StoreWriter
 from wsol.interop.predictions import ranks_of, read_predictions
 from wsol.runs import checkpoints
-
-log = logging.getLogger("wsol")
 
 SIDE = 64
 """Number of cells along each side of a region."""
@@ -73,22 +65,11 @@ def run(config: DictConfig, on_round: Callable[[Path], None] = lambda folder: No
         InputError: a value out of its range, or processes that were started externally.
     """
     check(config)
-    is_named = config.name is not None
-    training.prepare(config)
-    if not is_named:
-        config.name = f"ae-{config.name}"
-    if given := os.environ.get(runs.RUN_DIR_VARIABLE):  # a process started by the training of a round
-        return training.run(settings(config, Path(given).parent, int(Path(given).name.removeprefix("round"))))
-    folder, _ = runs.open_folder(config, may_grow=False)
-    try:
-        if not (folder / "results.json").exists():
-            rounds(config, folder, on_round)
-    except InputError:
-        runs.discard(folder)
-        raise
-    finally:
-        runs.unlock(folder)
-    return folder
+
+    def train(place: Path) -> Path:
+        return training.run(settings(config, place.parent, int(place.name.removeprefix("round"))))
+
+    return stages.run(config, "ae", train, lambda folder: rounds(config, folder, train, on_round))
 
 
 def check(config: DictConfig) -> None:
@@ -105,8 +86,6 @@ def check(config: DictConfig) -> None:
             f"method={config.choices.method}: does not classify; wsol ae hides from a classifier what it has found. "
             "Choose another method"
         )
-    if runs.started_from_outside():
-        raise InputError("wsol ae starts its own processes: set trainer=ddp instead of using torchrun or srun")
 
 
 def settings(config: DictConfig, folder: Path, number: int) -> DictConfig:
@@ -116,23 +95,19 @@ def settings(config: DictConfig, folder: Path, number: int) -> DictConfig:
     own: dict[str, Any] = {str(k): v for k, v in plain.items() if k not in ("rounds", "threshold")}
     own |= {"name": f"{config.name}-round{number}", "run_dir": str(folder / f"round{number}"), "resume": True}
     if number:
-        mean = _results(folder / "round0")["preprocessing"]["mean"]
+        mean = stages.results(folder / "round0")["preprocessing"]["mean"]
         before = [(folder / f"round{i}" / "regions").resolve() for i in range(number)]
         own["loader"]["erased"] = {str(regions): mean for regions in before}
     return OmegaConf.create(own)
 
 
-def rounds(config: DictConfig, folder: Path, on_round: Callable[[Path], None]) -> None:
+def rounds(config: DictConfig, folder: Path, train: Callable[[Path], Path], on_round: Callable[[Path], None]) -> None:
     """Complete the remaining work in a run folder."""
     networks = []
     for number in range(config.rounds):
-        place_of_round, of_round = folder / f"round{number}", settings(config, folder, number)
-        if not (place_of_round / "results.json").exists():
-            log.info("round %d of %d", number + 1, config.rounds)
-            on_round(training.run(of_round))
-            if torch.distributed.is_available() and torch.distributed.is_initialized():
-                torch.distributed.destroy_process_group()  # the next round creates its own
-        networks.append(Round(of_round, place_of_round))
+        place_of_round = folder / f"round{number}"
+        stages.train_stage(train, place_of_round, on_round)
+        networks.append(Round(settings(config, folder, number), place_of_round))
         if number + 1 < config.rounds:
             networks[-1].find_regions(config.threshold)
         networks[-1].keep_maps()
@@ -293,10 +268,6 @@ def merge_maps(folders: Sequence[Path], out: Path) -> None:
 
 def _of_round(folder: Path) -> dict[str, Any]:
     """Return a round's entry in results.json: its own errors, before merging."""
-    found = _results(folder)
+    found = stages.results(folder)
     own = [row for row in found["localization"] if row["maps"] == LOCALIZER]
     return {"folder": folder.name, "classification": found["classification"], "localization": own}
-
-
-def _results(folder: Path) -> dict[str, Any]:
-    return json.loads((folder / "results.json").read_text(encoding="utf-8"))
