@@ -1,17 +1,4 @@
-"""The public API: list the available parts, make a network, train it, evaluate it, and predict images.
-
-::
-
-    import wsol
-
-    net = wsol.create_localizer("resnet50", method="acol_1x1", num_classes=200, pretrained=True, output_stride=8)
-    run = wsol.fit(net, data="cub", data_dir="data", max_epochs=50)
-    results = wsol.evaluate(run, protocol="choe2020")
-    found = wsol.load(run).predict("photo.jpg")
-
-Names are those of the config groups (``configs/backbone``, ``configs/method``, ...), which the command line uses too.
-`fit` does the same as `wsol train` and `evaluate` the same as `wsol eval`; they write the same folders.
-"""
+"""Networks from Python, and the config that a run records of them."""
 
 from __future__ import annotations
 
@@ -19,96 +6,16 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import pytorch_lightning as pl
 import torch
 from omegaconf import DictConfig, OmegaConf
 
 from wsol.config import build
-from wsol.config.argument_overrides import (
-    backbone_overrides,
-    data_overrides,
-    key_overrides,
-    known_choice,
-    matching_choices,
-    protocol_overrides,
-)
+from wsol.config.argument_overrides import Overrides, backbone_overrides, key_overrides, known_choice
 from wsol.config.compose import compose, override
-from wsol.engine import run_evaluation, training
 from wsol.engine.networks import Network
-from wsol.engine.predictor import load
 from wsol.errors import InputError
 from wsol.models.localizer import Localizer
 from wsol.models.pretrained import imagenet_classes
-from wsol.runs.run import Run
-
-__all__ = [
-    "create_localizer",
-    "evaluate",
-    "fit",
-    "list_backbones",
-    "list_datasets",
-    "list_explainers",
-    "list_methods",
-    "list_protocols",
-    "load",
-]
-
-Overrides = Mapping[str, Any]
-"""More keys of a verb's config by their dotted names, such as ``{"optim.optimizer.lr": 0.01}``."""
-
-
-def list_backbones(pattern: str = "*", *, config_dirs: Sequence[str] = ()) -> list[str]:
-    """Return the names of the backbones, including those of the user's own configs.
-
-    Args:
-        pattern: a shell pattern, such as ``"resnet*"``.
-        config_dirs: folders of the user's own configs.
-
-    Example:
-        >>> list_backbones("resnet*")
-        ['resnet101', 'resnet18', 'resnet34', 'resnet50']
-    """
-    return matching_choices("backbone", pattern, config_dirs)
-
-
-def list_methods(pattern: str = "*", *, config_dirs: Sequence[str] = ()) -> list[str]:
-    """Return the names of the methods; see `list_backbones`.
-
-    Example:
-        >>> list_methods("acol*")
-        ['acol', 'acol_1x1', 'acol_chain']
-    """
-    return matching_choices("method", pattern, config_dirs)
-
-
-def list_protocols(pattern: str = "*", *, config_dirs: Sequence[str] = ()) -> list[str]:
-    """Return the names of the localization protocols; see `list_backbones`.
-
-    Example:
-        >>> list_protocols("choe*")
-        ['choe2020', 'choe2020-v2']
-    """
-    return matching_choices("protocol", pattern, config_dirs)
-
-
-def list_datasets(pattern: str = "*", *, config_dirs: Sequence[str] = ()) -> list[str]:
-    """Return the names of the datasets; see `list_backbones`.
-
-    Example:
-        >>> list_datasets("cub*")
-        ['cub', 'cub_lists']
-    """
-    return matching_choices("data", pattern, config_dirs)
-
-
-def list_explainers(pattern: str = "*", *, config_dirs: Sequence[str] = ()) -> list[str]:
-    """Return the names of the attribution methods; see `list_backbones`.
-
-    Example:
-        >>> list_explainers("grad*")
-        ['gradcam', 'gradcam_pp']
-    """
-    return matching_choices("explainer", pattern, config_dirs)
 
 
 def create_localizer(
@@ -173,124 +80,6 @@ def create_localizer(
     return network
 
 
-def fit(
-    localizer: Localizer,
-    data: str = "creatures",
-    *,
-    root: str | Path | None = None,
-    data_dir: str | Path | None = None,
-    protocol: str | Sequence[str] | None = None,
-    max_epochs: int | None = None,
-    batch_size: int | None = None,
-    seed: int | None = None,
-    name: str | None = None,
-    run_dir: str | Path | None = None,
-    resume: bool = False,
-    overrides: Overrides | None = None,
-    callbacks: Sequence[pl.Callback] = (),
-    config_dirs: Sequence[str] = (),
-) -> Run:
-    """Train a network as `wsol train` does, and evaluate its best checkpoint.
-
-    Args:
-        localizer: made by `create_localizer`; it is trained in place and has the weights of the last epoch afterwards.
-        data: name of a dataset, see `list_datasets`; or a folder with a folder of images for each class.
-        root: folder of the dataset; None for its default below ``data_dir``.
-        data_dir: folder of all datasets.
-        protocol: names of the localization protocols.
-        max_epochs: number of epochs.
-        batch_size: number of images per step.
-        seed: seed of all randomness; None for the one of `create_localizer`.
-        name: name of the run.
-        run_dir: folder of the run; None for a new one below ``runs``.
-        resume: continue a run of the same config.
-        overrides: more keys of ``wsol train``, such as ``{"optim.optimizer.lr": 0.01}``.
-        callbacks: Lightning callbacks in addition to those of every run.
-        config_dirs: folders of the user's own configs.
-
-    Returns:
-        The finished run: its folder, results and checkpoints.
-
-    Raises:
-        InputError: an unknown name, key or value, data that cannot be read, or a network with another number of
-            classes.
-
-    Example:
-        >>> from tempfile import TemporaryDirectory
-        >>> net = create_localizer("tiny", num_classes=8)
-        >>> small = {"data.train_images": 16, "data.val_images": 8, "data.test_images": 8}
-        >>> with TemporaryDirectory() as place:
-        ...     run = fit(net, data_dir=place, run_dir=f"{place}/run", max_epochs=1, overrides=small)
-        ...     sorted(run.results["classification"]["test"])
-        ['top1_error', 'top5_error']
-    """
-    recipe = _recipe(localizer)
-    keys = {"data_dir": data_dir, "trainer.max_epochs": max_epochs, "loader.batch_size": batch_size, "name": name}
-    keys |= {"seed": recipe["seed"] if seed is None else seed, "run_dir": run_dir, "resume": resume or None}
-    keys |= overrides or {}
-    given = [*data_overrides(data, root, config_dirs), *protocol_overrides(protocol, config_dirs), *key_overrides(keys)]
-    config = _with_recipe(compose("train", given, config_dirs), recipe)
-    return Run(training.run(config, callbacks=callbacks, localizer=localizer))
-
-
-def evaluate(
-    run: Run | str | Path | Localizer,
-    *,
-    protocol: str | Sequence[str] | None = None,
-    split: str = "test",
-    data: str | None = None,
-    root: str | Path | None = None,
-    data_dir: str | Path | None = None,
-    explainer: str | None = None,
-    checkpoint: str = "best",
-    save_maps: bool = False,
-    out: str | Path | None = None,
-    overrides: Overrides | None = None,
-    config_dirs: Sequence[str] = (),
-) -> dict[str, Any]:
-    """Evaluate a network on a split as `wsol eval` does.
-
-    Args:
-        run: a run of `fit`, a run folder, or a checkpoint (.ckpt, .safetensors).
-        protocol: names of the localization protocols; None for those of the run.
-        split: ``test`` or ``val``.
-        data: another dataset than the run's, see `fit`.
-        root: folder of that dataset.
-        data_dir: folder of all datasets.
-        explainer: attribution method that makes the maps, see `list_explainers`; None for the network's own.
-        checkpoint: checkpoint of a run folder: ``best``, ``last``, or a file's name.
-        save_maps: save the maps beside the results.
-        out: folder of the results; None for a new one below the run's.
-        overrides: more keys of ``wsol eval``, such as ``{"topk": [1]}``.
-        config_dirs: folders of the user's own configs.
-
-    Returns:
-        The content of results.json: ``localization`` (a list of rows), ``classification``, and the settings used.
-
-    Raises:
-        InputError: see `fit`, or no such run.
-    """
-    if data is None and root is not None:
-        raise InputError("root=... requires data=...; for a dataset that has moved, set data_dir=...")
-    if overrides and overrides.get("pseudo"):
-        raise InputError(f"pseudo={overrides['pseudo']}: nothing is evaluated then; use wsol eval on the command line")
-    given = [] if data is None else data_overrides(data, root, config_dirs)
-    if explainer is not None:
-        given.append(f"explainer={known_choice('explainer', explainer, config_dirs)}")
-    keys = {
-        "run": None if isinstance(run, Localizer) else run.folder if isinstance(run, Run) else run,
-        "split": split,
-        "data_dir": data_dir,
-        "checkpoint": checkpoint,
-        "save_maps": save_maps,
-        "out": out,
-        **(overrides or {}),
-    }
-    config = compose("eval", [*given, *protocol_overrides(protocol, config_dirs), *key_overrides(keys)], config_dirs)
-    network = _in_memory(run) if isinstance(run, Localizer) else None
-    return Run(run_evaluation.run(config, network)).results
-
-
 PARTS = ("backbone", "method")
 
 
@@ -331,7 +120,12 @@ def _check_weights(pretrained: bool, weights: str | Path | None, pretrained_clas
         raise InputError("set pretrained=True or weights=<file>, not both")
 
 
-def _recipe(localizer: Localizer) -> dict[str, Any]:
+def recipe(localizer: Localizer) -> dict[str, Any]:
+    """Return the config of a network's backbone and method, their choices and its seed.
+
+    Raises:
+        InputError: the network was not made by `create_localizer`.
+    """
     if localizer.recipe is None:
         raise InputError(
             "this network was not made by wsol.create_localizer, so no config can record it; make it there, or use "
@@ -340,7 +134,7 @@ def _recipe(localizer: Localizer) -> dict[str, Any]:
     return localizer.recipe
 
 
-def _with_recipe(config: DictConfig, recipe: Mapping[str, Any]) -> DictConfig:
+def with_recipe(config: DictConfig, recipe: Mapping[str, Any]) -> DictConfig:
     """Return the config with backbone and method of a network."""
     OmegaConf.set_struct(config, False)
     for key in PARTS:
@@ -350,11 +144,11 @@ def _with_recipe(config: DictConfig, recipe: Mapping[str, Any]) -> DictConfig:
     return config
 
 
-def _in_memory(localizer: Localizer) -> Network:
+def in_memory(localizer: Localizer) -> Network:
     """Return a network without a checkpoint, as `wsol eval` needs it."""
-    recipe = _recipe(localizer)
-    trained = _with_recipe(compose("train", []), recipe)
+    own = recipe(localizer)
+    trained = with_recipe(compose("train", []), own)
     OmegaConf.set_struct(trained, False)
-    trained.name = "-".join(recipe["choices"][key].replace("/", "_") for key in reversed(PARTS))
+    trained.name = "-".join(own["choices"][key].replace("/", "_") for key in reversed(PARTS))
     trained.data = None
     return Network(localizer, trained, trained.name, Path("runs") / trained.name)

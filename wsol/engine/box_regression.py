@@ -73,13 +73,14 @@ def run(
             started externally.
     """
     _check(config)
+    kind = _kind(config)
 
     def train(place: Path) -> Path:
         if place.name == "localizer":
             return training.run(localizer_settings(config, place.parent))
         return training.run(regressor_settings(config, place.parent), callbacks=callbacks, localizer=regressor)
 
-    return stages.run(config, "regress", train, lambda folder: _complete(config, folder, train, on_stage))
+    return stages.run(config, "regress", train, lambda folder: _complete(config, folder, kind, train, on_stage))
 
 
 def _check(config: DictConfig) -> None:
@@ -130,10 +131,10 @@ def regressor_settings(config: DictConfig, folder: Path) -> DictConfig:
 
 
 def _complete(
-    config: DictConfig, folder: Path, train: Callable[[Path], Path], on_stage: Callable[[Path], None]
+    config: DictConfig, folder: Path, kind: str, train: Callable[[Path], Path], on_stage: Callable[[Path], None]
 ) -> None:
     """Complete the remaining stages in a run folder."""
-    kind, finds = _kind(config), _finder(config, folder)
+    finds = _finder(config, folder)
     if finds == folder / "localizer":
         stages.train_stage(train, finds, on_stage)
     if not (folder / "pseudo" / "about.json").exists():
