@@ -17,7 +17,7 @@ All rounds have the run's seed, because it determines which images are held out;
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -31,11 +31,10 @@ from wsol.config.construct import locate
 from wsol.data.datasets.erased import write_regions
 from wsol.data.source import Split
 from wsol.engine import saved_maps, split_results, stages, training
-from wsol.engine.evaluation import LOCALIZER, SplitEvaluation
+from wsol.engine.evaluation import LOCALIZER
 from wsol.engine.localization_table import localization_table
-from wsol.engine.module import LocalizerModule
 from wsol.engine.saved_maps import MapSaver
-from wsol.engine.split_types import MapWriter, SplitResult
+from wsol.engine.split_types import SplitResult
 from wsol.errors import InputError
 from wsol.files import atomic_folder
 from wsol.functional.geometry import Geometry
@@ -135,11 +134,7 @@ class Round:
         checkpoints.load_state(localizer, content["state_dict"], file)
         preprocessing = localizer.backbone.preprocessing
         self.data = build.build_data(config, build.build_source(config), preprocessing, seed=config.seed)
-        self.module = LocalizerModule(
-            localizer,
-            channels_last=build.resolve_layout(config.memory_format),
-            eval_precision=build.resolve_precision(config.eval_precision, config.trainer.accelerator),
-        )
+        self.module = split_results.evaluation_module(localizer, config)
         alone = {**config.trainer, "devices": 1, "num_nodes": 1, "strategy": "auto"}
         self.trainer = build.build_trainer(
             OmegaConf.create(alone), logger=False, callbacks=[ProgressLine()], default_root_dir=str(folder)
@@ -154,7 +149,7 @@ class Round:
         """Write the regions that the network finds in its training images, unless they exist."""
         if not (self.folder / "regions").exists():
             found = Regions(self.data.split("train"), threshold)
-            self._write_label_maps({"train": found})
+            split_results.write_label_maps(self.trainer, self.module, self.data, {"train": found})
             write_regions(self.folder / "regions", self.data.split("train"), found, SIDE)
 
     def keep_maps(self) -> None:
@@ -167,17 +162,7 @@ class Round:
                 header = {"split": name, "data_fingerprint": self.data.split(name).fingerprint()}
                 kept = MapSaver(partial / name, self.data.source.classes, header)
                 writers[name] = open_files.enter_context(kept)
-            self._write_label_maps(writers)
-
-    def _write_label_maps(self, writers: Mapping[str, MapWriter]) -> None:
-        """Run the network once over each split; the maps of the labels go to the split's writer."""
-        wanted = {}
-        for name, writer in writers.items():
-            split = self.data.split(name)
-            if name == "train":  # not a valid name of a module
-                split = split.subset(np.arange(len(split)), "found")
-            wanted[name] = SplitEvaluation(split, self.data.eval_transform.views, {}, topk=(), writer=writer)
-        split_results.evaluate(self.trainer, self.module, self.data, wanted)
+            split_results.write_label_maps(self.trainer, self.module, self.data, writers)
 
     def evaluate(self, config: DictConfig, folder: Path) -> None:
         """Evaluate the merged maps of a run folder under its config and write results.json and per_image.csv."""
