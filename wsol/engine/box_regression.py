@@ -162,15 +162,11 @@ def _finder(config: DictConfig, folder: Path) -> Path | None:
 
 
 def pseudo_settings(config: DictConfig, folder: Path, kind: str, finds: Path | None) -> DictConfig:
-    """Return the config of `wsol eval` that writes the pseudo targets."""
-    words = (
-        [f"data={config.choices.data}", override("data_dir", config.data_dir)]
-        if finds is None
-        else [override("run", finds)]
-    )
-    settings = _alone(config, [*words, "split=train", f"pseudo={kind}", *config.localizer.eval], folder / "pseudo")
-    if finds is None:
-        settings.data = config.data
+    """Return the config of `wsol eval` that writes the pseudo targets of the dataset that the regressor learns from."""
+    words = [f"data={config.choices.data}"] if finds is None else [override("run", finds)]
+    words += [override("data_dir", config.data_dir), "split=train", f"pseudo={kind}", *config.localizer.eval]
+    settings = _alone(config, words, folder / "pseudo")
+    settings.data, settings.choices.data = config.data, config.choices.data
     return settings
 
 
