@@ -2,11 +2,12 @@
 
     python scripts/peer_networks.py --peer <checkout of wsolevaluation> --peer <checkout of ACoL>
 
-The peers are https://github.com/clovaai/wsolevaluation (Choe et al. 2020) and https://github.com/xiaomengyc/ACoL
-(Zhang et al. 2018), run as they stand in the checkouts, on the CPU. Each network gets random weights, batch norms the
-statistics of the images; its checkpoint is written as the peer's trainer writes it, converted, loaded, and both
-networks see the same random images. Largest difference over the largest value is printed, for scores, maps (in the
-peer's convention, see docs/peers.md) and the training loss. The exit code is 1 if one exceeds the tolerance.
+The peers are https://github.com/clovaai/wsolevaluation (Choe et al. 2020), https://github.com/xiaomengyc/ACoL
+(Zhang et al. 2018) and https://github.com/zh460045050/DA-WSOL_CVPR2022 (Zhu et al. 2022), run as they stand in the
+checkouts, on the CPU. Each network gets random weights, batch norms the statistics of the images; its checkpoint is
+written as the peer's trainer writes it, converted, loaded, and both networks see the same random images. Largest
+difference over the largest value is printed, for scores, maps (in the peer's convention, see docs/peers.md) and the
+training loss. The exit code is 1 if one exceeds the tolerance.
 """
 
 from __future__ import annotations
@@ -62,6 +63,8 @@ class Case(NamedTuple):
     """From our maps (N, h, w) of labels (N,) to theirs."""
     words: tuple[str, ...]
     """For `wsol convert`."""
+    term: str | None = None
+    """The part of our loss that theirs is; None for all of it."""
 
 
 def as_it_is(localizer: Localizer, maps: Tensor, labels: Tensor) -> Tensor:
@@ -138,7 +141,42 @@ def acol(checkout: Path) -> Iterator[Case]:
     yield Case("ACoL's authors vgg16", network, saved, look, as_it_is, ())
 
 
-PEERS = {"wsol/vgg.py": wsolevaluation, "models/vgg/vgg_v1.py": acol}
+def dawsol(checkout: Path) -> Iterator[Case]:
+    """DA-WSOL on ResNet-50, with and without ADL, and on Inception-v3; of the loss, the part that is not random."""
+    load(checkout, "peer_dawsol", "libs/wsol/__init__.py")
+    backbones = load(checkout, "peer_dawsol.model.backbone", "libs/wsol/model/backbone.py")
+    classifiers = load(checkout, "peer_dawsol.model.classifier", "libs/wsol/model/classifier.py")
+    grid = itertools.product(("resnet50", "resnet50_adl", "inception_v3"), (False, True))
+    for architecture, large in grid:
+        extractor = getattr(backbones, architecture)("cam", large_feature_map=large, **OPTIONS)
+        classifier = classifiers.CAMClassifier(CLASSES, 1024 if architecture == "inception_v3" else 2048)
+        randomise(extractor)
+        nn.init.normal_(classifier.fc.bias, 0, 0.05)
+        classifier.eval()
+
+        def look(
+            images: Tensor, labels: Tensor, extractor: nn.Module = extractor, classifier: nn.Module = classifier
+        ) -> Seen:
+            features = extractor(images)
+            logits = classifier(F.adaptive_avg_pool2d(features, 1)).flatten(1)
+            return Seen(logits, classifier(features)[range(len(labels)), labels], F.cross_entropy(logits, labels))
+
+        saved = {
+            f"state_dict_{name}": part.state_dict()
+            for name, part in (("extractor", extractor), ("classifier", classifier))
+        }
+        yield Case(
+            f"DA-WSOL's authors {architecture} {'28x28' if large else '14x14'}",
+            extractor,
+            {"architecture": architecture, "epoch": 1, **saved, "optimizer_extractor": {}, "optimizer_classifier": {}},
+            look,
+            as_it_is,
+            (f"output_stride={8 if large else 16}",),
+            "classification",
+        )
+
+
+PEERS = {"libs/wsol/model/backbone.py": dawsol, "wsol/vgg.py": wsolevaluation, "models/vgg/vgg_v1.py": acol}
 """By a file that the checkout has."""
 
 
@@ -178,7 +216,8 @@ def ours(case: Case, folder: Path, images: Tensor, labels: Tensor) -> Seen:
     localizer.eval()
     output = localizer(images, labels)
     maps = case.convention(localizer, localizer.maps(output, labels[:, None])[:, 0], labels)
-    loss = torch.stack(list(localizer.loss(output, F.one_hot(labels, CLASSES).float()).values())).sum()
+    terms = localizer.loss(output, F.one_hot(labels, CLASSES).float())
+    loss = terms[case.term] if case.term else torch.stack(list(terms.values())).sum()
     return Seen(output.logits, maps, loss)
 
 
@@ -191,7 +230,9 @@ def main() -> int:
     args = parser.parse_args()
     found = [(PEERS[file], path) for path in args.peer for file in PEERS if (path / file).is_file()]
     if len(found) != len(args.peer):
-        parser.error(f"--peer: expected checkouts of wsolevaluation or ACoL, with {' or '.join(PEERS)} in them")
+        parser.error(
+            f"--peer: expected checkouts of wsolevaluation, ACoL or DA-WSOL, with {' or '.join(PEERS)} in them"
+        )
     warnings.filterwarnings("ignore", category=FutureWarning)
     warnings.filterwarnings("ignore", category=UserWarning)
     print(f"{'network':40} {'scores':>9} {'maps':>9} {'loss':>9}   largest score", flush=True)

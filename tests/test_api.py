@@ -145,6 +145,37 @@ def test_a_network_in_memory_is_evaluated(wsol_runs, tmp_path: Path, data_dir: P
     assert results["name"] == "cam-tiny"
 
 
+def test_a_box_regressor_from_python_is_that_of_the_command_line(wsol_runs, tmp_path: Path, data_dir: Path) -> None:
+    run, _ = wsol_runs
+    small = {key: value for key, value in SMALL.items() if key not in ("backbone", "method")}
+    net = wsol.create_localizer("tiny", method="psol", num_classes=8, seed=3)
+    found = wsol.regress(
+        net,
+        data_dir=data_dir,
+        localizer=run,
+        localizer_eval={"protocol": ["cam2016"], "num_workers": 0},
+        max_epochs=1,
+        run_dir=tmp_path / "python",
+        overrides=small,
+    )
+    words = [
+        f"localizer.run={run.folder}",
+        "localizer.eval=[protocol=[cam2016],num_workers=0]",
+        "method=psol",
+        "seed=3",
+    ]
+    words += [f"data_dir={data_dir}", "trainer.max_epochs=1", f"run_dir={tmp_path / 'shell'}"]
+    assert main(["regress", *SMALL_RUN, *words]) == 0
+    ours, theirs = (weights(tmp_path / how / "regressor") for how in ("python", "shell"))
+    assert all(torch.equal(value, theirs[key]) for key, value in ours.items())
+    assert measured(found.results) == measured(json.loads((tmp_path / "shell" / "results.json").read_text()))
+    alone = wsol.write_pseudo_targets(
+        run, protocol="cam2016", out=tmp_path / "pseudo", overrides={"num_workers": 0, "trainer.accelerator": "cpu"}
+    )
+    for file in (alone, tmp_path / "shell" / "pseudo"):
+        assert (file / "boxes.csv").read_bytes() == (found.folder / "pseudo" / "boxes.csv").read_bytes()
+
+
 @pytest.mark.parametrize(
     ("call", "message"),
     [
@@ -176,6 +207,18 @@ def test_a_network_in_memory_is_evaluated(wsol_runs, tmp_path: Path, data_dir: P
         (lambda: wsol.evaluate("nowhere"), "nowhere"),
         (lambda: wsol.evaluate("nowhere", explainer="gradcamm"), "unknown explainer 'gradcamm': did you mean"),
         (lambda: wsol.evaluate("nowhere", root="somewhere"), "requires data"),
+        (lambda: wsol.evaluate("nowhere", overrides={"pseudo": "boxes"}), "use wsol.write_pseudo_targets"),
+        (lambda: wsol.write_pseudo_targets("nowhere", "bxes"), "did you mean 'boxes'"),  # type: ignore[arg-type]
+        (
+            lambda: wsol.regress(wsol.create_localizer("tiny", num_classes=8)),
+            "GapHead learns without pseudo targets",
+        ),
+        (
+            lambda: wsol.regress(
+                wsol.create_localizer("tiny", method="psol", num_classes=8), localizer_train={"seed": 1}
+            ),
+            "both networks share seed",
+        ),
     ],
 )
 def test_bad_input_is_one_clear_error(call, message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
         list_methods,
         list_protocols,
         load,
+        regress,
+        write_pseudo_targets,
     )
     from wsol.engine.predictor import Prediction, Predictor
     from wsol.errors import InputError
@@ -50,6 +52,8 @@ __all__ = [
     "list_methods",
     "list_protocols",
     "load",
+    "regress",
+    "write_pseudo_targets",
 ]
 
 _HOMES = {

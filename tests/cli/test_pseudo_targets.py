@@ -18,11 +18,14 @@ from omegaconf import OmegaConf
 from tests.conftest import SMALL_RUN
 from wsol.cli import main
 from wsol.config import build
-from wsol.engine.pseudo_evaluation import threshold_origin
+from wsol.data.pseudo_targets import pack_mask
+from wsol.engine import pseudo_evaluation
+from wsol.engine.pseudo_evaluation import TargetWriter, threshold_origin
 from wsol.errors import InputError
 from wsol.functional.geometry import Geometry
 from wsol.heads.gap import GapHead
 from wsol.interop.map_folder import open_maps
+from wsol.interop.shards import records_in_order
 from wsol.protocols import protocol
 from wsol.runs import checkpoints
 
@@ -187,6 +190,26 @@ def test_evaluations_are_refused(finished_run: Path, tmp_path: Path, capsys, wor
     assert main(["eval", str(finished_run), f"out={tmp_path / 'out'}", *words]) == 2
     assert message in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
+
+
+def test_what_a_stopped_command_leaves_is_not_taken_for_whole(finished_run: Path, tmp_path: Path, monkeypatch) -> None:
+    """Ctrl-C leaves nothing; the shard of a killed process has no index."""
+    words = ["eval", str(finished_run), "split=train", "pseudo=masks", f"out={tmp_path / 'out'}"]
+    seen = []
+
+    def stop(mask: np.ndarray) -> bytes:
+        seen.append(mask)
+        if len(seen) == 20:
+            raise KeyboardInterrupt
+        return pack_mask(mask)
+
+    monkeypatch.setattr(pseudo_evaluation, "pack_mask", stop)
+    assert main(words) == 130
+    assert not list(tmp_path.iterdir())
+    writer = TargetWriter(tmp_path / "shards", protocol("cam2016"), 0.2, "masks")
+    writer.add("a", np.array([[[0.0, 1.0]]]), [Geometry.whole((2, 1))], np.zeros(3))
+    with pytest.raises(InputError, match="writing was interrupted"):
+        list(records_in_order(tmp_path / "shards", "targets", ["a"]))
 
 
 @pytest.mark.parametrize("splits", [("train", "test"), ("train", "val")])

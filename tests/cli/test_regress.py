@@ -14,6 +14,7 @@ import wsol.engine.training
 from tests.conftest import SMALL_RUN
 from wsol.callbacks.progress import EpochLines
 from wsol.cli import main
+from wsol.runs.recorded_config import read_config
 
 FLOAT = "trainer.precision=32-true"
 STAGE = f"localizer.train=[image_size=32,loader.batch_size=16,loader.num_workers=0,trainer.max_epochs=2,{FLOAT}]"
@@ -70,8 +71,9 @@ def test_results_say_whose_boxes_and_classes_they_are(run: Path) -> None:
     assert (run / "per_image.csv").exists()
 
 
-def test_an_existing_run_and_an_explainer_find_the_boxes(finished_run: Path, data_dir: Path, tmp_path: Path) -> None:
-    words = [f"data_dir={data_dir}", f"run_dir={tmp_path / 'run'}", "method.head.classify=true"]
+def test_an_existing_run_and_an_explainer_find_the_boxes(finished_run: Path, tmp_path: Path) -> None:
+    """Its dataset has moved since then."""
+    words = [f"data_dir={tmp_path / 'data'}", f"run_dir={tmp_path / 'run'}", "method.head.classify=true"]
     where = [f"localizer.run={finished_run}", "localizer.eval=[explainer=gradcam,protocol=choe2020]"]
     assert regress(*words, *where) == 0
     content = results(tmp_path / "run")
@@ -80,6 +82,8 @@ def test_an_existing_run_and_an_explainer_find_the_boxes(finished_run: Path, dat
     assert content["stages"]["evaluation"] == "regressor"  # it has classes of its own
     assert content["classification"] == results(tmp_path / "run" / "regressor")["classification"]
     assert not (tmp_path / "run" / "localizer").exists()
+    data = [read_config(tmp_path / "run" / stage).data for stage in ("pseudo", "regressor")]
+    assert data[0] == data[1] != read_config(finished_run).data
 
 
 class Stop(EpochLines):

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import json
 import pickle
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -90,7 +92,7 @@ def written(folder: Path, kind: str = "boxes", **about: object) -> Path:
     mask[2:12, 4:20] = True
     one = np.array(BOX) if kind == "boxes" else pack_mask(mask)
     facts = {"data_fingerprint": Bright().split("train").fingerprint(), **ABOUT, **about}
-    write_pseudo_targets(folder, kind, {f"{i}.png": one for i in reversed(range(COUNT))}, facts)  # type: ignore[arg-type]
+    write_pseudo_targets(folder, kind, ((f"{i}.png", one) for i in reversed(range(COUNT))), facts)  # type: ignore[arg-type]
     return folder
 
 
@@ -132,6 +134,34 @@ def test_targets_do_not_depend_on_worker_processes(tmp_path: Path) -> None:
         view = SmallCrop(32, 0, flip=False).draw(np.zeros((16, 24, 3), np.uint8), np.random.default_rng(0))[1]
         again = pickle.loads(pickle.dumps(targets))  # as a spawned worker gets them
         assert np.array_equal(again.target(3, view), targets.target(3, view))
+
+
+@pytest.mark.parametrize("count", [0, 1, 40])
+def test_masks_that_come_one_by_one_are_the_bytes_of_an_array(tmp_path: Path, count: int) -> None:
+    """The reference joins them in memory; the writer never holds them all."""
+    sizes = np.random.default_rng(0).integers(1, 2**18, count).tolist()
+    made = [bytes([i]) * size for i, size in enumerate(sizes)]
+    tracemalloc.start()
+    write_pseudo_targets(
+        tmp_path, "masks", ((f"{i}", bytes([i]) * size) for i, size in enumerate(sizes)), {**ABOUT, "more": 1}
+    )
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 2**20
+    expected = io.BytesIO()
+    np.save(expected, np.frombuffer(b"".join(made), np.uint8))
+    assert (tmp_path / "masks.npy").read_bytes() == expected.getvalue()
+    expected = io.BytesIO()
+    np.save(expected, np.cumsum(sizes, dtype=np.int64))
+    assert (tmp_path / "ends.npy").read_bytes() == expected.getvalue()
+    assert (tmp_path / "ids.txt").read_text() == "".join(f"{i}\n" for i in range(count))
+    assert json.loads((tmp_path / "about.json").read_text()) == {
+        "version": 1,
+        "kind": "masks",
+        **ABOUT,
+        "more": 1,
+        "images": count,
+    }
 
 
 def test_held_out_images_have_no_part(tmp_path: Path) -> None:

@@ -157,9 +157,25 @@ def test_the_running_mean_is_that_of_all_images_over_processes(monkeypatch: pyte
     assert torch.allclose(shared.border, made.border)
 
 
+def test_one_image_decides_for_good_as_in_the_released_code() -> None:
+    """The first of batch 2, by the share of cells above .5 on each side; later batches change nothing."""
+    made, first, second = head(decide_at=2).train(), torch.ones(3, 4, 6), torch.zeros(3, 4, 6)
+    second[0, 0], second[0, :, 0], second[1:] = 0.6, 0.7, 1.0
+    decided = (1 + 1 / 6 + 1 + 1 / 4) / 4 - 0.5
+    for batch, expected in ((first, 0.0), (second, decided), (1 - first, decided)):
+        made._decide(batch)
+        assert made.border.item() == pytest.approx(expected)
+    again = head(decide_at=2)
+    again.load_state_dict(made.state_dict())
+    again.train().loss(again(object_in_the_middle(2, bright=True)), torch.zeros(2, 4))
+    assert again.border == made.border
+    assert again.batches == 4
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
+        ({"decide_at": 0}, "decide_at: expected the number of a batch from 1, or null, got 0"),
         ({"read": "last"}, "read: expected a list of points, got 'last'"),
         ({"read": []}, r"read: expected a list of points, got \[\]"),
         ({"read": ["late"]}, "late"),

@@ -97,9 +97,21 @@ def stages(stride: int) -> nn.Module:
     return network
 
 
+def stages_with_adl(stride: int) -> nn.Module:
+    """ADL's layers are counted among the blocks, and a linear layer is not read."""
+    network = stages(stride)
+    network.layer3.insert(1, nn.Identity())
+    network.layer4.insert(1, nn.Identity())
+    network.layer4.append(nn.Identity())
+    network.fc = nn.Linear(2048, K)
+    network.forward = lambda x: nn.Sequential(*list(network)[:-1])(x)  # type: ignore[method-assign]
+    return network
+
+
 CASES = {
     "C2AM of its authors, ResNet-50": lambda stride: C2am(),
     "DA-WSOL of its authors, ResNet-50": lambda stride: Pair(stages(stride), 2048),
+    "DA-WSOL with ADL of its authors, ResNet-50": lambda stride: Pair(stages_with_adl(stride), 2048),
     "DA-WSOL of its authors, Inception-v3": lambda stride: Pair(Inception(stride), 1024),
 }
 BY_NAME = {peer.name: peer for peer in (*CONTRASTIVE, *ADAPTED)}

@@ -81,9 +81,10 @@ def pseudo_targets(folder: Path) -> None:
     """Print what a folder of pseudo targets holds, and whether human boxes had a part in it."""
     about = json.loads((folder / "about.json").read_text(encoding="utf-8"))
     human = "[bold]human boxes were used[/bold]" if about["human_boxes"] else "no human box was used"
+    threshold = "none" if about["threshold"] is None else f"{about['threshold']:.6g}"
     console().print(
         f"{folder}: {about['kind']} of {about['images']:,} training images ({about['whole_images']:,} of them the "
-        f"whole image); {about['protocol']}, threshold {about['threshold']} ({about['threshold_origin']}); {human}"
+        f"whole image); {about['protocol']}, threshold {threshold} ({about['threshold_origin']}); {human}"
     )
 
 

@@ -13,6 +13,9 @@ from wsol.config.compose import groups
 from wsol.config.overrides import override
 from wsol.errors import InputError, near_matches, unknown
 
+Overrides = Mapping[str, Any]
+"""More keys of a verb's config by their dotted names, such as ``{"optim.optimizer.lr": 0.01}``."""
+
 
 def matching_choices(group: str, pattern: str, config_dirs: Sequence[str]) -> list[str]:
     """Return the choices of a config group that match a shell pattern, sorted."""

@@ -16,10 +16,11 @@ from __future__ import annotations
 import csv
 import hashlib
 import json
+from array import array
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, BinaryIO, Literal, get_args
 
 import cv2
 import numpy as np
@@ -137,29 +138,53 @@ def pack_mask(mask: np.ndarray) -> bytes:
 
 
 def write_pseudo_targets(
-    folder: Path, kind: Kind, targets: Mapping[str, Any] | Iterable[tuple[str, Any]], about: Mapping[str, Any]
+    folder: Path, kind: Kind, targets: Iterable[tuple[str, Any]], about: Mapping[str, Any]
 ) -> None:
-    """Write pseudo targets into a folder, ``about.json`` last.
+    """Write pseudo targets into a folder as they come, ``about.json`` last.
 
     Args:
         folder: exists, and is empty.
         kind: ``boxes`` or ``masks``.
-        targets: by image id: float (4,) boxes in the image frame, or masks as `pack_mask` made them.
+        targets: image ids with float (4,) boxes in the image frame, or masks as `pack_mask` made them.
         about: must name ``data_fingerprint`` (of the dataset's whole train split), ``split``, ``threshold_origin`` and
             ``human_boxes``.
     """
-    items = list(targets.items() if isinstance(targets, Mapping) else targets)
-    if kind == "boxes":
-        with (folder / "boxes.csv").open("w", newline="", encoding="utf-8") as stream:
-            writer = csv.writer(stream, lineterminator="\n")
-            writer.writerow(("image", "x0", "y0", "x1", "y1"))
-            writer.writerows((name, *(f"{value:.10g}" for value in box)) for name, box in items)
-    else:
-        (folder / "ids.txt").write_text("".join(f"{name}\n" for name, _ in items), encoding="utf-8")
-        np.save(folder / "masks.npy", np.frombuffer(b"".join(file for _, file in items), np.uint8))
-        np.save(folder / "ends.npy", np.cumsum([len(file) for _, file in items], dtype=np.int64))
-    content = {"version": VERSION, "kind": kind, **about, "images": len(items)}
+    images = (_write_boxes if kind == "boxes" else _write_masks)(folder, targets)
+    content = {"version": VERSION, "kind": kind, **about, "images": images}
     (folder / "about.json").write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+
+
+def _write_boxes(folder: Path, boxes: Iterable[tuple[str, Any]]) -> int:
+    """Write boxes and return their number."""
+    images = 0
+    with (folder / "boxes.csv").open("w", newline="", encoding="utf-8") as stream:
+        writer = csv.writer(stream, lineterminator="\n")
+        writer.writerow(("image", "x0", "y0", "x1", "y1"))
+        for name, box in boxes:
+            images += 1
+            writer.writerow((name, *(f"{value:.10g}" for value in box)))
+    return images
+
+
+def _write_masks(folder: Path, masks: Iterable[tuple[str, bytes]]) -> int:
+    """Write masks one by one and return their number."""
+    ends = array("q")
+    with (folder / "ids.txt").open("w", encoding="utf-8") as ids, (folder / "masks.npy").open("wb") as files:
+        begin = _write_header(files, 0)
+        for name, file in masks:
+            ids.write(f"{name}\n")
+            files.write(file)
+            ends.append((ends[-1] if ends else 0) + len(file))
+        files.seek(0)
+        assert _write_header(files, ends[-1] if ends else 0) == begin  # NumPy leaves room for any length
+    np.save(folder / "ends.npy", np.array(ends, dtype=np.int64))
+    return len(ends)
+
+
+def _write_header(stream: BinaryIO, length: int) -> int:
+    """Write the header of an array uint8 (length,) in NumPy's format; return the position behind it."""
+    np.lib.format.write_array_header_1_0(stream, {"descr": "|u1", "fortran_order": False, "shape": (length,)})
+    return stream.tell()
 
 
 def read_pseudo_targets(folder: str | Path, split: Split, fingerprint: str) -> PseudoTargets:

@@ -11,37 +11,30 @@ which the regions found in all earlier rounds are replaced by the mean pixel::
     <run>/results.json      how these are evaluated; the class scores are those of round 0, which learned from whole
     images
 
-Existing results are not computed again, so a stopped command continues with resume=true, within a round as `wsol train`
-does. All rounds have the run's seed, because it determines which images are held out; their networks start alike.
+All rounds have the run's seed, because it determines which images are held out; their networks start alike.
 """
 
 from __future__ import annotations
 
-import json
-import logging
-import os
 import shutil
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch.distributed
 from omegaconf import DictConfig, OmegaConf
 
-from wsol import runs
 from wsol.callbacks.progress_line import ProgressLine
 from wsol.config import build
 from wsol.config.construct import locate
 from wsol.data.datasets.erased import write_regions
 from wsol.data.source import Split
-from wsol.engine import saved_maps, split_results, training
-from wsol.engine.evaluation import LOCALIZER, SplitEvaluation
+from wsol.engine import saved_maps, split_results, stages, training
+from wsol.engine.evaluation import LOCALIZER
 from wsol.engine.localization_table import localization_table
-from wsol.engine.module import LocalizerModule
 from wsol.engine.saved_maps import MapSaver
-from wsol.engine.split_types import MapWriter, SplitResult
+from wsol.engine.split_types import SplitResult
 from wsol.errors import InputError
 from wsol.files import atomic_folder
 from wsol.functional.geometry import Geometry
@@ -50,8 +43,6 @@ from wsol.interop.map_folder import open_maps
 from wsol.interop.map_store import MapWriter as StoreWriter
 from wsol.interop.predictions import ranks_of, read_predictions
 from wsol.runs import checkpoints
-
-log = logging.getLogger("wsol")
 
 SIDE = 64
 """Number of cells along each side of a region."""
@@ -73,22 +64,11 @@ def run(config: DictConfig, on_round: Callable[[Path], None] = lambda folder: No
         InputError: a value out of its range, or processes that were started externally.
     """
     check(config)
-    is_named = config.name is not None
-    training.prepare(config)
-    if not is_named:
-        config.name = f"ae-{config.name}"
-    if given := os.environ.get(runs.RUN_DIR_VARIABLE):  # a process started by the training of a round
-        return training.run(settings(config, Path(given).parent, int(Path(given).name.removeprefix("round"))))
-    folder, _ = runs.open_folder(config, may_grow=False)
-    try:
-        if not (folder / "results.json").exists():
-            rounds(config, folder, on_round)
-    except InputError:
-        runs.discard(folder)
-        raise
-    finally:
-        runs.unlock(folder)
-    return folder
+
+    def train(place: Path) -> Path:
+        return training.run(settings(config, place.parent, int(place.name.removeprefix("round"))))
+
+    return stages.run(config, "ae", train, lambda folder: rounds(config, folder, train, on_round))
 
 
 def check(config: DictConfig) -> None:
@@ -105,8 +85,6 @@ def check(config: DictConfig) -> None:
             f"method={config.choices.method}: does not classify; wsol ae hides from a classifier what it has found. "
             "Choose another method"
         )
-    if runs.started_from_outside():
-        raise InputError("wsol ae starts its own processes: set trainer=ddp instead of using torchrun or srun")
 
 
 def settings(config: DictConfig, folder: Path, number: int) -> DictConfig:
@@ -116,23 +94,19 @@ def settings(config: DictConfig, folder: Path, number: int) -> DictConfig:
     own: dict[str, Any] = {str(k): v for k, v in plain.items() if k not in ("rounds", "threshold")}
     own |= {"name": f"{config.name}-round{number}", "run_dir": str(folder / f"round{number}"), "resume": True}
     if number:
-        mean = _results(folder / "round0")["preprocessing"]["mean"]
+        mean = stages.results(folder / "round0")["preprocessing"]["mean"]
         before = [(folder / f"round{i}" / "regions").resolve() for i in range(number)]
         own["loader"]["erased"] = {str(regions): mean for regions in before}
     return OmegaConf.create(own)
 
 
-def rounds(config: DictConfig, folder: Path, on_round: Callable[[Path], None]) -> None:
+def rounds(config: DictConfig, folder: Path, train: Callable[[Path], Path], on_round: Callable[[Path], None]) -> None:
     """Complete the remaining work in a run folder."""
     networks = []
     for number in range(config.rounds):
-        place_of_round, of_round = folder / f"round{number}", settings(config, folder, number)
-        if not (place_of_round / "results.json").exists():
-            log.info("round %d of %d", number + 1, config.rounds)
-            on_round(training.run(of_round))
-            if torch.distributed.is_available() and torch.distributed.is_initialized():
-                torch.distributed.destroy_process_group()  # the next round creates its own
-        networks.append(Round(of_round, place_of_round))
+        place_of_round = folder / f"round{number}"
+        stages.train_stage(train, place_of_round, on_round)
+        networks.append(Round(settings(config, folder, number), place_of_round))
         if number + 1 < config.rounds:
             networks[-1].find_regions(config.threshold)
         networks[-1].keep_maps()
@@ -160,11 +134,7 @@ class Round:
         checkpoints.load_state(localizer, content["state_dict"], file)
         preprocessing = localizer.backbone.preprocessing
         self.data = build.build_data(config, build.build_source(config), preprocessing, seed=config.seed)
-        self.module = LocalizerModule(
-            localizer,
-            channels_last=build.resolve_layout(config.memory_format),
-            eval_precision=build.resolve_precision(config.eval_precision, config.trainer.accelerator),
-        )
+        self.module = split_results.evaluation_module(localizer, config)
         alone = {**config.trainer, "devices": 1, "num_nodes": 1, "strategy": "auto"}
         self.trainer = build.build_trainer(
             OmegaConf.create(alone), logger=False, callbacks=[ProgressLine()], default_root_dir=str(folder)
@@ -179,7 +149,7 @@ class Round:
         """Write the regions that the network finds in its training images, unless they exist."""
         if not (self.folder / "regions").exists():
             found = Regions(self.data.split("train"), threshold)
-            self._write_label_maps({"train": found})
+            split_results.write_label_maps(self.trainer, self.module, self.data, {"train": found})
             write_regions(self.folder / "regions", self.data.split("train"), found, SIDE)
 
     def keep_maps(self) -> None:
@@ -192,17 +162,7 @@ class Round:
                 header = {"split": name, "data_fingerprint": self.data.split(name).fingerprint()}
                 kept = MapSaver(partial / name, self.data.source.classes, header)
                 writers[name] = open_files.enter_context(kept)
-            self._write_label_maps(writers)
-
-    def _write_label_maps(self, writers: Mapping[str, MapWriter]) -> None:
-        """Run the network once over each split; the maps of the labels go to the split's writer."""
-        wanted = {}
-        for name, writer in writers.items():
-            split = self.data.split(name)
-            if name == "train":  # not a valid name of a module
-                split = split.subset(np.arange(len(split)), "found")
-            wanted[name] = SplitEvaluation(split, self.data.eval_transform.views, {}, topk=(), writer=writer)
-        split_results.evaluate(self.trainer, self.module, self.data, wanted)
+            split_results.write_label_maps(self.trainer, self.module, self.data, writers)
 
     def evaluate(self, config: DictConfig, folder: Path) -> None:
         """Evaluate the merged maps of a run folder under its config and write results.json and per_image.csv."""
@@ -293,10 +253,6 @@ def merge_maps(folders: Sequence[Path], out: Path) -> None:
 
 def _of_round(folder: Path) -> dict[str, Any]:
     """Return a round's entry in results.json: its own errors, before merging."""
-    found = _results(folder)
+    found = stages.results(folder)
     own = [row for row in found["localization"] if row["maps"] == LOCALIZER]
     return {"folder": folder.name, "classification": found["classification"], "localization": own}
-
-
-def _results(folder: Path) -> dict[str, Any]:
-    return json.loads((folder / "results.json").read_text(encoding="utf-8"))

@@ -9,29 +9,28 @@ C2AM (Xie et al. 2022)::
     <run>/evaluation/   the regressor with borrowed classes, if it does not classify
     <run>/results.json  of the evaluation, or else of the regressor; ``stages`` records the localizer and its boxes
 
-Heads that learn from pseudo masks get masks. Existing results are not computed again, so a stopped command continues
-with resume=true, within a training as `wsol train` does.
+Heads that learn from pseudo masks get masks.
 """
 
 from __future__ import annotations
 
 import json
 import logging
-import os
 import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-import torch.distributed
+import pytorch_lightning as pl
 from omegaconf import DictConfig, OmegaConf
 
 from wsol import runs
 from wsol.config import build
 from wsol.config.compose import compose, override
-from wsol.engine import networks, run_evaluation, training
+from wsol.engine import networks, run_evaluation, stages, training
 from wsol.engine.module import check_pseudo
 from wsol.errors import InputError
+from wsol.models.localizer import Localizer
 from wsol.runs.outputs import MARKER
 
 log = logging.getLogger("wsol")
@@ -51,12 +50,20 @@ OWN = ("localizer", "classes", "config_dirs")
 """Keys of `wsol regress` beyond those of `wsol train`."""
 
 
-def run(config: DictConfig, on_stage: Callable[[Path], None] = lambda folder: None) -> Path:
+def run(
+    config: DictConfig,
+    on_stage: Callable[[Path], None] = lambda folder: None,
+    *,
+    regressor: Localizer | None = None,
+    callbacks: Sequence[pl.Callback] = (),
+) -> Path:
     """Complete the stages under a composed config of `wsol regress`.
 
     Args:
         config: config of the verb.
         on_stage: called with the folder of each training after it, when results.json exists.
+        regressor: the second network, made from the config's backbone and method; None to make one.
+        callbacks: callbacks of the regressor's training in addition to those of every run.
 
     Returns:
         The run folder, with results.json.
@@ -66,25 +73,14 @@ def run(config: DictConfig, on_stage: Callable[[Path], None] = lambda folder: No
             started externally.
     """
     _check(config)
-    is_named = config.name is not None
-    training.prepare(config)
-    if not is_named:
-        config.name = f"regress-{config.name}"
-    if given := os.environ.get(runs.RUN_DIR_VARIABLE):  # a process started by the training of a stage
-        place = Path(given)
-        settings = localizer_settings if place.name == "localizer" else regressor_settings
-        return training.run(settings(config, place.parent))
     kind = _kind(config)
-    folder, _ = runs.open_folder(config, may_grow=False)
-    try:
-        if not (folder / "results.json").exists():
-            _stages(config, folder, kind, on_stage)
-    except InputError:
-        runs.discard(folder)
-        raise
-    finally:
-        runs.unlock(folder)
-    return folder
+
+    def train(place: Path) -> Path:
+        if place.name == "localizer":
+            return training.run(localizer_settings(config, place.parent))
+        return training.run(regressor_settings(config, place.parent), callbacks=callbacks, localizer=regressor)
+
+    return stages.run(config, "regress", train, lambda folder: _complete(config, folder, kind, train, on_stage))
 
 
 def _check(config: DictConfig) -> None:
@@ -92,8 +88,6 @@ def _check(config: DictConfig) -> None:
         raise InputError(
             f"pseudo={config.pseudo}: wsol regress makes the pseudo targets; to use existing ones, run wsol train"
         )
-    if runs.started_from_outside():
-        raise InputError("wsol regress starts its own processes: set trainer=ddp instead of using torchrun or srun")
     if (config.localizer.run is not None or _names(config.localizer.eval, "model")) and config.localizer.train:
         raise InputError(
             "localizer.train: no localizer is trained if localizer.run or model=... is given; leave it out"
@@ -136,20 +130,22 @@ def regressor_settings(config: DictConfig, folder: Path) -> DictConfig:
     return OmegaConf.create(own | {"pseudo": str((folder / "pseudo").resolve())})
 
 
-def _stages(config: DictConfig, folder: Path, kind: str, on_stage: Callable[[Path], None]) -> None:
-    """Complete the remaining work in a run folder."""
+def _complete(
+    config: DictConfig, folder: Path, kind: str, train: Callable[[Path], Path], on_stage: Callable[[Path], None]
+) -> None:
+    """Complete the remaining stages in a run folder."""
     finds = _finder(config, folder)
     if finds == folder / "localizer":
-        _train(localizer_settings(config, folder), folder / "localizer", on_stage)
+        stages.train_stage(train, finds, on_stage)
     if not (folder / "pseudo" / "about.json").exists():
         log.info("%s of the training images", kind)
         run_evaluation.run(pseudo_settings(config, folder, kind, finds))
-    _train(regressor_settings(config, folder), folder / "regressor", on_stage)
+    stages.train_stage(train, folder / "regressor", on_stage)
     classes = _classes(config, folder, finds)
     evaluated = folder / "regressor"
     if classes is not None:
         evaluated = folder / "evaluation"
-        if not (evaluated / "results.json").exists():
+        if not stages.is_finished(evaluated):
             log.info("the regressor with classes of %s", classes)
             words = [override("run", folder / "regressor"), override("classes", classes), f"topk={list(config.topk)}"]
             run_evaluation.run(_alone(config, words, evaluated))
@@ -165,26 +161,12 @@ def _finder(config: DictConfig, folder: Path) -> Path | None:
     return folder / "localizer" if config.localizer.run is None else Path(config.localizer.run)
 
 
-def _train(settings: DictConfig, folder: Path, on_stage: Callable[[Path], None]) -> None:
-    """Complete a training, unless it is finished."""
-    if (folder / "results.json").exists():
-        return
-    log.info("training %s", settings.name)
-    on_stage(training.run(settings))
-    if torch.distributed.is_available() and torch.distributed.is_initialized():
-        torch.distributed.destroy_process_group()  # the next stage creates its own
-
-
 def pseudo_settings(config: DictConfig, folder: Path, kind: str, finds: Path | None) -> DictConfig:
-    """Return the config of `wsol eval` that writes the pseudo targets."""
-    words = (
-        [f"data={config.choices.data}", override("data_dir", config.data_dir)]
-        if finds is None
-        else [override("run", finds)]
-    )
-    settings = _alone(config, [*words, "split=train", f"pseudo={kind}", *config.localizer.eval], folder / "pseudo")
-    if finds is None:
-        settings.data = config.data
+    """Return the config of `wsol eval` that writes the pseudo targets of the dataset that the regressor learns from."""
+    words = [f"data={config.choices.data}"] if finds is None else [override("run", finds)]
+    words += [override("data_dir", config.data_dir), "split=train", f"pseudo={kind}", *config.localizer.eval]
+    settings = _alone(config, words, folder / "pseudo")
+    settings.data, settings.choices.data = config.data, config.choices.data
     return settings
 
 
@@ -201,7 +183,7 @@ def _classes(config: DictConfig, folder: Path, finds: Path | None) -> str | None
     """Return the run or file of the borrowed classes; None if the regressor classifies or no run has classes."""
     if config.classes is not None:
         return str(config.classes)
-    if any(_results(folder / "regressor")["classification"].values()) or finds is None:
+    if any(stages.results(folder / "regressor")["classification"].values()) or finds is None:
         return None
     network = networks.find(compose("eval", [override("run", finds)]), "wsol regress localizer.run=<run>")
     return str(finds) if network.localizer.classifies else None
@@ -210,16 +192,12 @@ def _classes(config: DictConfig, folder: Path, finds: Path | None) -> str | None
 def _write_results(config: DictConfig, folder: Path, evaluated: Path) -> None:
     """Write the results of the last stage as those of the run, with the facts of the earlier stages."""
     about = json.loads((folder / "pseudo" / "about.json").read_text(encoding="utf-8"))
-    content = _results(evaluated)
-    stages = {"localizer": about["network"], "pseudo": about, "regressor": "regressor", "evaluation": evaluated.name}
+    content = stages.results(evaluated)
+    made = {"localizer": about["network"], "pseudo": about, "regressor": "regressor", "evaluation": evaluated.name}
     for file in evaluated.iterdir():
         if file.is_file() and file.suffix in (".csv", ".npz", ".png") and file.name != MARKER:
             shutil.copy(file, folder)
-    runs.write_results(folder, {**content, "name": config.name, "pseudo": about, "stages": stages})
-
-
-def _results(folder: Path) -> dict[str, Any]:
-    return json.loads((folder / "results.json").read_text(encoding="utf-8"))
+    runs.write_results(folder, {**content, "name": config.name, "pseudo": about, "stages": made})
 
 
 def _names(words: Sequence[str], key: str) -> bool:

@@ -11,9 +11,11 @@ from __future__ import annotations
 
 import hashlib
 import re
+import shutil
 from collections import deque
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import AbstractContextManager
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -31,18 +33,23 @@ from wsol.data.pseudo_targets import Kind, check_kind, pack_mask, write_pseudo_t
 from wsol.engine import networks, split_results
 from wsol.engine.evaluation import LOCALIZER, SplitEvaluation
 from wsol.engine.explainer_fit import fit_explainer
-from wsol.engine.gathering import gathered_by_position
+from wsol.engine.gathering import gather_files, total
 from wsol.engine.module import LocalizerModule
 from wsol.engine.networks import Network
 from wsol.errors import InputError
 from wsol.explain.fitted_explainer import FILE
 from wsol.functional.geometry import Geometry
+from wsol.interop.shards import ShardWriter, records_in_order
 from wsol.metrics._curves import choose_thresholds
 from wsol.protocols import LocalizationProtocol
 from wsol.runs.results import read_results
 
 PENDING = 256
 """Largest number of images whose maps wait for their boxes."""
+SHARDS = "targets"
+"""Folder of the targets that each process writes, and what they are called there."""
+BOX = np.dtype("<f8")
+"""Type of the four numbers of a box in a shard."""
 
 
 def check(config: DictConfig) -> None:
@@ -83,12 +90,7 @@ def write(settings: DictConfig, config: DictConfig, network: Network, data: Loca
     if "train" not in data.splits:
         raise InputError(f"split=train: the dataset has {', '.join(data.splits)} only")
     explainer = networks.explainer(config)
-    module = LocalizerModule(
-        network.localizer,
-        channels_last=build.resolve_layout(settings.memory_format),
-        explainer=explainer,
-        eval_precision=build.resolve_precision(config.eval_precision, settings.trainer.accelerator),
-    )
+    module = split_results.evaluation_module(network.localizer, settings, explainer)
     if module.gives_boxes:
         raise InputError(
             f"{network.title} gives boxes and no maps; pseudo={config.pseudo} needs maps: set explainer=..."
@@ -103,15 +105,7 @@ def write(settings: DictConfig, config: DictConfig, network: Network, data: Loca
     with runs.announced(folder):
         fitted = fit_explainer(explainer, module, data, trainer)
         threshold = chosen_threshold(settings, protocol, origin, trainer, module, data)
-        split = data.split("train")
-        # "train" is no name of a module.
-        found = TargetWriter(split.ids, protocol, threshold, config.pseudo)
-        evaluation = SplitEvaluation(
-            split.subset(np.arange(len(split)), "found"), data.eval_transform.views, {}, topk=(), writer=found
-        )
-        split_results.evaluate(trainer, module, data, {"train": evaluation})
-        targets = gathered_by_position(found.finish())
-        skipped = evaluation.skipped_ids()
+        found = find(folder, config.pseudo, protocol, threshold, trainer, module, data)
     if not trainer.is_global_zero:
         return
     about = {
@@ -122,15 +116,39 @@ def write(settings: DictConfig, config: DictConfig, network: Network, data: Loca
         "threshold": threshold,
         "threshold_origin": origin,
         "human_boxes": origin == "fullsup" or used_human_boxes(network),
-        "whole_images": sum(one.is_whole for one in targets.values()),
-        "skipped_images": skipped,
+        **found,
         "made_by": f"wsol {version('wsol')}",
     }
-    items = ((split.ids[at], targets[at].value) for at in sorted(targets))
-    write_pseudo_targets(folder, config.pseudo, items, about)
+    join(folder, config.pseudo, data.split("train").ids, about)
     runs.write_config(folder, settings)
     if fitted is not None:
         fitted.save(folder / FILE)
+
+
+def find(
+    folder: Path,
+    kind: Kind,
+    protocol: LocalizationProtocol,
+    threshold: float | None,
+    trainer: pl.Trainer,
+    module: LocalizerModule,
+    data: LocalizationData,
+) -> dict[str, Any]:
+    """Write what each process finds as shards in the first process's folder, and return facts for ``about.json``."""
+    with TargetWriter(folder / SHARDS, protocol, threshold, kind, str(trainer.global_rank)) as writer:
+        skipped = split_results.write_label_maps(trainer, module, data, {"train": writer})
+    gather_files(folder, SHARDS, trainer)
+    return {"whole_images": total(writer.whole_images), "skipped_images": skipped}
+
+
+def join(folder: Path, kind: Kind, ids: Sequence[str], about: Mapping[str, Any]) -> None:
+    """Write the targets of all processes in the order of ``ids``, and remove the processes' own files."""
+    records = records_in_order(folder / SHARDS, SHARDS, ids)
+    if kind == "boxes":
+        write_pseudo_targets(folder, kind, ((name, np.frombuffer(record, BOX)) for name, record in records), about)
+    else:
+        write_pseudo_targets(folder, kind, records, about)
+    shutil.rmtree(folder / SHARDS)
 
 
 def threshold_origin(protocol: LocalizationProtocol, data: LocalizationData, has_pseudo_boxes: bool) -> str:
@@ -183,53 +201,64 @@ def chosen_threshold(
 class Target(NamedTuple):
     """The pseudo target of an image."""
 
-    value: Any
-    """A box float64 (4,), half-open, image frame; or a mask as `pack_mask` made it."""
+    record: bytes
+    """A box of type `BOX`, half-open, image frame; or a mask as `pack_mask` made it."""
     is_whole: bool
     """Whether nothing was above the threshold, so that it is the whole image."""
 
 
-class TargetWriter:
-    """Receives the maps of images and makes their boxes or masks in threads.
+class TargetWriter(AbstractContextManager["TargetWriter"]):
+    """Receives the maps of images, makes their boxes or masks in threads, and writes them as this process's shard.
 
     Args:
-        ids: of the images, in order.
+        folder: folder of the shards, see `wsol.interop.shards`.
         protocol: that makes the boxes.
         threshold: None of ranked boxes.
         kind: ``boxes`` or ``masks``.
+        shard: name of this process's part.
 
     Example:
+        >>> import tempfile
         >>> from wsol.protocols import protocol
-        >>> found = TargetWriter(("a", "b"), protocol("cam2016"), 0.2, "boxes")
-        >>> found.add("b", np.array([[[0.0, 1.0]]]), [Geometry.whole((2, 1))], np.zeros(3))
-        >>> {position: one.value.tolist() for position, one in found.finish().items()}
-        {1: [1.0, 0.0, 2.0, 1.0]}
+        >>> folder = Path(tempfile.mkdtemp())
+        >>> with TargetWriter(folder, protocol("cam2016"), 0.2, "boxes") as found:
+        ...     found.add("b", np.array([[[0.0, 1.0]]]), [Geometry.whole((2, 1))], np.zeros(3))
+        >>> [(name, np.frombuffer(box, BOX).tolist()) for name, box in records_in_order(folder, SHARDS, ["a", "b"])]
+        [('b', [1.0, 0.0, 2.0, 1.0])]
     """
 
-    def __init__(self, ids: Sequence[str], protocol: LocalizationProtocol, threshold: float | None, kind: Kind) -> None:
-        self._position = {name: i for i, name in enumerate(ids)}
+    def __init__(
+        self, folder: Path, protocol: LocalizationProtocol, threshold: float | None, kind: Kind, shard: str = "0"
+    ) -> None:
+        self.whole_images = 0
+        """Number of images so far in which nothing was above the threshold."""
         self._protocol, self._threshold = protocol, threshold
         self._make = _box if kind == "boxes" else _mask
+        self._shard = ShardWriter(folder, SHARDS, header={"kind": kind}, shard=shard)
         self._pool = ThreadPoolExecutor(threads())
-        self._pending: deque[tuple[int, Future[Target]]] = deque()
-        self._targets: dict[int, Target] = {}
+        self._pending: deque[tuple[str, Future[Target]]] = deque()
 
     def add(self, image_id: str, maps: np.ndarray, geometries: Sequence[Geometry], logits: np.ndarray) -> None:
         """See `wsol.engine.split_types.MapWriter`."""
-        future = self._pool.submit(self._make, self._protocol, self._threshold, maps, geometries)
-        self._pending.append((self._position[image_id], future))
+        self._pending.append(
+            (image_id, self._pool.submit(self._make, self._protocol, self._threshold, maps, geometries))
+        )
         self._collect(PENDING)
 
-    def finish(self) -> dict[int, Target]:
-        """Return the targets by position in the split."""
-        self._collect(0)
-        self._pool.shutdown()
-        return self._targets
+    def __exit__(self, kind: type[BaseException] | None, *exception: object) -> None:
+        self._pool.shutdown(cancel_futures=kind is not None)
+        if kind is not None:
+            self._shard.__exit__(kind, *exception)
+            return
+        with self._shard:
+            self._collect(0)
 
     def _collect(self, left: int) -> None:
         while len(self._pending) > left:
-            position, future = self._pending.popleft()
-            self._targets[position] = future.result()
+            image_id, future = self._pending.popleft()
+            target = future.result()
+            self._shard.append(image_id, target.record)
+            self.whole_images += target.is_whole
 
 
 def _box(
@@ -241,9 +270,8 @@ def _box(
     areas = (found[:, 2] - found[:, 0]) * (found[:, 3] - found[:, 1])
     best = int(areas.argmax())
     if areas[best] > 0:
-        return Target(found[best], is_whole=False)
-    width, height = view.image_size
-    return Target(np.array([0.0, 0.0, width, height]), is_whole=True)
+        return Target(found[best].astype(BOX).tobytes(), is_whole=False)
+    return Target(np.array([0, 0, *view.image_size], BOX).tobytes(), is_whole=True)
 
 
 def _mask(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import replace
@@ -24,6 +23,7 @@ from wsol.engine import charts, networks, pseudo_evaluation, saved_maps, split_r
 from wsol.engine.evaluation import SplitEvaluation
 from wsol.engine.explainer_fit import fit_explainer
 from wsol.engine.external_classes import ExternalClassSource
+from wsol.engine.gathering import gather_files
 from wsol.engine.module import LocalizerModule
 from wsol.engine.networks import Network
 from wsol.engine.recognition import WAYS, Recognition
@@ -168,12 +168,7 @@ def evaluate(settings: DictConfig, config: DictConfig, network: Network, data: L
     channels_last = build.resolve_layout(settings.memory_format)
     if config.compile:
         compile_network(network.localizer)
-    module = LocalizerModule(
-        network.localizer,
-        channels_last=channels_last,
-        explainer=explainer,
-        eval_precision=build.resolve_precision(config.eval_precision, settings.trainer.accelerator),
-    )
+    module = split_results.evaluation_module(network.localizer, settings, explainer)
     again = recognitions(config, evaluations, data, module)
     with runs.announced(folder):
         fitted = fit_explainer(explainer, module, data, trainer)
@@ -188,7 +183,7 @@ def evaluate(settings: DictConfig, config: DictConfig, network: Network, data: L
                 evaluations[config.split].elsewhere = other.find(trainer, channels_last)
             seen = charts.overlap_recorder(trainer, evaluations)
             results = split_results.evaluate(trainer, module, data, evaluations, again)
-        _gather(folder, trainer)
+        gather_files(folder, "maps/*", trainer)
     if trainer.is_global_zero:
         runs.write_config(folder, settings)
         extra: dict[str, Any] = {"checkpoint": {"file": network.title}}
@@ -203,15 +198,6 @@ def evaluate(settings: DictConfig, config: DictConfig, network: Network, data: L
         split_results.write_image_results(folder, module.measured, evaluations)
         split_results.write(folder, settings, module, data, trainer, results, **extra)
     charts.log_evaluation(trainer, module, seen, data.source.classes, folder)
-
-
-def _gather(folder: Path, trainer: pl.Trainer) -> None:
-    """Move the maps that this process saved to the first process's folder; returns when all processes are done."""
-    first = Path(trainer.strategy.broadcast(str(folder)))
-    if first != folder:
-        for file in folder.glob(f"maps/*/*-{trainer.global_rank}.*"):
-            os.replace(file, first / file.relative_to(folder))
-    trainer.strategy.barrier()
 
 
 def logger(settings: DictConfig, folder: Path) -> list[Any]:

@@ -23,13 +23,15 @@ from wsol.engine.localization_table import localization_table
 from wsol.engine.module import LocalizerModule
 from wsol.engine.pseudo_boxes import read_pseudo_boxes
 from wsol.engine.recognition import Recognition
-from wsol.engine.split_types import PseudoBoxes, SplitResult
+from wsol.engine.split_types import MapWriter, PseudoBoxes, SplitResult
 from wsol.errors import InputError, plain_interruptions
+from wsol.explain.base import Explainer
 from wsol.functional.drawing import picture_sheet
 from wsol.functional.ranks import check_topk
 from wsol.heads.base import NoMapsError
 from wsol.interop.image_file import write_png
 from wsol.metrics._curves import choose_thresholds
+from wsol.models.localizer import Localizer
 from wsol.protocols import LocalizationProtocol
 from wsol.types import Picture
 
@@ -97,6 +99,40 @@ def evaluations(
         for name in splits
         if name in data.splits
     }
+
+
+def evaluation_module(localizer: Localizer, config: DictConfig, explainer: Explainer | None = None) -> LocalizerModule:
+    """Return the LightningModule that evaluates a network under a config."""
+    return LocalizerModule(
+        localizer,
+        channels_last=build.resolve_layout(config.memory_format),
+        explainer=explainer,
+        eval_precision=build.resolve_precision(config.eval_precision, config.trainer.accelerator),
+    )
+
+
+def write_label_maps(
+    trainer: pl.Trainer, module: LocalizerModule, data: LocalizationData, writers: Mapping[str, MapWriter]
+) -> list[str]:
+    """Run a network once over splits; the map of each image's label goes to the split's writer, and nothing is kept.
+
+    Args:
+        trainer: trainer that runs the network.
+        module: the network.
+        data: data of the splits.
+        writers: writer of each split.
+
+    Returns:
+        The ids of the images that could not be read.
+    """
+    wanted = {}
+    for name, writer in writers.items():
+        split = data.split(name)
+        if name == "train":  # not a valid name of a module
+            split = split.subset(np.arange(len(split)), "found")
+        wanted[name] = SplitEvaluation(split, data.eval_transform.views, {}, topk=(), writer=writer)
+    evaluate(trainer, module, data, wanted)
+    return [name for evaluation in wanted.values() for name in evaluation.skipped_ids()]
 
 
 def pseudo_boxes(

@@ -125,14 +125,8 @@ def train(
     source = build.build_source(config)
     config = config.copy()
     config.topk = list(split_results.fitting_topk(config.topk, len(source.classes)))
-    if runs.is_first_process():
-        known = {name: source.split(name).fingerprint() for name in source.splits}
-        if config.get("pseudo") is not None:
-            known["pseudo"] = pseudo_digest(config.pseudo)
-        runs.record_data(folder, known)
+    _record_data(config, folder, source)
     localizer = build.build_localizer(config, source.classes) if localizer is None else _prepared(localizer, source)
-    if config.get("pseudo") is None:
-        check_pseudo(localizer.head, None)
     if not localizer.classifies:
         _without_classes(config)
     if config.compile:
@@ -140,43 +134,68 @@ def train(
     data = build.build_data(
         config, source, localizer.backbone.preprocessing, seed=config.seed, pseudo=config.get("pseudo")
     )
-    if data.pseudo is not None:
-        check_pseudo(localizer.head, data.pseudo.kind)
-        log.info("%s", describe_pseudo(data.pseudo.about))
-    weights = class_weights(config.class_weights, data.split("train"), source.classes)
-    localizer.head.weigh_classes(weights)
+    localizer.head.weigh_classes(class_weights(config.class_weights, data.split("train"), source.classes))
     if (side := train_size(data)) is not None:
         localizer.backbone.check_size(side, side)
     module = _module(config, localizer, data)
-    if data.pseudo is not None and (mixing := module.mixing_transforms()):
+    _check_pseudo(config, module, data)
+    keep = max(split_results.PICTURES, config.logger.get("images", 0) if config.logger else 0)
+    evaluated = partial(split_results.evaluations, config, data, gives_boxes=localizer.gives_boxes)
+    evaluations = evaluated(splits, baselines=True, keep=keep)
+    trainer, start = _trainer(config, folder, resuming, evaluations, callbacks)
+    data.share_of_process(trainer.world_size)
+    log.info("run folder %s", folder)
+    log.info("%s", describe(config, data, localizer, trainer))
+    module.set_evaluations(evaluated(("val",), baselines=False).values())
+    fit(trainer, module, datamodule=data, **start)
+    evaluate_best(config, folder, trainer, module, data, evaluations, started)
+
+
+def _record_data(config: DictConfig, folder: Path, source: Source) -> None:
+    """Record which data the run learns from, or refuse other data than that of an earlier start."""
+    if runs.is_first_process():
+        known = {name: source.split(name).fingerprint() for name in source.splits}
+        if config.get("pseudo") is not None:
+            known["pseudo"] = pseudo_digest(config.pseudo)
+        runs.record_data(folder, known)
+
+
+def _check_pseudo(config: DictConfig, module: LocalizerModule, data: LocalizationData) -> None:
+    """Refuse pseudo targets that the network cannot learn from, or none where it needs them."""
+    check_pseudo(module.localizer.head, None if data.pseudo is None else data.pseudo.kind)
+    if data.pseudo is None:
+        return
+    log.info("%s", describe_pseudo(data.pseudo.about))
+    if mixing := module.mixing_transforms():
         raise InputError(
             f"pseudo={config.pseudo}: {', '.join(mixing)} mixes images, which have no common box or mask; leave it out "
             "of method.batch_transforms"
         )
-    keep = max(split_results.PICTURES, config.logger.get("images", 0) if config.logger else 0)
-    evaluated = partial(split_results.evaluations, config, data, gives_boxes=localizer.gives_boxes)
-    evaluations = evaluated(splits, baselines=True, keep=keep)
+
+
+def _trainer(
+    config: DictConfig,
+    folder: Path,
+    resuming: bool,
+    evaluations: Mapping[str, SplitEvaluation],
+    callbacks: Sequence[pl.Callback],
+) -> tuple[pl.Trainer, dict[str, Any]]:
+    """Return the trainer of a run folder, and the arguments of `fit` with which it goes on where the run stopped."""
     csv_files = MetricsCsv(folder / "metrics.csv"), MetricsCsv(folder / "steps.csv", of_steps=True)
     point = resume_point(folder) if resuming else None
     writer = WholeCheckpointIO(keep_last=point is None or point.is_last)
     logged = evaluations["val"].names() if "val" in evaluations else ()
     listening = [*build.build_callbacks(config, logged), *callbacks]
     trainer = make_trainer(config, folder, csv_files, _monitor(config, evaluations), listening, writer)
-    data.share_of_process(trainer.world_size)
-    start: dict[str, Any] = {}
     if resuming:
         if runs.is_first_process():
             remove_partial(folder)
         for file in csv_files:
             file.restart(point.step if point else 0)
-    if point:
-        log.info("resuming %s after step %d", folder, point.step)
-        start = {"ckpt_path": str(point.file), "weights_only": True}
-    log.info("run folder %s", folder)
-    log.info("%s", describe(config, data, localizer, trainer))
-    module.set_evaluations(evaluated(("val",), baselines=False).values())
-    fit(trainer, module, datamodule=data, **start)
-    evaluate_best(config, folder, trainer, module, data, evaluations, started)
+    if point is None:
+        return trainer, {}
+    log.info("resuming %s after step %d", folder, point.step)
+    return trainer, {"ckpt_path": str(point.file), "weights_only": True}
 
 
 def _without_classes(config: DictConfig) -> None:
@@ -263,11 +282,12 @@ def describe(config: DictConfig, data: LocalizationData, localizer: Localizer, t
 
 def describe_pseudo(about: Mapping[str, Any]) -> str:
     """Return one line about the pseudo targets of a training: who made them, and whether human boxes had a part."""
-    by = about.get("explainer") or about.get("protocol")
+    by, threshold = about.get("explainer") or about.get("protocol"), about.get("threshold")
+    shown = f"{threshold:.6g}" if isinstance(threshold, float) else threshold
     human = "human boxes were used to make them" if about["human_boxes"] else "no human box was used"
     return (
         f"pseudo {about['kind']} of {about['folder']}: by {about.get('network')} ({by}), threshold "
-        f"{about.get('threshold')} of origin {about['threshold_origin']}; {human}"
+        f"{shown} of origin {about['threshold_origin']}; {human}"
     )
 
 
@@ -326,7 +346,7 @@ def make_trainer(
     return build.build_trainer(config.trainer, logger=loggers, callbacks=callbacks, **fixed)
 
 
-def _monitor(config: DictConfig, evaluations: dict[str, SplitEvaluation]) -> tuple[str, str] | None:
+def _monitor(config: DictConfig, evaluations: Mapping[str, SplitEvaluation]) -> tuple[str, str] | None:
     """Return the metric that chooses the best checkpoint, and ``min`` or ``max``; None without a val split."""
     if config.monitor is None:
         return None

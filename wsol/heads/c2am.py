@@ -9,13 +9,14 @@ the backbone, concatenated), images i and j of a batch of N, and cosines clamped
     loss    - mean_ij log(1 - cos(b_i, f_j)) - mean_ij w_ij log cos(f_i, f_j) - the same for b
     weight  w_ij = exp(-alpha r_ij)                            r: rank of j by similarity to i, -1 for i itself
 
-The loss is symmetric in P and 1 - P, so training does not say which of them is the object. The released code looks at
-the border of one training image at the end of the first epoch: if P > .5 at most of it, P counts as the background
-from then on. Here the sign of a running mean over the training images of all processes decides,
+The loss is symmetric in P and 1 - P, so training does not say which of them is the object. Here the sign of a running
+mean over the training images of all processes decides,
 
     border <- (1 - m) border + m mean over the batch of (mean of P at the border - mean of P)
 
 which is a buffer: it is saved with the weights, continues when training is resumed, and does not change in evaluation.
+The released code looks at one image, the first of the last batch of the first epoch: if P > .5 at most of its border
+(the mean of its four sides), P counts as the background from then on. ``decide_at`` is the number of that batch.
 
 Pairs are formed within a process, as in the released code, so several processes have fewer pairs.
 """
@@ -46,6 +47,8 @@ class C2amHead(Head):
         read: the points whose features are concatenated, at the size of the first one.
         alpha: how fast the weights fall with the rank; 0 gives all pairs the same weight.
         momentum: m of the running mean that decides which side of P is the object, in (0, 1].
+        decide_at: number of the training batch whose first image decides it instead, for good, as in the released code;
+            before, P is the object. With several processes it is the first one's image. None for the running mean.
 
     Raises:
         InputError: an unknown point or an option out of its range.
@@ -65,6 +68,8 @@ class C2amHead(Head):
     classifies = False
     border: Tensor
     """float32 (), above 0 where P is the background."""
+    batches: Tensor
+    """int64 (), training batches so far, with ``decide_at``."""
 
     def __init__(
         self,
@@ -73,6 +78,7 @@ class C2amHead(Head):
         read: Sequence[str] = ("last", "mid"),
         alpha: float = 0.05,
         momentum: float = 0.01,
+        decide_at: int | None = None,
     ) -> None:
         super().__init__(points, num_classes)
         if not read or isinstance(read, str):
@@ -81,11 +87,15 @@ class C2amHead(Head):
             raise InputError(f"alpha: expected a number from 0, got {alpha}")
         if not 0 < momentum <= 1:
             raise InputError(f"momentum: expected a share of the running mean in (0, 1], got {momentum}")
+        if decide_at is not None and decide_at < 1:
+            raise InputError(f"decide_at: expected the number of a batch from 1, or null, got {decide_at}")
         self.taps = tuple(read)
-        self.alpha, self.momentum = alpha, momentum
+        self.alpha, self.momentum, self.decide_at = alpha, momentum, decide_at
         self.activation = nn.Conv2d(sum(self.point(name).channels for name in self.taps), 1, 3, padding=1, bias=False)
         self.norm = nn.BatchNorm2d(1)
         self.register_buffer("border", torch.zeros(()))
+        if decide_at is not None:
+            self.register_buffer("batches", torch.zeros((), dtype=torch.int64))
 
     def forward(self, features: Mapping[str, Tensor], labels: Tensor | None = None) -> Output:
         """Compute the map and the vectors in float32, also under autocast; see `Head.forward`.
@@ -112,7 +122,7 @@ class C2amHead(Head):
         """
         covered, left = output.state["covered"], output.state["left"]
         if self.training:
-            self._follow(output.state["activation"].detach())
+            (self._follow if self.decide_at is None else self._decide)(output.state["activation"].detach())
         with torch.autocast(covered.device.type, enabled=False):
             return {
                 "contrast": -torch.log(1 - cosines(left, covered)).mean(),
@@ -136,6 +146,18 @@ class C2amHead(Head):
         if dist.is_available() and dist.is_initialized():
             dist.all_reduce(found)
         self.border.lerp_(found[0] / found[1], self.momentum)
+
+    @torch.no_grad()
+    def _decide(self, activation: Tensor) -> None:
+        """Let the border of the first map (h, w) of this batch decide, if it is the one that does."""
+        self.batches += 1
+        if int(self.batches) != self.decide_at:
+            return
+        first = (activation[0] > 0.5).float()
+        share = torch.stack([side.mean() for side in (first[0], first[-1], first[:, 0], first[:, -1])]).mean()
+        if dist.is_available() and dist.is_initialized():
+            dist.broadcast(share, 0)
+        self.border.copy_(share - 0.5)
 
 
 def cosines(a: Tensor, b: Tensor) -> Tensor:

@@ -1,12 +1,14 @@
 """DA-WSOL's networks by its authors; see `wsol.interop.peers`.
 
 github.com/zh460045050/DA-WSOL_CVPR2022 (Zhu et al. 2022) saves two state dicts, of the extractor and of the classifier.
-The centres of its loss are not saved; here they start anew.
+The centres of its loss are not saved; here they start anew. With ADL, the extractor keeps a linear layer that nothing
+reads; on Inception-v3 their program has no ADL, whatever it is asked for.
 """
 
 from __future__ import annotations
 
 from wsol.interop.peer_naming import Peer
+from wsol.interop.peer_networks import ADL_RESNET
 
 CLASSIFIER = {"extractor": "backbone", "classifier.fc": "head.classifier"}
 CENTRES = tuple(f"head.{name}" for name in ("class_centres", "class_counts", "universum", "universum_count"))
@@ -16,10 +18,20 @@ ADAPTED = (
     Peer(
         "DA-WSOL of its authors, ResNet-50",
         marks=("extractor.layer4.2.conv3.weight", "classifier.fc.weight"),
-        absent=("extractor.layer4.3.conv3.weight",),  # ADL's
+        absent=("extractor.layer4.3.conv3.weight",),
         strides=(16, 8),
         words=("backbone=resnet50", "method=dawsol"),
         modules=CLASSIFIER,
+        lacks=CENTRES,
+    ),
+    Peer(
+        "DA-WSOL with ADL of its authors, ResNet-50",
+        marks=("extractor.layer3.6.conv3.weight", "extractor.layer4.3.conv3.weight", "classifier.fc.weight"),
+        absent=("extractor.layer3.1.conv3.weight", "extractor.layer4.1.conv3.weight"),
+        strides=(16, 8),
+        words=("backbone=resnet50", "method=dawsol_adl/resnet50"),
+        modules=CLASSIFIER | {f"extractor.{theirs}": ours for theirs, ours in ADL_RESNET.items()},
+        unread=("extractor.fc.",),
         lacks=CENTRES,
     ),
     Peer(

@@ -25,9 +25,10 @@ _ACOL = classifier_names("classifier_A", "head.branches.a") | classifier_names("
 _SPG = {"SPG_B_1a": "head.b1", "SPG_B_2a": "head.b2", "SPG_B_shared": "head.tail", "SPG_C": "head.c"}
 _SPG_A_VGG: list[int | str] = [*_EARLY, "SPG_A_1.0", "SPG_A_1.2", "SPG_A_1.4", "SPG_A_2.0", "SPG_A_2.2", "SPG_A_2.4"]
 _SPG_A_RESNET = {"SPG_A1.0": "backbone.layer3.0"} | {f"SPG_A2.{n}": f"backbone.layer3.{n + 1}" for n in range(5)}
-_ADL_RESNET = {f"layer3.{n + 1}": f"backbone.layer3.{n}" for n in range(1, 6)} | {
+ADL_RESNET = {f"layer3.{n + 1}": f"backbone.layer3.{n}" for n in range(1, 6)} | {
     f"layer4.{n + 1}": f"backbone.layer4.{n}" for n in range(1, 3)
 }
+"""The blocks of ResNet-50 behind those that ADL follows: its layers are counted among them."""
 _ERASED = ("method=acol", "method.head.delta=0.7", "method.head.erase_at_test=label")
 _GUIDED = ("method=spg", "method.head.thresholds=[[0.7,0.01],[0.5,0.05],[0.7,0.1]]")
 _DROPPED = ("backbone=vgg16", "backbone.pooling=dropped")
@@ -121,7 +122,7 @@ CONVOLUTIONAL = (
         absent=("layer3.1.conv3.weight", "layer4.1.conv3.weight"),
         strides=(16, 8),
         words=("backbone=resnet50", "method=adl/resnet50"),
-        modules=_ADL_RESNET | {"fc": "head.classifier"},
+        modules=ADL_RESNET | {"fc": "head.classifier"},
     ),
     Peer(
         "CAM of wsolevaluation, ResNet-50",
