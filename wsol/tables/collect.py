@@ -10,8 +10,8 @@ from typing import Any
 
 from wsol.engine import image_results
 from wsol.errors import InputError
-from wsol.files import is_hidden
 from wsol.runs import identity
+from wsol.runs.evaluations import evaluation_folders, is_of_same_network
 from wsol.runs.identity import Difference
 from wsol.runs.register import Register
 from wsol.runs.results import read_results
@@ -42,16 +42,15 @@ class Run:
         """Return the folders with results of this network on these images, the run's own first, and the results."""
         own = read_results(self.folder / "results.json")
         found: list[tuple[Path, Mapping[str, Any]]] = [(self.folder, own)]
-        for file in sorted(self.folder.glob("eval/*/results.json")):
-            if is_hidden(file):
-                continue
+        for folder in evaluation_folders(self.folder):
+            file = folder / "results.json"
             try:
                 other = read_results(file)
             except InputError as error:
                 self.register.pass_over(file, error)
                 continue
-            if _same(own, other):
-                found.append((file.parent, other))
+            if is_of_same_network(own, other):
+                found.append((folder, other))
         return found
 
     @cached_property
@@ -165,19 +164,3 @@ def _one_dataset(runs: Sequence[Run]) -> None:
                     f"{other.folder} and {run.folder} are runs of one experiment, but their {split} splits are not the "
                     "same data (fingerprints differ): move the unwanted run out of the runs folder"
                 )
-
-
-def _same(own: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
-    """Whether an evaluation used the run's checkpoint, images, transform and maps."""
-    sizes = [results["image_size"] for results in (own, other) if "image_size" in results]
-    if len(sizes) == 2 and sizes[0] != sizes[1]:
-        return False
-
-    def about(results: Mapping[str, Any]) -> tuple[Any, ...]:
-        """Return checkpoint, images, transform, explainer and model of an evaluation."""
-        chosen = results.get("choices") or {}
-        test = results["data"].get("splits", {}).get("test", {}).get("fingerprint")
-        file = Path((results.get("checkpoint") or {}).get("file") or "").name
-        return file, test, chosen.get("transform"), chosen.get("explainer"), chosen.get("model")
-
-    return about(own) == about(other)
