@@ -29,10 +29,16 @@ name: small-box
 """
 TABLE = """title: Boxes
 source: none
+attributes: [classes]
 columns:
+  top-1: {metric: top1_error, accuracy: true, protocol: psol2020, threshold: none}
   GT-known: {metric: gt_known_error, accuracy: true, protocol: psol2020, threshold: none}
 rows:
-  - {label: PSOL, experiment: small_box, published: {GT-known: psol2020/ResNet50-Sep/cub/2}}
+  - label: PSOL
+    experiment: small_box
+    published: {GT-known: psol2020/ResNet50-Sep/cub/2}
+    classes: borrowed
+    about: {classes: borrowed}
 """
 
 
@@ -223,7 +229,7 @@ def test_classes_of_its_own(pseudo: Path, data_dir: Path, tmp_path: Path) -> Non
     assert own(tmp_path / "out")[0]["threshold_origin"] == "fixed"
 
 
-def test_a_table_shows_the_box_beside_the_published_number(
+def test_a_table_shows_the_box_with_borrowed_classes_beside_the_published_number(
     pseudo: Path, finished_run: Path, data_dir: Path, tmp_path: Path, monkeypatch, capsys
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -234,9 +240,24 @@ def test_a_table_shows_the_box_beside_the_published_number(
     always = ["--config-dir", "mine", *small, f"data_dir={data_dir}"]
     words = ["experiment=small_box", f"pseudo={pseudo}", "trainer.accelerator=cpu", "run_dir=runs/small-box/1"]
     assert main(["train", *always, *words]) == 0
-    capsys.readouterr()
-    assert main(["table", "boxes.yaml", "format=json", *always]) == 0
-    said = capsys.readouterr().out
-    expected = 100 - own(tmp_path / "runs" / "small-box" / "1")[0]["gt_known_error"]
-    assert '"none"' in said
-    assert f"{expected:.2f}" in said or str(round(expected, 6)) in said or repr(expected) in said
+    run = tmp_path / "runs" / "small-box" / "1"
+
+    def cells() -> dict[str, dict]:
+        capsys.readouterr()
+        assert main(["table", "boxes.yaml", "format=json", *always]) == 0
+        return {cell["column"]: cell for cell in json.loads(capsys.readouterr().out)["cells"]}
+
+    found = cells()
+    assert found["GT-known"]["measured"] == pytest.approx(100 - own(run)[0]["gt_known_error"])
+    assert found["GT-known"]["threshold"] == "none"
+    assert (found["top-1"]["measured"], found["top-1"]["measured_classes"]) == (None, None)
+    assert main(["table", "boxes.yaml", *always]) == 0
+    assert f"wsol eval {run.relative_to(tmp_path)} classes=" in capsys.readouterr().out
+    assert main(["eval", str(run), f"classes={finished_run}", *FAST]) == 0
+    (evaluation,) = (run / "eval").iterdir()
+    found = cells()
+    assert found["top-1"]["measured"] == pytest.approx(100 - own(evaluation)[0]["top1_error"])
+    assert found["top-1"]["measured_classes"] == "borrowed, creatures-cam-tiny"
+    assert found["GT-known"]["measured_classes"] is None
+    assert main(["table", "boxes.yaml", "format=markdown", *always]) == 0
+    assert "borrowed / borrowed, creatures-cam-tiny" in capsys.readouterr().out

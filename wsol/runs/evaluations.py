@@ -8,13 +8,16 @@ from typing import Any
 
 from wsol.files import is_hidden
 
+REGRESSOR = "regressor"
+"""Folder within a run of `wsol regress`: the run of the network that gives the boxes."""
+
 
 def evaluation_folders(run: Path) -> list[Path]:
     """Return the evaluations of a run, the oldest first: those with results.json.
 
     They are ``<run>/eval/*``, and for the regressor of `wsol regress` the ``evaluation`` beside it, which comes first.
     """
-    files = [*run.parent.glob("evaluation/results.json")] if run.name == "regressor" else []
+    files = [*run.parent.glob("evaluation/results.json")] if run.name == REGRESSOR else []
     files += sorted(run.glob("eval/*/results.json"))
     return [file.parent for file in files if not is_hidden(file.parent)]
 

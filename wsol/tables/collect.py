@@ -16,6 +16,12 @@ from wsol.runs.identity import Difference
 from wsol.runs.register import Register
 from wsol.runs.results import read_results
 
+BORROWED = "borrowed"
+"""Stands for the classes of any other classifier, in a row's ``classes``."""
+
+ANY = "any"
+"""Stands for the network's own and all other classes, for results that do not depend on them."""
+
 NEAR = 4
 """Largest number of differing keys with which a run is still mentioned as a near match."""
 
@@ -66,12 +72,13 @@ class Run:
         """Return its results, including those of `wsol eval` of the same checkpoint on the same data.
 
         Args:
-            classes: name of the classifier whose classes replaced its own (`wsol eval classes=...`).
+            classes: name of the classifier whose classes replaced its own (`wsol eval classes=...`); `BORROWED`: the
+                one of its newest evaluation with classes of another; `ANY`: all evaluations.
 
         Raises:
             InputError: results.json is corrupt.
         """
-        parts = [part for _, part in self._evaluated if (part.get("classes") or {}).get("name") == classes]
+        parts = [part for _, part in self._with_classes(classes)]
         if not parts:
             return {**self._evaluated[0][1], "localization": [], "classification": {}, "pixels": {}}
         rows: dict[tuple[str, str], list[Any]] = {}
@@ -82,6 +89,15 @@ class Run:
             rows = {**rows, **{key: of_one for key, of_one in new.items() if key not in rows}}
         return {**parts[0], "localization": [row for of_one in rows.values() for row in of_one]}
 
+    def _with_classes(self, classes: str | None) -> list[tuple[Path, Mapping[str, Any]]]:
+        """Return the folders with results with these classes, see `results`."""
+        if classes == ANY:
+            return self._evaluated
+        names = [(part.get("classes") or {}).get("name") for _, part in self._evaluated]
+        if classes == BORROWED:
+            classes = next((name for name in reversed(names) if name is not None), BORROWED)
+        return [found for found, name in zip(self._evaluated, names, strict=True) if name == classes]
+
     def wrong(
         self, split: str, name: str, protocol: str | None, origin: str | None, classes: str | None = None
     ) -> image_results.ImageErrors | None:
@@ -89,9 +105,7 @@ class Run:
 
         An unreadable file is ignored; the register records why.
         """
-        for folder, part in self._evaluated:
-            if (part.get("classes") or {}).get("name") != classes:
-                continue
+        for folder, _ in self._with_classes(classes):
             try:
                 found = image_results.read(folder, split, name, protocol, origin)
             except InputError as error:
