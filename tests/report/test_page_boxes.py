@@ -70,6 +70,12 @@ def test_cards_show_the_box_and_the_protocols_that_call_it_right(alone: Path, sp
     assert "none" in texts(page, "#detail td")
 
 
+def test_without_classes_the_page_says_how_to_borrow_some(split: MadeUp, tmp_path: Path, opened) -> None:
+    write(tmp_path, "no classes", split, CLASSES, mine("cam2016"), [made_up_boxes(split, "psol", classes=False)])
+    page = opened(tmp_path, "confusion")
+    assert "wsol eval <run> classes=<another run>" in page.find_element("id", "view-confusion").text
+
+
 def test_filters_and_sorting_work_on_given_boxes(alone: Path, opened) -> None:
     page = opened(alone, "gallery")
     kinds, overlaps = page.execute_script("return [[...WSOL.state.kinds[0]], [...WSOL.state.iou[0]]]")
