@@ -55,8 +55,8 @@ def arrays_of(split: Split, given: Mapping[int, GivenBox]) -> dict[str, np.ndarr
     return {f"{split.name}/{name}": values for name, values in arrays.items()}
 
 
-def read(folder: Path, split: Split) -> GivenBoxes | None:
-    """Read the boxes of a split from a folder's ``image_results.npz``.
+def read(folder: Path, split: Split, num_classes: int) -> GivenBoxes | None:
+    """Read the boxes of a split with K classes from a folder's ``image_results.npz``.
 
     Returns:
         None if there is no file, or it has no boxes of this split.
@@ -69,14 +69,14 @@ def read(folder: Path, split: Split) -> GivenBoxes | None:
         return None
     try:
         with opened(file) as arrays:
-            return _read(arrays, split) if f"{split.name}/boxes" in arrays else None
+            return _read(arrays, split, num_classes) if f"{split.name}/boxes" in arrays else None
     except (OSError, ValueError, EOFError, KeyError, MemoryError, zipfile.BadZipFile, zlib.error) as error:
         raise InputError(
             f"{file}: corrupt ({first_line(error)}); remove it, and `wsol eval {folder}` writes another"
         ) from error
 
 
-def _read(arrays: Mapping[str, np.ndarray], split: Split) -> GivenBoxes:
+def _read(arrays: Mapping[str, np.ndarray], split: Split, num_classes: int) -> GivenBoxes:
     name, count = split.name, len(split)
     if not np.array_equal(array(arrays, f"{name}/ids", "U", count), np.array(split.ids, dtype=np.str_)):
         raise ValueError(f"its images are not those of the {name} split")
@@ -86,8 +86,8 @@ def _read(arrays: Mapping[str, np.ndarray], split: Split) -> GivenBoxes:
     there = np.flatnonzero(views.any(axis=1))
     if fault := geometry_fault(views[there]):
         raise ValueError(f"{name}/views: {fault}")
-    if predicted.min(initial=0) < -1:
-        raise ValueError(f"{name}/predicted: a class below -1")
+    if not ((predicted >= -1) & (predicted < num_classes)).all():
+        raise ValueError(f"{name}/predicted: a class beyond 0..{num_classes - 1}")
     found = {}
     for position in there.tolist():
         view = geometry_of(tuple(views[position].tolist()))

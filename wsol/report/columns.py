@@ -55,7 +55,7 @@ def find_evaluation(one: ReportRun, config: DictConfig) -> Path | None:
     """
     if (one.folder / "maps" / config.split).is_dir():
         return one.folder
-    boxes = {folder: found for folder in _same_network(one) if (found := given_boxes.read(folder, one.split))}
+    boxes = {folder: found for folder in _same_network(one) if (found := _boxes(folder, one))}
     if boxes:
         return max(boxes, key=lambda folder: boxes[folder].ranks is not None)
     if not (one.folder / "checkpoints").is_dir():
@@ -71,6 +71,11 @@ def _same_network(one: ReportRun) -> list[Path]:
     own = _results(one.folder)
     others = [folder for folder in evaluation_folders(one.folder) if own and is_of_same_network(own, _results(folder))]
     return [one.folder, *reversed(others)]
+
+
+def _boxes(folder: Path, one: ReportRun) -> GivenBoxes | None:
+    """Return the boxes that a folder has of the run's split; None if it has none."""
+    return given_boxes.read(folder, one.split, len(one.source.classes))
 
 
 def _with_maps(one: ReportRun, config: DictConfig) -> Path | None:
@@ -115,7 +120,7 @@ def column(name: str, one: ReportRun, protocol: LocalizationProtocol, trust: boo
     """
     assert one.evaluated is not None
     folder = one.evaluated / "maps" / one.split.name
-    if not folder.is_dir() and (given := given_boxes.read(one.evaluated, one.split)) is not None:
+    if not folder.is_dir() and (given := _boxes(one.evaluated, one)) is not None:
         return _box_column(name, one, protocol, given, trust)
     maps = open_maps(folder)
     absent = frozenset(saved_maps.check(maps, one.split, "count_as_miss", others=maps.ids))
