@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -13,8 +14,10 @@ from PIL import Image
 from tests.conftest import SMALL_RUN
 from wsol import load
 from wsol.cli import main
+from wsol.engine import run_evaluation
 
 BOX = ["method=psol", "method.head.width=8", "trainer.max_epochs=1", "protocol=[cam2016,choe2020-v2,psol2020]"]
+QUICK = ["num_workers=0"]
 FAST = ["num_workers=0", "trainer.accelerator=cpu"]
 REFUSAL = "a head without maps was asked for maps"
 
@@ -26,10 +29,16 @@ name: small-box
 """
 TABLE = """title: Boxes
 source: none
+attributes: [classes]
 columns:
+  top-1: {metric: top1_error, accuracy: true, protocol: psol2020, threshold: none}
   GT-known: {metric: gt_known_error, accuracy: true, protocol: psol2020, threshold: none}
 rows:
-  - {label: PSOL, experiment: small_box, published: {GT-known: psol2020/ResNet50-Sep/cub/2}}
+  - label: PSOL
+    experiment: small_box
+    published: {GT-known: psol2020/ResNet50-Sep/cub/2}
+    classes: borrowed
+    about: {classes: borrowed}
 """
 
 
@@ -74,9 +83,10 @@ def test_results_have_a_box_and_no_threshold(box_run: Path, capsys: pytest.Captu
 
 
 def test_an_evaluation_borrows_classes_and_splits_errors(box_run: Path, finished_run: Path, tmp_path: Path) -> None:
-    words = [f"run={box_run}", f"classes={finished_run}", "topk=[1]", f"out={tmp_path / 'out'}", *FAST]
+    words = [f"run={box_run}", f"classes={finished_run}", f"out={tmp_path / 'out'}", *FAST]
     assert main(["eval", *words]) == 0
     found = results_of(tmp_path / "out")
+    assert set(found["classification"]["test"]) == {"top1_error", "top5_error"}, "though the run had no classes"
     top1 = results_of(finished_run)["classification"]["test"]["top1_error"]
     assert found["classification"]["test"]["top1_error"] == top1
     for row, before in zip(own(tmp_path / "out"), own(box_run), strict=True):
@@ -117,7 +127,6 @@ def test_predictions_and_files_for_other_programs(box_run: Path, tmp_path: Path)
         ("predict", ["images=a.png", "threshold=0.3"], f"threshold=0.3: {REFUSAL}"),
         ("export", ["format=torch_export", "top=2"], f"top=2: {REFUSAL}"),
         ("score", [], f": {REFUSAL}"),
-        ("report", [], "gives boxes and has no maps, which the page shows"),
     ],
 )
 def test_what_needs_maps_is_refused(
@@ -125,10 +134,72 @@ def test_what_needs_maps_is_refused(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     Image.fromarray(np.zeros((8, 8, 3), np.uint8)).save("a.png")
-    run = {"report": f"runs=[{box_run}]", "score": f"maps={box_run}"}.get(verb, f"run={box_run}")
+    run = f"maps={box_run}" if verb == "score" else f"run={box_run}"
     assert main([verb, run, *words, *(FAST if verb == "eval" else [])]) == 2
     said = capsys.readouterr().err
     assert message in " ".join(said.split())
+    assert "Traceback" not in said
+
+
+def page_of(folder: Path) -> dict:
+    text = (folder / "data" / "report.js").read_text(encoding="ascii")
+    return json.loads(text.partition("(")[2].rpartition(")")[0])
+
+
+def test_a_report_shows_the_boxes_of_the_training_and_the_classes_of_an_evaluation(
+    box_run: Path, finished_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    copy = tmp_path / "run"
+    shutil.copytree(box_run, copy)
+
+    def fail(*_) -> None:
+        raise AssertionError("the network was asked again")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(run_evaluation, "run", fail)
+        assert main(["report", str(copy), f"out={tmp_path / 'first'}"]) == 0
+    (alone,) = page_of(tmp_path / "first")["runs"]
+    assert alone["gives_boxes"]
+    assert alone["ranks"] is alone["predicted"] is None
+    assert page_of(tmp_path / "first")["protocol"]["thresholds"] == []
+    assert set(alone["correct"]) == {"cam2016", "choe2020-v2", "psol2020"}
+    for row in own(copy):
+        right = np.array(alone["correct"][row["protocol"]])
+        wrong = 100 - 100 * (right[right >= 0] > 0).mean()
+        if row["protocol"] == "cam2016":
+            assert row["gt_known_error"] == pytest.approx(wrong)
+        if row["protocol"] == "choe2020-v2":
+            assert row["by_iou"][1]["gt_known_error"] == pytest.approx(wrong)
+    assert main(["eval", f"run={copy}", f"classes={finished_run}", *FAST]) == 0
+    shutil.copytree(finished_run, tmp_path / "cam", ignore=shutil.ignore_patterns("eval"))
+    both = [str(copy), str(tmp_path / "cam")]
+    assert main(["report", *both, "protocol=choe2020", f"out={tmp_path / 'second'}", *QUICK]) == 0
+    boxes, maps = page_of(tmp_path / "second")["runs"]
+    assert boxes["predicted"] == maps["predicted"]
+    assert [min(rank, 1) for rank in boxes["ranks"]] == [min(abs(rank), 1) for rank in maps["ranks"]]
+    assert boxes["facts"]["classes of"] == "creatures-cam-tiny"
+    assert (boxes["gives_boxes"], maps["gives_boxes"]) == (True, False)
+    assert len(boxes["curves"]["gt_known"][0]) == 1 < len(maps["curves"]["gt_known"][0])
+    of_page = [row for row in boxes["localization"] if row["protocol"] == "choe2020"]
+    assert [(row["threshold_origin"], row["threshold"]) for row in of_page] == [("none", None)]
+
+
+def test_a_report_evaluates_a_run_that_kept_no_boxes(box_run: Path, tmp_path: Path, capsys) -> None:
+    copy = tmp_path / "run"
+    shutil.copytree(box_run, copy)
+    (copy / "image_results.npz").unlink()
+    assert main(["report", str(copy), f"out={tmp_path / 'out'}", "limit=5", *QUICK]) == 0
+    (found,) = page_of(tmp_path / "out")["runs"]
+    assert {len(right) for right in found["correct"].values()} == {5}
+    (evaluation,) = (copy / "eval").iterdir()
+    assert not (evaluation / "maps").exists()
+    damaged = np.load(evaluation / "image_results.npz")
+    arrays = {key: damaged[key] for key in damaged.files}
+    np.savez(evaluation / "image_results.npz", **{**arrays, "test/views": arrays["test/views"] * 2})
+    capsys.readouterr()
+    assert main(["report", str(copy), f"out={tmp_path / 'again'}"]) == 2
+    said = capsys.readouterr().err
+    assert "image_results.npz: corrupt (test-000000: an image of 64 x 64 pixels)" in said
     assert "Traceback" not in said
 
 
@@ -158,7 +229,7 @@ def test_classes_of_its_own(pseudo: Path, data_dir: Path, tmp_path: Path) -> Non
     assert own(tmp_path / "out")[0]["threshold_origin"] == "fixed"
 
 
-def test_a_table_shows_the_box_beside_the_published_number(
+def test_a_table_shows_the_box_with_borrowed_classes_beside_the_published_number(
     pseudo: Path, finished_run: Path, data_dir: Path, tmp_path: Path, monkeypatch, capsys
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -169,9 +240,24 @@ def test_a_table_shows_the_box_beside_the_published_number(
     always = ["--config-dir", "mine", *small, f"data_dir={data_dir}"]
     words = ["experiment=small_box", f"pseudo={pseudo}", "trainer.accelerator=cpu", "run_dir=runs/small-box/1"]
     assert main(["train", *always, *words]) == 0
-    capsys.readouterr()
-    assert main(["table", "boxes.yaml", "format=json", *always]) == 0
-    said = capsys.readouterr().out
-    expected = 100 - own(tmp_path / "runs" / "small-box" / "1")[0]["gt_known_error"]
-    assert '"none"' in said
-    assert f"{expected:.2f}" in said or str(round(expected, 6)) in said or repr(expected) in said
+    run = tmp_path / "runs" / "small-box" / "1"
+
+    def cells() -> dict[str, dict]:
+        capsys.readouterr()
+        assert main(["table", "boxes.yaml", "format=json", *always]) == 0
+        return {cell["column"]: cell for cell in json.loads(capsys.readouterr().out)["cells"]}
+
+    found = cells()
+    assert found["GT-known"]["measured"] == pytest.approx(100 - own(run)[0]["gt_known_error"])
+    assert found["GT-known"]["threshold"] == "none"
+    assert (found["top-1"]["measured"], found["top-1"]["measured_classes"]) == (None, None)
+    assert main(["table", "boxes.yaml", *always]) == 0
+    assert f"wsol eval {run.relative_to(tmp_path)} classes=" in capsys.readouterr().out
+    assert main(["eval", str(run), f"classes={finished_run}", *FAST]) == 0
+    (evaluation,) = (run / "eval").iterdir()
+    found = cells()
+    assert found["top-1"]["measured"] == pytest.approx(100 - own(evaluation)[0]["top1_error"])
+    assert found["top-1"]["measured_classes"] == "borrowed, creatures-cam-tiny"
+    assert found["GT-known"]["measured_classes"] is None
+    assert main(["table", "boxes.yaml", "format=markdown", *always]) == 0
+    assert "borrowed / borrowed, creatures-cam-tiny" in capsys.readouterr().out

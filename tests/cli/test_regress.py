@@ -7,11 +7,14 @@ import re
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 import wsol.engine.training
 from tests.conftest import SMALL_RUN
+from wsol import load
 from wsol.callbacks.progress import EpochLines
 from wsol.cli import main
 from wsol.runs.recorded_config import read_config
@@ -69,6 +72,24 @@ def test_results_say_whose_boxes_and_classes_they_are(run: Path) -> None:
     errors = {key: value for key, value in content["classification"].items() if value}
     assert errors["test"] == results(run / "localizer")["classification"]["test"]
     assert (run / "per_image.csv").exists()
+
+
+def test_other_verbs_take_its_folder_for_the_regressor(run: Path, tmp_path: Path) -> None:
+    copy = tmp_path / "run"
+    shutil.copytree(run, copy)
+    Image.fromarray(np.full((40, 60, 3), 90, np.uint8)).save(tmp_path / "a.png")
+    (found, same) = (load(folder, device="cpu").predict(tmp_path / "a.png") for folder in (copy, copy / "regressor"))
+    assert found.map is None
+    assert found.box.tolist() == same.box.tolist()
+    assert main(["predict", str(copy), f"images={tmp_path / 'a.png'}", "device=cpu"]) == 0
+    assert list((copy / "regressor" / "predict").rglob("predictions.csv"))
+    assert main(["report", str(copy), f"out={tmp_path / 'page'}"]) == 0
+    text = (tmp_path / "page" / "data" / "report.js").read_text()
+    (of_page,) = json.loads(text.partition("(")[2].rpartition(")")[0])["runs"]
+    assert of_page["gives_boxes"]
+    assert of_page["facts"]["classes of"] == results(run)["classes"]["name"]
+    assert own(of_page) == own(results(run))
+    assert not (copy / "eval").exists()
 
 
 def test_an_existing_run_and_an_explainer_find_the_boxes(finished_run: Path, tmp_path: Path) -> None:

@@ -7,8 +7,10 @@ which images are together, or on the process; everything else is.
 from __future__ import annotations
 
 import csv
+import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -28,8 +30,13 @@ METHODS = {
     # Whose cells are drawn, and whose background is a mean over cells: without both, centres are all that is shared.
     "dawsol": ["method=dawsol", "method.head.mmd_weight=0", "method.head.universum_weight=0"],
     "sat": ["method=sat", *GATED],
+    # Crops leave out the box of some images, and not of equally many in each process.
+    "psol": ["method=psol", "method.head.width=8", "transform=resized_crop", "pseudo={pseudo}"],
 }
 """Without draws of their own, so that training can be equal."""
+SEVERAL = ["trainer=ddp", f"trainer.devices={WORLD}"]
+ONCE = ["trust=true", "batch_size=1", "num_workers=0", "trainer.accelerator=cpu"]
+"""Of evaluations: a convolution may round otherwise in batches of other sizes."""
 DRAWING = {
     "cutmix": ["method=cutmix", "logger=wandb", "logger.offline=true"],
     "has": ["method=has"],
@@ -56,11 +63,13 @@ def commands(folder: Path, data_dir: Path, world: int) -> list[list[str]]:
     """All runs of a world."""
     always = ["--config-dir", str(folder / "mine"), "trainer.max_epochs=3"]
     chosen = {name: method if method[-5:] == GATED else ["backbone=plain", *method] for name, method in METHODS.items()}
-    equal = [words(name, folder, data_dir, world, *always, *method) for name, method in chosen.items()]
+    filled = {name: [word.format(pseudo=folder / "pseudo") for word in method] for name, method in chosen.items()}
+    equal = [words(name, folder, data_dir, world, *always, *method) for name, method in filled.items()]
     drawing = [
         words(name, folder, data_dir, world, *method, "trainer.max_epochs=1") for name, method in DRAWING.items()
     ]
-    return equal + (drawing if world > 1 else [])
+    boxes = ["eval", f"run={folder / f'psol-{world}'}", f"out={folder / f'boxes-{world}'}", *ONCE, *SEVERAL]
+    return equal + ([*drawing, boxes] if world > 1 else [])
 
 
 @pytest.fixture(scope="module")
@@ -69,10 +78,15 @@ def folder(tmp_path_factory: pytest.TempPathFactory, data_dir: Path) -> Path:
     made = tmp_path_factory.mktemp("ddp")
     (made / "mine" / "backbone").mkdir(parents=True)
     (made / "mine" / "backbone" / "plain.yaml").write_text("# Plain.\n_target_: tests.engine.ddp_worker.Plain\n")
+    alone = commands(made, data_dir, 1)
+    assert main(alone[0]) == 0  # whose boxes psol learns from
+    pseudo = [f"run={made / 'cam-1'}", "split=train", "pseudo=boxes", "protocol=[cam2016]", f"out={made / 'pseudo'}"]
+    assert main(["eval", *pseudo, *ONCE]) == 0
     wait = together(WORLD, made, run_commands, WORLD, free_port(), commands(made, made / "data", WORLD))
-    for command in commands(made, data_dir, 1):
+    for command in alone[1:]:
         assert main(command) == 0
     wait()
+    assert main(["eval", f"run={made / f'psol-{WORLD}'}", f"out={made / 'boxes-1'}", *ONCE]) == 0
     return made
 
 
@@ -103,6 +117,24 @@ def test_weights_are_those_of_one_process(folder: Path, name: str) -> None:
     assert alone.keys() == shared.keys()
     for key, value in alone.items():
         assert torch.allclose(value, shared[key], atol=1e-5), key
+
+
+def test_given_boxes_and_their_results_are_those_of_one_process(folder: Path) -> None:
+    alone, shared = (json.loads((folder / f"boxes-{world}" / "results.json").read_text()) for world in (1, WORLD))
+    for part in ("localization", "classification", "error_kinds"):
+        assert shared[part] == alone[part], part
+    assert {row["threshold_origin"] for row in alone["localization"] if row["maps"] == "localizer"} == {"none"}
+    for file in ("per_image.csv", "pictures.png"):
+        assert (folder / "boxes-1" / file).read_bytes() == (folder / f"boxes-{WORLD}" / file).read_bytes(), file
+    kept, same = (np.load(folder / f"boxes-{world}" / "image_results.npz") for world in (1, WORLD))
+    assert "test/boxes" in kept.files
+    for name in kept.files:
+        np.testing.assert_array_equal(kept[name], same[name], name)
+
+
+def test_some_pseudo_boxes_lie_outside_their_crop(folder: Path) -> None:
+    outside = [float(row["train/outside_crop"]) for row in curves(folder / "psol-1") if row["train/outside_crop"]]
+    assert max(outside) > 0, "or nothing shows that processes share the number of boxes"
 
 
 def test_buffers_that_training_moves_know_the_images_of_all_processes(folder: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,7 +14,7 @@ from tests.marked import CLASSES, PROTOCOLS, Case
 from tests.marked import batch as marked_batch
 from wsol.backbones.tiny import Tiny
 from wsol.data.transforms import EvalTransform, ResizeCrop, ResizeSquare, TenCrop
-from wsol.engine import saved_maps
+from wsol.engine import given_boxes, image_results, saved_maps
 from wsol.engine.charts import Overlaps, charts
 from wsol.engine.chunk_evaluator import LOCALIZER, given_box
 from wsol.engine.evaluation import SplitEvaluation
@@ -243,3 +244,57 @@ def test_views_give_a_box_each_and_their_scores_are_averaged() -> None:
     assert boxes.shape == (2, 3, 4)
     alone = module.boxes(pixels[:, 1])
     torch.testing.assert_close(boxes[:, 1], alone[1][:, 0])
+
+
+# -- on disk -----------------------------------------------------------------------------------------------------------
+
+
+def kept_in(folder: Path, evaluation: SplitEvaluation, **changes: np.ndarray) -> Path:
+    """A folder with the boxes of an evaluation, some arrays changed."""
+    split = evaluation.split
+    arrays = image_results.arrays_of(split.name, list(split.ids), split.labels)
+    arrays |= given_boxes.arrays_of(split, evaluation.given)
+    image_results.write(folder, arrays | {f"{split.name}/{name}": values for name, values in changes.items()})
+    return folder
+
+
+def test_boxes_are_read_as_they_were_given(tmp_path: Path) -> None:
+    case = Case(COUNT)
+    evaluation = evaluated(case, TRANSFORMS["ten"])
+    measured = evaluation.compute()
+    del evaluation.given[3]  # as of an image that cannot be read
+    evaluation.given[4] = evaluation.given[4]._replace(box=np.full(4, np.nan))
+    ranks = image_results.pack(measured.ranks[1], measured.ranks[0], COUNT, np.uint16)
+    found = given_boxes.read(kept_in(tmp_path, evaluation, ranks=ranks), case.split, CLASSES)
+    assert set(found.boxes) == {name for i, name in enumerate(case.split.ids) if i != 3}
+    for i, given in evaluation.given.items():
+        same = found.boxes[case.split.ids[i]]
+        np.testing.assert_array_equal(same.box, given.box)
+        assert (same.view, same.predicted) == (given.view, given.predicted)
+    first = case.logits.argmax(1).numpy()
+    assert found.predicted.tolist() == [-1 if i == 3 else label for i, label in enumerate(first.tolist())]
+    np.testing.assert_array_equal(found.ranks, measured.ranks[1])
+    assert given_boxes.read(tmp_path / "nowhere", case.split, CLASSES) is None
+    assert given_boxes.read(kept_in(tmp_path, evaluation), case.split, CLASSES).ranks is None
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"boxes": np.zeros((COUNT, 3))}, "test/boxes is"),
+        ({"boxes": np.zeros((COUNT, 4), int)}, "test/boxes is"),
+        ({"views": np.tile(np.int32([1, 1, 1, 1, 0, 0, 1, 1, 0]), (COUNT, 1))}, "image0: an image of 1 x 1 pixels"),
+        ({"views": np.ones((COUNT, 9), np.int32)}, "test/views: a view outside its image"),
+        ({"views": np.full((COUNT, 9), -1, np.int32)}, "test/views: image size -1 x -1"),
+        ({"predicted": np.full(COUNT, -2)}, "test/predicted: a class beyond 0"),
+        ({"predicted": np.full(COUNT, CLASSES)}, "test/predicted: a class beyond 0"),
+        ({"ids": np.array(["x"] * COUNT)}, "its images are not those of the test split"),
+        ({"ranks": np.zeros(2, np.uint16)}, "test/ranks is"),
+    ],
+)
+def test_damaged_boxes_are_refused_by_name(changes: dict, message: str, tmp_path: Path) -> None:
+    case = Case(COUNT)
+    evaluation = evaluated(case, TRANSFORMS["square"])
+    evaluation.compute()
+    with pytest.raises(InputError, match=rf"image_results.npz: corrupt \({message}"):
+        given_boxes.read(kept_in(tmp_path, evaluation, **changes), case.split, CLASSES)

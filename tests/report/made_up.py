@@ -10,6 +10,7 @@ import numpy as np
 from wsol.data.images import BadImage
 from wsol.data.packed import Boxes
 from wsol.data.source import Split
+from wsol.engine.chunk_evaluator import given_box
 from wsol.functional.geometry import Geometry
 from wsol.interop.map_store import MapStore, MapWriter
 from wsol.interop.predictions import ranks_of
@@ -47,6 +48,31 @@ class MadeUp(Split):
         return width, height
 
 
+def made_up_boxes(split: Split, name: str, seed: int = 0, classes: bool = True) -> ReportColumn:
+    """A run whose network gave boxes, one of them missing, one not finite, one empty."""
+    rng = np.random.default_rng(seed)
+    boxes = {}
+    for i, image in enumerate(split.ids):
+        corners = np.sort(rng.uniform(0, 1, (2, 2)), axis=0).reshape(1, 4)
+        if i == NOT_FINITE:
+            corners[0, 2] = np.nan
+        if i == FLAT:
+            corners[0, 2:] = corners[0, :2]
+        if i != NO_MAP:
+            boxes[image] = given_box(corners, [Geometry.crop(split.size(i), 20, 17)])
+    ranked, ranks = made_up_classes(split, rng) if classes else (None, None)
+    row = {"protocol": "mine", "maps": "localizer", "threshold_origin": "none", "threshold": None}
+    metrics = {"localization": [{**row, "gt_known_error": 62.5}], "classification": {}, "pixels": {}}
+    correct = {"mine": np.array([1, 0, -1] * (len(split) // 3)), "other": np.zeros(len(split), int)}
+    return ReportColumn(name, boxes, ranked, ranks, metrics, {"seed": seed}, correct)
+
+
+def made_up_classes(split: Split, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    """Predicted classes, and ranks of the true ones."""
+    ranked = rng.permuted(np.tile(np.arange(len(CLASSES)), (len(split), 1)), axis=1)
+    return ranked, ranks_of(split.labels, ranked)
+
+
 def made_up_run(folder: Path, split: Split, name: str, seed: int = 0, classes: bool = True) -> ReportColumn:
     """A run with maps on disk, one of them missing, one not finite, one flat."""
     rng = np.random.default_rng(seed)
@@ -59,8 +85,7 @@ def made_up_run(folder: Path, split: Split, name: str, seed: int = 0, classes: b
                 cells[:] = 0.5
             if i != NO_MAP:
                 writer.add(image, cells[None], [Geometry(split.size(i), (9, 9), (0, 0), (9, 9))])
-    ranked = rng.permuted(np.tile(np.arange(len(CLASSES)), (len(split), 1)), axis=1) if classes else None
-    ranks = None if ranked is None else ranks_of(split.labels, ranked)
+    ranked, ranks = made_up_classes(split, rng) if classes else (None, None)
     row = {
         "protocol": "mine",
         "maps": "localizer",

@@ -40,12 +40,12 @@ def test_the_slider_moves_box_overlap_and_result_of_every_visible_picture(folder
             if i in (NO_MAP, NO_TRUTH, BLACKLISTED):
                 assert shown["result"] == "not evaluated"
                 continue
-            (box,) = wide.predict(*merge(*runs[0].maps.read(split.ids[i])), float(wide.thresholds[at]))
+            (box,) = wide.predict(*merge(*runs[0].found.read(split.ids[i])), float(wide.thresholds[at]))
             width, height = split.size(i)
             expected = [box[0] / width, box[1] / height, (box[2] - box[0]) / width, (box[3] - box[1]) / height]
             assert shown["hidden"] == (box[2] == box[0])
             np.testing.assert_allclose(shown["box"], 100 * np.array(expected), atol=1e-3)
-            right = wide.evaluate(*merge(*runs[0].maps.read(split.ids[i])), split.truth(i))[1, at]
+            right = wide.evaluate(*merge(*runs[0].found.read(split.ids[i])), split.truth(i))[1, at]
             assert (shown["result"] in ("right", "box right")) == right
             assert shown["true"] == len(split.truth(i).boxes)
     assert {i: shown["iou"] for i, shown in now.items()} != {i: shown["iou"] for i, shown in before.items()}

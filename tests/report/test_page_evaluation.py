@@ -8,19 +8,32 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.report.made_up import BLACKLISTED, CLASSES, IMAGES, NO_MAP, NO_TRUTH, MadeUp
+from tests.report.made_up import BLACKLISTED, CLASSES, IMAGES, NO_MAP, NO_TRUTH, MadeUp, made_up_boxes
 from tests.report.pages import evaluated_in_page, mine
 from wsol.config.compose import groups
 from wsol.functional.error_kinds import KINDS, error_kind
 from wsol.functional.iou import iou
 from wsol.functional.maps import merge
-from wsol.protocols import protocol
+from wsol.protocols import LocalizationProtocol, protocol
 from wsol.report.evaluation import at_all_thresholds
 from wsol.report.site import ReportColumn, write
-from wsol.report.steps import steps
+from wsol.report.steps import Steps, steps
 
 PLACES = (0, 3, 57, 200, 201, 333, 498, 650, 777, 998, 999)
 OVERLAPS = (0.3, 0.5, 0.7)
+
+
+def evaluated(run: ReportColumn, wide: LocalizationProtocol, split: MadeUp, i: int) -> tuple[np.ndarray, Steps]:
+    """Whether an image is correct, bool (I, G), and its boxes, by the protocol itself."""
+    truth = split.truth(i)
+    if not run.gives_boxes:
+        score_map, view = merge(*run.found.read(split.ids[i], split.size(i)))
+        return wide.evaluate(score_map, view, truth), steps(wide, wide.find(score_map, view), view, truth)
+    given = run.found[split.ids[i]]
+    box, frame = np.zeros((1, 4)) if np.isnan(given.box).any() else given.box[None], wide.frame_of(given.view)
+    framed = frame.to_input(box).clip(0, np.tile(frame.input_size, 2))
+    right = wide.evaluate_boxes(box, given.view, truth).repeat(wide.num_columns, axis=1)
+    return right, Steps(np.zeros(1, int), framed, frame, wide.true_corners(frame, truth))
 
 
 @pytest.mark.parametrize("name", groups()["protocol"])
@@ -29,6 +42,7 @@ def test_results_are_pythons_for_every_image_threshold_and_overlap(
 ) -> None:
     own = protocol(name)
     wide = dataclasses.replace(at_all_thresholds(own), iou_thresholds=OVERLAPS)
+    runs = [*runs, made_up_boxes(split, "psol", 3)]
     write(tmp_path, name, split, CLASSES, own, runs)
     page = opened(tmp_path)
     places = sorted({min(at, wide.num_columns - 1) for at in PLACES} if len(wide.thresholds) else {0})
@@ -37,9 +51,7 @@ def test_results_are_pythons_for_every_image_threshold_and_overlap(
     found = {}
     for r, run in enumerate(runs):
         for i in sorted(set(range(IMAGES)) - left_out):
-            score_map, view = merge(*run.maps.read(split.ids[i], split.size(i)))
-            hits[r, i] = wide.evaluate(score_map, view, split.truth(i))
-            found[r, i] = steps(wide, wide.find(score_map, view), view, split.truth(i))
+            hits[r, i], found[r, i] = evaluated(run, wide, split, i)
     for at in places:
         for k, overlap in enumerate(OVERLAPS):
             answers = evaluated_in_page(page, at, overlap)
@@ -82,6 +94,6 @@ def test_an_overlap_of_exactly_the_one_asked_for(boundary: str, split: MadeUp, r
     exact = overlaps[i]
     assert 0 < exact < 1
     ((kinds, _, _, _),) = evaluated_in_page(page, 200, exact)
-    score_map, view = merge(*runs[0].maps.read(split.ids[i]))
+    score_map, view = merge(*runs[0].found.read(split.ids[i]))
     asked = dataclasses.replace(at_all_thresholds(own), iou_thresholds=(exact,))
     assert (kinds[i] < 2) == asked.evaluate(score_map, view, split.truth(i))[0, 200] == (boundary == ">=")

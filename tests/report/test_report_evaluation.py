@@ -29,7 +29,7 @@ def test_more_thresholds_and_overlaps_change_no_result(tmp_path: Path, name: str
         np.testing.assert_allclose(wide.thresholds[columns], own.thresholds, rtol=0, atol=1e-12)
     for i in range(6):
         if i not in (NO_TRUTH, NO_MAP):
-            score_map, view = merge(*shown.maps.read(split.ids[i]))
+            score_map, view = merge(*shown.found.read(split.ids[i]))
             expected = own.evaluate(score_map, view, split.truth(i))
             np.testing.assert_array_equal(
                 wide.evaluate(score_map, view, split.truth(i))[np.ix_(rows, columns)], expected
@@ -42,12 +42,12 @@ def test_accuracy_counts_what_the_protocol_evaluates(tmp_path: Path, chunk: int)
     shown = made_up_run(tmp_path, split, "run")
     accuracy = Accuracy(split, wide, shown.ranks)
     with ThreadPoolExecutor(2) as pool:
-        for positions, evaluated in evaluate(split, shown.maps, wide, pool, chunk):
+        for positions, evaluated in evaluate(split, shown.found, wide, pool, chunk):
             accuracy.add(positions, evaluated)
             assert [one is None for one in evaluated] == [at == NO_MAP for at in positions]
     assert np.flatnonzero(~accuracy.counts).tolist() == sorted([NO_TRUTH, NO_MAP, BLACKLISTED])
     evaluated_ones = np.flatnonzero(accuracy.counts).tolist()
-    hits = [wide.evaluate(*merge(*shown.maps.read(split.ids[i])), split.truth(i)) for i in evaluated_ones]
+    hits = [wide.evaluate(*merge(*shown.found.read(split.ids[i])), split.truth(i)) for i in evaluated_ones]
     curves = accuracy.curves()
     np.testing.assert_allclose(curves.gt_known, 100 * np.mean(hits, axis=0))
     first = shown.ranks[accuracy.counts] == 0

@@ -34,6 +34,8 @@ class GivenBox(NamedTuple):
     """float64 (4,): x0, y0, x1, y1, half-open, image frame, within the image."""
     view: Geometry
     """What part of the image the network saw."""
+    predicted: int = -1
+    """The best class of the image; -1 if there are no classes."""
 
 
 Localization = Merged | GivenBox

@@ -169,7 +169,8 @@ class SplitEvaluation(nn.Module):
                 that was found in the view at the image's centre.
         """
         positions, ranks, first = self._classes(batch, logits)
-        given = [given_box(of, self.views((w, h))) for of, (w, h) in zip(boxes, batch.sizes.tolist(), strict=True)]
+        each = zip(boxes, batch.sizes.tolist(), first, strict=True)
+        given = [given_box(of, self.views((w, h)))._replace(predicted=best) for of, (w, h), best in each]
         self.given.update(zip(positions, given, strict=True))
         self._submit(positions, [partial(_itself, one) for one in given], ranks, first)
 
@@ -193,12 +194,14 @@ class SplitEvaluation(nn.Module):
         ways = {MEAN, *(protocol.view_merging for protocol in protocols.values())}
         return {way: merge(maps, views, merging=way) for way in ways}
 
-    def evaluate(self, positions: Sequence[int], merged: Sequence[Merged | None], ranks: np.ndarray | None) -> None:
-        """Evaluate maps from any source.
+    def evaluate(
+        self, positions: Sequence[int], merged: Sequence[Localization | None], ranks: np.ndarray | None
+    ) -> None:
+        """Evaluate maps, or boxes that a network gave, from any source.
 
         Args:
             positions: positions of N images in the split.
-            merged: N maps with their geometry; None without a map, which is a miss at every threshold.
+            merged: N maps with their geometry, or boxes; None without one, which is a miss at every threshold.
             ranks: integer (N,) rank of each ground-truth class; None without classes if ``topk`` is empty.
         """
         self._submit(list(positions), [partial(_itself, of) for of in merged], ranks, None)
@@ -372,8 +375,7 @@ class SplitEvaluation(nn.Module):
         curves = measured.curves[name][LOCALIZER]
         (positions,) = choose_thresholds(protocol, curves, origins=self._origins(name)[:1]).values()
         at = None if curves.thresholds is None else float(curves.thresholds[positions[0]])
-        kept = sorted(self._kept.items())
-        found = [of_image.picture(self.split, position, protocol, at) for position, of_image in kept]
+        found = [kept.picture(self.split, position, protocol, at) for position, kept in sorted(self._kept.items())]
         return [picture for picture in found if picture is not None]
 
     def reset(self) -> None:

@@ -10,6 +10,8 @@
                                threshold of that origin; the largest number if the image is not evaluated
 ``<protocol>``                 uint8 (2,) number of overlaps; 1 if accuracy is the mean over classes
 =============================  ====================================================================================
+
+A network that gives boxes has three more, see `wsol.engine.given_boxes`.
 """
 
 from __future__ import annotations
@@ -92,7 +94,7 @@ def read(
     if not (folder / FILE).is_file():
         return None
     try:
-        with _opened(folder / FILE) as file:
+        with opened(folder / FILE) as file:
             return _of_boxes(file, split, name, protocol, origin) if protocol else _of_classes(file, split, name)
     except (OSError, ValueError, EOFError, KeyError, MemoryError, zipfile.BadZipFile, zlib.error) as error:
         raise InputError(
@@ -101,7 +103,7 @@ def read(
 
 
 @contextlib.contextmanager
-def _opened(path: Path) -> Iterator[Mapping[str, np.ndarray]]:
+def opened(path: Path) -> Iterator[Mapping[str, np.ndarray]]:
     """Yield the arrays of a file, each read on access; pickles and oversized arrays are refused."""
     found = np.load(path, allow_pickle=False)
     if not isinstance(found, np.lib.npyio.NpzFile):
@@ -114,10 +116,17 @@ def _opened(path: Path) -> Iterator[Mapping[str, np.ndarray]]:
         yield found
 
 
-def _array(file: Mapping[str, np.ndarray], name: str, kinds: str, length: int | None) -> np.ndarray:
-    """Return a checked array of a file."""
+def array(
+    file: Mapping[str, np.ndarray], name: str, kinds: str, length: int | None, row: tuple[int, ...] = ()
+) -> np.ndarray:
+    """Return an array (``length``, *``row``) of a file, of one of the kinds of types.
+
+    Raises:
+        ValueError: it is another one.
+        KeyError: it is missing.
+    """
     found = file[name]
-    if found.ndim != 1 or found.dtype.kind not in kinds or length not in (None, len(found)):
+    if found.shape[1:] != row or not found.ndim or found.dtype.kind not in kinds or length not in (None, len(found)):
         raise ValueError(f"{name} is {found.dtype} {found.shape}, not what `wsol train` writes")
     return found
 
@@ -126,8 +135,8 @@ def _of_classes(file: Mapping[str, np.ndarray], split: str, name: str) -> ImageE
     number = name.removeprefix("top").removesuffix("_error")
     if f"{split}/ranks" not in file or not number.isdigit():
         return None
-    ids = _array(file, f"{split}/ids", "U", None)
-    ranks = _array(file, f"{split}/ranks", "u", len(ids))
+    ids = array(file, f"{split}/ids", "U", None)
+    ranks = array(file, f"{split}/ranks", "u", len(ids))
     seen = ranks != not_evaluated(ranks.dtype)
     return ImageErrors(ids[seen], 100.0 * (ranks[seen] >= int(number)), None)
 
@@ -138,13 +147,13 @@ def _of_boxes(
     key = f"{split}/{protocol}/{origin}/{name}"
     if key not in file:
         return None
-    ids = _array(file, f"{split}/ids", "U", None)
-    right = _array(file, key, "u", len(ids))
-    overlaps, by_class = _array(file, f"{split}/{protocol}", "u", 2).tolist()
+    ids = array(file, f"{split}/ids", "U", None)
+    right = array(file, key, "u", len(ids))
+    overlaps, by_class = array(file, f"{split}/{protocol}", "u", 2).tolist()
     seen = right != not_evaluated(right.dtype)
     if overlaps < 1 or np.any(right[seen] > overlaps):
         raise ValueError(f"{key}: correct at more overlaps than there are")
-    labels = _array(file, f"{split}/labels", "iu", len(ids))[seen] if by_class else None
+    labels = array(file, f"{split}/labels", "iu", len(ids))[seen] if by_class else None
     return ImageErrors(ids[seen], 100.0 * (1.0 - right[seen] / overlaps), labels)
 
 

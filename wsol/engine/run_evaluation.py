@@ -37,6 +37,9 @@ from wsol.models.classifier import Classifier
 from wsol.models.compilation import compile_network
 from wsol.models.localizer import Localizer
 
+DEFAULT_TOPK = [1, 5]
+"""The top-k errors of borrowed classes, for a run that has none of its own."""
+
 
 def run(config: DictConfig, network: Network | None = None) -> Path:
     """Evaluate under a composed config of `wsol eval`; returns the folder with results.json.
@@ -149,6 +152,8 @@ def evaluate(settings: DictConfig, config: DictConfig, network: Network, data: L
     splits = [config.split] if config.split == "val" else ["val", "test"]
     if config.split not in data.splits:
         raise InputError(f"split={config.split}: the dataset has {', '.join(data.splits)} only")
+    if config.classes is not None and config.topk is None and not settings.topk:  # the run itself had no classes
+        settings.topk = DEFAULT_TOPK
     settings.topk = list(split_results.fitting_topk(settings.topk, len(data.source.classes)))
     other = ExternalClassSource(config, settings, data) if config.classes is not None else None
     if other is None and not network.localizer.classifies:

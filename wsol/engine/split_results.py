@@ -17,7 +17,7 @@ from wsol.config import build
 from wsol.config.trainer_warnings import intended_ignored
 from wsol.data.module import LocalizationData
 from wsol.data.source import Split
-from wsol.engine import image_results
+from wsol.engine import given_boxes, image_results
 from wsol.engine.evaluation import LOCALIZER, SplitEvaluation
 from wsol.engine.localization_table import localization_table
 from wsol.engine.module import LocalizerModule
@@ -237,12 +237,14 @@ def write(
 def write_image_results(
     folder: Path, measured: Mapping[str, SplitResult], evaluations: Mapping[str, SplitEvaluation]
 ) -> None:
-    """Write the results of each image, for paired comparisons; see `wsol.engine.image_results`."""
+    """Write the results of each image, for paired comparisons and reports; see `wsol.engine.image_results`."""
     arrays: dict[str, np.ndarray] = {}
     for split, found in measured.items():
         evaluation = evaluations[split]
         images = len(evaluation.split)
         arrays |= image_results.arrays_of(split, list(evaluation.split.ids), evaluation.split.labels)
+        if evaluation.gives_boxes:
+            arrays |= given_boxes.arrays_of(evaluation.split, evaluation.given)
         positions, ranks = found.ranks
         if evaluation.topk:
             arrays[f"{split}/ranks"] = image_results.pack(ranks, positions, images, np.uint16)

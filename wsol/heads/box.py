@@ -17,6 +17,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import torch
+import torch.distributed as dist
 from torch import Tensor, nn
 
 from wsol.errors import InputError
@@ -98,7 +99,7 @@ class BoxHead(Head):
         has_box = pseudo.isfinite().all(1, keepdim=True)
         goal = torch.cat([pseudo[:, :2], pseudo[:, 2:] - pseudo[:, :2]], 1)
         error = torch.where(has_box, output.state["box"] - torch.where(has_box, goal, 0), 0).square()
-        terms = {"box": self.weight * error.sum() / (4 * has_box.sum().clamp(min=1))}
+        terms = {"box": self.weight * error.sum() / (4 * _mean_over_processes(has_box.sum()))}
         if self.classifier is not None:
             terms["classification"] = self.cross_entropy(output.logits, targets, label_smoothing)
         return terms
@@ -111,3 +112,12 @@ class BoxHead(Head):
     def maps(self, output: Output, classes: Tensor) -> Tensor:
         """Raise an error: there are no maps."""
         raise NoMapsError(type(self).__name__)
+
+
+def _mean_over_processes(count: Tensor) -> Tensor:
+    """Return the mean of a number over all processes, at least one image of all: DDP averages their gradients."""
+    if not (dist.is_available() and dist.is_initialized()):
+        return count.clamp(min=1)
+    shared = count.clone()
+    dist.all_reduce(shared)
+    return shared.clamp(min=1) / dist.get_world_size()

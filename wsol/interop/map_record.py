@@ -70,7 +70,7 @@ def pack(image_id: str, maps: np.ndarray, geometries: Sequence[Geometry], dtype:
         values = np.rint(steps * 255).astype("u1")
     else:
         values = maps.astype("<f4")
-    numbers = [_numbers(geometry) for geometry in geometries]
+    numbers = [geometry_numbers(geometry) for geometry in geometries]
     ends = np.stack([low, high], axis=1).astype("<f4")
     body = np.array(numbers, "<i4").tobytes() + ends.tobytes() + values.tobytes()
     record = _HEAD.pack(_MAGIC, 0, kind, *maps.shape) + body
@@ -98,7 +98,12 @@ def record_fault(record: bytes) -> str | None:
     views, height, width = _HEAD.unpack_from(record)[3:]
     if not views or not height or not width:
         return f"{views} maps of {width} x {height}"
-    numbers = np.frombuffer(record, "<i4", 9 * views, _HEAD.size).reshape(views, 9).astype(np.int64)
+    return geometry_fault(np.frombuffer(record, "<i4", 9 * views, _HEAD.size).reshape(views, 9))
+
+
+def geometry_fault(numbers: np.ndarray) -> str | None:
+    """Return why integers (V, 9) cannot be the numbers of V views, see `geometry_numbers`; None if they can."""
+    numbers = numbers.astype(np.int64)
     for name, (x, y) in {"image": (0, 1), "resized": (2, 3), "input": (6, 7)}.items():
         for w, h in numbers[:, [x, y]].tolist():
             if w < 1 or h < 1 or w * h > MOST_PIXELS:
@@ -120,15 +125,23 @@ def unpack(record: bytes) -> tuple[np.ndarray, tuple[Geometry, ...]]:
         values = np.clip(values * high, -_LARGEST, _LARGEST)
     elif kind == 2:
         values = low * (1 - values / 255) + high * (values / 255)
-    return values.astype(np.float32), tuple(_geometry(tuple(row)) for row in numbers.tolist())
+    return values.astype(np.float32), tuple(geometry_of(tuple(row)) for row in numbers.tolist())
 
 
-def _numbers(geometry: Geometry) -> tuple[int, ...]:
+def geometry_numbers(geometry: Geometry) -> tuple[int, ...]:
+    """Return a view as 9 numbers: image w, h; resized w, h; offset x, y; input w, h; mirrored."""
     pairs = geometry.image_size, geometry.resized, geometry.offset, geometry.input_size
     return *(number for pair in pairs for number in pair), int(geometry.mirrored)
 
 
-def _geometry(numbers: tuple[int, ...]) -> Geometry:
+def geometry_of(numbers: tuple[int, ...]) -> Geometry:
+    """Return the view of 9 numbers, see `geometry_numbers`.
+
+    Example:
+        >>> view = Geometry(image_size=(512, 256), resized=(256, 256), offset=(16, 16), input_size=(224, 224))
+        >>> geometry_of(geometry_numbers(view)) == view
+        True
+    """
     image_size, resized, offset, input_size = zip(numbers[0:8:2], numbers[1:8:2], strict=True)
     return Geometry(image_size, resized, offset, input_size, bool(numbers[8]))
 

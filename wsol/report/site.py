@@ -17,10 +17,11 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from importlib import resources
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -28,13 +29,14 @@ import numpy as np
 from wsol import __version__
 from wsol.data.images import BadImage
 from wsol.data.source import Split
+from wsol.engine.chunk_evaluator import GivenBox
 from wsol.errors import InputError
 from wsol.interop.maps import Maps
 from wsol.interop.predictions import NOT_RANKED
 from wsol.metrics._curves import Curves
 from wsol.protocols import LocalizationProtocol
 from wsol.report.confusion import confusion
-from wsol.report.evaluation import Accuracy, EvaluatedMaps, at_all_thresholds, evaluate
+from wsol.report.evaluation import Accuracy, EvaluatedImage, at_all_thresholds, evaluate
 from wsol.report.pictures import write_picture
 from wsol.report.steps import varints
 
@@ -48,14 +50,15 @@ EVALUATING = ("plus_one", "predicted_end", "nothing_found")
 
 
 _NO_MAP = np.zeros(8, np.int64)
-"""Replaces `Steps.numbers` if there is no map: no steps, no ground-truth corners, no frame."""
+"""Replaces `Steps.numbers` if there is no map or box: no steps, no ground-truth corners, no frame."""
 
 
 class ReportColumn(NamedTuple):
     """One run in the report."""
 
     name: str
-    maps: Maps
+    found: Maps | Mapping[str, GivenBox]
+    """Saved maps, or by image id the boxes that the network gave."""
     ranked: np.ndarray | None
     """int64 (N, k) predicted classes of each image, best first, -1 for none; None if classes are unknown."""
     ranks: np.ndarray | None
@@ -64,6 +67,13 @@ class ReportColumn(NamedTuple):
     """``localization`` rows, ``classification`` and ``pixels`` as in results.json."""
     facts: dict[str, Any]
     """Properties for display: seed, checkpoint, ..."""
+    correct: Mapping[str, np.ndarray] = MappingProxyType({})
+    """By protocol: int8 (N,) whether the box that the network gave is correct, -1 if it is not evaluated."""
+
+    @property
+    def gives_boxes(self) -> bool:
+        """Whether the network gave boxes, so that there is no map and no threshold."""
+        return not isinstance(self.found, Maps)
 
 
 def write(
@@ -111,7 +121,7 @@ def write(
             "version": __version__,
             "split": split.name,
             "whole": whole or len(split),
-            "protocol": _protocol(protocol, wide),
+            "protocol": _protocol(protocol, wide, shown),
             "classes": list(classes),
             "images": _images(split, unseen),
             "runs": [_about(one, split, *part) for one, part in zip(shown, parts, strict=True)],
@@ -157,17 +167,17 @@ def _run(
     progress: Callable[[str, int], None],
 ) -> tuple[Curves, np.ndarray]:
     """Evaluate a run; write its boxes and, one line per part, its maps; return its curves and which images count."""
-    accuracy = Accuracy(split, protocol, shown.ranks)
+    accuracy = Accuracy(split, protocol, shown.ranks, given=shown.gives_boxes)
     with _lines(folder, number).open("w", encoding="ascii") as lines:
-        for positions, evaluated in evaluate(split, shown.maps, protocol, pool, BOXES):
+        for positions, evaluated in evaluate(split, shown.found, protocol, pool, BOXES):
             accuracy.add(positions, evaluated)
             found = [one.steps for one in evaluated if one is not None]
             numbers = [_NO_MAP if one is None else one.steps.numbers() for one in evaluated]
-            corners = [one.true_corners.ravel() for one in found]
             boxes = _base64(varints(np.concatenate(numbers)))
-            true = _base64(np.concatenate([np.zeros(0), *corners]).astype("<f8").tobytes())
+            true = _doubles(one.true_corners for one in found)
             part = positions.start // BOXES
-            text = _call("boxes", number, part, boxes, true)
+            exact = [_doubles(one.boxes for one in found)] if shown.gives_boxes else []
+            text = _call("boxes", number, part, boxes, true, *exact)
             (folder / f"boxes-{number}-{part}.js").write_text(text, encoding="ascii")
             for start in range(0, len(evaluated), MAPS):
                 lines.write(json.dumps([_small(one) for one in evaluated[start : start + MAPS]]) + "\n")
@@ -191,17 +201,23 @@ def _lines(folder: Path, number: int) -> Path:
     return folder / f"maps-{number}.part"
 
 
-def _small(evaluated: EvaluatedMaps | None) -> list[Any] | None:
-    """Return width, height and grey levels of a small map."""
-    return None if evaluated is None else [*evaluated.small.shape[::-1], _base64(evaluated.small.tobytes())]
+def _small(evaluated: EvaluatedImage | None) -> list[Any] | None:
+    """Return width, height and grey levels of a small map; None if there is none."""
+    if evaluated is None or evaluated.small is None:
+        return None
+    return [*evaluated.small.shape[::-1], _base64(evaluated.small.tobytes())]
 
 
-def _protocol(protocol: LocalizationProtocol, wide: LocalizationProtocol) -> dict[str, Any]:
+def _protocol(
+    protocol: LocalizationProtocol, wide: LocalizationProtocol, shown: Sequence[ReportColumn]
+) -> dict[str, Any]:
+    """Return the data of the protocol; without thresholds if all networks gave boxes."""
+    has_threshold = not all(one.gives_boxes for one in shown)
     return {
         **{name: getattr(protocol, name) for name in (*FIELDS, *EVALUATING)},
         "ious": list(wide.iou_thresholds),
         "own_ious": list(protocol.iou_thresholds),
-        "thresholds": [round(float(value), 12) for value in wide.thresholds],
+        "thresholds": [round(float(value), 12) for value in wide.thresholds] if has_threshold else [],
     }
 
 
@@ -229,6 +245,8 @@ def _about(shown: ReportColumn, split: Split, curves: Curves, counts: np.ndarray
         "counts": counts.astype(int).tolist(),
         "predicted": None if first is None else first.tolist(),
         "ranks": None if ranks is None else ranks.tolist(),
+        "gives_boxes": shown.gives_boxes,
+        "correct": {name: right.tolist() for name, right in shown.correct.items()},
         "curves": {name: np.round(curves.accuracy(name), 4).tolist() for name in names},
         "confusion": None if first is None else confusion(split.labels, first),
     }
@@ -239,6 +257,11 @@ def _call(name: str, *arguments: Any) -> str:
     return (
         f"WSOL.{name}({','.join(json.dumps(value, separators=(',', ':'), allow_nan=False) for value in arguments)});\n"
     )
+
+
+def _doubles(arrays: Iterable[np.ndarray]) -> str:
+    """Return all values in double precision, little-endian, base64."""
+    return _base64(np.concatenate([np.zeros(0), *(values.ravel() for values in arrays)]).astype("<f8").tobytes())
 
 
 def _base64(data: bytes) -> str:

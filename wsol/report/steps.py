@@ -25,18 +25,22 @@ class Steps(NamedTuple):
     first: np.ndarray
     """int64 (S,) position of the first threshold of each box; it is valid until the next one's."""
     boxes: np.ndarray
-    """int64 (S, 4) x0, y0, x1, y1 in the protocol's frame, half-open; without area if no pixel is above."""
+    """int64 (S, 4) x0, y0, x1, y1 in the protocol's frame, half-open; without area if no pixel is above. float64 if the
+    network gave the box, which then need not be whole."""
     frame: Geometry
     """The frame in which the boxes are evaluated."""
     true_corners: np.ndarray
     """float64 (M, 4) ground truth in that frame, with ends as the protocol counts them."""
 
     def numbers(self) -> np.ndarray:
-        """Everything except the ground-truth corners, as the page reads it: int64: counts, frame, then 5 per step."""
+        """Everything except the ground-truth corners, as the page reads it: int64: counts, frame, then 5 per step.
+
+        A box that the network gave is truncated: the page has its corners besides, in double precision.
+        """
         (width, height), (x, y) = self.frame.resized, self.frame.offset
         head = [len(self.first), len(self.true_corners), width, height, *zigzag(np.array([x, y])).tolist()]
         rise = np.diff(self.first, prepend=0)
-        moved = zigzag(np.diff(self.boxes, axis=0, prepend=0))
+        moved = zigzag(np.diff(self.boxes.astype(np.int64), axis=0, prepend=0))
         return np.concatenate([head, self.frame.input_size, np.column_stack([rise, moved]).ravel()]).astype(np.int64)
 
 
@@ -70,6 +74,27 @@ def steps(protocol: LocalizationProtocol, found: FoundBoxes, view: Geometry, tru
     at = boxes[best[found.position]]
     first = np.flatnonzero(np.append(True, (at[1:] != at[:-1]).any(axis=1)))
     return Steps(first, at[first], frame, true)
+
+
+def given_step(protocol: LocalizationProtocol, box: np.ndarray, view: Geometry, truth: GroundTruth | None) -> Steps:
+    """Return the box that a network gave, valid at every threshold.
+
+    Args:
+        protocol: protocol that evaluates it, see `LocalizationProtocol.evaluate_boxes`.
+        box: float64 (1, 4) half-open, image frame.
+        view: what part of the image the network saw.
+        truth: ground truth of the image; None if there is none.
+
+    Example:
+        >>> from wsol.protocols import protocol
+        >>> mine = given_step(protocol("cam2016"), np.array([[0.5, 0.0, 2.0, 1.0]]), Geometry.square((4, 1), 4), None)
+        >>> mine.first.tolist(), mine.boxes.tolist()
+        ([0], [[0.5, 0.0, 2.0, 1.0]])
+    """
+    frame = protocol.frame_of(view)
+    true = np.zeros((0, 4)) if truth is None else protocol.true_corners(frame, truth)
+    framed = frame.to_input(box).clip(0, np.tile(frame.input_size, 2))
+    return Steps(np.zeros(1, np.int64), framed, frame, true)
 
 
 def zigzag(values: np.ndarray) -> np.ndarray:

@@ -21,6 +21,7 @@ from wsol.files import atomic_file, flush, is_hidden
 from wsol.interop import safetensors_file
 from wsol.interop.peers import OURS
 from wsol.models.localizer import Localizer
+from wsol.runs.evaluations import REGRESSOR
 from wsol.runs.header import REMEDY, bounded, check_header, check_weights
 from wsol.tensor_files import check_tensors, read_archive
 from wsol.types import Preprocessing
@@ -126,7 +127,7 @@ def find(run: Path, name: str = "best") -> Path:
     """Return the checkpoint for a run folder and ``best``, ``last`` or a file name; ``best`` falls back to last.
 
     Args:
-        run: a run folder, or the checkpoint file itself.
+        run: a run folder, or the checkpoint file itself. Of a run of `wsol regress` it is the regressor's checkpoint.
         name: name of the checkpoint.
 
     Raises:
@@ -134,8 +135,9 @@ def find(run: Path, name: str = "best") -> Path:
     """
     if run.is_file():
         return run
-    folder = run / "checkpoints"
-    if not folder.is_dir():
+    parts = run / "checkpoints", run / REGRESSOR / "checkpoints"
+    folder = next((part for part in parts if part.is_dir()), None)
+    if folder is None:
         raise InputError(f"{run}: not a run (no checkpoints folder); expected a folder that `wsol train` made")
     there = {file.stem: file for file in _whole(folder)}
     stem = Path(name).stem if name.endswith(".ckpt") else name

@@ -10,11 +10,17 @@ from typing import Any
 
 from wsol.engine import image_results
 from wsol.errors import InputError
-from wsol.files import is_hidden
 from wsol.runs import identity
+from wsol.runs.evaluations import evaluation_folders, is_of_same_network
 from wsol.runs.identity import Difference
 from wsol.runs.register import Register
 from wsol.runs.results import read_results
+
+BORROWED = "borrowed"
+"""Stands for the classes of any other classifier, in a row's ``classes``."""
+
+ANY = "any"
+"""Stands for the network's own and all other classes, for results that do not depend on them."""
 
 NEAR = 4
 """Largest number of differing keys with which a run is still mentioned as a near match."""
@@ -42,16 +48,15 @@ class Run:
         """Return the folders with results of this network on these images, the run's own first, and the results."""
         own = read_results(self.folder / "results.json")
         found: list[tuple[Path, Mapping[str, Any]]] = [(self.folder, own)]
-        for file in sorted(self.folder.glob("eval/*/results.json")):
-            if is_hidden(file):
-                continue
+        for folder in evaluation_folders(self.folder):
+            file = folder / "results.json"
             try:
                 other = read_results(file)
             except InputError as error:
                 self.register.pass_over(file, error)
                 continue
-            if _same(own, other):
-                found.append((file.parent, other))
+            if is_of_same_network(own, other):
+                found.append((folder, other))
         return found
 
     @cached_property
@@ -67,18 +72,28 @@ class Run:
         """Return its results, including those of `wsol eval` of the same checkpoint on the same data.
 
         Args:
-            classes: name of the classifier whose classes replaced its own (`wsol eval classes=...`).
+            classes: name of the classifier whose classes replaced its own (`wsol eval classes=...`); `BORROWED`: the
+                one of its newest evaluation with classes of another; `ANY`: all evaluations.
 
         Raises:
             InputError: results.json is corrupt.
         """
-        parts = [part for _, part in self._evaluated if (part.get("classes") or {}).get("name") == classes]
+        parts = [part for _, part in self._with_classes(classes)]
         if not parts:
             return {**self._evaluated[0][1], "localization": [], "classification": {}, "pixels": {}}
         rows: dict[tuple[str, ...], Any] = {}
         for row in (row for part in parts for row in part["localization"]):
             rows.setdefault((row["protocol"], row["split"], row["maps"], row["threshold_origin"]), row)
         return {**parts[0], "localization": list(rows.values())}
+
+    def _with_classes(self, classes: str | None) -> list[tuple[Path, Mapping[str, Any]]]:
+        """Return the folders with results with these classes, see `results`."""
+        if classes == ANY:
+            return self._evaluated
+        names = [(part.get("classes") or {}).get("name") for _, part in self._evaluated]
+        if classes == BORROWED:
+            classes = next((name for name in reversed(names) if name is not None), BORROWED)
+        return [found for found, name in zip(self._evaluated, names, strict=True) if name == classes]
 
     def wrong(
         self, split: str, name: str, protocol: str | None, origin: str | None, classes: str | None = None
@@ -87,9 +102,7 @@ class Run:
 
         An unreadable file is ignored; the register records why.
         """
-        for folder, part in self._evaluated:
-            if (part.get("classes") or {}).get("name") != classes:
-                continue
+        for folder, _ in self._with_classes(classes):
             try:
                 found = image_results.read(folder, split, name, protocol, origin)
             except InputError as error:
@@ -162,19 +175,3 @@ def _one_dataset(runs: Sequence[Run]) -> None:
                     f"{other.folder} and {run.folder} are runs of one experiment, but their {split} splits are not the "
                     "same data (fingerprints differ): move the unwanted run out of the runs folder"
                 )
-
-
-def _same(own: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
-    """Whether an evaluation used the run's checkpoint, images, transform and maps."""
-    sizes = [results["image_size"] for results in (own, other) if "image_size" in results]
-    if len(sizes) == 2 and sizes[0] != sizes[1]:
-        return False
-
-    def about(results: Mapping[str, Any]) -> tuple[Any, ...]:
-        """Return checkpoint, images, transform, explainer and model of an evaluation."""
-        chosen = results.get("choices") or {}
-        test = results["data"].get("splits", {}).get("test", {}).get("fingerprint")
-        file = Path((results.get("checkpoint") or {}).get("file") or "").name
-        return file, test, chosen.get("transform"), chosen.get("explainer"), chosen.get("model")
-
-    return about(own) == about(other)

@@ -11,10 +11,11 @@ import numpy as np
 from scipy.special import stdtrit
 
 from wsol.functional.bootstrap import interval
-from wsol.tables.collect import Run
+from wsol.tables.collect import ANY, BORROWED, Run
 from wsol.tables.layout import Cell, Column
 
 OWN_MAPS = "localizer"
+GT_KNOWN = "gt_known_error"
 
 
 @dataclass(frozen=True)
@@ -58,6 +59,9 @@ class Value:
     """The value of each run."""
     missing: tuple[str, ...] = ()
     """Commands that make the missing runs."""
+    classes: str | None = None
+    """Whose classes the runs were evaluated with: ``own``, or ``borrowed`` and the classifier's name; None of GT-known
+    localization and pixels, which need no classes."""
     near: str | None = None
     """A run that nearly matches the missing one."""
     versus: Versus | None = None
@@ -102,7 +106,7 @@ def compare(cell: Cell, runs: Mapping[int, Run], commands: Mapping[int, str], ne
         near: the run that differs least from a missing one.
     """
     missing = tuple(command for seed, command in commands.items() if seed not in runs)
-    measured = {seed: _part(run.results(cell.classes), cell.column) for seed, run in runs.items()}
+    measured = {seed: _part(_results(cell, run), cell.column) for seed, run in runs.items()}
     found = {seed: part for seed, part in measured.items() if part is not None}
     if len({(part.protocol, part.threshold) for part in found.values()}) > 1:  # only some were evaluated as published
         asked = (cell.column.protocol, cell.column.threshold)
@@ -125,11 +129,36 @@ def compare(cell: Cell, runs: Mapping[int, Run], commands: Mapping[int, str], ne
         runs=tuple(runs[seed] for seed in found),
         parts=tuple(values),
         missing=missing,
+        classes=_classes(cell, [runs[seed] for seed in found]),
     )
+
+
+def classes_of(cell: Cell) -> str | None:
+    """Return whose classes a cell's runs are evaluated with, as `Run.results` takes it; None for their own.
+
+    GT-known localization needs no classes, so every evaluation has it.
+    """
+    return ANY if cell.column.metric == GT_KNOWN else cell.classes
+
+
+def _results(cell: Cell, run: Run) -> Mapping[str, Any]:
+    """Return the results of a run for a cell."""
+    return run.results(classes_of(cell))
+
+
+def _classes(cell: Cell, runs: Sequence[Run]) -> str | None:
+    """Return whose classes the runs of a cell were evaluated with, see `Value.classes`."""
+    if cell.column.metric == GT_KNOWN or cell.column.of == "pixels":
+        return None
+    names = [(_results(cell, run).get("classes") or {}).get("name") for run in runs]
+    others = list(dict.fromkeys(name for name in names if name is not None))
+    return f"{BORROWED}, {' and '.join(others)}" if others else "own"
 
 
 def _lacking(cell: Cell, run: Run) -> str:
     """Return what to do about a run that lacks the cell's value."""
+    if cell.classes == BORROWED:
+        return f"wsol eval {run.folder} classes=<the run of a classifier, or a CSV of classes>"
     if cell.classes is not None:
         return f"wsol eval {run.folder} classes=<the classes of {cell.classes}, such as {cell.classes}.csv>"
     return f"{run.folder} has no such {cell.column.metric}"

@@ -17,11 +17,13 @@
         published: cam2016/ilsvrc_val_localization_error/VGGnet-GAP      # one number a column, or by column:
         # published: {top-1 loc: cam2016/..., top-1 cls: [path, path]}   # several paths are summed
         differs: null                   # why measured and published cannot be compared, if they cannot
-        classes: dpn131                 # evaluated with the classes of this classifier: `wsol eval classes=dpn131.csv`
+        classes: dpn131                 # evaluated with the classes of this classifier: `wsol eval classes=dpn131.csv`;
+                                        # borrowed: of any classifier
         protocol: bas2022               # instead of the columns', if rows of one table are evaluated differently
         threshold: oracle
         about: {backbone: VGG-16}       # text about the row for the table's `attributes`: [backbone, ...];
-                                        # protocol, threshold and source (how sure the numbers are) are filled in
+                                        # protocol, threshold and source (how sure the numbers are) are filled in, and
+                                        # whose classes were measured in ``classes``
 
 A column may have its own ``experiment``, in which ``{name}`` stands for a row's field ``name`` (see choe2020).
 """
@@ -87,7 +89,7 @@ class Cell:
     published: PublishedNumber | None
     differs: str | None
     classes: str | None = None
-    """Name of the classifier whose classes replace the network's own."""
+    """Name of the classifier whose classes replace the network's own; ``borrowed``: any."""
 
 
 @dataclass(frozen=True)

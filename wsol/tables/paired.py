@@ -15,7 +15,7 @@ import numpy as np
 from wsol.engine.image_results import FILE
 from wsol.functional.bootstrap import paired_difference
 from wsol.tables.collect import Run
-from wsol.tables.compare import Value, Versus, over_seeds
+from wsol.tables.compare import Value, Versus, classes_of, over_seeds
 from wsol.tables.layout import Layout
 
 DRAWS = 2_000
@@ -71,7 +71,7 @@ def _over_images(value: Value, base: Value) -> Value:
     column = value.cell.column
     protocol = value.protocol if column.of == "localization" else None
     ours, theirs = (
-        each.runs[0].wrong(column.split, column.metric, protocol, value.threshold, each.cell.classes)
+        each.runs[0].wrong(column.split, column.metric, protocol, value.threshold, classes_of(each.cell))
         for each in (value, base)
     )
     lacking = [each.runs[0].folder for found, each in ((theirs, base), (ours, value)) if found is None]

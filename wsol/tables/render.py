@@ -327,6 +327,7 @@ def _record(layout: Layout, value: Value) -> dict[str, Any]:
         "published_threshold": value.cell.column.threshold,
         "protocol": value.protocol,
         "threshold": value.threshold,
+        "measured_classes": value.classes,
         "seeds": list(value.seeds),
         "marks": value.marks,
         "experiment": value.cell.experiment,

@@ -11,6 +11,8 @@ from wsol.tables.layout import Layout
 
 UNSURE = "?"
 DIFFERS = "*"
+CLASSES = "classes"
+"""The attribute that says whose classes a row has."""
 
 
 class Entry(NamedTuple):
@@ -60,7 +62,7 @@ def grid(layout: Layout, values: Sequence[Value]) -> Grid:
     rows = [
         [
             Entry(row),
-            *(Entry(layout.about.get(row, {}).get(name) or "-") for name in layout.attributes),
+            *(Entry(_text(layout, row, name, values)) for name in layout.attributes),
             *(found.get((row, column), Entry("-")) for column in layout.columns),
         ]
         for row in dict.fromkeys(value.cell.row for value in values)
@@ -75,6 +77,13 @@ def grid(layout: Layout, values: Sequence[Value]) -> Grid:
         notes.append((DIFFERS, f"the 95 % interval of the difference to {label} does not reach zero"))
     header = ["", *layout.attributes, *layout.columns]
     return Grid(header, 1 + len(layout.attributes), rows, notes)
+
+
+def _text(layout: Layout, row: str, name: str, values: Sequence[Value]) -> str:
+    """Return a text about a row: ``published / measured`` if its runs had the classes of another classifier."""
+    published = layout.about.get(row, {}).get(name) or "-"
+    measured = next((value.classes for value in values if value.cell.row == row and value.classes), None)
+    return f"{published} / {measured}" if name == CLASSES and measured not in (None, published) else published
 
 
 def _notes_of(value: Value, usual: tuple[int, ...]) -> list[str]:

@@ -129,7 +129,7 @@ WSOL.cards = (() => {
       const several = report.runs.length > 1;
       figure
         .querySelector(".guess")
-        .replaceChildren(...(several ? [dot(r, report.runs[r].name)] : []), guess(r, image));
+        .replaceChildren(...(several ? [dot(r, report.runs[r].name)] : []), ...[under(r, image), guess(r, image)].filter(Boolean));
       heat(figure.querySelector(".map"), r, image);
     });
   }
@@ -142,6 +142,15 @@ WSOL.cards = (() => {
       : state.classRight(r, image)
         ? "class right"
         : `taken for ${report.classes[predicted[image]]}`;
+  }
+
+  // How many protocols call the box correct that the network gave; nothing with one protocol, which the result says.
+  function under(r, image) {
+    const found = state.protocols(r, image);
+    if (!found || found.all.length < 2) return null;
+    const wrong = found.all.filter((name) => !found.right.includes(name));
+    const title = `right under ${found.right.join(", ") || "no protocol"}${wrong.length ? `; wrong under ${wrong.join(", ")}` : ""}`;
+    return make("span", { class: "under", title }, `right under ${found.right.length} of ${found.all.length}`);
   }
 
   function heat(canvas, r, image) {

@@ -27,8 +27,8 @@ WSOL.data = (() => {
     report.images.unseen = new Set(report.images.unseen);
     WSOL.start(report);
   };
-  WSOL.boxes = (run, part, text, truth) => {
-    (boxes[run] ||= [])[part] = WSOL.evaluation.decode(text, truth);
+  WSOL.boxes = (run, part, text, truth, exact) => {
+    (boxes[run] ||= [])[part] = WSOL.evaluation.decode(text, truth, exact);
   };
   WSOL.maps = (part, runs) => {
     const read = (map) => map && { width: map[0], height: map[1], levels: WSOL.evaluation.bytes(map[2]) };

@@ -33,7 +33,7 @@ WSOL.detail = (() => {
         "tr",
         {},
         make("td", {}, dot(r), run.name),
-        make("td", { class: "number" }, threshold(state.threshold(r))),
+        make("td", { class: "number" }, run.gives_boxes ? "none" : threshold(state.threshold(r))),
         make("td", {}, state.kinds[r][image] === state.NOT_EVALUATED ? "not evaluated" : evaluation.KINDS[state.kinds[r][image]]),
         make("td", { class: "number" }, state.iou[r][image].toFixed(4)),
         make("td", { class: "number" }, box ? numbers(box) : "–"),
@@ -59,7 +59,7 @@ WSOL.detail = (() => {
         lines,
         label: "threshold for this image’s IoU, percent",
         pick: (at) => changed("threshold", at),
-      })(state.at.map((at, r) => ({ x: x[at], colour: colour(r) })));
+      })(state.withThreshold().map((r) => ({ x: state.threshold(r), colour: colour(r) })));
     }
     const facts = `${sizes[image].join(" × ")} pixels · ${boxes[image].length ? `ground-truth ${boxes[image].length > 1 ? "boxes" : "box"} ${boxes[image].map(numbers).join(" and ")}` : "no ground-truth box"} · ${whole(n + 1)} of ${whole(state.order.length)}`;
     dialog.replaceChildren(
@@ -86,10 +86,27 @@ WSOL.detail = (() => {
           make("tbody", {}, ...rows),
         ),
       ),
+      ...report.runs.map((run, r) => under(run, r, image)).filter(Boolean),
       curve,
     );
     cards.fill(card, image);
     if (!dialog.open) dialog.showModal();
+  }
+
+  // Under which protocols the box is correct that the network gave, at IoU 0.5 or the protocol's first.
+  function under(run, r, image) {
+    const found = state.protocols(r, image);
+    if (!found || !found.all.length) return null;
+    return make(
+      "p",
+      { class: "protocols" },
+      dot(r),
+      `${run.name}, the box that the network gave: `,
+      ...found.all.map((name) => {
+        const right = found.right.includes(name);
+        return make("span", { class: right ? "right" : "wrong" }, `${name} ${right ? "right" : "wrong"}`);
+      }),
+    );
   }
 
   return { start, show, isOpen: () => $("detail").open };

@@ -24,7 +24,8 @@ WSOL.evaluation = (() => {
   // A part of a run's boxes: image i (counted within the part) has the steps start[i] ... start[i + 1] - 1.
   // first: position of the threshold from which a step is valid; boxes: x0, y0, x1, y1 in the frame, half-open;
   // frames: FRAME numbers per image; truth[i]: ground-truth corners in the frame, four per box, ends as the protocol counts them.
-  function decode(text, trueText) {
+  // exactText: the corners of boxes that a network gave, one per image, which need not be whole numbers.
+  function decode(text, trueText, exactText) {
     const data = bytes(text);
     const corners = new Float64Array(bytes(trueText).buffer);
     const most = Math.ceil(data.length / 5); // a step takes at least 5 bytes
@@ -69,7 +70,7 @@ WSOL.evaluation = (() => {
     return {
       start: Int32Array.from(start),
       first: first.slice(0, step),
-      boxes: boxes.slice(0, 4 * step),
+      boxes: exactText === undefined ? boxes.slice(0, 4 * step) : new Float64Array(bytes(exactText).buffer),
       frames: Int32Array.from(frames),
       truth,
     };

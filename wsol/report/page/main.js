@@ -21,6 +21,8 @@
     const last = report.protocol.thresholds.length - 1;
     $("slider").max = Math.max(last, 0);
     $("slider").disabled = last < 1;
+    const given = report.runs.filter((run) => run.gives_boxes);
+    document.documentElement.dataset.boxes = !given.length ? "none" : given.length < report.runs.length ? "some" : "all";
     WSOL.overview.start(report, change);
     WSOL.cards.start(report);
     WSOL.detail.start(report, change);
@@ -55,12 +57,10 @@
   function follow() {
     if (!ready) return;
     state.evaluate();
-    const { thresholds } = report.protocol,
-      same = new Set(state.at).size === 1;
-    $("slider").value = state.at[0];
-    $("at").textContent = !thresholds.length
-      ? "its own"
-      : (same ? state.at.slice(0, 1) : state.at).map((at) => threshold(thresholds[at])).join(" · ");
+    const moved = state.withThreshold(),
+      shown = [...new Set(moved.map((run) => state.at[run]))].length === 1 ? moved.slice(0, 1) : moved;
+    $("slider").value = state.at[moved[0] || 0];
+    $("at").textContent = moved.length ? shown.map((run) => threshold(state.threshold(run))).join(" · ") : "its own";
     $("overlap").value = state.overlap;
     $("live").replaceChildren(
       ...report.runs.map((run, r) =>
@@ -71,6 +71,7 @@
           make("small", {}, run.name),
           make("b", { class: "number" }, percent(state.accuracies(r, [state.overlap])[0])),
           " % right",
+          run.gives_boxes ? make("small", { class: "given" }, "no threshold") : null,
         ),
       ),
     );
@@ -177,7 +178,7 @@
       last = thresholds.length - 1;
     if (last < 1) return;
     const step = fine ? 1 : Math.max(Math.round((0.01 * last) / (thresholds[last] - thresholds[0])), 1);
-    change("threshold", Math.min(Math.max(state.at[0] + direction * step, 0), last));
+    change("threshold", Math.min(Math.max(state.at[state.withThreshold()[0]] + direction * step, 0), last));
   }
 
   // Browsers may store nothing for pages from disk: then the system's setting applies.

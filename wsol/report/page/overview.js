@@ -78,7 +78,7 @@ WSOL.overview = (() => {
             protocol !== before && protocol === own ? make("small", {}, "this page’s") : null,
           ),
           make("td", {}, isOwn ? "network" : maps),
-          make("td", {}, origin === "none" ? "–" : origin),
+          make("td", {}, origin),
         );
       report.runs.forEach((_, r) =>
         row.append(
@@ -113,7 +113,9 @@ WSOL.overview = (() => {
       .map(([word, value]) => `${word} ${value}`)
       .join(" · ");
   const thresholds = (row) =>
-    row.by_iou ? row.by_iou.map((one) => threshold(one.threshold)).join(" / ") : threshold(row.threshold);
+    row.by_iou && row.threshold_origin !== "none"
+      ? row.by_iou.map((one) => threshold(one.threshold)).join(" / ")
+      : threshold(row.threshold);
 
   function cell(row, key) {
     if (!row || !Number.isFinite(row[key])) return make("td", { class: "number" }, "–");
@@ -132,7 +134,7 @@ WSOL.overview = (() => {
     const lines = report.runs.flatMap((run, r) =>
       (run.curves.gt_known || []).map((y, k) => ({
         name: `${many ? `${run.name}, ` : ""}IoU ${ious[k]}`,
-        y,
+        y: run.gives_boxes ? x.map(() => y[0]) : y, // the same at every threshold
         colour: colour(r),
         dash: ious[k] === 0.5 ? 0 : k + 1,
       })),
@@ -146,7 +148,13 @@ WSOL.overview = (() => {
       });
     else
       $("by-threshold").replaceChildren(
-        make("p", { class: "empty" }, "This protocol has thresholds of its own: there is no curve."),
+        make(
+          "p",
+          { class: "empty" },
+          report.runs.every((run) => run.gives_boxes)
+            ? "The networks give boxes, so there is no threshold and no curve."
+            : "This protocol has thresholds of its own: there is no curve.",
+        ),
       );
     marksByOverlap = WSOL.plot($("by-overlap"), {
       x: OVERLAPS,
@@ -159,8 +167,7 @@ WSOL.overview = (() => {
   // After a change of threshold or overlap.
   function update() {
     if ($("view-overview").hidden) return;
-    const { thresholds: all } = report.protocol;
-    marksByThreshold(state.at.map((at, r) => ({ x: all[at], colour: colour(r) })));
+    marksByThreshold(state.withThreshold().map((r) => ({ x: state.threshold(r), colour: colour(r) })));
     marksByOverlap(
       [{ x: state.overlap, colour: "var(--ink)" }],
       report.runs.map((_, r) => state.accuracies(r, OVERLAPS)),
@@ -199,17 +206,22 @@ WSOL.overview = (() => {
 
   function rule() {
     const p = report.protocol,
+      given = report.runs.filter((run) => run.gives_boxes).map((run) => run.name),
       words = {
         protocol: `${p.name} – ${p.reference}`,
         split: `${report.split}, ${whole(report.count)} of ${whole(report.whole)} images`,
         map: `of the true class, scaled by ${p.scaling}`,
         box: p.components.replace("_", " "),
+        "given box": given.length ? `one per image, given by the network of ${given.join(" and ")}: no map, no threshold` : "",
         compared: `in the ${p.frame}`,
         right: `IoU ${p.boundary} ${p.own_ious.join(", ")}${p.plus_one ? ", boxes a pixel wider than their corners differ" : ""}`,
         accuracy: p.average === "class" ? "mean over classes" : "share of the images",
       };
+    if (given.length === report.runs.length) [words.map, words.box] = ["", ""];
     $("rule").replaceChildren(
-      ...Object.entries(words).flatMap(([word, text]) => [make("dt", {}, word), make("dd", {}, text)]),
+      ...Object.entries(words)
+        .filter(([, text]) => text)
+        .flatMap(([word, text]) => [make("dt", {}, word), make("dd", {}, text)]),
     );
   }
 

@@ -32,10 +32,16 @@ WSOL.state = (() => {
     state.kinds = zeros(Uint8Array);
     state.at = report.runs.map(() => 0);
     state.overlap = report.protocol.own_ious.includes(0.5) ? 0.5 : report.protocol.own_ious[0];
-    const found = ORIGINS.find((origin) => reported(0, origin) !== null);
+    state.at.fill(nearest(0.2));
+    const found = ORIGINS.find((origin) => report.runs.some((_, run) => reported(run, origin) !== null));
     if (found) toOrigin(found);
-    else state.at.fill(nearest(0.2));
   }
+
+  // Whether the slider sets a run's threshold: not if the network gives boxes, or the protocol ranks them.
+  const hasThreshold = (run) => !report.runs[run].gives_boxes && report.protocol.thresholds.length > 0;
+
+  // The runs with a threshold.
+  const withThreshold = () => report.runs.map((_, run) => run).filter(hasThreshold);
 
   // The threshold of an origin as results.json has it, at the selected overlap if each has its own; null if missing.
   function reported(run, origin) {
@@ -112,6 +118,14 @@ WSOL.state = (() => {
     return sums.map((sum) => (groups.size ? (100 * sum) / groups.size : NaN));
   }
 
+  // The protocols by which the box that a network gave is correct, and all that evaluate the image; null for maps.
+  function protocols(r, i) {
+    const run = report.runs[r];
+    if (!run.gives_boxes) return null;
+    const all = Object.keys(run.correct).filter((name) => run.correct[name][i] >= 0);
+    return { all, right: all.filter((name) => run.correct[name][i] > 0) };
+  }
+
   // The number of images of each kind.
   function tally(r) {
     const out = new Array(evaluation.KINDS.length).fill(0);
@@ -156,9 +170,12 @@ WSOL.state = (() => {
     toOrigin,
     evaluate,
     accuracies,
+    protocols,
     tally,
     select,
     classRight,
-    threshold: (run) => report.protocol.thresholds[state.at[run]],
+    hasThreshold,
+    withThreshold,
+    threshold: (run) => (hasThreshold(run) ? report.protocol.thresholds[state.at[run]] : null),
   });
 })();

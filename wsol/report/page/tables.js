@@ -138,7 +138,13 @@ WSOL.tables = (() => {
               "div",
               {},
               head,
-              make("p", { class: "empty" }, "No predicted classes were saved with these maps."),
+              make(
+                "p",
+                { class: "empty" },
+                run.gives_boxes
+                  ? "No predicted classes: the network has none. wsol eval <run> classes=<another run> borrows some."
+                  : "No predicted classes were saved with these maps.",
+              ),
             );
           if (!found.pairs.length)
             return make("div", {}, head, make("p", { class: "empty" }, "No image is taken for another class."));
