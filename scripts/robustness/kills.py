@@ -96,7 +96,7 @@ class Campaign:
         run = start(command.line(place, self.base), place.parent, temporary, place.parent / "log.txt")
         code = run.wait(300)
         last = (run.said.strip().splitlines() or [""])[-1]
-        whole = code == 2 and "holds an earlier output" in last  # the kill came behind the last file
+        whole = code == 2 and "contains an earlier output" in last  # the kill came behind the last file
         faults = [f"exit code {code}: {last[:200]}"] if code and not whole else []
         faults = faults or differences(expected, self._results(command, place))
         faults += [f"left in TMPDIR: {path.name}" for path in self._large(temporary)]
