@@ -155,3 +155,14 @@ def test_damaged_or_unwritable_machine_code_is_compiled_again(code, tmp_path: Pa
     code.save("int64", "code again")
     assert code.load("int64") == "code again"
     engine._SignatureFiles(str(tmp_path / "nowhere" / "f.py311")).save("int64", "code")
+
+
+def test_nobody_waits_forever_for_another_process_that_compiles(tmp_path: Path, monkeypatch) -> None:
+    if engine.fcntl is None:
+        pytest.skip("no locks here")
+    monkeypatch.setattr(engine, "PATIENCE", 0.2)
+    with (tmp_path / "lock").open("w") as held, (tmp_path / "lock").open("w") as wanted:
+        engine._lock(held)
+        engine._lock(wanted)
+        with pytest.raises(BlockingIOError):
+            engine.fcntl.flock(wanted, engine.fcntl.LOCK_EX | engine.fcntl.LOCK_NB)

@@ -16,9 +16,10 @@ import hashlib
 import logging
 import pickle
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import numpy as np
 
@@ -43,6 +44,8 @@ except ImportError:
     numba = None
 
 AVAILABLE = numba is not None
+PATIENCE = 120.0
+"""How long a process waits for another one that compiles, seconds."""
 OPTIONS = {"nogil": True, "error_model": "numpy"}
 
 
@@ -116,19 +119,34 @@ def _source_digest() -> str:
 
 
 def _in_turn(compile_one: Callable[[Any], Any], file: Path) -> Callable[[Any], Any]:
-    """Compile in one process at a time: the others wait and then find the code on disk. Without locks, all compile."""
+    """Compile in one process at a time: the others wait and then find the code on disk.
+
+    A process that waits longer than `PATIENCE`, or has no locks, compiles for itself.
+    """
 
     def compile_in_turn(signature: Any) -> Any:
         """Compile a signature, with the lock unless a caller that is being compiled holds it."""
         with global_compiler_lock, contextlib.ExitStack() as stack:
             if fcntl is not None and not _turn.taken:
                 with contextlib.suppress(OSError):
-                    fcntl.flock(stack.enter_context(file.open("w")), fcntl.LOCK_EX)
+                    _lock(stack.enter_context(file.open("w")))
                 stack.callback(setattr, _turn, "taken", False)
                 _turn.taken = True
             return compile_one(signature)
 
     return compile_in_turn
+
+
+def _lock(stream: TextIO) -> None:
+    """Lock a file, or give up: on a file system with broken locks nothing may wait forever."""
+    end = time.monotonic() + PATIENCE
+    while time.monotonic() < end:
+        try:
+            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            time.sleep(0.1)
+        else:
+            break
 
 
 class _Turn:
