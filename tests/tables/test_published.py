@@ -8,10 +8,11 @@ import pytest
 import yaml
 
 import wsol.tables
-from wsol.config.compose import groups
+from wsol.config.compose import compose, groups
 from wsol.errors import InputError
 from wsol.tables.layout import find_layout, read_layout
 from wsol.tables.numbers import published
+from wsol.tables.paper_table import PaperTable
 
 KNOWN = groups()
 TABLES = sorted(KNOWN["table"])
@@ -120,3 +121,17 @@ def test_a_faulty_table_is_refused_with_its_file(tmp_path: Path, text: str, mess
     with pytest.raises(InputError, match=message) as caught:
         read_layout(file)
     assert str(file) in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["sota-cub", "sota-ilsvrc"])
+def test_wsol_regress_makes_the_rows_of_box_regressors(name: str, tmp_path: Path) -> None:
+    table = PaperTable(read_layout(find_layout(name)), ["data.root=somewhere"], tmp_path, [])
+    commands = [table.command(cell, 3) for cell in table.layout.cells if cell.regress]
+    assert len(commands) >= 3 * 3
+    for verb, *words in commands:
+        config = compose(verb, words)
+        assert (verb, config.seed, config.resume) == ("regress", 3, True)
+        assert config.method.head._target_ == "wsol.heads.box.BoxHead"
+        assert len(config.localizer.eval)
+    others = {table.command(cell, 3)[0] for cell in table.layout.cells if cell.experiment and not cell.regress}
+    assert others == {"train"}

@@ -14,6 +14,7 @@
       - label: VGGnet-GAP
         experiment: ilsvrc/cam_vgg16    # null: published numbers only
         overrides: []                   # further words of the command line
+        regress: []                     # words for `wsol regress`, which then makes the run instead of `wsol train`
         published: cam2016/ilsvrc_val_localization_error/VGGnet-GAP      # one number a column, or by column:
         # published: {top-1 loc: cam2016/..., top-1 cls: [path, path]}   # several paths are summed
         differs: null                   # why measured and published cannot be compared, if they cannot
@@ -90,6 +91,8 @@ class Cell:
     differs: str | None
     classes: str | None = None
     """Name of the classifier whose classes replace the network's own; ``borrowed``: any."""
+    regress: tuple[str, ...] = ()
+    """What `wsol regress` makes the run with, beside the words of `wsol train`; empty if `wsol train` makes it."""
 
 
 @dataclass(frozen=True)
@@ -205,7 +208,7 @@ def _column(name: str, node: Mapping[str, Any]) -> Column:
 
 def _cells(row: Mapping[str, Any], columns: Mapping[str, Column]) -> list[Cell]:
     where = f"row {row.get('label')!r}"
-    own = {"experiment", "overrides", "published", "differs", "classes", "protocol", "threshold", "about"}
+    own = {"experiment", "overrides", "published", "differs", "classes", "protocol", "threshold", "about", "regress"}
     templates = [column.experiment for column in columns.values() if column.experiment]
     extra = {key for key in row if any(f"{{{key}}}" in template for template in templates)}
     _check(row, {"label"}, own | extra, where)
@@ -216,9 +219,9 @@ def _cells(row: Mapping[str, Any], columns: Mapping[str, Column]) -> list[Cell]:
         if column.experiment and extra:
             experiment = column.experiment.format(**{key: row[key] for key in extra})
         words = tuple(map(str, row.get("overrides", ())))
-        if words and experiment is None:
-            raise InputError(f"{where}: overrides without an experiment; give both or neither")
-        rest = numbers[name], row.get("differs"), row.get("classes")
+        if experiment is None and (absent := [key for key in ("overrides", "regress") if row.get(key)]):
+            raise InputError(f"{where}: {absent[0]} without an experiment; give both or neither")
+        rest = numbers[name], row.get("differs"), row.get("classes"), tuple(map(str, row.get("regress", ())))
         if column.of == "localization":
             evaluated = {key: row.get(key) or getattr(column, key) for key in ("protocol", "threshold")}
             column = replace(column, **evaluated)

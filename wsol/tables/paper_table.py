@@ -66,7 +66,8 @@ class PaperTable:
         """Return the command line of a cell's run, as the words after ``wsol``."""
         folders = [word for folder in self.config_dirs for word in ("--config-dir", folder)]
         own = [] if self.runs_dir == Path("runs") else [f"runs_dir={self.runs_dir}"]
-        return ["train", *folders, *self.words(cell), f"seed={seed}", *own, "resume=true"]
+        verb = "regress" if cell.regress else "train"
+        return [verb, *folders, *self.words(cell), *cell.regress, f"seed={seed}", *own, "resume=true"]
 
     def wanted(self, cell: Cell) -> Mapping[str, Any]:
         """Return the values that the config of a cell's runs must have."""
