@@ -4,7 +4,8 @@ WSOL.detail = (() => {
   const { $, make, whole, threshold, colour, dot } = WSOL.dom,
     { state, data, evaluation, cards } = WSOL;
   let report = null,
-    changed = () => {};
+    changed = () => {},
+    shown = null; // the card and its image
 
   function start(content, whenChanged) {
     [report, changed] = [content, whenChanged];
@@ -90,7 +91,13 @@ WSOL.detail = (() => {
       curve,
     );
     cards.fill(card, image);
+    shown = [card, image];
     if (!dialog.open) dialog.showModal();
+  }
+
+  // Draw the maps of the shown image, which have been loaded since.
+  function fill() {
+    if ($("detail").open) cards.fill(...shown);
   }
 
   // Under which protocols the box is correct that the network gave, at IoU 0.5 or the protocol's first.
@@ -109,5 +116,5 @@ WSOL.detail = (() => {
     );
   }
 
-  return { start, show, isOpen: () => $("detail").open };
+  return { start, show, fill, isOpen: () => $("detail").open };
 })();

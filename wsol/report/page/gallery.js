@@ -81,7 +81,10 @@ WSOL.gallery = (() => {
       grid = null;
       later();
     });
-    data.onMaps(later);
+    data.onMaps(() => {
+      later();
+      detail.fill();
+    });
   }
 
   function clear() {
