@@ -135,5 +135,5 @@ def test_unfinished_evaluations_are_not_read(finished_run: Path, words: dict, tm
     (found,) = collect(tmp_path)
     assert "half" not in {row["protocol"] for row in found.results()["localization"]}
     assert main(["report", str(run), "num_workers=0", f"out={tmp_path / 'page'}"]) == 0
-    assert "no saved maps of the test split" in capsys.readouterr().err
+    assert "no saved maps or boxes of the test split" in capsys.readouterr().err
     assert not hidden.exists(), "the evaluation that makes the maps removes it"

@@ -138,7 +138,15 @@ def test_every_config_of_a_reader_has_the_key() -> None:
 
 @pytest.mark.parametrize("path", EXPERIMENTS, ids=lambda path: path.stem)
 def test_experiments_on_a_subset_name_its_classes(path: Path) -> None:
-    classes = yaml.safe_load(path.read_text())["data"]["classes"]
+    config = yaml.safe_load(path.read_text())
+    if "data" not in config:  # inherited
+        (path,) = (
+            path.parents[2] / f"{base}.yaml".lstrip("/")
+            for base in config["defaults"]
+            if isinstance(base, str) and base.startswith("/")
+        )
+        config = yaml.safe_load(path.read_text())
+    classes = config["data"]["classes"]
     count = 6 if path.parent.name == "cub6" else 50
     assert len(set(classes)) == count
     assert all(isinstance(name, str) for name in classes)

@@ -105,15 +105,16 @@ def read(
 @contextlib.contextmanager
 def opened(path: Path) -> Iterator[Mapping[str, np.ndarray]]:
     """Yield the arrays of a file, each read on access; pickles and oversized arrays are refused."""
-    found = np.load(path, allow_pickle=False)
-    if not isinstance(found, np.lib.npyio.NpzFile):
-        raise ValueError("not an archive of arrays")
-    with found:
-        assert found.zip is not None
-        for each in found.zip.infolist():
-            if each.file_size > MAX_BYTES:
-                raise ValueError(f"{each.filename} would take {each.file_size:,} bytes")
-        yield found
+    with path.open("rb") as stream:  # NumPy leaves a damaged file open that it opened itself
+        found = np.load(stream, allow_pickle=False)
+        if not isinstance(found, np.lib.npyio.NpzFile):
+            raise ValueError("not an archive of arrays")
+        with found:
+            assert found.zip is not None
+            for each in found.zip.infolist():
+                if each.file_size > MAX_BYTES:
+                    raise ValueError(f"{each.filename} would take {each.file_size:,} bytes")
+            yield found
 
 
 def array(
