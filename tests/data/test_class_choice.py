@@ -139,12 +139,8 @@ def test_every_config_of_a_reader_has_the_key() -> None:
 @pytest.mark.parametrize("path", EXPERIMENTS, ids=lambda path: path.stem)
 def test_experiments_on_a_subset_name_its_classes(path: Path) -> None:
     config = yaml.safe_load(path.read_text())
-    if "data" not in config:  # inherited
-        (path,) = (
-            path.parents[2] / f"{base}.yaml".lstrip("/")
-            for base in config["defaults"]
-            if isinstance(base, str) and base.startswith("/")
-        )
+    if "data" not in config:  # those of the experiment that it starts from
+        path = ROOT / f"configs{config['defaults'][0]}.yaml"
         config = yaml.safe_load(path.read_text())
     classes = config["data"]["classes"]
     count = 6 if path.parent.name == "cub6" else 50

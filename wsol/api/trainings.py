@@ -69,13 +69,8 @@ def fit(
         ...     sorted(run.results["classification"]["test"])
         ['top1_error', 'top5_error']
     """
-    keys: dict[str, Any] = {
-        "data_dir": data_dir,
-        "trainer.max_epochs": max_epochs,
-        "loader.batch_size": batch_size,
-        "name": name,
-    }
-    keys |= {"seed": seed, "run_dir": run_dir, "resume": resume or None, **(overrides or {})}
+    places = {"data_dir": data_dir, "name": name, "run_dir": run_dir, "resume": resume or None}
+    keys = _keys(max_epochs, batch_size, seed, places, overrides)
     given = [*data_overrides(data, root, config_dirs), *protocol_overrides(protocol, config_dirs)]
     config = _config("train", localizer, given, keys, config_dirs)
     return Run(training.run(config, callbacks=callbacks, localizer=localizer))
@@ -147,13 +142,8 @@ def regress(
         ...     run.results["pseudo"]["kind"], run.results["stages"]["evaluation"]
         ('boxes', 'evaluation')
     """
-    keys: dict[str, Any] = {
-        "data_dir": data_dir,
-        "trainer.max_epochs": max_epochs,
-        "loader.batch_size": batch_size,
-        "name": name,
-    }
-    keys |= {"seed": seed, "run_dir": run_dir, "resume": resume or None, **(overrides or {})}
+    places = {"data_dir": data_dir, "name": name, "run_dir": run_dir, "resume": resume or None}
+    keys = _keys(max_epochs, batch_size, seed, places, overrides)
     keys |= {"localizer.run": _path(localizer), "classes": _path(classes)}
     stages = {"localizer.train": localizer_train, "localizer.eval": localizer_eval}
     keys |= {key: key_overrides(own) for key, own in stages.items() if own}
@@ -161,6 +151,18 @@ def regress(
     config = _config("regress", regressor, given, keys, config_dirs)
     config.config_dirs = list(config_dirs)
     return Run(box_regression.run(config, regressor=regressor, callbacks=callbacks))
+
+
+def _keys(
+    max_epochs: int | None,
+    batch_size: int | None,
+    seed: int | None,
+    places: Mapping[str, Any],
+    overrides: Overrides | None,
+) -> dict[str, Any]:
+    """Return the keys of `wsol train` for the arguments that all trainings have; ``overrides`` come last."""
+    lengths = {"trainer.max_epochs": max_epochs, "loader.batch_size": batch_size, "seed": seed}
+    return {**lengths, **places, **(overrides or {})}
 
 
 def _config(

@@ -66,6 +66,7 @@ def run(config: DictConfig, on_round: Callable[[Path], None] = lambda folder: No
     check(config)
 
     def train(place: Path) -> Path:
+        """Train the round whose folder this is."""
         return training.run(settings(config, place.parent, int(place.name.removeprefix("round"))))
 
     return stages.run(config, "ae", train, lambda folder: rounds(config, folder, train, on_round))

@@ -76,6 +76,7 @@ def run(
     kind = _kind(config)
 
     def train(place: Path) -> Path:
+        """Train the stage whose folder this is: the localizer or the regressor."""
         if place.name == "localizer":
             return training.run(localizer_settings(config, place.parent))
         return training.run(regressor_settings(config, place.parent), callbacks=callbacks, localizer=regressor)

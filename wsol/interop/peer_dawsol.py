@@ -1,8 +1,8 @@
 """DA-WSOL's networks by its authors; see `wsol.interop.peers`.
 
 github.com/zh460045050/DA-WSOL_CVPR2022 (Zhu et al. 2022) saves two state dicts, of the extractor and of the classifier.
-The centres of its loss are not saved; here they start anew. With ADL, the extractor keeps a linear layer that nothing
-reads; on Inception-v3 their program has no ADL, whatever it is asked for.
+The centres of its loss are not saved; here they start anew. With ADL, the extractor contains a linear layer that
+is never used. Their program ignores the option for ADL on Inception-v3.
 """
 
 from __future__ import annotations
