@@ -1,20 +1,23 @@
 """Seconds of a whole evaluation, from JPEG files to MaxBoxAcc: this package against the way of the reference code.
 
-    python scripts/benchmarks/evaluation.py [--backbone vgg16] [--count 16] [--device cuda]
+    python scripts/benchmarks/evaluation.py [--backbone vgg16] [--count 16] [--device cuda] [--workers 4]
 
 The reference is what clovaai/wsolevaluation does (Choe et al. 2020), written here afresh: a float32 pass over all
 images for the classes and another for the maps, both without `torch.no_grad`, so that graphs for gradients are made;
 each map is written to disk; then each of 1,000 thresholds is a `cv2.threshold`, a `cv2.findContours` and a box. This
 package runs the network once, makes the map of the true class beside the scores, and finds the boxes at all thresholds
-from one component tree: in float32, the default, and in the lower precision that `eval_precision=auto` chooses. Both
-do their loading in the main process. Images are made up, weights random and the same for both.
+from one component tree: in float32, the default, and in the lower precision that `eval_precision=auto` chooses. As in
+the command `wsol`, glibc keeps large freed blocks; the reference runs with glibc's defaults. Both load in the main
+process, or in the same number of workers. Images are made up, weights random and the same for both.
 """
 
 from __future__ import annotations
 
 import argparse
 import copy
+import ctypes
 import statistics
+import sys
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -41,11 +44,14 @@ from wsol.data.transforms import ResizeSquare
 from wsol.engine.evaluation import LOCALIZER, SplitEvaluation
 from wsol.engine.module import LocalizerModule
 from wsol.models.localizer import Localizer
+from wsol.process_memory import M_MMAP_MAX, M_TRIM_THRESHOLD, keep_large_blocks
 from wsol.protocols import LocalizationProtocol
 from wsol.types import Batch, Preprocessing
 
 WIDTH, HEIGHT = 500, 375
 REFERENCE = "reference"
+M_MMAP_THRESHOLD = -3
+"""Parameter of glibc's ``mallopt``, from ``malloc.h``."""
 
 
 class FoundBoxes(NamedTuple):
@@ -75,10 +81,10 @@ class Photographs(Source):
 
 
 def ours(
-    source: Source, localizer: Localizer, size: int, batch_size: int, device: str, precision: str
+    source: Source, localizer: Localizer, size: int, batch_size: int, workers: int, device: str, precision: str
 ) -> Callable[[], FoundBoxes]:
     """The evaluation of this package, as `wsol eval eval_precision=...` runs it."""
-    data = LocalizationData(source, None, ResizeSquare(size), eval_batch_size=batch_size, num_workers=0)
+    data = LocalizationData(source, None, ResizeSquare(size), eval_batch_size=batch_size, num_workers=workers)
     module = LocalizerModule(
         copy.deepcopy(localizer), channels_last=resolve_layout("auto", precision, device), eval_precision=precision
     )
@@ -89,6 +95,7 @@ def ours(
 
     @torch.inference_mode()
     def run() -> FoundBoxes:
+        keep_large_blocks()
         clock = Clock()
         measures = SplitEvaluation(source.split("test"), data.eval_transform.views, {"choe2020": protocol}, topk=(1,))
         for batch in clock.loading(data.eval_dataloader("test")):
@@ -122,16 +129,17 @@ class Pillow(Dataset):
 
 
 def reference(
-    split: FileSplit, localizer: Localizer, size: int, batch_size: int, device: str
+    split: FileSplit, localizer: Localizer, size: int, batch_size: int, workers: int, device: str
 ) -> Callable[[], FoundBoxes]:
     """The evaluation of the reference code: two passes in float32, 1,000 thresholds one by one."""
-    loader = DataLoader(Pillow(split, size, localizer.preprocessing), batch_size)
+    loader = DataLoader(Pillow(split, size, localizer.preprocessing), batch_size, num_workers=workers)
     network = copy.deepcopy(localizer).to(device).eval()
     truth = split.boxes.corners if split.boxes else np.zeros((0, 4))
     true_boxes = (truth * size / np.tile((WIDTH, HEIGHT), 2)).astype(int)
     thresholds = np.arange(0, 1, 0.001)
 
     def run() -> FoundBoxes:
+        default_blocks()
         clock = Clock()
         wrong, right = 0, np.zeros(len(thresholds))
         for images, labels, _ in clock.loading(loader):
@@ -147,6 +155,16 @@ def reference(
         return FoundBoxes(100.0 * wrong / len(split), 100.0 * right.max() / len(split), clock)
 
     return run
+
+
+def default_blocks() -> None:
+    """Undo `keep_large_blocks`: return what is free, and set the values that glibc's defaults reach in a long run."""
+    if sys.platform == "linux" and keep_large_blocks():
+        libc = ctypes.CDLL(None)
+        libc.mallopt(M_MMAP_MAX, 65536)
+        libc.mallopt(M_MMAP_THRESHOLD, 32 * 2**20)
+        libc.mallopt(M_TRIM_THRESHOLD, 64 * 2**20)
+        libc.malloc_trim(0)
 
 
 def boxes_of(score_map: np.ndarray, size: int, thresholds: np.ndarray) -> np.ndarray:
@@ -194,6 +212,7 @@ def main() -> None:
     parser.add_argument("--count", type=positive, default=16, help="photographs to evaluate")
     parser.add_argument("--size", type=positive, default=224)
     parser.add_argument("--batch-size", type=positive, default=8)
+    parser.add_argument("--workers", type=int, default=0, help="loading processes of each; 0: load in the main process")
     parser.add_argument("--repeats", type=positive, default=3)
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cuda" if torch.cuda.is_available() else "cpu")
     options = parser.parse_args()
@@ -203,7 +222,7 @@ def main() -> None:
     found: dict[str, FoundBoxes] = {}
     with tempfile.TemporaryDirectory() as folder:
         source = Photographs(Path(folder), options.count)
-        same = (localizer, options.size, options.batch_size, options.device)
+        same = (localizer, options.size, options.batch_size, options.workers, options.device)
         precisions = dict.fromkeys(("32-true", resolve_precision("auto", options.device)))
         ways = {f"wsol {precision}": ours(source, *same, precision) for precision in precisions}
         ways[REFERENCE] = reference(source.test, *same)

@@ -20,6 +20,7 @@ from wsol.cli import failures
 from wsol.cli.completion import VARIABLE, complete, complete_word
 from wsol.cli.verbs import VERBS, Verb
 from wsol.errors import InputError, unknown
+from wsol.process_memory import keep_large_blocks
 
 if TYPE_CHECKING:
     from wsol.cli.call import Call
@@ -41,6 +42,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run a verb; returns the exit code, see `wsol.cli.failures`."""
     words = list(sys.argv[1:] if argv is None else argv)
     _import_from_here()
+    keep_large_blocks()
     try:
         return run_job(words)
     except (KeyboardInterrupt, SystemExit) as error:

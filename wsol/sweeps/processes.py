@@ -12,6 +12,7 @@ from multiprocessing import connection
 from multiprocessing.context import SpawnProcess
 
 from wsol.errors import InputError, Terminated, first_line
+from wsol.process_memory import keep_large_blocks
 from wsol.sweeps.study import CRASHES
 from wsol.sweeps.worker import CurrentAttempt, Sweep, terminable, work
 
@@ -83,6 +84,7 @@ def process(sweep: Sweep, threads: int) -> None:
         import torch
 
         torch.set_num_threads(threads)
+        keep_large_blocks()
     try:
         work(sweep)
     except Terminated:
