@@ -11,6 +11,8 @@ import pytest
 from layouts import make_lists
 from PIL import Image
 
+from wsol.config.build import build_source
+from wsol.config.compose import compose
 from wsol.data.datasets.wsolevaluation import WsolEvaluation
 from wsol.data.file_source import verify_source
 from wsol.data.images import BadImage
@@ -158,6 +160,12 @@ def test_lists_that_lack_the_last_classes(tmp_path: Path) -> None:
     assert build(tmp_path, class_names=names, num_classes=3).classes == ("ant", "bee", "cat")
     with pytest.raises(InputError, match=r"names\.txt: 3 names, but num_classes=4"):
         build(tmp_path, class_names=names, num_classes=4)
+
+
+def test_ilsvrc_has_its_thousand_classes_whatever_the_lists_show(tmp_path: Path) -> None:
+    make_lists(tmp_path)
+    roots = [f"data.metadata_root={tmp_path}/metadata", f"data.image_root={tmp_path}/images"]
+    assert len(build_source(compose("data_verify", ["data=ilsvrc_lists", *roots])).classes) == 1000
 
 
 @pytest.mark.parametrize(
