@@ -29,7 +29,7 @@ from wsol.explain.lost import lost
 from wsol.explain.patches import read_patches
 from wsol.explain.tokencut import tokencut
 from wsol.functional.normalized_cut import second_eigenvector
-from wsol.functional.principal import Moments, first_component, project
+from wsol.functional.principal import Moments, first_component, image_components, project
 from wsol.heads.gap import GapHead
 from wsol.heads.tscam import TscamHead
 from wsol.models.classifier import Classifier
@@ -210,11 +210,17 @@ def test_tokencut_puts_the_seed_into_the_foreground() -> None:
     torch.testing.assert_close(tokencut(-keys), tokencut(keys))
 
 
+@pytest.mark.parametrize("channels", [5, 40], ids=["more cells", "more channels"])
 @pytest.mark.parametrize("sign", ["border", "loading"])
-def test_the_first_component_is_that_of_an_svd(sign) -> None:
-    features = torch.randn(3, 5, 4, 6, generator=torch.Generator().manual_seed(3), dtype=torch.float64)
-    features += 4 * torch.randn(5, generator=torch.Generator().manual_seed(4), dtype=torch.float64)[:, None, None]
-    found = project(features, first_component(Moments.of(features), sign))
+def test_the_first_component_is_that_of_an_svd(sign, channels) -> None:
+    features = torch.randn(3, channels, 4, 6, generator=torch.Generator().manual_seed(3), dtype=torch.float64)
+    features += (
+        4 * torch.randn(channels, generator=torch.Generator().manual_seed(4), dtype=torch.float64)[:, None, None]
+    )
+    found = project(features, image_components(features, sign))
+    for image, of_image in zip(features, found, strict=True):
+        as_dataset = project(image[None], first_component(Moments.of(image[None]), sign))
+        torch.testing.assert_close(as_dataset[0], of_image, rtol=1e-4, atol=1e-5)
     for one, of_image in zip(features, found, strict=True):
         cells = one.flatten(1).T
         _, _, rows = torch.linalg.svd(cells - cells.mean(0))

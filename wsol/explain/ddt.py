@@ -81,9 +81,11 @@ class DDT(FittedExplainer, LayerExplainer):
         found: dict[int, Component] = {}
         current, sums = -1, None
         for images, labels in batches:
-            moments = Moments.of(self._features(model, images)) if len(images) else None
-            for label in labels.unique().tolist() if moments else ():
-                of_class = Moments(*(part[labels == label] for part in moments or ())).merge()
+            if not len(images):
+                continue
+            features = self._features(model, images)
+            for label in labels.unique().tolist():
+                of_class = Moments.of(features[labels.to(features.device) == label])
                 if sums is not None and label > current:
                     found[current] = first_component(sums, self.sign)
                     sums = None

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from wsol.errors import InputError, unknown
 from wsol.explain.base import ClassAgnosticExplainer
 from wsol.explain.fitted_explainer import FittedExplainer
-from wsol.functional.principal import SIGNS, Component, Moments, Sign, first_component, project
+from wsol.functional.principal import SIGNS, Component, Moments, Sign, first_component, image_components, project
 
 FITS = ("image", "dataset")
 
@@ -67,7 +67,7 @@ class PrincipalExplainer(ClassAgnosticExplainer, FittedExplainer):
         total: Moments | None = None
         for images, _ in batches:
             if len(images):
-                found = Moments.of(self.read_features(model, images)).merge()
+                found = Moments.of(self.read_features(model, images))
                 total = found if total is None else total + found
         if total is None:
             raise InputError(f"{type(self).__name__}.fit: there is no image to fit on")
@@ -79,7 +79,7 @@ class PrincipalExplainer(ClassAgnosticExplainer, FittedExplainer):
         if self.needs_fit:
             component = Component(*(self.require(name).to(features.device) for name in Component._fields))
         else:
-            component = first_component(Moments.of(features), self.sign, self.centre)
+            component = image_components(features, self.sign, self.centre)
             self._flipped += int(component.is_flipped.sum())
         self._images += len(features)
         if features.shape[1] != component.mean.shape[1]:

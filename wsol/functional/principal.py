@@ -21,39 +21,35 @@ SIGNS = ("border", "loading")
 
 
 class Moments(NamedTuple):
-    """Sums over cells of G groups, all float64."""
+    """Sums over the cells of images."""
 
-    cells: Tensor
-    """(G,) number of cells."""
+    cells: int
+    """Number of cells."""
     total: Tensor
-    """(G, C) sum of the features."""
+    """float64 (C,) sum of the features."""
     square: Tensor
-    """(G, C, C) sum of their outer products."""
-    border_cells: Tensor
-    """(G,) number of cells at a border."""
+    """float64 (C, C) sum of their outer products."""
+    border_cells: int
+    """Number of cells at a border."""
     border: Tensor
-    """(G, C) sum of the features there."""
+    """float64 (C,) sum of the features there."""
 
     @classmethod
     def of(cls, features: Tensor) -> Moments:
-        """Moments of each image's features, float (N, C, h, w): a group for each image."""
+        """Return the moments of all images' features, float (N, C, h, w)."""
         cells = features.double().flatten(2)
         edge = border_cells(features.shape[2], features.shape[3], features.device).flatten()
-        like = cells.new_ones(len(cells))
+        together = cells.transpose(0, 1).flatten(1)
         return cls(
-            like * cells.shape[2],
-            cells.sum(2),
-            cells @ cells.transpose(1, 2),
-            like * int(edge.sum()),
-            cells[:, :, edge].sum(2),
+            together.shape[1],
+            together.sum(1),
+            together @ together.T,
+            len(features) * int(edge.sum()),
+            cells[:, :, edge].sum((0, 2)),
         )
 
-    def merge(self) -> Moments:
-        """All groups as one."""
-        return Moments(*(part.sum(0, keepdim=True) for part in self))
-
     def __add__(self, other: object) -> Moments:
-        """Add the sums of the same groups."""
+        """Return the moments of both sets of images."""
         if not isinstance(other, Moments):
             return NotImplemented
         return Moments(*(one + two for one, two in zip(self, other, strict=True)))
@@ -71,10 +67,10 @@ class Component(NamedTuple):
 
 
 def first_component(moments: Moments, sign: Sign = "border", centre: bool = True) -> Component:
-    """Find the component of each group.
+    """Find the component of all images whose moments are given: G is 1.
 
     Args:
-        moments: of the features.
+        moments: moments of the features.
         sign: rule for the sign.
         centre: whether the mean is subtracted; without it, w is the first right singular vector of the features.
 
@@ -84,19 +80,45 @@ def first_component(moments: Moments, sign: Sign = "border", centre: bool = True
         >>> found.direction.tolist(), [round(value, 3) for value in found.mean[0].tolist()]
         ([[1.0]], [0.889])
     """
-    mean = moments.total / moments.cells[:, None]
-    if not centre:
-        mean = torch.zeros_like(mean)
-    covariance = moments.square / moments.cells[:, None, None] - mean[:, :, None] * mean[:, None, :]
-    direction = torch.linalg.eigh(covariance)[1][..., -1]
+    mean = moments.total / moments.cells if centre else torch.zeros_like(moments.total)
+    direction = torch.linalg.eigh(moments.square / moments.cells - mean[:, None] * mean)[1][:, -1]
+    inside = (moments.total - moments.border) / max(moments.cells - moments.border_cells, 1)
+    return _signed(mean[None], direction[None], inside[None], moments.border[None] / moments.border_cells, sign)
+
+
+def image_components(features: Tensor, sign: Sign = "border", centre: bool = True) -> Component:
+    """Find the component of each image by itself.
+
+    Args:
+        features: float (N, C, h, w). If an image has fewer cells than channels, the eigenvector is that of the products
+            of cells (hw x hw) instead of channels (C x C), with the same result.
+        sign: see `first_component`.
+        centre: see `first_component`.
+
+    Returns:
+        The components of N images. The direction of an image whose features are all equal to the mean is 0.
+    """
+    cells = features.double().flatten(2)
+    mean = cells.mean(2) if centre else cells.new_zeros(cells.shape[:2])
+    centred = cells - mean[:, :, None]
+    if centred.shape[2] < centred.shape[1]:
+        weights = torch.linalg.eigh(centred.mT @ centred)[1][..., -1:]
+        direction = torch.nn.functional.normalize((centred @ weights).squeeze(2), dim=1)
+    else:
+        direction = torch.linalg.eigh(centred @ centred.mT)[1][..., -1]
+    edge = border_cells(features.shape[2], features.shape[3], features.device).flatten()
+    inside = cells[:, :, ~edge].sum(2) / max(int((~edge).sum()), 1)
+    return _signed(mean, direction, inside, cells[:, :, edge].mean(2), sign)
+
+
+def _signed(mean: Tensor, direction: Tensor, inside: Tensor, border: Tensor, sign: Sign) -> Component:
+    """Fix the signs of directions (G, C) from the mean features (G, C) inside the images and at their borders."""
     largest = direction.gather(1, direction.abs().argmax(1, keepdim=True))
     direction = torch.where(largest < 0, -direction, direction)
     is_flipped = torch.zeros(len(mean), dtype=torch.bool, device=mean.device)
     if sign == "border":
-        inside = (moments.total - moments.border) / (moments.cells - moments.border_cells).clamp(min=1)[:, None]
-        outside = moments.border / moments.border_cells[:, None]
         # Centred, the border is below 0 exactly where it is below the inside; uncentred, only the latter makes sense.
-        is_flipped = ((outside - inside) * direction).sum(1) > 0
+        is_flipped = ((border - inside) * direction).sum(1) > 0
         direction = torch.where(is_flipped[:, None], -direction, direction)
     return Component(mean, direction, is_flipped)
 
