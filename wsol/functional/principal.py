@@ -52,7 +52,13 @@ class Moments(NamedTuple):
         """Return the moments of both sets of images."""
         if not isinstance(other, Moments):
             return NotImplemented
-        return Moments(*(one + two for one, two in zip(self, other, strict=True)))
+        return Moments(
+            self.cells + other.cells,
+            self.total + other.total,
+            self.square + other.square,
+            self.border_cells + other.border_cells,
+            self.border + other.border,
+        )
 
 
 class Component(NamedTuple):
