@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import re
+import shutil
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -252,6 +253,9 @@ def test_human_boxes_that_chose_the_checkpoint_are_recorded(data_dir: Path, tmp_
     assert main(["eval", str(tmp_path / "run"), "split=train", "pseudo=boxes", f"out={tmp_path / 'pseudo'}"]) == 0
     fact = about(tmp_path / "pseudo")
     assert (fact["threshold_origin"], fact["human_boxes"]) == ("fixed", True)
+    shutil.copy(tmp_path / "run" / "checkpoints" / "best.ckpt", alone := tmp_path / "alone.ckpt")
+    assert main(["eval", str(alone), "split=train", "pseudo=boxes", f"out={tmp_path / 'again'}"]) == 0
+    assert about(tmp_path / "again")["human_boxes"] is True, "the checkpoint was chosen before it was copied"
 
 
 class MaskHead(GapHead):

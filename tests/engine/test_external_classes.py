@@ -92,8 +92,10 @@ def test_a_second_network_is_its_own_classes(finished_run: Path, second_run: Pat
     by_checkpoint = evaluated(
         finished_run, tmp_path / "file", f"classes={second_run / 'checkpoints' / 'best.ckpt'}", "batch_size=5"
     )
+    assert main(["export", str(second_run), "format=safetensors", f"out={tmp_path / 'second.safetensors'}"]) == 0
+    by_export = evaluated(finished_run, tmp_path / "exported", f"classes={tmp_path / 'second.safetensors'}")
     by_kept = evaluated(finished_run, tmp_path / "evaluation", f"classes={tmp_path / 'kept'}")
-    for results in (by_network, by_checkpoint, by_kept):
+    for results in (by_network, by_checkpoint, by_export, by_kept):
         assert results["classification"]["test"] == kept["classification"]["test"]
         assert own_rows(results) == own_rows(by_network)
     itself = evaluated(finished_run, tmp_path / "itself", f"classes={finished_run}")

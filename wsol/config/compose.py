@@ -209,7 +209,7 @@ def _explain(verb: str, overrides: Sequence[str], config_dirs: Sequence[str], er
     if match := re.search(r"Could not override '([^']+)'|Could not find key '([^']+)'|Key '([^']+)' not in", text):
         key = next(part for part in match.groups() if part).partition("@")[0]
         keys = keys_of(verb, overrides, config_dirs)
-        of_training = {"experiment"} & known.keys() if "optim" in keys else ()
+        of_training = set(schema.UNRECORDED_GROUPS) & known.keys() if "optim" in keys else ()
         choices = sorted({*(keys or known), *of_training} - {"schema"})
         return InputError(f"no config key {key!r}; {_near_keys(key, choices)}")
     if match := re.search(r"In '([^']+)': Could not (?:load|find) '([^'/]+)/([^']+)'", text):

@@ -283,15 +283,21 @@ def _mask(
 
 
 def used_human_boxes(network: Network) -> bool:
-    """Whether human boxes chose the checkpoint of a run, or were used for the pseudo targets that it learned from."""
+    """Whether human boxes chose the checkpoint of a run, or were used for the pseudo targets that it learned from.
+
+    Without the results of the run, as for an exported file, its config decides. Pseudo targets whose origin is unknown
+    count as made with human boxes.
+    """
     file = network.folder / "results.json"
-    if not file.is_file():
-        return False
-    results = read_results(file)
-    pseudo, chosen = results.get("pseudo"), results.get("checkpoint")
-    monitor = chosen.get("monitor") if isinstance(chosen, Mapping) else None
+    if file.is_file():
+        results = read_results(file)
+        pseudo, chosen = results.get("pseudo"), results.get("checkpoint")
+        monitor = chosen.get("monitor") if isinstance(chosen, Mapping) else None
+        learned = bool(isinstance(pseudo, Mapping) and pseudo.get("human_boxes"))
+    else:
+        monitor, learned = network.trained.get("monitor"), network.trained.get("pseudo") is not None
     by_boxes = monitor is not None and not re.fullmatch(r"val/(top\d+_error|.+/pseudo/.+)|train/.*", str(monitor))
-    return by_boxes or bool(isinstance(pseudo, Mapping) and pseudo.get("human_boxes"))
+    return by_boxes or learned
 
 
 def _network_facts(network: Network, config: DictConfig, module: LocalizerModule, explainer: Any) -> dict[str, Any]:
