@@ -86,11 +86,11 @@ def evaluate(
     """Evaluate the maps of N images.
 
     Args:
-        protocols: by name.
+        protocols: protocols by name.
         maps: N of real (h, w), as for `LocalizationProtocol.evaluate`.
         views: N, what part of the image each map is of.
         truths: N.
-        names: of the images, for messages.
+        names: names of the images, for messages.
 
     Returns:
         bool (N, I, G) by protocol, see `LocalizationProtocol.evaluate`.

@@ -300,7 +300,7 @@ def build_callbacks(config: DictConfig, metrics: Iterable[str]) -> list[pl.Callb
     """Return the callbacks of ``config.callbacks``, in the order of the config.
 
     Args:
-        config: of a training.
+        config: config of a training.
         metrics: names of what is measured on the val split; empty without one.
 
     Raises:
@@ -351,7 +351,7 @@ def build_trainer(node: DictConfig, plugins: Iterable[Any] = (), **arguments: An
         node: the config. Its ``plugins`` name the environment, so variables of a launcher that it doesn't use (SLURM's
             inside an allocation, say) change nothing.
         plugins: Lightning plugins beside those of the config.
-        arguments: of the trainer beside those of the config.
+        arguments: arguments of the trainer beside those of the config.
 
     Raises:
         InputError: Lightning refuses a setting, or the processes that were started are not those that it asks for.

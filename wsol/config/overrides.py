@@ -93,7 +93,7 @@ def jobs(words: Sequence[str], groups: Mapping[str, Collection[str]]) -> list[li
     """Return the words of each job of a multirun: every combination of the values that commas separate.
 
     Args:
-        words: of the command line.
+        words: words of the command line.
         groups: choices of each config group, for ``glob(...)``.
 
     Raises:

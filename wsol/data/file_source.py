@@ -46,7 +46,7 @@ class Listing:
     """The images of one split with what a dataset's files say about them."""
 
     inclusive: bool = False
-    """As in `wsol.types.Truth`."""
+    """As in `wsol.types.GroundTruth`."""
     ids: list[str] = field(default_factory=list)
     paths: list[str] = field(default_factory=list)
     """Relative to the split's folder, with ``/``."""

@@ -30,16 +30,16 @@ class LocalizationData(LightningDataModule):
 
     Args:
         source: the dataset.
-        train_transform: for the training images; None if nothing is trained.
-        eval_transform: for the images of a split that is evaluated.
-        batch_size: training images in a batch, over all processes.
-        eval_batch_size: images of one process in a batch when evaluating; None for its share of ``batch_size``.
-        num_workers: loading processes for each training process; ``auto`` for its share of the cores, less one.
-        val_per_class: training images of each class to hold out for validation, for sources without ``val``.
-        seed: of order, augmentation and holding out.
+        train_transform: transform of the training images; None if nothing is trained.
+        eval_transform: transform of the images of a split that is evaluated.
+        batch_size: number of training images in a batch, over all processes.
+        eval_batch_size: number of images of one process in a batch when evaluating; None for its share of ``batch_size``.
+        num_workers: loading processes for each training process; ``auto``: its share of the cores, less 1.
+        val_per_class: number of training images per class to hold out for validation, for sources without ``val``.
+        seed: seed of order, augmentation and holding out.
         on_bad_image: ``stop`` with the name of the first unreadable image, or ``skip`` unreadable images and count
             them.
-        pin_memory: None to pin memory if there is a GPU.
+        pin_memory: whether batches are in pinned memory; None if there is a GPU.
         drop_last: leave out the last incomplete training batch: true, false, or ``auto`` if it has only one image for
             each process.
         erased: folders of regions to paint over in the training images (those left after holding out), one after the

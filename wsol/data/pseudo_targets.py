@@ -193,11 +193,11 @@ def read_pseudo_targets(folder: str | Path, split: Split, fingerprint: str) -> P
     Args:
         folder: see the module.
         split: the images to be trained on: all of the dataset's train split, or what is left after holding out.
-        fingerprint: of the dataset's whole train split.
+        fingerprint: fingerprint of the dataset's whole train split.
 
     Raises:
-        InputError: no such folder, of another version, split or dataset; a threshold that knows the judged images; an
-            image without a target; a faulty box.
+        InputError: no such folder, of another version, split or dataset; a threshold chosen on the judged
+            images; an image without a target; a faulty box.
     """
     place = Path(folder)
     about = _about(place)

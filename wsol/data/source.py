@@ -309,7 +309,7 @@ def hold_out(split: Split, per_class: int, seed: int = 0) -> tuple[Split, Split]
     Args:
         split: the training images.
         per_class: how many of each class to hold out.
-        seed: of the random choice.
+        seed: seed of the random choice.
 
     Returns:
         The remaining images, named as before, and those held out, named ``val``; both in the split's order.

@@ -61,24 +61,24 @@ class _Pending(NamedTuple):
 
 
 class SplitEvaluation(nn.Module):
-    """Evaluates one split from batches; each process evaluates a part, and all get the same digits.
+    """Evaluates one split from batches; each process evaluates a part, and all return the same results.
 
     Threads evaluate one batch while the caller continues with the next; errors in a map are raised one batch later.
 
     Args:
         split: labels, boxes and masks.
-        views: from an image's size (width, height) to the geometry of each of its views.
-        protocols: by name.
-        topk: which top-k errors.
+        views: function from an image's size (width, height) to the geometry of each of its views.
+        protocols: protocols by name.
+        topk: which top-k errors to compute.
         num_classes: number of classes K, to refuse a top-k beyond it before any work is done.
         baselines: whether the predictions that need no network are evaluated too.
         pictures: how many evaluated images to keep for people to look at, spread evenly over the split.
         writer: keeps every map on disk.
-        pseudo: pseudo boxes, of each image, for thresholds and checkpoints chosen without human boxes.
-        gives_boxes: whether the network gives boxes and no maps: `update_boxes` takes them; masks are not looked at.
+        pseudo: pseudo boxes of each image, for thresholds and checkpoints chosen without human boxes.
+        gives_boxes: whether the network gives boxes and no maps: `update_boxes` takes them; masks are not used.
         elsewhere: classes in place of the network's own, in every top-k error. The maps stay the network's: a top-k
-            localization is right where one of those k classes is the true one and the box of the map of *that* class is
-            right, hence where the true class's map is.
+            localization is correct if one of those k classes is the true one and the box of the map of *that* class is
+            correct. That is the box of the true class's map.
     """
 
     def __init__(
@@ -144,7 +144,7 @@ class SplitEvaluation(nn.Module):
         """Add a batch.
 
         Args:
-            batch: of N images.
+            batch: batch of N images.
             logits: float (N, K); (N, 0) of a network that does not classify, which then has no top-k errors unless
                 classes come from elsewhere.
             maps: float32 (N, V, h, w) map of each image's true class in each of its V views, not scaled.
@@ -163,10 +163,10 @@ class SplitEvaluation(nn.Module):
         """Add a batch of a network that gives boxes.
 
         Args:
-            batch: of N images.
+            batch: batch of N images.
             logits: see `update`.
-            boxes: float (N, V, 4): x0, y0, x1, y1 in [0, 1] of the input of each of an image's V views. The box counts
-                that was found in the view at the image's centre.
+            boxes: float (N, V, 4): x0, y0, x1, y1 in [0, 1] of the input of each of each of V views. Only the box of the view at
+                the image's centre counts.
         """
         positions, ranks, first = self._classes(batch, logits)
         each = zip(boxes, batch.sizes.tolist(), first, strict=True)

@@ -1,4 +1,4 @@
-"""The network that a command line names: that of a run, or a classifier of torchvision or timm."""
+"""The network of a command line: that of a run, or a classifier of torchvision or timm."""
 
 from __future__ import annotations
 

@@ -36,7 +36,7 @@ def overlay(
         score_map: real (H, W) in [0, 1]; None to draw the boxes alone.
         box: real (4,) predicted, half-open; green, or red if it overlaps the true ones by less than `CORRECT`.
         true_boxes: real (M, 4), half-open.
-        overlap: of the two; None if there is no true box.
+        overlap: IoU of the two; None if there is no true box.
 
     Returns:
         uint8 (H, W, 3) RGB.
@@ -129,7 +129,7 @@ def sheet(title: str, rows: Sequence[tuple[Sequence[str], Sequence[np.ndarray]]]
     """Lay out rows of pictures under their captions.
 
     Args:
-        title: of the sheet.
+        title: title of the sheet.
         rows: captions, the first above the first picture and so on, and pictures uint8 (H, W, 3) RGB, of any sizes;
             each is fitted into a tile.
 

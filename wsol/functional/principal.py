@@ -74,7 +74,7 @@ def first_component(moments: Moments, sign: Sign = "border", centre: bool = True
     """Find the component of each group.
 
     Args:
-        moments: of the features.
+        moments: moments of the features.
         sign: rule for the sign.
         centre: whether the mean is subtracted; without it, w is the first right singular vector of the features.
 

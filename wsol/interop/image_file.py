@@ -17,7 +17,7 @@ def write_png(file: Path, pixels: np.ndarray) -> None:
     """Write an image; OpenCV's own writing does not notice a full disk.
 
     Args:
-        file: to create or replace; missing folders are made.
+        file: file to create or replace; missing folders are made.
         pixels: uint8 (H, W, 3) RGB, or grey uint8 or uint16 (H, W).
 
     Raises:

@@ -30,7 +30,7 @@ def _peers(method: str, choices: tuple[str, ...], only: tuple[str, ...], modules
 
     Args:
         method: as its paper calls it.
-        choices: of the config.
+        choices: choices of the config.
         only: names of tensors that only this method has.
         modules: names of its own modules, theirs and ours.
     """

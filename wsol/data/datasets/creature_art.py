@@ -229,7 +229,7 @@ def wear(
     """Colour a coat: float32 (3, h, w).
 
     Args:
-        rng: of the pattern's phase and the hues.
+        rng: generator for the pattern's phase and the hues.
         coat: pattern and hues.
         u: coordinates along the part.
         v: coordinates across it.
