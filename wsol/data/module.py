@@ -33,7 +33,7 @@ class LocalizationData(LightningDataModule):
         train_transform: transform of the training images; None if nothing is trained.
         eval_transform: transform of the images of a split that is evaluated.
         batch_size: number of training images in a batch, over all processes.
-        eval_batch_size: number of images of one process in a batch when evaluating; None for its share of ``batch_size``.
+        eval_batch_size: images of one process in a batch when evaluating; None for its share of ``batch_size``.
         num_workers: loading processes for each training process; ``auto``: its share of the cores, less 1.
         val_per_class: number of training images per class to hold out for validation, for sources without ``val``.
         seed: seed of order, augmentation and holding out.

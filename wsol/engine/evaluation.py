@@ -165,8 +165,8 @@ class SplitEvaluation(nn.Module):
         Args:
             batch: batch of N images.
             logits: see `update`.
-            boxes: float (N, V, 4): x0, y0, x1, y1 in [0, 1] of the input of each of each of V views. Only the box of the view at
-                the image's centre counts.
+            boxes: float (N, V, 4): x0, y0, x1, y1 in [0, 1] of the input of each of V views. Only the box of the view
+                at the image's centre counts.
         """
         positions, ranks, first = self._classes(batch, logits)
         each = zip(boxes, batch.sizes.tolist(), first, strict=True)
