@@ -12,44 +12,33 @@ from __future__ import annotations
 import hashlib
 import re
 import shutil
-from collections import deque
 from collections.abc import Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import AbstractContextManager
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import pytorch_lightning as pl
 from omegaconf import DictConfig
 
 from wsol import runs
-from wsol.box_evaluation import threads
 from wsol.callbacks.progress_line import ProgressLine
 from wsol.config import build
 from wsol.data.module import LocalizationData
-from wsol.data.pseudo_targets import Kind, check_kind, pack_mask, write_pseudo_targets
+from wsol.data.pseudo_targets import Kind, check_kind, write_pseudo_targets
 from wsol.engine import networks, split_results
 from wsol.engine.evaluation import LOCALIZER, SplitEvaluation
 from wsol.engine.explainer_fit import fit_explainer
 from wsol.engine.gathering import gather_files, total
 from wsol.engine.module import LocalizerModule
 from wsol.engine.networks import Network
+from wsol.engine.pseudo_target_writer import BOX, SHARDS, TargetWriter
 from wsol.errors import InputError
 from wsol.explain.fitted_explainer import FILE
-from wsol.functional.geometry import Geometry
-from wsol.interop.shards import ShardWriter, records_in_order
+from wsol.interop.shards import records_in_order
 from wsol.metrics._curves import choose_thresholds
 from wsol.protocols import LocalizationProtocol
 from wsol.runs.results import read_results
-
-PENDING = 256
-"""Largest number of images whose maps wait for their boxes."""
-SHARDS = "targets"
-"""Folder of the targets that each process writes, and what they are called there."""
-BOX = np.dtype("<f8")
-"""Type of the four numbers of a box in a shard."""
 
 
 def check(config: DictConfig) -> None:
@@ -196,90 +185,6 @@ def chosen_threshold(
     at = choose_thresholds(protocol, curves, origins=("oracle",))["oracle"]
     column = curves.ious.index(0.5) if 0.5 in curves.ious else 0
     return float(curves.thresholds[at[column]])
-
-
-class Target(NamedTuple):
-    """The pseudo target of an image."""
-
-    record: bytes
-    """A box of type `BOX`, half-open, image frame; or a mask as `pack_mask` made it."""
-    is_whole: bool
-    """Whether nothing was above the threshold, so that it is the whole image."""
-
-
-class TargetWriter(AbstractContextManager["TargetWriter"]):
-    """Receives the maps of images, makes their boxes or masks in threads, and writes them as this process's shard.
-
-    Args:
-        folder: folder of the shards, see `wsol.interop.shards`.
-        protocol: that makes the boxes.
-        threshold: None of ranked boxes.
-        kind: ``boxes`` or ``masks``.
-        shard: name of this process's part.
-
-    Example:
-        >>> import tempfile
-        >>> from wsol.protocols import protocol
-        >>> folder = Path(tempfile.mkdtemp())
-        >>> with TargetWriter(folder, protocol("cam2016"), 0.2, "boxes") as found:
-        ...     found.add("b", np.array([[[0.0, 1.0]]]), [Geometry.whole((2, 1))], np.zeros(3))
-        >>> [(name, np.frombuffer(box, BOX).tolist()) for name, box in records_in_order(folder, SHARDS, ["a", "b"])]
-        [('b', [1.0, 0.0, 2.0, 1.0])]
-    """
-
-    def __init__(
-        self, folder: Path, protocol: LocalizationProtocol, threshold: float | None, kind: Kind, shard: str = "0"
-    ) -> None:
-        self.whole_images = 0
-        """Number of images so far in which nothing was above the threshold."""
-        self._protocol, self._threshold = protocol, threshold
-        self._make = _box if kind == "boxes" else _mask
-        self._shard = ShardWriter(folder, SHARDS, header={"kind": kind}, shard=shard)
-        self._pool = ThreadPoolExecutor(threads())
-        self._pending: deque[tuple[str, Future[Target]]] = deque()
-
-    def add(self, image_id: str, maps: np.ndarray, geometries: Sequence[Geometry], logits: np.ndarray) -> None:
-        """See `wsol.engine.split_types.MapWriter`."""
-        self._pending.append(
-            (image_id, self._pool.submit(self._make, self._protocol, self._threshold, maps, geometries))
-        )
-        self._collect(PENDING)
-
-    def __exit__(self, kind: type[BaseException] | None, *exception: object) -> None:
-        self._pool.shutdown(cancel_futures=kind is not None)
-        if kind is not None:
-            self._shard.__exit__(kind, *exception)
-            return
-        with self._shard:
-            self._collect(0)
-
-    def _collect(self, left: int) -> None:
-        while len(self._pending) > left:
-            image_id, future = self._pending.popleft()
-            target = future.result()
-            self._shard.append(image_id, target.record)
-            self.whole_images += target.is_whole
-
-
-def _box(
-    protocol: LocalizationProtocol, threshold: float | None, maps: np.ndarray, views: Sequence[Geometry]
-) -> Target:
-    """The largest box of an image."""
-    merged, view = protocol.merge(maps, views)
-    found = protocol.predict(merged, view, threshold)
-    areas = (found[:, 2] - found[:, 0]) * (found[:, 3] - found[:, 1])
-    best = int(areas.argmax())
-    if areas[best] > 0:
-        return Target(found[best].astype(BOX).tobytes(), is_whole=False)
-    return Target(np.array([0, 0, *view.image_size], BOX).tobytes(), is_whole=True)
-
-
-def _mask(
-    protocol: LocalizationProtocol, threshold: float | None, maps: np.ndarray, views: Sequence[Geometry]
-) -> Target:
-    """The pixels of an image that are above the threshold."""
-    mask = protocol.foreground(*protocol.merge(maps, views), threshold)
-    return Target(pack_mask(mask if mask.any() else ~mask), is_whole=not mask.any())
 
 
 def used_human_boxes(network: Network) -> bool:
