@@ -76,9 +76,9 @@ class SplitEvaluation(nn.Module):
         writer: keeps every map on disk.
         pseudo: pseudo boxes of each image, for thresholds and checkpoints chosen without human boxes.
         gives_boxes: whether the network gives boxes and no maps: `update_boxes` takes them; masks are not used.
-        elsewhere: classes in place of the network's own, in every top-k error. The maps stay the network's: a top-k
-            localization is correct if one of those k classes is the true one and the box of the map of *that* class is
-            correct. That is the box of the true class's map.
+        external_classes: classes in place of the network's own, in every top-k error. The maps stay the network's: a
+            top-k localization is correct if one of those k classes is the true one and the box of the map of *that*
+            class is correct. That is the box of the true class's map.
     """
 
     def __init__(
@@ -92,12 +92,12 @@ class SplitEvaluation(nn.Module):
         baselines: bool = False,
         pictures: int = 0,
         writer: MapWriter | None = None,
-        elsewhere: ExternalClasses | None = None,
+        external_classes: ExternalClasses | None = None,
         pseudo: PseudoBoxes | None = None,
         gives_boxes: bool = False,
     ) -> None:
         super().__init__()
-        self.split, self.views, self.writer, self.elsewhere = split, views, writer, elsewhere
+        self.split, self.views, self.writer, self.external_classes = split, views, writer, external_classes
         self.gives_boxes = gives_boxes
         self.given: dict[int, GivenBox] = {}
         """The boxes that the network gives by the image's position; after `compute` those of all processes."""
@@ -146,7 +146,7 @@ class SplitEvaluation(nn.Module):
         Args:
             batch: batch of N images.
             logits: float (N, K); (N, 0) of a network that does not classify, which then has no top-k errors unless
-                classes come from elsewhere.
+                there are external classes.
             maps: float32 (N, V, h, w) map of each image's true class in each of its V views, not scaled.
         """
         positions, ranks, first = self._classes(batch, logits)
@@ -178,12 +178,12 @@ class SplitEvaluation(nn.Module):
         """Count the classes of a batch; returns positions, ranks of the true classes and the first classes."""
         positions = batch.positions.tolist()
         ranks: np.ndarray | None
-        if self.elsewhere is None and not logits.shape[1]:
+        if self.external_classes is None and not logits.shape[1]:
             ranks, first = None, np.full(len(positions), -1)
-        elif self.elsewhere is None:
+        elif self.external_classes is None:
             ranks, first = true_class_ranks(logits, batch.labels).cpu().numpy(), logits.argmax(1).cpu().numpy()
         else:
-            ranks, first = (values[positions] for values in self.elsewhere)
+            ranks, first = (values[positions] for values in self.external_classes)
         if ranks is not None:
             self.classify(positions, ranks)
         return positions, ranks, first.tolist()

@@ -29,6 +29,7 @@ from wsol.engine.module import LocalizerModule
 from wsol.errors import InputError, unknown
 from wsol.explain.base import Explainer
 from wsol.explain.fitted_explainer import FittedExplainer
+from wsol.functional.boxes import largest_box
 from wsol.functional.drawing import overlay
 from wsol.functional.geometry import Geometry
 from wsol.functional.maps import place
@@ -295,7 +296,8 @@ class Predictor:
         for label, score, views in zip(labels.tolist(), scores.tolist(), located, strict=True):
             score_map, view = self.protocol.merge(views, self.transform.views(size))
             boxes = self.protocol.predict(score_map, view, self.threshold)
-            box = boxes[((boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])).argmax()]
+            largest = largest_box(boxes)
+            box = boxes[0] if largest is None else largest
             scaling, quantiles = self.protocol.scaling, self.protocol.quantiles
             whole = place(score_map, view, frame, scaling=scaling, quantiles=quantiles).astype(np.float32)
             found.append(Prediction(label, self.names[label], score, box, whole, image))

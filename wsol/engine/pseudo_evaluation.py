@@ -1,15 +1,14 @@
 """Pseudo targets of the training images (``wsol eval <run> split=train pseudo=boxes|masks``).
 
-The network or explainer sees each training image as in evaluation; the first protocol makes the box or the mask of its
-label's map. The threshold is the protocol's constant (``fixed``), or the best one on the val split by boxes that nobody
-drew (``pseudo``, with ``pseudo_boxes=...``) or by human ones (``fullsup``), and ``about.json`` says which. Nothing is
-chosen on the training images themselves, so none of their boxes is used. If nothing is above the threshold, the box
-is the whole image (Zhang et al. 2020), and the mask has all its pixels.
+The network or explainer sees each training image as in evaluation; the first protocol makes the box or the mask from
+the map of its label. The threshold is the protocol's constant (``fixed``), or the best one on the val split by boxes
+that nobody drew (``pseudo``, with ``pseudo_boxes=...``) or by human ones (``fullsup``), and ``about.json`` says which.
+Nothing is chosen on the training images themselves, so none of their boxes is used. If nothing is above the threshold,
+the box is the whole image (Zhang et al. 2020), and the mask has all its pixels.
 """
 
 from __future__ import annotations
 
-import hashlib
 import re
 import shutil
 from collections.abc import Mapping, Sequence
@@ -84,9 +83,7 @@ def write(settings: DictConfig, config: DictConfig, network: Network, data: Loca
         raise InputError(
             f"{network.title} gives boxes and no maps; pseudo={config.pseudo} needs maps: set explainer=..."
         )
-    protocol = next(iter(build.build_protocols(settings).values()), None)
-    if protocol is None:
-        raise InputError("no protocol: choose one with protocol=..., see --help for the choices")
+    protocol = _first_protocol(settings)
     origin = threshold_origin(protocol, data, has_pseudo_boxes=config.pseudo_boxes is not None)
     trainer: pl.Trainer = build.build_trainer(
         settings.trainer, logger=False, callbacks=[ProgressLine()], default_root_dir=str(folder)
@@ -95,23 +92,28 @@ def write(settings: DictConfig, config: DictConfig, network: Network, data: Loca
         fitted = fit_explainer(explainer, module, data, trainer)
         threshold = chosen_threshold(settings, protocol, origin, trainer, module, data)
         found = find(folder, config.pseudo, protocol, threshold, trainer, module, data)
-    if not trainer.is_global_zero:
-        return
-    about = {
-        "split": "train",
-        "data_fingerprint": data.source.split("train").fingerprint(),
-        **_network_facts(network, config, module, explainer),
-        "protocol": protocol.name,
-        "threshold": threshold,
-        "threshold_origin": origin,
-        "human_boxes": origin == "fullsup" or used_human_boxes(network),
-        **found,
-        "made_by": f"wsol {version('wsol')}",
-    }
-    join(folder, config.pseudo, data.split("train").ids, about)
-    runs.write_config(folder, settings)
-    if fitted is not None:
-        fitted.save(folder / FILE)
+    if trainer.is_global_zero:
+        about = {
+            "split": "train",
+            "data_fingerprint": data.source.split("train").fingerprint(),
+            **_network_facts(network, config, module, explainer),
+            "protocol": protocol.name,
+            "threshold": threshold,
+            "threshold_origin": origin,
+            "human_boxes": origin == "fullsup" or used_human_boxes(network),
+            **found,
+            "made_by": f"wsol {version('wsol')}",
+        }
+        join(folder, config.pseudo, data.split("train").ids, about)
+        runs.write_config(folder, settings)
+        if fitted is not None:
+            fitted.save(folder / FILE)
+
+
+def _first_protocol(settings: DictConfig) -> LocalizationProtocol:
+    for protocol in build.build_protocols(settings).values():
+        return protocol
+    raise InputError("no protocol: choose one with protocol=..., see --help for the choices")
 
 
 def find(
@@ -141,7 +143,7 @@ def join(folder: Path, kind: Kind, ids: Sequence[str], about: Mapping[str, Any])
 
 
 def threshold_origin(protocol: LocalizationProtocol, data: LocalizationData, has_pseudo_boxes: bool) -> str:
-    """Return the origin of the threshold that pseudo targets get; see the module.
+    """Return the origin of the threshold of the pseudo targets; see the module.
 
     Raises:
         InputError: the protocol has no fixed threshold, and there is no val split to choose one on.
@@ -169,7 +171,7 @@ def chosen_threshold(
     module: LocalizerModule,
     data: LocalizationData,
 ) -> float | None:
-    """Return the threshold of an origin, evaluating the val split where it is chosen there; None of ranked boxes."""
+    """Return the threshold of an origin, evaluating the val split if it is chosen there; None for ranked boxes."""
     if origin == "fixed":
         return protocol.fixed_threshold
     val = data.split("val") if "val" in data.splits else None
@@ -181,7 +183,7 @@ def chosen_threshold(
     measured = module.measured["val"]
     curves = measured.pseudo[protocol.name] if origin == "pseudo" else measured.curves[protocol.name][LOCALIZER]
     assert curves.thresholds is not None
-    # The best on val, asked for as if val were judged.
+    # The best threshold on val is the oracle threshold of val itself.
     at = choose_thresholds(protocol, curves, origins=("oracle",))["oracle"]
     column = curves.ious.index(0.5) if 0.5 in curves.ious else 0
     return float(curves.thresholds[at[column]])
@@ -206,11 +208,10 @@ def used_human_boxes(network: Network) -> bool:
 
 
 def _network_facts(network: Network, config: DictConfig, module: LocalizerModule, explainer: Any) -> dict[str, Any]:
-    digest = hashlib.sha256(network.file.read_bytes()).hexdigest() if network.file else None
     own = explainer.about() if explainer is not None else {}
     return {
         "network": network.title,
-        "checkpoint_sha256": digest,
+        "checkpoint_sha256": network.sha256(),
         "explainer": config.choices.get("explainer") if explainer is not None else None,
         **({"explainer_settings": own} if own else {}),
         "class_agnostic": module.class_agnostic,

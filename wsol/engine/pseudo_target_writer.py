@@ -13,6 +13,7 @@ import numpy as np
 
 from wsol.box_evaluation import threads
 from wsol.data.pseudo_targets import Kind, pack_mask
+from wsol.functional.boxes import largest_box
 from wsol.functional.geometry import Geometry
 from wsol.interop.shards import ShardWriter
 from wsol.protocols import LocalizationProtocol
@@ -20,7 +21,7 @@ from wsol.protocols import LocalizationProtocol
 PENDING = 256
 """Largest number of images whose maps wait for their boxes."""
 SHARDS = "targets"
-"""Folder of the targets that each process writes, and what they are called there."""
+"""Name of the folder of shards, and of each shard in it."""
 BOX = np.dtype("<f8")
 """Type of the four numbers of a box in a shard."""
 
@@ -31,7 +32,7 @@ class Target(NamedTuple):
     record: bytes
     """A box of type `BOX`, half-open, image frame; or a mask as `pack_mask` made it."""
     is_whole: bool
-    """Whether nothing was above the threshold, so that it is the whole image."""
+    """Whether it is the whole image, because nothing was above the threshold."""
 
 
 class TargetWriter(AbstractContextManager["TargetWriter"]):
@@ -39,8 +40,8 @@ class TargetWriter(AbstractContextManager["TargetWriter"]):
 
     Args:
         folder: folder of the shards, see `wsol.interop.shards`.
-        protocol: that makes the boxes.
-        threshold: None of ranked boxes.
+        protocol: protocol that makes the boxes.
+        threshold: its threshold; None for ranked boxes.
         kind: ``boxes`` or ``masks``.
         shard: name of this process's part.
 
@@ -92,19 +93,16 @@ class TargetWriter(AbstractContextManager["TargetWriter"]):
 def _box(
     protocol: LocalizationProtocol, threshold: float | None, maps: np.ndarray, views: Sequence[Geometry]
 ) -> Target:
-    """The largest box of an image."""
+    """Return the largest box of an image."""
     merged, view = protocol.merge(maps, views)
-    found = protocol.predict(merged, view, threshold)
-    areas = (found[:, 2] - found[:, 0]) * (found[:, 3] - found[:, 1])
-    best = int(areas.argmax())
-    if areas[best] > 0:
-        return Target(found[best].astype(BOX).tobytes(), is_whole=False)
-    return Target(np.array([0, 0, *view.image_size], BOX).tobytes(), is_whole=True)
+    found = largest_box(protocol.predict(merged, view, threshold))
+    box = [0, 0, *view.image_size] if found is None else found
+    return Target(np.array(box, BOX).tobytes(), is_whole=found is None)
 
 
 def _mask(
     protocol: LocalizationProtocol, threshold: float | None, maps: np.ndarray, views: Sequence[Geometry]
 ) -> Target:
-    """The pixels of an image that are above the threshold."""
+    """Return the pixels of an image that are above the threshold."""
     mask = protocol.foreground(*protocol.merge(maps, views), threshold)
     return Target(pack_mask(mask if mask.any() else ~mask), is_whole=not mask.any())

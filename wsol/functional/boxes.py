@@ -189,6 +189,26 @@ def half_open(boxes: np.ndarray) -> np.ndarray:
     return out
 
 
+def largest_box(corners: np.ndarray) -> np.ndarray | None:
+    """Return the box of largest area, the first if several are equal; None if no box has an area.
+
+    Args:
+        corners: real (B, 4) x0, y0, x1, y1, half-open, with x1 >= x0 and y1 >= y0.
+
+    Returns:
+        real (4,).
+
+    Example:
+        >>> largest_box(np.array([[0, 0, 2, 2], [1, 1, 5, 2], [0, 0, 3, 2]])).tolist()
+        [0, 0, 3, 2]
+        >>> largest_box(np.zeros((1, 4))) is None
+        True
+    """
+    areas = (corners[:, 2] - corners[:, 0]) * (corners[:, 3] - corners[:, 1])
+    found: np.ndarray | None = corners[areas.argmax()] if areas.max(initial=0) > 0 else None
+    return found
+
+
 def _opencv_spans(levels: np.ndarray, cuts: np.ndarray, components: str) -> Spans:
     grey = (levels >> 8).astype(np.uint8) if levels.dtype == np.uint16 else levels
     found = []
