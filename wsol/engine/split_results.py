@@ -277,10 +277,11 @@ def _thresholds(
 
 def shown(module: LocalizerModule) -> list[Picture]:
     """Return the kept images of the last evaluated split (test if present); empty if nothing was evaluated."""
-    for name, evaluation in reversed(list(module.evaluations.items())):
-        assert isinstance(evaluation, SplitEvaluation)
-        return evaluation.pictures(module.measured[name])
-    return []
+    if not module.evaluations:
+        return []
+    name, evaluation = list(module.evaluations.items())[-1]
+    assert isinstance(evaluation, SplitEvaluation)
+    return evaluation.pictures(module.measured[name])
 
 
 def describe_split(split: Split) -> dict[str, Any]:

@@ -18,11 +18,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import torch
-import torch.distributed as dist
 import torch.nn.functional as F
 from torch import Tensor
 
 from wsol.errors import InputError
+from wsol.heads.processes import num_processes, sum_over_processes
 from wsol.heads.tscam import TscamHead
 from wsol.types import FeatureInfo, Output
 
@@ -114,8 +114,4 @@ def gaussian(side: int) -> Tensor:
 
 def _mean_over_processes(mean: Tensor) -> Tensor:
     """Return the mean over all processes, with this process's gradient, which DDP averages."""
-    if not (dist.is_available() and dist.is_initialized()):
-        return mean
-    shared = mean.detach().clone()
-    dist.all_reduce(shared)
-    return mean + (shared / dist.get_world_size() - mean).detach()
+    return mean + (sum_over_processes(mean) / num_processes() - mean).detach()
