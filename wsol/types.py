@@ -22,7 +22,7 @@ Progress = Callable[[str, int, int], None]
 
 
 def no_progress(what: str, done: int, total: int) -> None:
-    """A `Progress` that does nothing."""
+    """Report nothing: a `Progress` without output."""
 
 
 class FeatureInfo(NamedTuple):

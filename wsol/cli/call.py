@@ -80,7 +80,7 @@ def read(
 
 
 def is_override(word: str, keys: Any) -> bool:
-    """Whether a word sets a key instead of naming a run or a file.
+    """Return whether a word sets a key instead of naming a run or a file.
 
     Args:
         word: a word of a command line.

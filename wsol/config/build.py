@@ -222,13 +222,13 @@ def build_localizer(
 
 
 def _rerunnable() -> list[str]:
-    """The choices of the group ``backbone`` whose stages can be run again."""
+    """Return the choices of the group ``backbone`` whose stages can be run again."""
     targets = {choice: locate(target_of("backbone", choice), choice) for choice in groups()["backbone"]}
     return [choice for choice, target in targets.items() if target.reruns]
 
 
 def _backbones_with(point: str) -> list[str]:
-    """The choices of the group ``backbone`` whose class has a point that can only be read, of that name."""
+    """Return the choices of the group ``backbone`` whose class has this read-only point."""
     named = {choice: target_of("backbone", choice) for choice in groups()["backbone"]}
     targets = {choice: locate(name, f"backbone={choice}") for choice, name in named.items() if name is not None}
     return [choice for choice, target in targets.items() if point in getattr(target, "read_only", ())]

@@ -118,9 +118,10 @@ def _composed(verb: str, words: Sequence[str], config_dirs: Sequence[str]) -> Di
 
 
 def _freed(verb: str, words: Sequence[str], config_dirs: Sequence[str]) -> list[str]:
-    """The words, with ``++`` before those that set keys of an empty mapping, which takes any (``options: {}``).
+    """Put ``++`` before the words that may set keys which the config does not have.
 
-    So do those below a group that is open, such as ``callbacks.mine._target_=my_package.Mine``.
+    These are keys of an empty mapping (``options: {}``), and keys below an open group, such as
+    ``callbacks.mine._target_=my_package.Mine``.
     """
     free = [rf"{re.escape(key)}[.=]" for key, node in _nodes(verb, words, config_dirs) if node == {}]
     free += [rf"{re.escape(key)}\." for key in schema.open_groups(verb)]

@@ -132,7 +132,7 @@ class LocalizationData(LightningDataModule):
         return self._loader(images, sampler, of_process, (3, *[self.train_transform.size] * 2))
 
     def state_dict(self) -> dict[str, int]:
-        """The position of training in the data, for checkpoints: the epoch, and how many of its batches were taken."""
+        """Return the position of training in the data, for checkpoints: the epoch, and how many batches it used."""
         assert self.trainer is not None
         loop = self.trainer.fit_loop
         taken = loop.epoch_loop.batch_progress.current
@@ -167,11 +167,11 @@ class LocalizationData(LightningDataModule):
         return [self.eval_dataloader(name) for name in self.evaluated]
 
     def eval_dataloader(self, name: str) -> Loader:
-        """Every image of a split once over all processes, in order."""
+        """Return a loader of every image of a split, once over all processes, in order."""
         return self._eval_loader(self.split(name), *self._place())
 
     def class_ordered_dataloader(self, name: str) -> Loader:
-        """Every image of a split once on every process, in the order of the classes, as for evaluation."""
+        """Return a loader of every image of a split, on every process, ordered by class, for evaluation."""
         split = self.split(name)
         return self._eval_loader(split.subset(np.argsort(split.labels, kind="stable")), 0, 1)
 

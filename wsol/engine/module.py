@@ -133,7 +133,7 @@ class LocalizerModule(pl.LightningModule):
         return self._explainer is None and self.localizer.gives_boxes
 
     def mixing_transforms(self) -> list[str]:
-        """Names of the batch transforms that mix images."""
+        """Return names of the batch transforms that mix images."""
         return [type(one).__name__ for one in self._batch_transforms if getattr(one, "mixes", False)]
 
     def set_evaluations(self, evaluations: Iterable[SplitEvaluation], recognitions: Iterable[Recognition] = ()) -> None:

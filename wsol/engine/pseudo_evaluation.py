@@ -57,7 +57,7 @@ def check(config: DictConfig) -> None:
 
 
 def uses_classes(config: DictConfig) -> bool:
-    """Whether the maps depend on the network's class scores, so that its classes must be those of the dataset."""
+    """Return whether maps depend on the network's class scores, so that its classes must be those of the dataset."""
     explainer = networks.explainer(config)
     return explainer is None or explainer.needs_scores
 
@@ -190,7 +190,7 @@ def chosen_threshold(
 
 
 def used_human_boxes(network: Network) -> bool:
-    """Whether human boxes chose the checkpoint of a run, or were used for the pseudo targets that it learned from.
+    """Return whether human boxes chose a run's checkpoint, or were used for the pseudo targets that it learned from.
 
     Without the results of the run, as for an exported file, its config decides. Pseudo targets whose origin is unknown
     count as made with human boxes.

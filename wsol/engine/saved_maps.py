@@ -328,7 +328,7 @@ def _results_of_image(
 
 
 def _boxes(found: Localization | None, asked: _ResultKey) -> np.ndarray:
-    """The boxes of an image: float64 (B, 4), image frame."""
+    """Return the boxes of an image: float64 (B, 4), image frame."""
     if found is None:
         return np.zeros((1, 4))
     if isinstance(found, GivenBox):

@@ -103,7 +103,7 @@ def fine_levels(score_map: np.ndarray) -> np.ndarray:
 
 
 def cuts_of(levels: np.ndarray, thresholds: np.ndarray, share: float = 1.0) -> tuple[np.ndarray, np.ndarray]:
-    """The distinct cuts ``int(t * max)`` that thresholds mean for a map.
+    """Return the distinct cuts ``int(t * max)`` of a map at thresholds t.
 
     Args:
         levels: uint8 (H, W), or uint16 from `fine_levels`.

@@ -109,7 +109,7 @@ def picture_sheet(pictures: Sequence[Picture]) -> np.ndarray:
 
 
 def _pair(picture: Picture) -> np.ndarray:
-    """The image and the image under its heat map, side by side: uint8 (PAIR, 2 PAIR, 3) with a margin."""
+    """Return the image and the image under its heat map, side by side: uint8 (PAIR, 2 PAIR, 3) with a margin."""
     image = resize_to_fit(picture.image, PAIR - 4)
     height, width = image.shape[:2]
     scale = (PAIR - 4) / max(picture.image.shape[:2])

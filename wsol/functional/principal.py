@@ -49,7 +49,7 @@ class Moments(NamedTuple):
         )
 
     def merge(self) -> Moments:
-        """All groups as one."""
+        """Add up all groups."""
         return Moments(*(part.sum(0, keepdim=True) for part in self))
 
     def __add__(self, other: object) -> Moments:

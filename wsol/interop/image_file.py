@@ -10,7 +10,7 @@ import numpy as np
 from wsol.files import UNWRITABLE, errors_naming
 
 QUALITY = 82
-"""Of JPEG files."""
+"""Quality of JPEG files, 0 to 100."""
 
 
 def write_png(file: Path, pixels: np.ndarray) -> None:
@@ -21,7 +21,7 @@ def write_png(file: Path, pixels: np.ndarray) -> None:
         pixels: uint8 (H, W, 3) RGB, or grey uint8 or uint16 (H, W).
 
     Raises:
-        OSError: the file cannot be written; it is not there then.
+        OSError: the file cannot be written.
     """
     _write(file, to_png(pixels))
 

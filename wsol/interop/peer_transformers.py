@@ -26,7 +26,7 @@ LAYERS = {
 
 
 def _peers(method: str, choices: tuple[str, ...], only: tuple[str, ...], modules: Mapping[str, str]) -> list[Peer]:
-    """The networks of a method, of all sizes.
+    """Return the networks of a method, of all sizes.
 
     Args:
         method: as its paper calls it.
