@@ -124,6 +124,17 @@ def wsol_runs(tmp_path_factory: pytest.TempPathFactory, data_dir: Path) -> tuple
     return run, folder / "shell"
 
 
+def test_predictions_before_a_training_do_not_change_it(wsol_runs, tmp_path: Path, data_dir: Path) -> None:
+    """A predictor puts the network in evaluation mode; Lightning would train it so, with frozen batch norms."""
+    run, _ = wsol_runs
+    net = wsol.create_localizer("tiny", method="acol_1x1", num_classes=8, seed=3)
+    wsol.load(net)
+    small = {key: value for key, value in SMALL.items() if key not in ("backbone", "method")}
+    again = wsol.fit(net, "creatures", data_dir=data_dir, max_epochs=2, run_dir=tmp_path / "run", overrides=small)
+    expected = weights(run.folder)
+    assert all(torch.equal(value, expected[key]) for key, value in weights(again.folder).items())
+
+
 def test_evaluation_from_python_is_that_of_the_command_line(wsol_runs, tmp_path: Path) -> None:
     run, _ = wsol_runs
     own = {"num_workers": 0, "trainer.accelerator": "cpu"}

@@ -150,12 +150,12 @@ def test_the_search_index_has_pages_and_docstrings(site: Path) -> None:
     assert "api/protocols.html#wsol.protocols.LocalizationProtocol.evaluate" in index
 
 
-def test_every_room_has_its_page_in_the_reference() -> None:
+def test_every_folder_and_file_of_the_package_is_in_the_reference() -> None:
     text = "\n".join(page.read_text(encoding="utf-8") for page in (ROOT / "docs" / "api").glob("*.md"))
     shown = set(re.findall(r"^::: wsol\.(\w+)$", text, re.M))
-    rooms = {path.stem for path in (ROOT / "wsol").iterdir() if path.suffix == ".py" or (path / "__init__.py").exists()}
-    assert rooms - shown == {"__init__", "cli"}, "a room needs a line in docs/api"
-    assert shown - rooms == set()
+    parts = {path.stem for path in (ROOT / "wsol").iterdir() if path.suffix == ".py" or (path / "__init__.py").exists()}
+    assert parts - shown == {"__init__", "cli"}, "it needs a line in docs/api"
+    assert shown - parts == set()
 
 
 def test_docstrings_become_sections_and_examples(site: Path) -> None:
@@ -168,8 +168,8 @@ def test_docstrings_become_sections_and_examples(site: Path) -> None:
 
 def test_a_link_to_nothing_stops_the_build() -> None:
     page = SimpleNamespace(file=SimpleNamespace(src_uri="tutorials/table.md"))
-    mended = docs_hooks.on_page_markdown("[a](../../CONTRIBUTING.md) [b](../../wsol) [c](../tables.md#x)", page=page)
-    assert mended == "[a](../contributing.md) b [c](../tables.md#x)"
+    rewritten = docs_hooks.on_page_markdown("[a](../../CONTRIBUTING.md) [b](../../wsol) [c](../tables.md#x)", page=page)
+    assert rewritten == "[a](../contributing.md) b [c](../tables.md#x)"
     with pytest.raises(PluginError, match=r"docs/tutorials/table.md: the link to ../nothing.md leads nowhere"):
         docs_hooks.on_page_markdown("[a](../nothing.md)", page=page)
 

@@ -7,9 +7,11 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
+from wsol import files
 from wsol.files import atomic_file, atomic_folder
 
 
@@ -63,3 +65,10 @@ with atomic_{kind}(Path({str(target)!r})) as temporary:
         with atomic_folder(target) as temporary:
             (temporary / "a").write_text("whole")
     assert os.listdir(tmp_path) == ["target"]
+
+
+def test_windows_processes_get_no_signal(monkeypatch: pytest.MonkeyPatch) -> None:
+    sent: list[tuple[int, int]] = []
+    monkeypatch.setattr(files, "os", SimpleNamespace(name="nt", kill=lambda *signal: sent.append(signal)))
+    assert files.is_alive(2**22 + 1)
+    assert sent == []

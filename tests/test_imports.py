@@ -1,4 +1,4 @@
-"""The import rule of the design: a file imports only from rooms above its own; siblings do not import one another."""
+"""The import rule: a file imports only from folders before its own in `FOLDERS`, and from siblings only their bases."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ FOLDERS = [
     "errors",
     "extras",
     "files",
+    "process_memory",
     "tensor_files",
     "types",
     "functional",
@@ -47,13 +48,13 @@ FOLDERS = [
 
 BASES = {
     "backbones": {"base", "fixed_size", "rescaled", "timm_structure", "vit", "weights"},
-    "heads": {"base", "branch", "erasing", "tscam"},
+    "heads": {"base", "branch", "erasing", "processes", "tscam"},
     "metrics": {"_per_image", "_curves", "_box_accuracy", "_table_rows", "_localization_functions"},
     "callbacks": {"run_logger"},
     "batch_transforms": set(),
     "edits": set(),
 }
-"""Files of a room that its other files may import; rooms not named here are composed freely inside."""
+"""Files of a folder that its other files may import; in folders that are not named here, files import freely."""
 
 FILES = sorted(path for path in PACKAGE.rglob("*.py") if path != PACKAGE / "__init__.py")
 
@@ -80,10 +81,10 @@ def test_a_file_imports_only_from_folders_before_its_own(path: Path) -> None:
         if folder(target) == "__version__":
             continue
         assert FOLDERS.index(folder(target)) <= FOLDERS.index(folder(own)), (
-            f"{'.'.join(target)} lies below {folder(own)}"
+            f"{'.'.join(target)} comes after {folder(own)}"
         )
-        inside_own_room = folder(target) == folder(own) and len(own) > 1 and own[-1] != "__init__.py"
-        if inside_own_room and folder(own) in BASES and len(target) > 1:
+        is_sibling = folder(target) == folder(own) and len(own) > 1 and own[-1] != "__init__.py"
+        if is_sibling and folder(own) in BASES and len(target) > 1:
             assert target[1] in BASES[folder(own)], f"siblings must not import one another: {'.'.join(target)}"
 
 

@@ -74,7 +74,7 @@ def test_there_are_600_distinct_inputs_of_every_kind() -> None:
         ("noted", sandbox.Outcome(code=0, said="note: one was dropped"), "accepted"),
     ],
 )
-def test_verdicts(right: str, outcome: sandbox.Outcome, verdict: str, tmp_path: Path) -> None:
+def test_each_outcome_has_its_verdict(right: str, outcome: sandbox.Outcome, verdict: str, tmp_path: Path) -> None:
     one = runner.Try("kind", "input", runner.nothing, "predict", right, ("x.ckpt",))
     place = runner.Place(tmp_path, base.Base(tmp_path))
     assert runner.judge(one, place, outcome)[0] == verdict

@@ -1,13 +1,12 @@
-"""Whether the boxes of many maps are correct, under several protocols at once: batches evaluated by compiled code.
+"""Evaluates the boxes of many maps under several protocols at once, in compiled code.
 
-What `wsol.protocols.LocalizationProtocol.evaluate` says of one map, to the last bit, at a fraction of its time: Python
-runs once for
-each group of maps, not for each map and protocol, and the compiled code (`wsol.functional.box_engine.evaluation`) holds
-no interpreter lock, so that threads evaluate side by side. Protocols that place and scale maps alike share the placed
-map, and those that ask for the same boxes share the boxes.
+The results equal those of `wsol.protocols.LocalizationProtocol.evaluate` for each map, to the last bit, in a fraction
+of the time: Python runs once for each group of maps instead of once for each map and protocol, and the compiled code
+(`wsol.functional.box_engine.evaluation`) holds no interpreter lock, so that threads evaluate in parallel. Protocols
+that place and scale maps in the same way share the placed map, and those that need the same boxes share the boxes.
 
-What compiled code does not do is left to `LocalizationProtocol.evaluate`, map by map: ranked boxes, maps with values
-that are not finite, and everything where numba can't be imported.
+`LocalizationProtocol.evaluate` evaluates, map by map, what the compiled code does not support: ranked boxes, and maps
+with values that are not finite. If numba can't be imported, it evaluates all maps.
 """
 
 from __future__ import annotations
@@ -42,7 +41,7 @@ AT_ONCE = 1 << 18
 
 
 class GroundTruthBatch(NamedTuple):
-    """The true boxes of N images and the sizes of these, one row for each box."""
+    """The true boxes of N images, M boxes in all."""
 
     boxes: np.ndarray
     """float64 (M, 4), as annotated."""
@@ -53,14 +52,14 @@ class GroundTruthBatch(NamedTuple):
 
     @classmethod
     def of(cls, truths: Sequence[GroundTruth]) -> GroundTruthBatch:
-        """The true boxes of some images."""
+        """Return the true boxes of N images as one batch."""
         begin = np.cumsum([0, *(len(truth.boxes) for truth in truths)])
         boxes = np.concatenate([np.zeros((0, 4)), *(truth.boxes for truth in truths)])
         ends = np.repeat([float(truth.inclusive) for truth in truths], np.diff(begin))
         return cls(boxes, boxes + np.array([0.0, 0.0, 1.0, 1.0]) * ends[:, None], begin)
 
     def some(self, images: Sequence[int]) -> GroundTruthBatch:
-        """Those of some of the images."""
+        """Return the true boxes of the images at these positions, in this order."""
         if list(images) == list(range(len(self.begin) - 1)):
             return self
         rows = np.concatenate([np.arange(self.begin[i], self.begin[i + 1]) for i in images])
@@ -68,7 +67,7 @@ class GroundTruthBatch(NamedTuple):
         return GroundTruthBatch(self.boxes[rows], self.half_open[rows], begin)
 
     def corners(self, protocol: LocalizationProtocol, frames: Sequence[Geometry]) -> np.ndarray:
-        """All boxes in their images' frames, ends as a protocol counts them (`true_corners` of one): float64."""
+        """Return all boxes in the frames of their images, ends as the protocol counts them: float64 (M, 4)."""
         numbers = np.array([(*frame.resized, *frame.image_size, *frame.offset, *frame.input_size) for frame in frames])
         numbers = np.repeat(numbers.reshape(-1, 8).astype(np.float64), np.diff(self.begin), axis=0)
         annotated = self.boxes if protocol.true_end == "annotated" else self.half_open
@@ -86,11 +85,11 @@ def evaluate(
     """Evaluate the maps of N images.
 
     Args:
-        protocols: by name.
+        protocols: protocols by name.
         maps: N of real (h, w), as for `LocalizationProtocol.evaluate`.
         views: N, what part of the image each map is of.
         truths: N.
-        names: of the images, for messages.
+        names: names of the images, for messages.
 
     Returns:
         bool (N, I, G) by protocol, see `LocalizationProtocol.evaluate`.
@@ -162,7 +161,7 @@ def evaluate_found(
 
 
 def threads() -> int:
-    """How many threads this process may keep busy: its share of the cores, beside the machine's other processes."""
+    """Return how many threads this process may use: the cores, shared among the processes of the launcher."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return max(cores // max(int(os.environ.get("LOCAL_WORLD_SIZE", 1)), 1), 1)
 
@@ -190,12 +189,12 @@ class Group(NamedTuple):
 
     @property
     def first(self) -> LocalizationProtocol:
-        """One of them."""
+        """The first protocol; the others place and scale maps in the same way."""
         return self.protocols[0][1]
 
     @property
     def compiled(self) -> bool:
-        """Whether compiled code evaluates them."""
+        """Whether compiled code can evaluate these protocols."""
         return self.first.components != RANKED
 
     @property
@@ -247,22 +246,23 @@ def _comparison(protocol: LocalizationProtocol) -> tuple[float, np.ndarray]:
 
 
 def _counted(protocol: LocalizationProtocol, corners: np.ndarray, begin: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The true boxes that count, and where those of each image begin."""
+    """Return the true boxes that count, and where those of each image begin."""
     if protocol.true_boxes == "all":
         return plain(corners, np.float64), plain(begin, np.int64)
     there = np.diff(begin) > 0
     return plain(corners[begin[:-1][there]], np.float64), np.cumsum([0, *there.astype(np.int64)])
 
 
-# -- maps that lie in their frames alike -------------------------------------------------------------------------------
+# -- maps at the same place in their frames ----------------------------------------------------------------------------
 
 
 class SameSizeImages(NamedTuple):
-    """Images of one batch whose maps are of one size and lie in frames of one size in the same way."""
+    """Images of one batch with maps of one size, at the same place in frames of one size."""
 
     images: list[int]
+    """Positions in the batch."""
     part: tuple[int, int, int, int]
-    """See `wsol.functional.maps.window`."""
+    """Left, top, right and bottom of the map in the frame, see `wsol.functional.maps.window`."""
     frame: tuple[int, int]
     """Width and height."""
     cells: tuple[int, int]
@@ -270,7 +270,7 @@ class SameSizeImages(NamedTuple):
 
 
 class EvaluatedMaps(NamedTuple):
-    """What was found of some images: bool (N, I, G) by protocol, and bool (N,) where it was found."""
+    """Results of N maps: bool (N, I, G) by protocol, and bool (N,) which maps were evaluated."""
 
     correct: dict[str, np.ndarray]
     done: np.ndarray
@@ -339,7 +339,7 @@ def _evaluate_group(
 
 
 def _scaled(maps: np.ndarray, protocol: LocalizationProtocol) -> tuple[np.ndarray, np.ndarray]:
-    """`wsol.functional.maps.normalize` of N maps, float64 (N, h, w); and bool (N,), which can't be scaled so."""
+    """Apply `wsol.functional.maps.normalize` to N maps: float64 (N, h, w), and bool (N,) which can't be scaled."""
     least, greatest = maps.min((1, 2), keepdims=True), maps.max((1, 2), keepdims=True)
     if protocol.scaling == "none":
         return maps, ~((least >= 0) & (greatest <= 1))[:, 0, 0]
@@ -356,7 +356,7 @@ def _scaled(maps: np.ndarray, protocol: LocalizationProtocol) -> tuple[np.ndarra
 
 
 def _resized(maps: np.ndarray, size: tuple[int, int], interpolation: str) -> np.ndarray:
-    """`wsol.functional.maps.resize` of N maps."""
+    """Apply `wsol.functional.maps.resize` to N maps."""
     out = engine.resized(len(maps), size)
     for score_map, frame in zip(maps, out, strict=True):
         cv2.resize(score_map, size, dst=frame, interpolation=INTERPOLATIONS[interpolation])

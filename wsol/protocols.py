@@ -280,7 +280,7 @@ class LocalizationProtocol:
         return self.frame_of(view).to_image(boxes.half_open(found)).clip(0, np.tile(view.image_size, 2))
 
     def foreground(self, score_map: np.ndarray, view: Geometry, threshold: float | None = None) -> np.ndarray:
-        """The pixels of the image above a threshold, of all components.
+        """Return the pixels of the image above a threshold, of all components.
 
         Args:
             score_map: as in `evaluate`.

@@ -22,7 +22,7 @@ Progress = Callable[[str, int, int], None]
 
 
 def no_progress(what: str, done: int, total: int) -> None:
-    """A `Progress` that does nothing."""
+    """Report nothing: a `Progress` without output."""
 
 
 class FeatureInfo(NamedTuple):
@@ -103,7 +103,7 @@ class Picture(NamedTuple):
     image: np.ndarray
     """uint8 (H, W, 3) RGB."""
     heat: np.ndarray | None
-    """uint8 (H, W) map of the ground-truth class; None of a network that gives boxes."""
+    """uint8 (H, W) map of the ground-truth class; None if the network gives boxes."""
     label: int
     predicted_label: int
     """-1 if no class is predicted."""

@@ -89,7 +89,7 @@ def test_output_stride(stride):
         ({"name": "resnet10t", "weights": "nowhere.pth"}, "no such file"),
     ],
 )
-def test_refusals(arguments, message):
+def test_bad_arguments_are_refused(arguments, message):
     with pytest.raises(InputError, match=message):
         Timm(**arguments)
 

@@ -64,7 +64,7 @@ def lively(name):
     ("name", "refusal"),
     [*QUICK.items(), *(pytest.param(*item, marks=pytest.mark.slow, id=item[0]) for item in SLOW.items())],
 )
-def test_families(name, refusal, tmp_path):
+def test_each_family_scores_as_timm_does_or_is_refused(name, refusal, tmp_path):
     whole = lively(name)
     torch.save(whole.state_dict(), tmp_path / "whole.pth")
     backbone = Timm(name, weights=str(tmp_path / "whole.pth"), options={"num_classes": CLASSES}).eval()

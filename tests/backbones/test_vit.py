@@ -143,7 +143,7 @@ def test_tokens_and_positions_are_not_decayed() -> None:
         ({"name": DEIT, **SMALL_VIT, "weights": "nowhere.pth"}, "no such file"),
     ],
 )
-def test_refusals(arguments, message) -> None:
+def test_bad_arguments_are_refused(arguments, message) -> None:
     with pytest.raises(InputError, match=message):
         ViT(**arguments)
 

@@ -34,6 +34,8 @@ def completed(words: str, monkeypatch: pytest.MonkeyPatch, capfd, shell: str = "
         ("wsol train method=acol_", ["method=acol_1x1", "method=acol_chain"]),
         ("wsol eval protocol=[cam2016,choe2020-", ["protocol=[cam2016,choe2020-v2"]),
         ("wsol eval save", ["save_maps="]),
+        ("wsol train debu", ["debug="]),
+        ("wsol sweep experim", ["experiment="]),
         ("wsol sweep sweep=dem", ["sweep=demo"]),
         ("wsol train optim.optimizer.l", ["optim.optimizer.lr="]),
         ("wsol eval la", ["last"]),

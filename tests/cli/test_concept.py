@@ -108,7 +108,9 @@ def test_a_bare_backbone_and_globs(examples: Path, tmp_path: Path) -> None:
         ),
     ],
 )
-def test_bad_input(finished_run: Path, examples: Path, tmp_path: Path, capsys, given: list[str], message: str) -> None:
+def test_bad_input_is_one_clear_message(
+    finished_run: Path, examples: Path, tmp_path: Path, capsys, given: list[str], message: str
+) -> None:
     filled = [word.format(root=examples) for word in given]
     assert concept(f"run={finished_run}", *filled, f"out={tmp_path / 'out'}") == 2
     assert message.format(root=examples) in capsys.readouterr().err

@@ -115,7 +115,9 @@ def test_edits_thresholds_and_strides_of_the_command_line(tmp_path: Path) -> Non
     ],
     ids=["none", "missing", "stride", "delta", "misspelt", "classes"],
 )
-def test_bad_input(words: list[str], message: str, weights: Path, data_dir: Path, tmp_path: Path, capsys) -> None:
+def test_bad_input_is_one_clear_message(
+    words: list[str], message: str, weights: Path, data_dir: Path, tmp_path: Path, capsys
+) -> None:
     filled = [word.format(weights=weights, data_dir=data_dir) for word in words]
     assert message in refused(capsys, *filled, f"out={tmp_path / 'out'}")
     assert not (tmp_path / "out").exists()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import re
+import shutil
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -19,8 +20,9 @@ from tests.conftest import SMALL_RUN
 from wsol.cli import main
 from wsol.config import build
 from wsol.data.pseudo_targets import pack_mask
-from wsol.engine import pseudo_evaluation
-from wsol.engine.pseudo_evaluation import TargetWriter, threshold_origin
+from wsol.engine import pseudo_target_writer
+from wsol.engine.pseudo_evaluation import threshold_origin
+from wsol.engine.pseudo_target_writer import TargetWriter
 from wsol.errors import InputError
 from wsol.functional.geometry import Geometry
 from wsol.heads.gap import GapHead
@@ -203,7 +205,7 @@ def test_what_a_stopped_command_leaves_is_not_taken_for_whole(finished_run: Path
             raise KeyboardInterrupt
         return pack_mask(mask)
 
-    monkeypatch.setattr(pseudo_evaluation, "pack_mask", stop)
+    monkeypatch.setattr(pseudo_target_writer, "pack_mask", stop)
     assert main(words) == 130
     assert not list(tmp_path.iterdir())
     writer = TargetWriter(tmp_path / "shards", protocol("cam2016"), 0.2, "masks")
@@ -252,6 +254,9 @@ def test_human_boxes_that_chose_the_checkpoint_are_recorded(data_dir: Path, tmp_
     assert main(["eval", str(tmp_path / "run"), "split=train", "pseudo=boxes", f"out={tmp_path / 'pseudo'}"]) == 0
     fact = about(tmp_path / "pseudo")
     assert (fact["threshold_origin"], fact["human_boxes"]) == ("fixed", True)
+    shutil.copy(tmp_path / "run" / "checkpoints" / "best.ckpt", alone := tmp_path / "alone.ckpt")
+    assert main(["eval", str(alone), "split=train", "pseudo=boxes", f"out={tmp_path / 'again'}"]) == 0
+    assert about(tmp_path / "again")["human_boxes"] is True, "the checkpoint was chosen before it was copied"
 
 
 class MaskHead(GapHead):

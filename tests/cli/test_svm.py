@@ -119,7 +119,7 @@ def test_the_results_do_not_depend_on_the_batch_size(finished_run: Path, tmp_pat
 
 
 @pytest.mark.parametrize("words", [("train_on=whole",), ("maps=svm",), ("point=conv2",), ("C=[0.1,10]", "l2=false")])
-def test_options(finished_run: Path, tmp_path: Path, words: tuple[str, ...]) -> None:
+def test_options_act_and_are_recorded(finished_run: Path, tmp_path: Path, words: tuple[str, ...]) -> None:
     assert svm(f"run={finished_run}", "crops=[whole,map]", f"out={tmp_path}", *words) == 0
     results = json.loads((tmp_path / "results.json").read_text())
     assert results["train_on"] == ("whole" if "train_on=whole" in words else "same")
@@ -167,7 +167,7 @@ def test_a_run_describes_data_of_other_classes(finished_run: Path, colours: Path
         (("run={run}", "data=folder", "data.root={colours}"), "split 'test': the dataset has train only"),
     ],
 )
-def test_bad_input(
+def test_bad_input_is_one_clear_message(
     finished_run: Path, colours: Path, tmp_path: Path, capsys, words: tuple[str, ...], message: str
 ) -> None:
     given = [word.format(run=finished_run, colours=colours) for word in words]

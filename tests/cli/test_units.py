@@ -93,7 +93,9 @@ def test_ten_crops_show_regions_of_the_whole_image(finished_run: Path, tmp_path:
         (("out={run}",), "is not an empty folder"),
     ],
 )
-def test_bad_input(finished_run: Path, tmp_path: Path, capsys, words: tuple[str, ...], message: str) -> None:
+def test_bad_input_is_one_clear_message(
+    finished_run: Path, tmp_path: Path, capsys, words: tuple[str, ...], message: str
+) -> None:
     given = [word.format(run=finished_run) for word in words]
     out = [] if any(word.startswith("out=") for word in given) else [f"out={tmp_path / 'out'}"]
     assert units(f"run={finished_run}", *given, *out) == 2

@@ -60,7 +60,7 @@ def two_epochs(module):
     return batches
 
 
-def test_batches(source):
+def test_an_evaluation_batch_has_images_labels_positions_and_sizes(source):
     batches = list(data(source).eval_dataloader("test"))
     assert [len(batch.labels) for batch in batches] == [4, 3]
     batch = batches[1]
@@ -75,7 +75,7 @@ def test_batches(source):
     np.testing.assert_array_equal(batch.images[1].numpy(), expected)
 
 
-def test_ten_crops(source):
+def test_ten_crops_are_ten_views_of_each_image(source):
     batch = next(iter(data(source, eval_transform=TenCrop(SIZE, 18)).eval_dataloader("test")))
     assert batch.images.shape == (4, 10, 3, SIZE, SIZE)
 

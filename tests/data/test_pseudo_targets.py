@@ -219,6 +219,14 @@ def test_damaged_folders_are_refused(tmp_path: Path) -> None:
     np.save(folder / "ends.npy", np.load(folder / "ends.npy")[:-1])
     with pytest.raises(InputError, match=r"ids.txt, masks.npy and ends.npy do not fit"):
         data_of(folder)
+    for ends in (np.zeros(()), np.array(["a"] * 12), np.zeros((12, 2), np.int64)):
+        np.save(folder / "ends.npy", ends)
+        with pytest.raises(InputError, match=r"ids.txt, masks.npy and ends.npy do not fit"):
+            data_of(folder)
+    content = (folder / "masks.npy").read_bytes()
+    (folder / "masks.npy").write_bytes(content.replace(b"{'descr'", b"({'desc'"))
+    with pytest.raises(InputError, match=r"its masks cannot be read.*make the pseudo targets again"):
+        data_of(folder)
     (folder / "ends.npy").unlink()
     with pytest.raises(InputError, match=r"ends.npy: .*make the pseudo targets again"):
         data_of(folder)

@@ -80,7 +80,7 @@ def test_few_images_are_divided_in_fewer_parts() -> None:
         ([1, 2], {"labels": np.array([0, 0, 0, 0, 0, 1])}, "every class needs 2 training images"),
     ],
 )
-def test_bad_input(cost, change: dict, message: str) -> None:
+def test_bad_input_is_one_clear_message(cost, change: dict, message: str) -> None:
     given = {"features": np.eye(6)[:, :2], "labels": np.array([0, 1] * 3)} | change
     with pytest.raises(InputError, match=message):
         fit(given["features"], given["labels"], cost)

@@ -81,7 +81,7 @@ def test_largest_pixels_is_not_largest_contour():
     assert boxes_at(levels, 0, "largest_pixels").tolist() == [[8, 0, 3, 8]]
 
 
-def test_ties():
+def test_ties_go_to_the_first_in_reading_order_or_in_opencvs():
     levels = np.array([[0, 0, 9], [9, 0, 0]], np.uint8)
     assert boxes_at(levels, 0, "largest_pixels").tolist() == [[2, 0, 1, 1]]
     assert boxes_at(levels, 0, "largest_contour").tolist() == [[0, 1, 1, 1]]  # OpenCV lists contours from below

@@ -301,7 +301,7 @@ def test_ratio_by_hand() -> None:
         ({"reruns": "last"}, "no stage of Tiny comes after 'last'.*choose another point"),
     ],
 )
-def test_refusals(options: dict, message: str) -> None:
+def test_bad_arguments_are_refused(options: dict, message: str) -> None:
     with pytest.raises(InputError, match=message):
         network(**options)
 

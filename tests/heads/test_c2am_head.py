@@ -183,6 +183,6 @@ def test_one_image_decides_for_good_as_in_the_released_code() -> None:
         ({"momentum": 0.0}, r"momentum: expected a share of the running mean in \(0, 1\], got 0.0"),
     ],
 )
-def test_refusals(options: dict, message: str) -> None:
+def test_bad_arguments_are_refused(options: dict, message: str) -> None:
     with pytest.raises(InputError, match=message):
         C2amHead(POINTS, 4, **options)

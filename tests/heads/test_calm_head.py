@@ -102,6 +102,6 @@ def test_under_autocast_scores_and_maps_stay_float32() -> None:
     ("options", "message"),
     [({"train": "me"}, "unknown train 'me'"), ({"map": "jiont"}, "unknown map 'jiont': did you mean 'joint'")],
 )
-def test_refusals(options: dict, message: str) -> None:
+def test_bad_arguments_are_refused(options: dict, message: str) -> None:
     with pytest.raises(InputError, match=message):
         head(**options)

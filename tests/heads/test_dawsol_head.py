@@ -171,6 +171,6 @@ def test_a_score_is_the_mean_of_its_map() -> None:
 
 
 @pytest.mark.parametrize("options", [{"samples": 1}, {"kernels": 0}, {"iterations": 0}])
-def test_refusals(options: dict) -> None:
+def test_bad_arguments_are_refused(options: dict) -> None:
     with pytest.raises(InputError, match="samples, kernels, iterations: expected at least 2, 1 and 1"):
         head(**options)

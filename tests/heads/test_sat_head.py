@@ -142,7 +142,7 @@ def test_weights_of_the_plain_network_fit(tmp_path) -> None:
         ({"kernel": 2}, "kernel: expected an odd number of cells, got 2"),
     ],
 )
-def test_refusals(options: dict, message: str) -> None:
+def test_bad_arguments_are_refused(options: dict, message: str) -> None:
     with pytest.raises(InputError, match=message):
         SatHead(GatedViT(DEIT, **SMALL_VIT).named_points, CLASSES, **options)
 

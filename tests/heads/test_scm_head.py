@@ -100,7 +100,7 @@ def test_a_grid_of_one_cell_and_autocast_give_finite_gradients() -> None:
         ({"map": "produkt"}, "unknown map 'produkt'"),
     ],
 )
-def test_refusals(options: dict, message: str) -> None:
+def test_bad_arguments_are_refused(options: dict, message: str) -> None:
     with pytest.raises(InputError, match=message):
         ScmHead(POINTS, CLASSES, **options)
 

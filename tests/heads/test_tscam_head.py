@@ -112,7 +112,7 @@ def test_under_autocast_maps_stay_float32() -> None:
         ({"point": "layer4"}, "unknown point 'layer4'"),
     ],
 )
-def test_refusals(options: dict, message: str) -> None:
+def test_bad_arguments_are_refused(options: dict, message: str) -> None:
     with pytest.raises(InputError, match=message):
         TscamHead(POINTS, CLASSES, **options)
 

@@ -141,7 +141,7 @@ def test_a_refused_batch_changes_nothing(case) -> None:
     assert values(metric.compute()) == whole(case)
 
 
-def test_plots(case) -> None:
+def test_values_are_plotted(case) -> None:
     metric = case.make()
     update(metric, case, range(COUNT), keyed=False)
     assert (metric.plot_lower_bound, metric.plot_upper_bound) == (0.0, 100.0)

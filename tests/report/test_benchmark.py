@@ -13,7 +13,7 @@ import pytest
 FOLDER = Path(__file__).parents[2] / "scripts" / "benchmarks"
 
 
-def test_report(monkeypatch: pytest.MonkeyPatch, capsys) -> None:
+def test_the_benchmark_of_the_report_prints_its_numbers(monkeypatch: pytest.MonkeyPatch, capsys) -> None:
     monkeypatch.syspath_prepend(str(FOLDER))
     monkeypatch.setattr(sys, "argv", ["report.py", "--images", "60", "--runs", "1", "--screens", "2"])
     runpy.run_path(str(FOLDER / "report.py"), run_name="__main__")

@@ -140,7 +140,7 @@ def test_a_new_threshold_is_sorted_by_once_the_slider_rests(folder, opened) -> N
     WebDriverWait(page, 10, 0.05).until(lambda _: order(page) == expected)
 
 
-def test_keys(folder, opened) -> None:
+def test_keys_open_views_and_move_in_the_gallery(folder, opened) -> None:
     from selenium.webdriver.common.keys import Keys
 
     page = opened(folder, "overview")
@@ -231,8 +231,9 @@ def test_a_kind_a_class_and_a_confused_pair_lead_to_their_pictures(folder, split
 def test_per_class_numbers_are_the_results(folder, split, opened) -> None:
     page = opened(folder, "classes")
     kinds, overlaps = map(np.array, page.execute_script(FIRST_RUN))
-    for text in texts(page, "#per-class tbody tr"):
-        name, images, right, mean, *_ = text.split("\t")
+    rows = [text.split("\t") for text in texts(page, "#per-class tbody tr")]
+    assert {name for name, *_ in rows} == {CLASSES[label] for label in split.labels}
+    for name, images, right, mean, *_ in rows:
         of = split.labels == CLASSES.index(name)
         evaluated = of & (kinds != 255)
         assert int(images) == of.sum()

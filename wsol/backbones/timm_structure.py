@@ -81,7 +81,7 @@ def as_map(final: Any, network: nn.Module, images: Tensor, stride: int) -> Tenso
 
 
 def channels_at_end(network: nn.Module) -> bool:
-    """Whether the model's maps are (N, h, w, C)."""
+    """Return whether the model's maps are (N, h, w, C)."""
     return getattr(network, "output_fmt", None) == Format.NHWC
 
 

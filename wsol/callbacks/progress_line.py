@@ -137,6 +137,6 @@ class ProgressLine(pl.Callback):
 
 
 def in_notebook() -> bool:
-    """Whether a Jupyter kernel shows what this process writes."""
+    """Return whether a Jupyter kernel shows what this process writes."""
     shell = getattr(sys.modules.get("IPython"), "get_ipython", lambda: None)()
     return shell is not None and "IPKernelApp" in shell.config

@@ -71,17 +71,16 @@ def read(
         if verb.out is None:
             raise InputError(f"wsol {name} has no --out: it writes no folder")
         overrides.append(override(verb.out, out))
-    for key, given in (("force", force), ("json", json)):
-        if given and key not in keys:
-            raise InputError(f"wsol {name} has no --{key}: it has nothing to replace")
-        overrides += [f"{key}=true"] if given else []
+    if force and "force" not in keys:
+        raise InputError(f"wsol {name} has no --force: it has nothing to replace")
+    overrides += [f"{key}=true" for key, given in (("force", force), ("json", json)) if given]
     call = Call(name, tuple(positional), tuple(overrides), (*config_dirs, *searched), help, multirun, cfg)
     _check_positional(call)
     return call
 
 
 def is_override(word: str, keys: Any) -> bool:
-    """Whether a word sets a key instead of naming a run or a file.
+    """Return whether a word sets a key instead of naming a run or a file.
 
     Args:
         word: a word of a command line.

@@ -69,7 +69,8 @@ def candidates(verb: Verb, begun: str, config_dirs: Sequence[str] = ()) -> list[
         return [_item(f"{key}=", "") for key in dotted if key.startswith(begun)] or [CompletionItem(begun, type="file")]
     keys = {**(schema.keys("train") if trains else {}), **fields}
     about = {key: field.metadata.get("help", "") for key, field in keys.items() if "help" in field.metadata}
-    about.update(dict.fromkeys((group for group in known if group in keys or (trains and group == "experiment")), ""))
+    own = {*keys, *(schema.UNRECORDED_GROUPS if trains else ())}
+    about.update(dict.fromkeys((group for group in known if group in own), ""))
     found = [_item(f"{key}=", text) for key, text in about.items() if key.startswith(begun)]
     subjects = _subjects(verb, known, begun)
     return [*subjects, *found] or [CompletionItem(begun, type="file")]

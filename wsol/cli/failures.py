@@ -174,7 +174,7 @@ def sigterm_raises() -> Iterator[None]:
 
 
 def show_traceback() -> bool:
-    """Whether the user wants stack traces."""
+    """Return whether the user wants stack traces."""
     return os.environ.get(TRACEBACK_VARIABLE, "") not in ("", "0")
 
 

@@ -61,7 +61,7 @@ def verb(name: str, config_dirs: Sequence[str] = ()) -> str:
     lines += ["", OPTIONS, *_own_options(name)]
     known = groups(config_dirs)
     keys = [field.name for field in dataclasses.fields(node)]
-    own = [group for group in known if group in keys or (group in ("experiment", "debug") and "optim" in keys)]
+    own = [group for group in known if group in keys or (group in schema.UNRECORDED_GROUPS and "optim" in keys)]
     lines += ["", "groups (GROUP=CHOICE):"] if own else []
     for group in own:
         lines.append(f"  {group}")

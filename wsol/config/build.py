@@ -222,13 +222,13 @@ def build_localizer(
 
 
 def _rerunnable() -> list[str]:
-    """The choices of the group ``backbone`` whose stages can be run again."""
+    """Return the choices of the group ``backbone`` whose stages can be run again."""
     targets = {choice: locate(target_of("backbone", choice), choice) for choice in groups()["backbone"]}
     return [choice for choice, target in targets.items() if target.reruns]
 
 
 def _backbones_with(point: str) -> list[str]:
-    """The choices of the group ``backbone`` whose class has a point that can only be read, of that name."""
+    """Return the choices of the group ``backbone`` whose class has this read-only point."""
     named = {choice: target_of("backbone", choice) for choice in groups()["backbone"]}
     targets = {choice: locate(name, f"backbone={choice}") for choice, name in named.items() if name is not None}
     return [choice for choice, target in targets.items() if point in getattr(target, "read_only", ())]
@@ -300,7 +300,7 @@ def build_callbacks(config: DictConfig, metrics: Iterable[str]) -> list[pl.Callb
     """Return the callbacks of ``config.callbacks``, in the order of the config.
 
     Args:
-        config: of a training.
+        config: config of a training.
         metrics: names of what is measured on the val split; empty without one.
 
     Raises:
@@ -351,7 +351,7 @@ def build_trainer(node: DictConfig, plugins: Iterable[Any] = (), **arguments: An
         node: the config. Its ``plugins`` name the environment, so variables of a launcher that it doesn't use (SLURM's
             inside an allocation, say) change nothing.
         plugins: Lightning plugins beside those of the config.
-        arguments: of the trainer beside those of the config.
+        arguments: arguments of the trainer beside those of the config.
 
     Raises:
         InputError: Lightning refuses a setting, or the processes that were started are not those that it asks for.

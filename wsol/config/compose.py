@@ -118,9 +118,10 @@ def _composed(verb: str, words: Sequence[str], config_dirs: Sequence[str]) -> Di
 
 
 def _freed(verb: str, words: Sequence[str], config_dirs: Sequence[str]) -> list[str]:
-    """The words, with ``++`` before those that set keys of an empty mapping, which takes any (``options: {}``).
+    """Put ``++`` before the words that may set keys which the config does not have.
 
-    So do those below a group that is open, such as ``callbacks.mine._target_=my_package.Mine``.
+    These are keys of an empty mapping (``options: {}``), and keys below an open group, such as
+    ``callbacks.mine._target_=my_package.Mine``.
     """
     free = [rf"{re.escape(key)}[.=]" for key, node in _nodes(verb, words, config_dirs) if node == {}]
     free += [rf"{re.escape(key)}\." for key in schema.open_groups(verb)]
@@ -209,7 +210,7 @@ def _explain(verb: str, overrides: Sequence[str], config_dirs: Sequence[str], er
     if match := re.search(r"Could not override '([^']+)'|Could not find key '([^']+)'|Key '([^']+)' not in", text):
         key = next(part for part in match.groups() if part).partition("@")[0]
         keys = keys_of(verb, overrides, config_dirs)
-        of_training = {"experiment"} & known.keys() if "optim" in keys else ()
+        of_training = set(schema.UNRECORDED_GROUPS) & known.keys() if "optim" in keys else ()
         choices = sorted({*(keys or known), *of_training} - {"schema"})
         return InputError(f"no config key {key!r}; {_near_keys(key, choices)}")
     if match := re.search(r"In '([^']+)': Could not (?:load|find) '([^'/]+)/([^']+)'", text):

@@ -93,7 +93,7 @@ def jobs(words: Sequence[str], groups: Mapping[str, Collection[str]]) -> list[li
     """Return the words of each job of a multirun: every combination of the values that commas separate.
 
     Args:
-        words: of the command line.
+        words: words of the command line.
         groups: choices of each config group, for ``glob(...)``.
 
     Raises:
@@ -107,7 +107,7 @@ def jobs(words: Sequence[str], groups: Mapping[str, Collection[str]]) -> list[li
 
 
 def _values(word: str, groups: Mapping[str, Collection[str]]) -> Iterator[str]:
-    """The overrides that a word of a multirun stands for."""
+    """Return the overrides of each job that a word of a multirun stands for."""
     key, value = _divided(word)
     may_be_path = key not in groups
     if key is None or PLAIN.fullmatch(value) or (may_be_path and os.path.exists(value)):
@@ -136,13 +136,13 @@ def _matches(pattern: Glob, name: str) -> bool:
 
 
 def _divided(word: str) -> tuple[str | None, str]:
-    """Key and value of a word; no key where it sets none."""
+    """Return key and value of a word; the key is None if the word sets none."""
     key, equals, value = word.partition("=")
     return (key, value) if equals and KEY.fullmatch(key) else (None, word)
 
 
 def _parsed(value: str) -> Any:
-    """What Hydra reads in a value; `HydraException` itself where it reads nothing."""
+    """Return the value that Hydra reads; if it can't read it, the `HydraException`."""
     try:
         return OverridesParser.create().parse_override(f"k={value}")._value
     except HydraException as error:
@@ -150,7 +150,7 @@ def _parsed(value: str) -> Any:
 
 
 def _written(value: str, may_be_path: bool) -> str | None:
-    """A value in Hydra's grammar; None if it stands for several."""
+    """Return a value in Hydra's grammar; None if it stands for several."""
     found = _parsed(value)
     if may_be_path and str(found) != value and os.path.exists(value):
         return override_value(value)
@@ -172,7 +172,7 @@ def _quoted(text: str) -> str:
 
 
 def _pieces(text: str, may_be_path: bool) -> list[str]:
-    """What commas separate, outside of quotes and brackets; pieces that together name a file stay together."""
+    """Split at commas outside of quotes and brackets; pieces that together name a file stay together."""
     found = _split(text, brackets=True) or _split(text, brackets=False) or [text]
     pieces: list[str] = []
     while found:

@@ -13,6 +13,9 @@ from wsol.config.schema_fields import group as _group
 from wsol.config.schema_fields import key as _key
 from wsol.config.schema_parts import LocalizerStage, Search
 
+UNRECORDED_GROUPS = ("experiment", "debug")
+"""Groups of `wsol train` whose choices only set other keys, so that the config has no key of their own."""
+
 PSEUDO_BOXES = "pseudo boxes of val images (list, CSV, COCO, or an evaluation's maps), for origin pseudo"
 
 

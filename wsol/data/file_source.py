@@ -46,7 +46,7 @@ class Listing:
     """The images of one split with what a dataset's files say about them."""
 
     inclusive: bool = False
-    """As in `wsol.types.Truth`."""
+    """As in `wsol.types.GroundTruth`."""
     ids: list[str] = field(default_factory=list)
     paths: list[str] = field(default_factory=list)
     """Relative to the split's folder, with ``/``."""
@@ -139,7 +139,7 @@ class ListedSource(Source):
         return tuple(names[i] for i in kept)
 
     def _wants(self, label: int) -> bool:
-        """Whether a class, given by its position among all classes, is kept; readers may skip the others."""
+        """Return whether a class, given by its position among all classes, is kept; readers may skip the others."""
         return self._new_labels is None or label in self._new_labels
 
     def _unlisted_in(self) -> Iterable[Path]:
@@ -194,7 +194,7 @@ class ListedSource(Source):
         return listing
 
     def _some_there(self, name: str, look_at: int = 50) -> bool:
-        """Whether any of the first images exists; if none does, the root is probably wrong."""
+        """Return whether any of the first images exists; if none does, the root is probably wrong."""
         split = self._made[name]
         return not self.has_images or any(split.path(i).is_file() for i in range(min(look_at, len(split))))
 
@@ -321,7 +321,7 @@ class ListedSource(Source):
             report.notes.append(f"{split.name}: {bare} images have no box, such as {listing.paths[first]}")
 
     def _exif_note(self, path: Path) -> str:
-        """A note on the file's EXIF orientation for messages about an image's size; empty if it has none."""
+        """Return a note on the file's EXIF orientation for messages about an image's size; empty if it has none."""
         found = file_orientation(path)
         if found == 1:
             return ""

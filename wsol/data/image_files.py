@@ -20,7 +20,7 @@ LEFTOVERS = frozenset(("__macosx", "@eadir", "$recycle.bin", "system volume info
 
 
 def is_leftover(name: str) -> bool:
-    """Whether a file or folder is hidden, or was created by an operating system.
+    """Return whether a file or folder is hidden, or was created by an operating system.
 
     Example:
         >>> is_leftover("__MACOSX"), is_leftover(".DS_Store"), is_leftover("sparrows")
@@ -30,7 +30,7 @@ def is_leftover(name: str) -> bool:
 
 
 def is_image(name: str) -> bool:
-    """Whether a file's name is that of an image (and not a hidden file)."""
+    """Return whether a file's name is that of an image (and not a hidden file)."""
     return os.path.splitext(name)[1].lower() in SUFFIXES and not is_leftover(name)
 
 

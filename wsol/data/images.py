@@ -5,9 +5,9 @@ photographs of CUB-200-2011 the two (5.0 and 13.0, both on libjpeg-turbo) gave t
 in 0.8 of the time.
 
 Conventions: EXIF orientation is ignored unless ``upright`` is set. The boxes of published datasets are annotated on
-the pixels as stored, while people and annotation tools see their own photographs upright. An alpha channel
-is dropped, keeping the colours stored beneath it, as `torchvision.datasets.ImageFolder` does; 16-bit values are scaled
-to 8 bits (v / 257), not clipped; of an animation the first frame is read.
+the pixels as stored, while people and annotation tools see their own photographs upright. An alpha channel is dropped,
+keeping the colours stored beneath it, as `torchvision.datasets.ImageFolder` does; 16-bit values are scaled to 8 bits
+(v / 257), not clipped; only the first frame of an animation is read.
 """
 
 from __future__ import annotations
@@ -199,7 +199,7 @@ def _read(path: str | Path) -> bytes:
 
 
 def _turn(data: bytes) -> int:
-    """The `orientation` of a file's bytes; 1 for what is not an image."""
+    """Return the `orientation` of a file's bytes; 1 if they are no image."""
     if data[:2] == b"\xff\xd8" and b"Exif\0" not in data[: 2**17]:  # a JPEG has it at its start
         return 1
     try:
@@ -232,9 +232,9 @@ def _to_8_bits(values: np.ndarray) -> np.ndarray:
 
 
 def _is_plain_jpeg(data: bytes) -> bool:
-    """Whether these are a baseline or progressive JPEG of 8 bits and one or three channels, with its end marker.
+    """Return whether these bytes are a complete baseline or progressive JPEG of 8 bits and 1 or 3 channels.
 
-    The end marker is a cheap sign that the file is complete: without it OpenCV silently fills the rest with grey.
+    Complete means that it has its end marker: without it OpenCV silently fills the rest with grey.
     After the first scan's header, 0xFFD9 has no other meaning. Files refused here are read by Pillow.
     """
     at, plain = 2, False

@@ -46,9 +46,9 @@ class Images(Dataset[LoadedSample]):
 
     Args:
         split: the images.
-        transform: for training (random, drawn from the seed and the key) or evaluation.
-        seed: of the augmentation.
-        pseudo: targets of the images, which the transform of training moves with the pixels.
+        transform: transform for training (random, drawn from the seed and the key) or evaluation.
+        seed: seed of the augmentation.
+        pseudo: targets of the images, which the training transform moves with the pixels.
     """
 
     def __init__(

@@ -30,16 +30,16 @@ class LocalizationData(LightningDataModule):
 
     Args:
         source: the dataset.
-        train_transform: for the training images; None if nothing is trained.
-        eval_transform: for the images of a split that is evaluated.
-        batch_size: training images in a batch, over all processes.
+        train_transform: transform of the training images; None if nothing is trained.
+        eval_transform: transform of the images of a split that is evaluated.
+        batch_size: number of training images in a batch, over all processes.
         eval_batch_size: images of one process in a batch when evaluating; None for its share of ``batch_size``.
-        num_workers: loading processes for each training process; ``auto`` for its share of the cores, less one.
-        val_per_class: training images of each class to hold out for validation, for sources without ``val``.
-        seed: of order, augmentation and holding out.
+        num_workers: loading processes for each training process; ``auto``: its share of the cores, less 1.
+        val_per_class: number of training images per class to hold out for validation, for sources without ``val``.
+        seed: seed of order, augmentation and holding out.
         on_bad_image: ``stop`` with the name of the first unreadable image, or ``skip`` unreadable images and count
             them.
-        pin_memory: None to pin memory if there is a GPU.
+        pin_memory: whether batches are in pinned memory; None if there is a GPU.
         drop_last: leave out the last incomplete training batch: true, false, or ``auto`` if it has only one image for
             each process.
         erased: folders of regions to paint over in the training images (those left after holding out), one after the
@@ -132,7 +132,7 @@ class LocalizationData(LightningDataModule):
         return self._loader(images, sampler, of_process, (3, *[self.train_transform.size] * 2))
 
     def state_dict(self) -> dict[str, int]:
-        """The position of training in the data, for checkpoints: the epoch, and how many of its batches were taken."""
+        """Return the position of training in the data, for checkpoints: the epoch, and how many batches it used."""
         assert self.trainer is not None
         loop = self.trainer.fit_loop
         taken = loop.epoch_loop.batch_progress.current
@@ -167,11 +167,11 @@ class LocalizationData(LightningDataModule):
         return [self.eval_dataloader(name) for name in self.evaluated]
 
     def eval_dataloader(self, name: str) -> Loader:
-        """Every image of a split once over all processes, in order."""
+        """Return a loader of every image of a split, once over all processes, in order."""
         return self._eval_loader(self.split(name), *self._place())
 
     def class_ordered_dataloader(self, name: str) -> Loader:
-        """Every image of a split once on every process, in the order of the classes, as for evaluation."""
+        """Return a loader of every image of a split, on every process, ordered by class, for evaluation."""
         split = self.split(name)
         return self._eval_loader(split.subset(np.argsort(split.labels, kind="stable")), 0, 1)
 

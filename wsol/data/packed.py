@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tokenize
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +12,20 @@ import numpy as np
 
 from wsol.data.regular_files import name_fault
 from wsol.errors import InputError
+
+BROKEN_ARRAY = (
+    OSError,
+    ValueError,
+    EOFError,
+    KeyError,
+    TypeError,
+    SyntaxError,
+    OverflowError,
+    RecursionError,
+    MemoryError,
+    tokenize.TokenError,
+)
+"""Errors of NumPy for an invalid npy file, whose header it parses as Python literals."""
 
 
 class Strings(Sequence[str]):
@@ -111,7 +126,7 @@ class Boxes:
         return len(self.ends)
 
     def __getitem__(self, i: int) -> np.ndarray:
-        """The boxes of image ``i``: float64 (M, 4)."""
+        """Return the boxes of image ``i``: float64 (M, 4)."""
         return self.corners[self.ends[i - 1] if i else 0 : self.ends[i]]
 
     def subset(self, positions: np.ndarray) -> Boxes:
@@ -128,7 +143,7 @@ class MappedArray:
         path: the file.
 
     Raises:
-        OSError, ValueError, EOFError: the errors of NumPy for a missing or invalid file.
+        BROKEN_ARRAY: one of these errors, for a missing or invalid file.
 
     Example:
         >>> import pickle, tempfile

@@ -26,7 +26,7 @@ import cv2
 import numpy as np
 
 from wsol.data.annotations.json_file import strict_json
-from wsol.data.packed import MappedArray
+from wsol.data.packed import BROKEN_ARRAY, MappedArray
 from wsol.data.regular_files import read_regular
 from wsol.data.source import Split
 from wsol.errors import InputError, unknown
@@ -193,11 +193,11 @@ def read_pseudo_targets(folder: str | Path, split: Split, fingerprint: str) -> P
     Args:
         folder: see the module.
         split: the images to be trained on: all of the dataset's train split, or what is left after holding out.
-        fingerprint: of the dataset's whole train split.
+        fingerprint: fingerprint of the dataset's whole train split.
 
     Raises:
-        InputError: no such folder, of another version, split or dataset; a threshold that knows the judged images; an
-            image without a target; a faulty box.
+        InputError: no such folder, of another version, split or dataset; a threshold chosen on the judged
+            images; an image without a target; a faulty box.
     """
     place = Path(folder)
     about = _about(place)
@@ -269,7 +269,7 @@ def _digest(folder: Path, kind: str) -> str:
 
 
 def _boxes(file: Path) -> tuple[list[str], np.ndarray]:
-    """The ids and boxes float32 (R, 4) of a table."""
+    """Return the ids and boxes float32 (R, 4) of a table."""
     names, boxes = [], []
     rows = csv.reader(read_regular(file).decode("utf-8", "replace").splitlines())
     if next(rows, None) != ["image", "x0", "y0", "x1", "y1"]:
@@ -291,10 +291,11 @@ def _masks(folder: Path, split: Split, about: dict[str, Any]) -> PseudoTargets:
     names = read_regular(folder / "ids.txt").decode("utf-8", "replace").splitlines()
     try:
         files, ends = MappedArray(folder / "masks.npy"), MappedArray(folder / "ends.npy")
-    except (OSError, ValueError, EOFError) as error:
+    except BROKEN_ARRAY as error:
         raise InputError(f"{folder}: its masks cannot be read ({error}); make the pseudo targets again") from error
-    lengths = np.diff(ends.values, prepend=0)
-    if len(ends.values) != len(names) or (lengths <= 0).any() or lengths.sum() != len(files.values):
+    kinds = [(one.values.dtype, one.values.ndim) for one in (files, ends)]
+    lengths = np.diff(ends.values, prepend=0) if kinds == [(np.uint8, 1), (np.int64, 1)] else np.array([-1])
+    if len(lengths) != len(names) or (lengths <= 0).any() or lengths.sum() != len(files.values):
         raise InputError(f"{folder}: ids.txt, masks.npy and ends.npy do not fit; make the pseudo targets again")
     return PseudoTargets("masks", about, _rows(folder, names, split), masks=(files, ends))
 

@@ -21,9 +21,9 @@ class TrainSampler(Sampler[Key]):
     """A permutation drawn from (seed, epoch), dealt out to the processes; padded so that all get the same number.
 
     Args:
-        count: images in the split.
-        seed: of the order.
-        rank: this process.
+        count: number of images in the split.
+        seed: seed of the order.
+        rank: number of this process, from 0.
         world: number of processes.
         used: number of images in an epoch, over all processes; None for all of them.
         taken: an epoch, and how many of its images this process has taken already; None for none. Iterating over that
@@ -91,7 +91,7 @@ def balanced_order(labels: np.ndarray, count: int, rng: np.random.Generator) -> 
     Args:
         labels: int (N,) classes; classes without images are ignored.
         count: how many images to draw.
-        rng: of the draw.
+        rng: generator for the draw.
 
     Returns:
         int64 (count,) positions in the order of training.
@@ -118,9 +118,9 @@ class EvalSampler(Sampler[Key]):
     buffers). A process with one batch less gets a batch of `NOTHING`.
 
     Args:
-        count: images in the split.
-        batch_size: images of one process in a batch.
-        rank: this process.
+        count: number of images in the split.
+        batch_size: number of images of one process in a batch.
+        rank: number of this process, from 0.
         world: number of processes.
 
     Example:
@@ -146,8 +146,8 @@ def images_used(drop_last: bool | str, count: int, batch_size: int, world: int =
     Args:
         drop_last: whether to leave out the last, incomplete batch; or ``auto``: only if it gives each process a single
             image, which batch normalisation can't take.
-        count: training images.
-        batch_size: images in a batch, over all processes.
+        count: number of training images.
+        batch_size: number of images in a batch, over all processes.
         world: number of processes.
 
     Raises:

@@ -95,7 +95,7 @@ class Split(ABC):
         return self._read_image(int(self._rows[i]))
 
     def size(self, i: int) -> tuple[int, int]:
-        """Width and height of image ``i`` as `image` gives it, pixels.
+        """Return width and height of image ``i`` as `image` gives it, pixels.
 
         Raises:
             InputError: if it is not known.
@@ -103,7 +103,7 @@ class Split(ABC):
         return self._read_size(int(self._rows[i]))
 
     def truth(self, i: int) -> GroundTruth | None:
-        """The boxes of image ``i``; None if it has none."""
+        """Return the boxes of image ``i``; None if it has none."""
         if self.boxes is None or not len(self.boxes[i]):
             return None
         return GroundTruth(self.boxes[i], self.boxes.inclusive)
@@ -120,7 +120,7 @@ class Split(ABC):
         return {"images": len(bare), "first": [self.ids[i] for i in bare[:5]]} if bare else {}
 
     def mask(self, i: int) -> np.ndarray | None:
-        """The mask of image ``i``: uint8 (H, W), 0 background, 1 object, 255 ignored; None if it has none."""
+        """Return the mask of image ``i``: uint8 (H, W), 0 background, 1 object, 255 ignored; None if it has none."""
         return self._read_mask(int(self._rows[i])) if self.has_masks else None
 
     def subset(self, positions: Sequence[int] | np.ndarray, name: str | None = None) -> Self:
@@ -206,7 +206,7 @@ class FileSplit(Split):
             self._sizes[self._rows[i]] = size
 
     def path(self, i: int) -> Path:
-        """The file of image ``i``."""
+        """Return the file of image ``i``."""
         return self._file(int(self._rows[i]))
 
     def missing(self) -> Iterator[Path]:
@@ -309,7 +309,7 @@ def hold_out(split: Split, per_class: int, seed: int = 0) -> tuple[Split, Split]
     Args:
         split: the training images.
         per_class: how many of each class to hold out.
-        seed: of the random choice.
+        seed: seed of the random choice.
 
     Returns:
         The remaining images, named as before, and those held out, named ``val``; both in the split's order.

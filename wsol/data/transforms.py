@@ -66,7 +66,7 @@ class EvalTransform(ABC):
 
     @abstractmethod
     def views(self, size: tuple[int, int]) -> list[Geometry]:
-        """Where the pixels of an image of this size (width, height) go, one geometry for each view."""
+        """Return where the pixels of an image of this size (width, height) go, one geometry for each view."""
 
     def __call__(self, image: np.ndarray) -> np.ndarray:
         """Transform uint8 (H, W, 3) to uint8 (3, size, size), or (V, 3, size, size) with several views."""
@@ -85,7 +85,7 @@ class ResizeSquare(EvalTransform):
     """
 
     def views(self, size: tuple[int, int]) -> list[Geometry]:
-        """One view: the whole image."""
+        """Return one view: the whole image."""
         return [Geometry.square(size, self.size)]
 
 
@@ -114,7 +114,7 @@ class ResizeCrop(EvalTransform):
         self.square = square
 
     def views(self, size: tuple[int, int]) -> list[Geometry]:
-        """One view: the window at the centre."""
+        """Return one view: the window at the centre."""
         centre = Geometry.crop(size, self.resize, self.size)
         if self.square:
             margin = (self.resize - self.size) // 2

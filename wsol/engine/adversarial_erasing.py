@@ -8,8 +8,7 @@ which the regions found in all earlier rounds are replaced by the mean pixel::
     <run>/round0/regions/   where its map of the label, scaled by its range, reaches the threshold (64 x 64 an image)
     <run>/round0/maps/      its maps of the val and test images, which nothing is erased from
     <run>/maps/             the rounds' maps, scaled by their range, merged by the maximum: for `wsol score <run>`
-    <run>/results.json      how these are evaluated; the class scores are those of round 0, which learned from whole
-    images
+    <run>/results.json      their evaluation; the class scores are those of round 0, which learned from whole images
 
 All rounds have the run's seed, because it determines which images are held out; their networks start alike.
 """
@@ -222,7 +221,7 @@ class Regions:
         self._threshold = threshold
 
     def add(self, image_id: str, maps: np.ndarray, geometries: Sequence[Geometry], logits: np.ndarray) -> None:
-        """See `wsol.engine.evaluation.MapWriter`."""
+        """See `wsol.engine.split_types.MapWriter`."""
         whole, view = merge(maps, geometries)
         seen = place(whole, view, Geometry.square(view.image_size, SIDE), interpolation="linear")
         self._bits[self._row[image_id]] = np.packbits(seen >= self._threshold)

@@ -75,7 +75,7 @@ def score(config: DictConfig) -> KitScores:
 
 
 def _predicted(given: Path) -> Path:
-    """What `wsol predict` wrote: the folder or file given, or the newest below a run."""
+    """Return the predictions of `wsol predict`: the given folder or file, or the newest folder below a run."""
     folders = [file.parent for file in given.glob("predict/*/predictions.csv")]
     has_own = given.is_file() or (given / "predictions.csv").exists()
     return given if has_own or not folders else max(folders, key=lambda folder: folder.stat().st_mtime)

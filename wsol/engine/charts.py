@@ -51,7 +51,7 @@ class Overlaps:
         evaluation.writer = self
 
     def add(self, image_id: str, maps: np.ndarray, geometries: Sequence[Geometry], logits: np.ndarray) -> None:
-        """Evaluate the maps float32 (V, h, w) of an image's views; a `wsol.engine.evaluation.MapWriter`."""
+        """Evaluate the maps float32 (V, h, w) of an image's views; a `wsol.engine.split_types.MapWriter`."""
         if self._next is not None:
             self._next.add(image_id, maps, geometries, logits)
         self._update(

@@ -39,7 +39,7 @@ class GivenBox(NamedTuple):
 
 
 Localization = Merged | GivenBox
-"""What a network finds of an image."""
+"""What a network finds in an image."""
 
 
 def given_box(boxes: np.ndarray, views: Sequence[Geometry]) -> GivenBox:
@@ -129,7 +129,7 @@ class ChunkEvaluator:
         return out
 
     def _blind(self, protocol: str, views: Sequence[Geometry], annotated: GroundTruthBatch) -> dict[str, np.ndarray]:
-        """What the baselines get, if they are evaluated."""
+        """Return which predictions of the baselines are correct, if these are evaluated."""
         return self.baselines[protocol].correct(views, annotated) if self.baselines else {}
 
     def _masked(self, position: int, merged: Merged | None) -> tuple[np.ndarray, np.ndarray] | None:
@@ -143,7 +143,7 @@ class ChunkEvaluator:
 
 
 class BoxEvaluator(ChunkEvaluator):
-    """Evaluates boxes that a network gives: one an image, at no threshold, so G is 1. Masks are not looked at."""
+    """Evaluates boxes that a network gives: one for each image, at no threshold, so G is 1. Masks are not used."""
 
     def __call__(self, positions: Sequence[int], maps: Sequence[Callable[[], Localization | None]]) -> ChunkResult:
         """Evaluate some images; see `ChunkEvaluator`. ``maps`` make boxes, or None for a miss."""

@@ -27,7 +27,7 @@ HEAD_OPTIONS = {
     "relu": "comes from one release only",
     "top": "has a map of each class",
 }
-"""Options of heads that the command line takes, and what a network without them is like."""
+"""Options of heads that the command line takes, and how messages describe a network without them."""
 
 
 class ConvertedNetwork(NamedTuple):
@@ -120,7 +120,7 @@ def _peer(config: DictConfig, file: Path) -> ConvertedNetwork:
 
 
 def _classifier(config: DictConfig, file: Path) -> ConvertedNetwork:
-    """A classifier of torchvision or timm, on the backbone that the command line names."""
+    """Return a classifier of torchvision or timm on the backbone that the command line names."""
     for key, method in {"delta": "ACoL", "relu": "BAS", "top": "BAS"}.items():
         if config[key] is not None:
             raise InputError(f"{key}={config[key]}: goes with weights of {method}, not with backbone=...; leave it out")

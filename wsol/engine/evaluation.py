@@ -61,24 +61,24 @@ class _Pending(NamedTuple):
 
 
 class SplitEvaluation(nn.Module):
-    """Evaluates one split from batches; each process evaluates a part, and all get the same digits.
+    """Evaluates one split from batches; each process evaluates a part, and all return the same results.
 
     Threads evaluate one batch while the caller continues with the next; errors in a map are raised one batch later.
 
     Args:
         split: labels, boxes and masks.
-        views: from an image's size (width, height) to the geometry of each of its views.
-        protocols: by name.
-        topk: which top-k errors.
+        views: function from an image's size (width, height) to the geometry of each of its views.
+        protocols: protocols by name.
+        topk: which top-k errors to compute.
         num_classes: number of classes K, to refuse a top-k beyond it before any work is done.
         baselines: whether the predictions that need no network are evaluated too.
         pictures: how many evaluated images to keep for people to look at, spread evenly over the split.
         writer: keeps every map on disk.
-        pseudo: pseudo boxes, of each image, for thresholds and checkpoints chosen without human boxes.
-        gives_boxes: whether the network gives boxes and no maps: `update_boxes` takes them; masks are not looked at.
-        elsewhere: classes in place of the network's own, in every top-k error. The maps stay the network's: a top-k
-            localization is right where one of those k classes is the true one and the box of the map of *that* class is
-            right, hence where the true class's map is.
+        pseudo: pseudo boxes of each image, for thresholds and checkpoints chosen without human boxes.
+        gives_boxes: whether the network gives boxes and no maps: `update_boxes` takes them; masks are not used.
+        external_classes: classes in place of the network's own, in every top-k error. The maps stay the network's: a
+            top-k localization is correct if one of those k classes is the true one and the box of the map of *that*
+            class is correct. That is the box of the true class's map.
     """
 
     def __init__(
@@ -92,12 +92,12 @@ class SplitEvaluation(nn.Module):
         baselines: bool = False,
         pictures: int = 0,
         writer: MapWriter | None = None,
-        elsewhere: ExternalClasses | None = None,
+        external_classes: ExternalClasses | None = None,
         pseudo: PseudoBoxes | None = None,
         gives_boxes: bool = False,
     ) -> None:
         super().__init__()
-        self.split, self.views, self.writer, self.elsewhere = split, views, writer, elsewhere
+        self.split, self.views, self.writer, self.external_classes = split, views, writer, external_classes
         self.gives_boxes = gives_boxes
         self.given: dict[int, GivenBox] = {}
         """The boxes that the network gives by the image's position; after `compute` those of all processes."""
@@ -144,9 +144,9 @@ class SplitEvaluation(nn.Module):
         """Add a batch.
 
         Args:
-            batch: of N images.
+            batch: batch of N images.
             logits: float (N, K); (N, 0) of a network that does not classify, which then has no top-k errors unless
-                classes come from elsewhere.
+                there are external classes.
             maps: float32 (N, V, h, w) map of each image's true class in each of its V views, not scaled.
         """
         positions, ranks, first = self._classes(batch, logits)
@@ -163,10 +163,10 @@ class SplitEvaluation(nn.Module):
         """Add a batch of a network that gives boxes.
 
         Args:
-            batch: of N images.
+            batch: batch of N images.
             logits: see `update`.
-            boxes: float (N, V, 4): x0, y0, x1, y1 in [0, 1] of the input of each of an image's V views. The box counts
-                that was found in the view at the image's centre.
+            boxes: float (N, V, 4): x0, y0, x1, y1 in [0, 1] of the input of each of V views. Only the box of the view
+                at the image's centre counts.
         """
         positions, ranks, first = self._classes(batch, logits)
         each = zip(boxes, batch.sizes.tolist(), first, strict=True)
@@ -178,12 +178,12 @@ class SplitEvaluation(nn.Module):
         """Count the classes of a batch; returns positions, ranks of the true classes and the first classes."""
         positions = batch.positions.tolist()
         ranks: np.ndarray | None
-        if self.elsewhere is None and not logits.shape[1]:
+        if self.external_classes is None and not logits.shape[1]:
             ranks, first = None, np.full(len(positions), -1)
-        elif self.elsewhere is None:
+        elif self.external_classes is None:
             ranks, first = true_class_ranks(logits, batch.labels).cpu().numpy(), logits.argmax(1).cpu().numpy()
         else:
-            ranks, first = (values[positions] for values in self.elsewhere)
+            ranks, first = (values[positions] for values in self.external_classes)
         if ranks is not None:
             self.classify(positions, ranks)
         return positions, ranks, first.tolist()

@@ -23,6 +23,7 @@ from wsol.engine.module import LocalizerModule
 from wsol.engine.split_types import ExternalClasses
 from wsol.errors import InputError, plain_interruptions
 from wsol.functional.ranks import true_class_ranks
+from wsol.interop import safetensors_file
 from wsol.interop.predictions import NOT_RANKED, ranks_of, read_predictions
 from wsol.metrics._per_image import PerImage
 from wsol.models.localizer import Localizer
@@ -84,7 +85,7 @@ def _tables(path: Path, split: str) -> list[Path]:
         )
     if path.is_dir():
         return sorted((path / "maps" / split).glob("classes-*.csv")) if not (path / "checkpoints").is_dir() else []
-    return [] if path.suffix == ".ckpt" else [path]
+    return [] if path.suffix in (".ckpt", safetensors_file.SUFFIX) else [path]
 
 
 def _read(files: Sequence[Path], data: LocalizationData, name: str, most: int) -> ExternalClasses:

@@ -1,4 +1,4 @@
-"""What all processes of an evaluation know together."""
+"""Exchange results between the processes of an evaluation."""
 
 from __future__ import annotations
 

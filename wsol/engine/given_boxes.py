@@ -12,8 +12,6 @@ The arrays of a split, beside those of `wsol.engine.image_results`:
 
 from __future__ import annotations
 
-import zipfile
-import zlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
@@ -22,7 +20,7 @@ import numpy as np
 
 from wsol.data.source import Split
 from wsol.engine.chunk_evaluator import GivenBox
-from wsol.engine.image_results import FILE, array, not_evaluated, opened
+from wsol.engine.image_results import CORRUPT, FILE, array, not_evaluated, opened
 from wsol.errors import InputError, first_line
 from wsol.interop.map_record import geometry_fault, geometry_numbers, geometry_of
 from wsol.interop.predictions import NOT_RANKED
@@ -70,7 +68,7 @@ def read(folder: Path, split: Split, num_classes: int) -> GivenBoxes | None:
     try:
         with opened(file) as arrays:
             return _read(arrays, split, num_classes) if f"{split.name}/boxes" in arrays else None
-    except (OSError, ValueError, EOFError, KeyError, MemoryError, zipfile.BadZipFile, zlib.error) as error:
+    except CORRUPT as error:
         raise InputError(
             f"{file}: corrupt ({first_line(error)}); remove it, and `wsol eval {folder}` writes another"
         ) from error

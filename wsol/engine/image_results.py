@@ -25,12 +25,15 @@ from typing import NamedTuple
 
 import numpy as np
 
+from wsol.data.packed import BROKEN_ARRAY
 from wsol.errors import InputError, first_line
 from wsol.files import atomic_file
 
 FILE = "image_results.npz"
 MAX_BYTES = 2**31
 """Maximum size of an array that is read."""
+CORRUPT = (*BROKEN_ARRAY, zipfile.BadZipFile, zlib.error, RuntimeError)
+"""Errors for an invalid file; a RuntimeError means that it is encrypted, or compressed by an unknown method."""
 
 
 class ImageErrors(NamedTuple):
@@ -96,7 +99,7 @@ def read(
     try:
         with opened(folder / FILE) as file:
             return _of_boxes(file, split, name, protocol, origin) if protocol else _of_classes(file, split, name)
-    except (OSError, ValueError, EOFError, KeyError, MemoryError, zipfile.BadZipFile, zlib.error) as error:
+    except CORRUPT as error:
         raise InputError(
             f"{folder / FILE}: corrupt ({first_line(error)}); remove it, and `wsol eval {folder}` writes another"
         ) from error

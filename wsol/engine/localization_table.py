@@ -19,10 +19,10 @@ def localization_table(
     """Return the rows of a split's localization table: by protocol, the localizer first, then the baselines.
 
     Args:
-        measured: what each split gave; thresholds of origin ``fullsup`` are chosen on ``val`` where that is among them.
-        evaluations: that measured it.
+        measured: results by split; thresholds of origin ``fullsup`` are chosen on ``val`` if it is among them.
+        evaluations: evaluations that returned them, by split.
         evaluated: the split to report.
-        class_agnostic: whether the localizer's maps are the same for all classes; None where that is not known.
+        class_agnostic: whether the localizer's maps are the same for all classes; None if unknown.
 
     Returns:
         Rows ``{split, maps, protocol, threshold_origin, threshold, gt_known_error, top1_error, ..., images}``; the

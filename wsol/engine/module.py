@@ -79,7 +79,7 @@ class LocalizerModule(pl.LightningModule):
         seed: with the epoch, the process and the step it seeds all randomness of training, so a resumed run repeats
             the same.
         channels_last: whether images and weights use the channels-last layout.
-        header: contents of each checkpoint that rebuild the localizer (`wsol.config.build.checkpoint_header`).
+        header: entry of each checkpoint that rebuilds the localizer, see `wsol.runs.checkpoints.header`.
         explainer: makes the maps that are evaluated; None for the localizer's own.
         eval_precision: precision of scores and maps, independent of the trainer's, see `wsol.models.precision`;
             explainers always use float32.
@@ -133,7 +133,7 @@ class LocalizerModule(pl.LightningModule):
         return self._explainer is None and self.localizer.gives_boxes
 
     def mixing_transforms(self) -> list[str]:
-        """Names of the batch transforms that mix images."""
+        """Return names of the batch transforms that mix images."""
         return [type(one).__name__ for one in self._batch_transforms if getattr(one, "mixes", False)]
 
     def set_evaluations(self, evaluations: Iterable[SplitEvaluation], recognitions: Iterable[Recognition] = ()) -> None:

@@ -1,7 +1,8 @@
-"""The network that a command line names: that of a run, or a classifier of torchvision or timm."""
+"""The network of a command line: that of a run, or a classifier of torchvision or timm."""
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -30,6 +31,10 @@ class Network:
     """Default folder of evaluations and predictions."""
     file: Path | None = None
     """The checkpoint, if there is one."""
+
+    def sha256(self) -> str | None:
+        """Return the digest (hex) of the checkpoint; None without one."""
+        return None if self.file is None else hashlib.sha256(self.file.read_bytes()).hexdigest()
 
     @property
     def has_maps(self) -> bool:

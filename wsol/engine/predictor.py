@@ -29,6 +29,7 @@ from wsol.engine.module import LocalizerModule
 from wsol.errors import InputError, unknown
 from wsol.explain.base import Explainer
 from wsol.explain.fitted_explainer import FittedExplainer
+from wsol.functional.boxes import largest_box
 from wsol.functional.drawing import overlay
 from wsol.functional.geometry import Geometry
 from wsol.functional.maps import place
@@ -40,7 +41,7 @@ from wsol.runs import checkpoints
 from wsol.runs.run import Run
 
 OBJECT = "object"
-"""Name of what is found by networks that do not classify; its score is 1."""
+"""Class name in the predictions of networks that do not classify; its score is 1."""
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -56,7 +57,7 @@ class Prediction:
     box: np.ndarray
     """float64 (4,): x0, y0, x1, y1, half-open, in the image's pixels; without area if no box was found."""
     map: np.ndarray | None
-    """float32 (H, W) in [0, 1] over the whole image, of its size unless another was requested; None of a network that
+    """float32 (H, W) in [0, 1] over the whole image, of its size unless another was requested; None if the network
     gives boxes."""
     image: np.ndarray
     """uint8 (H, W, 3) RGB."""
@@ -94,7 +95,8 @@ class Predictor:
     """A trained network with everything that predictions need.
 
     Args:
-        network: a `wsol.models.localizer.Localizer`, or a plain `wsol.models.classifier.Classifier` with an explainer.
+        network: a `wsol.models.localizer.Localizer`, or a plain `wsol.models.classifier.Classifier` with an explainer;
+            it is moved to the device and put in evaluation mode.
         transform: makes the network's input from an image.
         protocol: how a map becomes a box: a protocol or its name. It has no effect where the network gives boxes.
         threshold: threshold of the box, in [0, 1), as a fraction of the map's maximum; None for the protocol's fixed
@@ -104,8 +106,7 @@ class Predictor:
 
     Raises:
         InputError: no threshold, one out of its range, or one where the network gives boxes; an unknown protocol; an
-            explainer that is not fitted, or that
-            makes maps of classes where the network does not classify.
+            explainer that is not fitted, or that makes maps of classes where the network does not classify.
 
     Example:
         >>> from functools import partial
@@ -113,7 +114,7 @@ class Predictor:
         >>> from wsol.data.transforms import ResizeSquare
         >>> from wsol.heads.gap import GapHead
         >>> untrained = Localizer(Tiny(), partial(GapHead), num_classes=2, classes=("cat", "dog"))
-        >>> found =  Predictor(untrained, ResizeSquare(32)).predict(np.zeros((40, 60, 3), np.uint8), label="dog")
+        >>> found = Predictor(untrained, ResizeSquare(32)).predict(np.zeros((40, 60, 3), np.uint8), label="dog")
         >>> found.name, found.box.shape, found.map.shape
         ('dog', (4,), (40, 60))
     """
@@ -148,7 +149,7 @@ class Predictor:
             )
         numbers = tuple(map(str, range(network.num_classes)))
         self.names = (network.classes or numbers) if self.classifies else (OBJECT,)
-        """Of the classes, in order; one name, `OBJECT`, where the network does not classify."""
+        """Names of the classes, in order; only `OBJECT` if the network does not classify."""
         if device == "auto":
             device = "cuda" if torch.cuda.is_available() else "cpu"
         try:
@@ -243,8 +244,8 @@ class Predictor:
             top: number of best classes.
 
         Returns:
-            Classes int64 (N, M), their probabilities float32 (N, M), and their maps float32 (N, M, V, h, w), unscaled;
-            of a network that gives boxes, these in place of the maps: float32 (N, V, 4) in [0, 1] of the input.
+            Classes int64 (N, M), their probabilities float32 (N, M), and their maps float32 (N, M, V, h, w), unscaled.
+            A network that gives boxes returns these in place of the maps: float32 (N, V, 4) in [0, 1] of the input.
         """
 
         def choose(logits: torch.Tensor) -> torch.Tensor:
@@ -295,7 +296,8 @@ class Predictor:
         for label, score, views in zip(labels.tolist(), scores.tolist(), located, strict=True):
             score_map, view = self.protocol.merge(views, self.transform.views(size))
             boxes = self.protocol.predict(score_map, view, self.threshold)
-            box = boxes[((boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])).argmax()]
+            largest = largest_box(boxes)
+            box = boxes[0] if largest is None else largest
             scaling, quantiles = self.protocol.scaling, self.protocol.quantiles
             whole = place(score_map, view, frame, scaling=scaling, quantiles=quantiles).astype(np.float32)
             found.append(Prediction(label, self.names[label], score, box, whole, image))

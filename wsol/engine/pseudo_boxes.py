@@ -21,6 +21,7 @@ from wsol.data.source import Split
 from wsol.engine import saved_maps
 from wsol.engine.split_types import PseudoBoxes
 from wsol.errors import InputError, first_line
+from wsol.functional.boxes import largest_box
 from wsol.interop.map_folder import open_maps
 from wsol.protocols import LocalizationProtocol
 from wsol.runs.results import read_results
@@ -32,10 +33,10 @@ def read_pseudo_boxes(source: str | Path, split: Split, inclusive: bool = False)
     """Read or compute the pseudo boxes of a split.
 
     Args:
-        source: a list in the form of wsolevaluation's localization.txt (``<image id>,<x0>,<y0>,<x1>,<y1>``, no header);
-            boxes as CSV (``image,x0,y0,x1,y1``) or COCO JSON, such as ``predictions.csv`` of `wsol predict`; or the
-            folder of ``wsol eval split=val save_maps=true`` with class-agnostic maps. Their boxes are those at
-            the fixed threshold of its first protocol that has one. A box 0, 0, 0, 0 means that none was found.
+        source: a list in the format of wsolevaluation's localization.txt (``<image id>,<x0>,<y0>,<x1>,<y1>``, without
+            header); boxes as CSV (``image,x0,y0,x1,y1``) or COCO JSON, such as ``predictions.csv`` of `wsol predict`;
+            or the folder of ``wsol eval split=val save_maps=true`` with class-agnostic maps, whose boxes are made by
+            its first protocol with a fixed threshold. A box 0, 0, 0, 0 means that none was found.
         split: the split of the boxes.
         inclusive: whether x1, y1 of a list or CSV name the last pixel inside.
 
@@ -147,7 +148,5 @@ def _fixed(protocols: dict[str, Any], folder: Path) -> LocalizationProtocol:
 
 def _boxed(protocol: LocalizationProtocol, score_maps: np.ndarray, views: Iterable[Any]) -> np.ndarray:
     """Return the largest box of an image's maps: float64 (1, 4), or (0, 4) if there is none."""
-    found = protocol.predict(*protocol.merge(score_maps, list(views)))
-    areas = (found[:, 2] - found[:, 0]) * (found[:, 3] - found[:, 1])
-    best = int(areas.argmax())
-    return found[best : best + 1] if areas[best] > 0 else np.zeros((0, 4))
+    found = largest_box(protocol.predict(*protocol.merge(score_maps, list(views))))
+    return np.zeros((0, 4)) if found is None else found[None]

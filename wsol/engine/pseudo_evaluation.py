@@ -1,55 +1,43 @@
 """Pseudo targets of the training images (``wsol eval <run> split=train pseudo=boxes|masks``).
 
-The network or explainer sees each training image as in evaluation; the first protocol makes the box or the mask of its
-label's map. The threshold is the protocol's constant (``fixed``), or the best one on the val split by boxes that nobody
-drew (``pseudo``, with ``pseudo_boxes=...``) or by human ones (``fullsup``), and ``about.json`` says which. Nothing is
-chosen on the training images themselves, so none of their boxes is used. If nothing is above the threshold, the box
-is the whole image (Zhang et al. 2020), and the mask has all its pixels.
+The network or explainer sees each training image as in evaluation; the first protocol makes the box or the mask from
+the map of its label. The threshold is the protocol's constant (``fixed``), or the best one on the val split by boxes
+that nobody drew (``pseudo``, with ``pseudo_boxes=...``) or by human ones (``fullsup``), and ``about.json`` says which.
+Nothing is chosen on the training images themselves, so none of their boxes is used. If nothing is above the threshold,
+the box is the whole image (Zhang et al. 2020), and the mask has all its pixels.
 """
 
 from __future__ import annotations
 
-import hashlib
 import re
 import shutil
-from collections import deque
 from collections.abc import Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import AbstractContextManager
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import pytorch_lightning as pl
 from omegaconf import DictConfig
 
 from wsol import runs
-from wsol.box_evaluation import threads
 from wsol.callbacks.progress_line import ProgressLine
 from wsol.config import build
 from wsol.data.module import LocalizationData
-from wsol.data.pseudo_targets import Kind, check_kind, pack_mask, write_pseudo_targets
+from wsol.data.pseudo_targets import Kind, check_kind, write_pseudo_targets
 from wsol.engine import networks, split_results
 from wsol.engine.evaluation import LOCALIZER, SplitEvaluation
 from wsol.engine.explainer_fit import fit_explainer
 from wsol.engine.gathering import gather_files, total
 from wsol.engine.module import LocalizerModule
 from wsol.engine.networks import Network
+from wsol.engine.pseudo_target_writer import BOX, SHARDS, TargetWriter
 from wsol.errors import InputError
 from wsol.explain.fitted_explainer import FILE
-from wsol.functional.geometry import Geometry
-from wsol.interop.shards import ShardWriter, records_in_order
+from wsol.interop.shards import records_in_order
 from wsol.metrics._curves import choose_thresholds
 from wsol.protocols import LocalizationProtocol
 from wsol.runs.results import read_results
-
-PENDING = 256
-"""Largest number of images whose maps wait for their boxes."""
-SHARDS = "targets"
-"""Folder of the targets that each process writes, and what they are called there."""
-BOX = np.dtype("<f8")
-"""Type of the four numbers of a box in a shard."""
 
 
 def check(config: DictConfig) -> None:
@@ -69,7 +57,7 @@ def check(config: DictConfig) -> None:
 
 
 def uses_classes(config: DictConfig) -> bool:
-    """Whether the maps depend on the network's class scores, so that its classes must be those of the dataset."""
+    """Return whether maps depend on the network's class scores, so that its classes must be those of the dataset."""
     explainer = networks.explainer(config)
     return explainer is None or explainer.needs_scores
 
@@ -95,9 +83,7 @@ def write(settings: DictConfig, config: DictConfig, network: Network, data: Loca
         raise InputError(
             f"{network.title} gives boxes and no maps; pseudo={config.pseudo} needs maps: set explainer=..."
         )
-    protocol = next(iter(build.build_protocols(settings).values()), None)
-    if protocol is None:
-        raise InputError("no protocol: choose one with protocol=..., see --help for the choices")
+    protocol = _first_protocol(settings)
     origin = threshold_origin(protocol, data, has_pseudo_boxes=config.pseudo_boxes is not None)
     trainer: pl.Trainer = build.build_trainer(
         settings.trainer, logger=False, callbacks=[ProgressLine()], default_root_dir=str(folder)
@@ -106,23 +92,28 @@ def write(settings: DictConfig, config: DictConfig, network: Network, data: Loca
         fitted = fit_explainer(explainer, module, data, trainer)
         threshold = chosen_threshold(settings, protocol, origin, trainer, module, data)
         found = find(folder, config.pseudo, protocol, threshold, trainer, module, data)
-    if not trainer.is_global_zero:
-        return
-    about = {
-        "split": "train",
-        "data_fingerprint": data.source.split("train").fingerprint(),
-        **_network_facts(network, config, module, explainer),
-        "protocol": protocol.name,
-        "threshold": threshold,
-        "threshold_origin": origin,
-        "human_boxes": origin == "fullsup" or used_human_boxes(network),
-        **found,
-        "made_by": f"wsol {version('wsol')}",
-    }
-    join(folder, config.pseudo, data.split("train").ids, about)
-    runs.write_config(folder, settings)
-    if fitted is not None:
-        fitted.save(folder / FILE)
+    if trainer.is_global_zero:
+        about = {
+            "split": "train",
+            "data_fingerprint": data.source.split("train").fingerprint(),
+            **_network_facts(network, config, module, explainer),
+            "protocol": protocol.name,
+            "threshold": threshold,
+            "threshold_origin": origin,
+            "human_boxes": origin == "fullsup" or used_human_boxes(network),
+            **found,
+            "made_by": f"wsol {version('wsol')}",
+        }
+        join(folder, config.pseudo, data.split("train").ids, about)
+        runs.write_config(folder, settings)
+        if fitted is not None:
+            fitted.save(folder / FILE)
+
+
+def _first_protocol(settings: DictConfig) -> LocalizationProtocol:
+    for protocol in build.build_protocols(settings).values():
+        return protocol
+    raise InputError("no protocol: choose one with protocol=..., see --help for the choices")
 
 
 def find(
@@ -152,7 +143,7 @@ def join(folder: Path, kind: Kind, ids: Sequence[str], about: Mapping[str, Any])
 
 
 def threshold_origin(protocol: LocalizationProtocol, data: LocalizationData, has_pseudo_boxes: bool) -> str:
-    """Return the origin of the threshold that pseudo targets get; see the module.
+    """Return the origin of the threshold of the pseudo targets; see the module.
 
     Raises:
         InputError: the protocol has no fixed threshold, and there is no val split to choose one on.
@@ -180,7 +171,7 @@ def chosen_threshold(
     module: LocalizerModule,
     data: LocalizationData,
 ) -> float | None:
-    """Return the threshold of an origin, evaluating the val split where it is chosen there; None of ranked boxes."""
+    """Return the threshold of an origin, evaluating the val split if it is chosen there; None for ranked boxes."""
     if origin == "fixed":
         return protocol.fixed_threshold
     val = data.split("val") if "val" in data.splits else None
@@ -192,114 +183,35 @@ def chosen_threshold(
     measured = module.measured["val"]
     curves = measured.pseudo[protocol.name] if origin == "pseudo" else measured.curves[protocol.name][LOCALIZER]
     assert curves.thresholds is not None
-    # The best on val, asked for as if val were judged.
+    # The best threshold on val is the oracle threshold of val itself.
     at = choose_thresholds(protocol, curves, origins=("oracle",))["oracle"]
     column = curves.ious.index(0.5) if 0.5 in curves.ious else 0
     return float(curves.thresholds[at[column]])
 
 
-class Target(NamedTuple):
-    """The pseudo target of an image."""
-
-    record: bytes
-    """A box of type `BOX`, half-open, image frame; or a mask as `pack_mask` made it."""
-    is_whole: bool
-    """Whether nothing was above the threshold, so that it is the whole image."""
-
-
-class TargetWriter(AbstractContextManager["TargetWriter"]):
-    """Receives the maps of images, makes their boxes or masks in threads, and writes them as this process's shard.
-
-    Args:
-        folder: folder of the shards, see `wsol.interop.shards`.
-        protocol: that makes the boxes.
-        threshold: None of ranked boxes.
-        kind: ``boxes`` or ``masks``.
-        shard: name of this process's part.
-
-    Example:
-        >>> import tempfile
-        >>> from wsol.protocols import protocol
-        >>> folder = Path(tempfile.mkdtemp())
-        >>> with TargetWriter(folder, protocol("cam2016"), 0.2, "boxes") as found:
-        ...     found.add("b", np.array([[[0.0, 1.0]]]), [Geometry.whole((2, 1))], np.zeros(3))
-        >>> [(name, np.frombuffer(box, BOX).tolist()) for name, box in records_in_order(folder, SHARDS, ["a", "b"])]
-        [('b', [1.0, 0.0, 2.0, 1.0])]
-    """
-
-    def __init__(
-        self, folder: Path, protocol: LocalizationProtocol, threshold: float | None, kind: Kind, shard: str = "0"
-    ) -> None:
-        self.whole_images = 0
-        """Number of images so far in which nothing was above the threshold."""
-        self._protocol, self._threshold = protocol, threshold
-        self._make = _box if kind == "boxes" else _mask
-        self._shard = ShardWriter(folder, SHARDS, header={"kind": kind}, shard=shard)
-        self._pool = ThreadPoolExecutor(threads())
-        self._pending: deque[tuple[str, Future[Target]]] = deque()
-
-    def add(self, image_id: str, maps: np.ndarray, geometries: Sequence[Geometry], logits: np.ndarray) -> None:
-        """See `wsol.engine.split_types.MapWriter`."""
-        self._pending.append(
-            (image_id, self._pool.submit(self._make, self._protocol, self._threshold, maps, geometries))
-        )
-        self._collect(PENDING)
-
-    def __exit__(self, kind: type[BaseException] | None, *exception: object) -> None:
-        self._pool.shutdown(cancel_futures=kind is not None)
-        if kind is not None:
-            self._shard.__exit__(kind, *exception)
-            return
-        with self._shard:
-            self._collect(0)
-
-    def _collect(self, left: int) -> None:
-        while len(self._pending) > left:
-            image_id, future = self._pending.popleft()
-            target = future.result()
-            self._shard.append(image_id, target.record)
-            self.whole_images += target.is_whole
-
-
-def _box(
-    protocol: LocalizationProtocol, threshold: float | None, maps: np.ndarray, views: Sequence[Geometry]
-) -> Target:
-    """The largest box of an image."""
-    merged, view = protocol.merge(maps, views)
-    found = protocol.predict(merged, view, threshold)
-    areas = (found[:, 2] - found[:, 0]) * (found[:, 3] - found[:, 1])
-    best = int(areas.argmax())
-    if areas[best] > 0:
-        return Target(found[best].astype(BOX).tobytes(), is_whole=False)
-    return Target(np.array([0, 0, *view.image_size], BOX).tobytes(), is_whole=True)
-
-
-def _mask(
-    protocol: LocalizationProtocol, threshold: float | None, maps: np.ndarray, views: Sequence[Geometry]
-) -> Target:
-    """The pixels of an image that are above the threshold."""
-    mask = protocol.foreground(*protocol.merge(maps, views), threshold)
-    return Target(pack_mask(mask if mask.any() else ~mask), is_whole=not mask.any())
-
-
 def used_human_boxes(network: Network) -> bool:
-    """Whether human boxes chose the checkpoint of a run, or were used for the pseudo targets that it learned from."""
+    """Return whether human boxes chose a run's checkpoint, or were used for the pseudo targets that it learned from.
+
+    Without the results of the run, as for an exported file, its config decides. Pseudo targets whose origin is unknown
+    count as made with human boxes.
+    """
     file = network.folder / "results.json"
-    if not file.is_file():
-        return False
-    results = read_results(file)
-    pseudo, chosen = results.get("pseudo"), results.get("checkpoint")
-    monitor = chosen.get("monitor") if isinstance(chosen, Mapping) else None
+    if file.is_file():
+        results = read_results(file)
+        pseudo, chosen = results.get("pseudo"), results.get("checkpoint")
+        monitor = chosen.get("monitor") if isinstance(chosen, Mapping) else None
+        learned = bool(isinstance(pseudo, Mapping) and pseudo.get("human_boxes"))
+    else:
+        monitor, learned = network.trained.get("monitor"), network.trained.get("pseudo") is not None
     by_boxes = monitor is not None and not re.fullmatch(r"val/(top\d+_error|.+/pseudo/.+)|train/.*", str(monitor))
-    return by_boxes or bool(isinstance(pseudo, Mapping) and pseudo.get("human_boxes"))
+    return by_boxes or learned
 
 
 def _network_facts(network: Network, config: DictConfig, module: LocalizerModule, explainer: Any) -> dict[str, Any]:
-    digest = hashlib.sha256(network.file.read_bytes()).hexdigest() if network.file else None
     own = explainer.about() if explainer is not None else {}
     return {
         "network": network.title,
-        "checkpoint_sha256": digest,
+        "checkpoint_sha256": network.sha256(),
         "explainer": config.choices.get("explainer") if explainer is not None else None,
         **({"explainer_settings": own} if own else {}),
         "class_agnostic": module.class_agnostic,

@@ -67,7 +67,7 @@ class Recognition(nn.Module):
         """Make the network's second input.
 
         Args:
-            batch: of N images.
+            batch: batch of N images.
             maps: float32 (N, V, h, w) of each image's predicted class.
 
         Returns:

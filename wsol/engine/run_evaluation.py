@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import replace
@@ -29,6 +28,7 @@ from wsol.engine.networks import Network
 from wsol.engine.recognition import WAYS, Recognition
 from wsol.engine.saved_maps import MapSaver
 from wsol.errors import InputError, unknown
+from wsol.explain.base import Explainer
 from wsol.explain.fitted_explainer import FILE
 from wsol.heads.base import NoMapsError
 from wsol.interop.map_folder import open_maps
@@ -47,6 +47,39 @@ def run(config: DictConfig, network: Network | None = None) -> Path:
     Args:
         config: config of the verb.
         network: network to evaluate; None for ``run`` or ``model`` of the config.
+
+    Raises:
+        InputError: settings that do not go together, no such network or data, data that the network does not fit, or a
+            folder that exists already.
+    """
+    check_settings(config)
+    output = runs.OutputFolder("eval", config.out, config.force)
+    network = network or networks.find(config, "wsol eval <run>")
+    check_maps(network, config)
+    settings = merge_configs(network.trained, config)
+    if config.explainer is None and not network.has_maps:
+        raise InputError("model=... makes no maps: choose explainer=gradcam or another")
+    if settings.data is None:
+        raise InputError("no dataset: choose one with data=..., see --help for the choices")
+    trust = config.trust or config.data is not None
+    source = build.build_source(settings, trust=trust, data_dir=config.data_dir)
+    uses_classes = pseudo_evaluation.uses_classes(config)
+    if config.pseudo is None or uses_classes:
+        network = network if uses_classes else without_foreign_classes(network, source)
+        check_classes(network, source)
+    check_scores(network, config)
+    data = build.build_data(settings, source, network.localizer.preprocessing, seed=settings.seed)
+    write = evaluate if config.pseudo is None else pseudo_evaluation.write
+    with output.writing(network.folder / ("eval" if config.pseudo is None else "pseudo")) as folder:
+        write(settings, config, network, data, folder)
+    return output.folder
+
+
+def check_settings(config: DictConfig) -> None:
+    """Refuse settings that do not go together for any network and data.
+
+    Raises:
+        InputError: names them.
     """
     if config.pseudo is not None:
         pseudo_evaluation.check(config)
@@ -69,26 +102,6 @@ def run(config: DictConfig, network: Network | None = None) -> Path:
         raise InputError(
             "compile=true: explainers need the layers of a network, which compiling hides; leave one of them out"
         )
-    output = runs.OutputFolder("eval", config.out, config.force)
-    network = network or networks.find(config, "wsol eval <run>")
-    check_maps(network, config)
-    below = config.data_dir
-    settings = merge_configs(network.trained, config)
-    if config.explainer is None and not network.has_maps:
-        raise InputError("model=... makes no maps: choose explainer=gradcam or another")
-    if settings.data is None:
-        raise InputError("no dataset: choose one with data=..., see --help for the choices")
-    source = build.build_source(settings, trust=config.trust or config.data is not None, data_dir=below)
-    uses_classes = pseudo_evaluation.uses_classes(config)
-    if config.pseudo is None or uses_classes:
-        network = network if uses_classes else without_foreign_classes(network, source)
-        check_classes(network, source)
-    check_scores(network, config)
-    data = build.build_data(settings, source, network.localizer.preprocessing, seed=settings.seed)
-    write = evaluate if config.pseudo is None else pseudo_evaluation.write
-    with output.writing(network.folder / ("eval" if config.pseudo is None else "pseudo")) as folder:
-        write(settings, config, network, data, folder)
-    return output.folder
 
 
 def check_scores(network: Network, config: DictConfig) -> None:
@@ -149,60 +162,77 @@ def check_classes(network: Network, source: Source) -> None:
 
 def evaluate(settings: DictConfig, config: DictConfig, network: Network, data: LocalizationData, folder: Path) -> None:
     """Evaluate and write results.json, and other requested files, into an empty folder."""
-    splits = [config.split] if config.split == "val" else ["val", "test"]
     if config.split not in data.splits:
         raise InputError(f"split={config.split}: the dataset has {', '.join(data.splits)} only")
-    if config.classes is not None and config.topk is None and not settings.topk:  # the run itself had no classes
-        settings.topk = DEFAULT_TOPK
-    settings.topk = list(split_results.fitting_topk(settings.topk, len(data.source.classes)))
+    settings.topk = _reported_topk(settings, config, network, data)
     other = ExternalClassSource(config, settings, data) if config.classes is not None else None
-    if other is None and not network.localizer.classifies:
-        settings.topk = []
     explainer = networks.explainer(config)
     gives_boxes = explainer is None and network.localizer.gives_boxes
-    for_thresholds = settings.copy()
-    if other is not None:  # which do not depend on classes
-        for_thresholds.topk = []
-    made = partial(
-        split_results.evaluations, data=data, baselines=True, keep=split_results.PICTURES, gives_boxes=gives_boxes
-    )
-    evaluations = {**made(for_thresholds, splits=splits[:-1]), **made(settings, splits=splits[-1:])}
+    evaluations = _evaluations(settings, config, data, gives_boxes=gives_boxes)
     trainer: pl.Trainer = build.build_trainer(
         settings.trainer, logger=logger(settings, folder), callbacks=[ProgressLine()], default_root_dir=str(folder)
     )
-    channels_last = build.resolve_layout(settings.memory_format)
     if config.compile:
         compile_network(network.localizer)
     module = split_results.evaluation_module(network.localizer, settings, explainer)
     again = recognitions(config, evaluations, data, module)
     with runs.announced(folder):
         fitted = fit_explainer(explainer, module, data, trainer)
-        with ExitStack() as writers:
+        with ExitStack() as open_files:
             if config.save_maps:
-                writers_of = map_writers(
-                    evaluations, data, folder, config, network, trainer.global_rank, module.class_agnostic
-                )
-                for name, writer in writers_of.items():
-                    evaluations[name].writer = writers.enter_context(writer)
+                rank, agnostic = trainer.global_rank, module.class_agnostic
+                for name, writer in map_writers(evaluations, data, folder, config, network, rank, agnostic).items():
+                    evaluations[name].writer = open_files.enter_context(writer)
             if other is not None:
-                evaluations[config.split].elsewhere = other.find(trainer, channels_last)
+                found = other.find(trainer, build.resolve_layout(settings.memory_format))
+                evaluations[config.split].external_classes = found
             seen = charts.overlap_recorder(trainer, evaluations)
             results = split_results.evaluate(trainer, module, data, evaluations, again)
         gather_files(folder, "maps/*", trainer)
     if trainer.is_global_zero:
         runs.write_config(folder, settings)
-        extra: dict[str, Any] = {"checkpoint": {"file": network.title}}
         if fitted is not None:
             fitted.save(folder / FILE)
-        if explainer is not None and (about := explainer.about()):
-            extra["explainer"] = about
-        if other is not None:
-            extra["classes"] = other.about
-        if config.save_maps or module.gives_boxes:
-            extra["error_kinds"] = write_per_image(evaluations, module, folder)
+        facts = _facts(network, explainer, other)
+        if config.save_maps or gives_boxes:
+            facts["error_kinds"] = write_per_image(evaluations, module, folder)
         split_results.write_image_results(folder, module.measured, evaluations)
-        split_results.write(folder, settings, module, data, trainer, results, **extra)
+        split_results.write(folder, settings, module, data, trainer, results, **facts)
     charts.log_evaluation(trainer, module, seen, data.source.classes, folder)
+
+
+def _reported_topk(settings: DictConfig, config: DictConfig, network: Network, data: LocalizationData) -> list[int]:
+    """Return which top-k errors are evaluated; empty if there are no classes."""
+    topk = settings.topk
+    if config.classes is not None and config.topk is None and not topk:  # the run itself had no classes
+        topk = DEFAULT_TOPK
+    fitting = list(split_results.fitting_topk(topk, len(data.source.classes)))
+    return fitting if config.classes is not None or network.localizer.classifies else []
+
+
+def _evaluations(
+    settings: DictConfig, config: DictConfig, data: LocalizationData, *, gives_boxes: bool
+) -> dict[str, SplitEvaluation]:
+    """Return the evaluation of the requested split; for test, after that of val, on which thresholds are chosen."""
+    make = partial(
+        split_results.evaluations, data=data, baselines=True, keep=split_results.PICTURES, gives_boxes=gives_boxes
+    )
+    if config.split == "val":
+        return make(settings, splits=["val"])
+    for_thresholds = settings.copy()
+    if config.classes is not None:
+        for_thresholds.topk = []  # thresholds do not depend on classes
+    return {**make(for_thresholds, splits=["val"]), **make(settings, splits=["test"])}
+
+
+def _facts(network: Network, explainer: Explainer | None, other: ExternalClassSource | None) -> dict[str, Any]:
+    """Return what results.json says about the network, its explainer and external classes."""
+    facts: dict[str, Any] = {"checkpoint": {"file": network.title}}
+    if explainer is not None and (about := explainer.about()):
+        facts["explainer"] = about
+    if other is not None:
+        facts["classes"] = other.about
+    return facts
 
 
 def logger(settings: DictConfig, folder: Path) -> list[Any]:
@@ -234,8 +264,8 @@ def map_writers(
     rank: int,
     class_agnostic: bool,
 ) -> dict[str, MapSaver]:
-    """Yield writers that save the maps of every split below ``folder``/maps; each process writes a part."""
-    digest = hashlib.sha256(network.file.read_bytes()).hexdigest() if network.file else network.title
+    """Return writers that save the maps of every split below ``folder``/maps; each process writes a part."""
+    digest = network.sha256() or network.title
     writers = {}
     for name, evaluation in evaluations.items():
         header = {
@@ -257,7 +287,7 @@ def write_per_image(
     Returns:
         The shares of kinds of error.
     """
-    *_, (name, evaluation) = evaluations.items()
+    name, evaluation = list(evaluations.items())[-1]
     maps = None if module.gives_boxes else open_maps(folder / "maps" / name)
     positions, seen = module.measured[name].ranks
     ranks = None
@@ -271,7 +301,7 @@ def write_per_image(
 
 def merge_configs(trained: DictConfig, config: DictConfig) -> DictConfig:
     """Return the run's config, overridden by the evaluation's command line."""
-    settings = trained.copy()
+    settings, config = trained.copy(), config.copy()
     OmegaConf.set_struct(settings, False)
     if config.data_dir is None:
         config.data_dir = trained.data_dir
@@ -297,5 +327,5 @@ def merge_configs(trained: DictConfig, config: DictConfig) -> DictConfig:
             settings.loader[name] = config[key]
     settings.pseudo_boxes = config.pseudo_boxes  # never that of a checkpoint, which may come from anyone
     settings.trainer, settings.logger = config.trainer, config.logger
-    settings.name = f"{trained.name}"
+    settings.name = str(trained.name)
     return settings

@@ -1,7 +1,7 @@
 """Saved maps: written while a network is evaluated, scored again under any protocol, and examined image by image.
 
-A pass over saved maps returns the same `wsol.engine.evaluation.SplitResult` as a pass of the network, because both pass
-their maps to a `SplitEvaluation`. A second pass examines each image at the thresholds that the first one chose.
+A pass over saved maps returns the same `wsol.engine.split_types.SplitResult` as a pass of the network, because both
+give their maps to a `SplitEvaluation`. A second pass examines each image at the thresholds that the first one chose.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ class MapSaver(AbstractContextManager["MapSaver"]):
 
     Args:
         folder: created if it does not exist; several processes may write to one.
-        classes: names of the K classes; none of a network that does not classify.
+        classes: names of the K classes; empty for a network that does not classify.
         header: what the maps are of, see `wsol.interop.map_store.MapWriter`.
         dtype: see there.
         shard: the name of this process's part.
@@ -253,7 +253,7 @@ class _ResultKey(NamedTuple):
 
 
 def _chunks(evaluation: SplitEvaluation, maps: Maps) -> Iterator[tuple[list[int], list[Merged | None]]]:
-    """Yield positions and merged maps, about a hundred at a time, in the order of the split."""
+    """Yield positions and merged maps, `CHUNK` at a time, in the order of the split."""
     there, split = frozenset(maps.ids), evaluation.split
 
     def read(position: int) -> Merged | None:
@@ -328,7 +328,7 @@ def _results_of_image(
 
 
 def _boxes(found: Localization | None, asked: _ResultKey) -> np.ndarray:
-    """The boxes of an image: float64 (B, 4), image frame."""
+    """Return the boxes of an image: float64 (B, 4), image frame."""
     if found is None:
         return np.zeros((1, 4))
     if isinstance(found, GivenBox):

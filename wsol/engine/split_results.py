@@ -69,10 +69,10 @@ def evaluations(
     keep: int = 0,
     gives_boxes: bool = False,
 ) -> dict[str, SplitEvaluation]:
-    """Return the evaluation of each of ``splits`` that the data has; errors in their boxes stop the program here.
+    """Return the evaluation of each of ``splits`` that the data has; errors in their boxes are raised here.
 
     Raises:
-        InputError: among others, a split with masks alone and a network that gives boxes.
+        InputError: an error in the data or the protocols; or a split with masks only and a network that gives boxes.
     """
     protocols = build.build_protocols(config)
     topk = fitting_topk(config.topk, len(data.source.classes))
@@ -142,7 +142,7 @@ def pseudo_boxes(
 
     Args:
         source: see `read_pseudo_boxes`; None for no pseudo boxes.
-        protocols: by name.
+        protocols: protocols by name.
         val: the val split; None if the dataset has none.
 
     Raises:
@@ -190,7 +190,7 @@ def evaluate(
 
 
 def about_pseudo_boxes(evaluations: Mapping[str, SplitEvaluation]) -> dict[str, Any]:
-    """Return what results.json says of where pseudo boxes come from, under ``pseudo_boxes``; nothing without them."""
+    """Return the entry ``pseudo_boxes`` of results.json, the origin of the pseudo boxes; empty without such boxes."""
     found = [evaluation.pseudo_boxes for evaluation in evaluations.values() if evaluation.pseudo_boxes is not None]
     return {"pseudo_boxes": found[0].about} if found else {}
 
@@ -277,14 +277,15 @@ def _thresholds(
 
 def shown(module: LocalizerModule) -> list[Picture]:
     """Return the kept images of the last evaluated split (test if present); empty if nothing was evaluated."""
-    for name, evaluation in reversed(list(module.evaluations.items())):
-        assert isinstance(evaluation, SplitEvaluation)
-        return evaluation.pictures(module.measured[name])
-    return []
+    if not module.evaluations:
+        return []
+    name, evaluation = list(module.evaluations.items())[-1]
+    assert isinstance(evaluation, SplitEvaluation)
+    return evaluation.pictures(module.measured[name])
 
 
 def describe_split(split: Split) -> dict[str, Any]:
-    """Size and fingerprint of a split; only images with boxes are evaluated by boxes."""
+    """Return size and fingerprint of a split; only images with boxes are evaluated by boxes."""
     return {
         "images": len(split),
         "images_with_boxes": split.images_with_boxes,

@@ -17,18 +17,18 @@ from wsol.metrics._curves import Curves
 
 
 class SplitResult(NamedTuple):
-    """What one split gave."""
+    """The results of one split."""
 
     classification: dict[str, float]
     """``top1_error``, ..., percent; empty where no classes were given."""
     curves: dict[str, dict[str, Curves]]
-    """By protocol, then by whose maps."""
+    """By protocol, then by kind of maps: the localizer's or a baseline's."""
     pixels: dict[str, float]
     """``PxAP``, and precision and coverage at a threshold, percent, where the split has masks."""
     not_finite: list[str]
     """Ids of the images whose map had a value that is not finite; such a map counts as all zeros."""
     ranks: tuple[np.ndarray, np.ndarray]
-    """int64 (N,) positions of the images whose classes were looked at, ascending; int32 (N,) ranks of the true ones."""
+    """int64 (N,) positions of the classified images, ascending; int32 (N,) ranks of their true classes."""
     pseudo: Mapping[str, Curves] = MappingProxyType({})
     """Curves of the network's maps with pseudo boxes, by protocol; empty without such boxes."""
 
@@ -46,9 +46,9 @@ class PseudoBoxes(NamedTuple):
     """Pseudo boxes of a split; see `wsol.engine.pseudo_boxes`."""
 
     boxes: Boxes
-    """Of each image; none where the source has none."""
+    """The boxes of each image; no box for an image that the source does not have."""
     about: dict[str, Any]
-    """The origin of the classes, for the results."""
+    """The origin of the boxes, for the results."""
 
 
 class MapWriter(TypingProtocol):
@@ -59,7 +59,7 @@ class MapWriter(TypingProtocol):
 
 
 def by_boxes(split: Split, boxes: Boxes) -> Split:
-    """The split as if its images had other boxes, and no masks."""
+    """Return the split with other boxes and without masks."""
     other = copy.copy(split)
     other.boxes, other.has_masks = boxes, False
     return other

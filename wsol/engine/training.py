@@ -292,7 +292,7 @@ def describe_pseudo(about: Mapping[str, Any]) -> str:
 
 
 def _prepared(localizer: Localizer, source: Source) -> Localizer:
-    """Prepare a given network: set the dataset's classes and the random state, as if it had been made here.
+    """Prepare a given network as if it had been made here: its mode, the dataset's classes and the random state.
 
     Raises:
         InputError: the dataset has other classes.
@@ -302,6 +302,7 @@ def _prepared(localizer: Localizer, source: Source) -> Localizer:
             f"the network has {localizer.num_classes} classes, the dataset {len(source.classes)}, or their names "
             f"differ: make the network with num_classes={len(source.classes)}"
         )
+    localizer.train()  # Lightning keeps the mode, and a `Predictor` of this network has set evaluation
     localizer.classes = tuple(source.classes)
     if localizer.random_state is not None:
         torch.set_rng_state(localizer.random_state)

@@ -127,7 +127,7 @@ class PixelExplainer(Explainer):
 
 
 def classifies(model: nn.Module) -> bool:
-    """Whether a network has class scores; a headless network of timm (``num_classes=0``) has none.
+    """Return whether a network has class scores; a headless network of timm (``num_classes=0``) has none.
 
     Example:
         >>> import timm

@@ -210,7 +210,7 @@ def last_map(model: nn.Module, images: Tensor) -> str:
 
 
 def _is_map(out: Tensor, images: Tensor) -> bool:
-    """Whether an output has more than one cell and about the aspect ratio of the images."""
+    """Return whether an output has more than one cell and about the aspect ratio of the images."""
     if out.ndim != 4 or out.shape[-2] * out.shape[-1] < 2 or not out.requires_grad:
         return False
     (h, w), (height, width) = out.shape[-2:], images.shape[-2:]

@@ -8,7 +8,7 @@ Wang et al. 2022, "Self-Supervised Transformers for Unsupervised Object Discover
 
 The foreground is where v is above its mean. The seed is the patch with the largest |v|, and the sign of v is chosen so
 that the seed is foreground. The map is v with that sign, so the seed is its maximum. The paper's box encloses the
-    -connected component of the maximum among the cells above the map's mean (``protocol=tokencut2022``).
+4-connected component of the maximum among the cells above the map's mean (``protocol=tokencut2022``).
 """
 
 from __future__ import annotations

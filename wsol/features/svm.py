@@ -78,7 +78,7 @@ def fit(
         c: the cost C, above 0; of several, the one with the best cross-validation on these images is used (the smallest
             if equal).
         scale: whether to scale features to length 1.
-        seed: of the solver and of the split into `FOLDS` folds.
+        seed: seed of the solver and of the split into `FOLDS` folds.
 
     Raises:
         InputError: a single class, features that are not finite, no or impossible costs, or several costs with a class

@@ -45,7 +45,7 @@ def interval(
             images in a resample is left out of that resample's mean.
         level: in (0, 1), the confidence level.
         draws: number of resamples.
-        seed: of the random numbers; equal arguments return equal intervals.
+        seed: seed of the random numbers; equal arguments return equal intervals.
 
     Returns:
         low and high, float64, each () or (S,); NaN for N = 0.

@@ -103,7 +103,7 @@ def fine_levels(score_map: np.ndarray) -> np.ndarray:
 
 
 def cuts_of(levels: np.ndarray, thresholds: np.ndarray, share: float = 1.0) -> tuple[np.ndarray, np.ndarray]:
-    """The distinct cuts ``int(t * max)`` that thresholds mean for a map.
+    """Return the distinct cuts ``int(t * max)`` of a map at thresholds t.
 
     Args:
         levels: uint8 (H, W), or uint16 from `fine_levels`.
@@ -187,6 +187,26 @@ def half_open(boxes: np.ndarray) -> np.ndarray:
     out = np.empty((len(boxes), 4))
     _half_open(plain(boxes, np.int64), out)
     return out
+
+
+def largest_box(corners: np.ndarray) -> np.ndarray | None:
+    """Return the box of largest area, the first if several are equal; None if no box has an area.
+
+    Args:
+        corners: real (B, 4) x0, y0, x1, y1, half-open, with x1 >= x0 and y1 >= y0.
+
+    Returns:
+        real (4,).
+
+    Example:
+        >>> largest_box(np.array([[0, 0, 2, 2], [1, 1, 5, 2], [0, 0, 3, 2]])).tolist()
+        [0, 0, 3, 2]
+        >>> largest_box(np.zeros((1, 4))) is None
+        True
+    """
+    areas = (corners[:, 2] - corners[:, 0]) * (corners[:, 3] - corners[:, 1])
+    found: np.ndarray | None = corners[areas.argmax()] if areas.max(initial=0) > 0 else None
+    return found
 
 
 def _opencv_spans(levels: np.ndarray, cuts: np.ndarray, components: str) -> Spans:

@@ -58,7 +58,7 @@ def _distances(cells: Tensor, squares: Tensor, centres: Tensor) -> Tensor:
 
 
 def _fill(labels: Tensor, nearest: Tensor, count: int) -> Tensor:
-    """The labels (N, P) with the cells furthest from their centres given to empty clusters, one each."""
+    """Return the labels (N, P) with the cells furthest from their centres given to empty clusters, one each."""
     numbers = torch.arange(count, device=labels.device)
     empty = (labels[:, :, None] != numbers).all(1)
     furthest = nearest.topk(min(count, nearest.shape[1]), dim=1).indices

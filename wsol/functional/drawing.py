@@ -36,7 +36,7 @@ def overlay(
         score_map: real (H, W) in [0, 1]; None to draw the boxes alone.
         box: real (4,) predicted, half-open; green, or red if it overlaps the true ones by less than `CORRECT`.
         true_boxes: real (M, 4), half-open.
-        overlap: of the two; None if there is no true box.
+        overlap: IoU of the two; None if there is no true box.
 
     Returns:
         uint8 (H, W, 3) RGB.
@@ -109,7 +109,7 @@ def picture_sheet(pictures: Sequence[Picture]) -> np.ndarray:
 
 
 def _pair(picture: Picture) -> np.ndarray:
-    """The image and the image under its heat map, side by side: uint8 (PAIR, 2 PAIR, 3) with a margin."""
+    """Return the image and the image under its heat map, side by side: uint8 (PAIR, 2 PAIR, 3) with a margin."""
     image = resize_to_fit(picture.image, PAIR - 4)
     height, width = image.shape[:2]
     scale = (PAIR - 4) / max(picture.image.shape[:2])
@@ -129,7 +129,7 @@ def sheet(title: str, rows: Sequence[tuple[Sequence[str], Sequence[np.ndarray]]]
     """Lay out rows of pictures under their captions.
 
     Args:
-        title: of the sheet.
+        title: title of the sheet.
         rows: captions, the first above the first picture and so on, and pictures uint8 (H, W, 3) RGB, of any sizes;
             each is fitted into a tile.
 

@@ -180,7 +180,7 @@ def place(
     Args:
         score_map: real (h, w) over the whole input frame of its view.
         view: the part of the image that the map covers.
-        frame: of the same image; its ``input_size`` is the size of the result.
+        frame: frame of the same image; its ``input_size`` is the size of the result.
         interpolation: see `resize`.
         scaling: see `normalize`.
         quantiles: see `normalize`.

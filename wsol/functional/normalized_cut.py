@@ -118,9 +118,9 @@ def _ritz(diagonal: Tensor, beside: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _orthonormal(vectors: Tensor, basis: Tensor) -> tuple[Tensor, Tensor]:
-    """What of vectors (N, P) is orthogonal to orthonormal rows (N, S, P), of length 1, and its length (N,).
+    """Return the part of vectors (N, P) orthogonal to orthonormal rows (N, S, P), at length 1, and its length (N,).
 
-    What is nothing but rounding becomes zero.
+    A part that is only rounding error becomes zero.
     """
     parts = torch.bmm(vectors[:, None], basis.transpose(1, 2))
     vectors = vectors - torch.bmm(parts, basis)[:, 0]
@@ -130,5 +130,5 @@ def _orthonormal(vectors: Tensor, basis: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _unit(vectors: Tensor) -> Tensor:
-    """Vectors (N, P) at length 1; zero stays zero."""
+    """Scale vectors (N, P) to length 1; zero stays zero."""
     return vectors / vectors.norm(dim=1, keepdim=True).clamp(min=1e-30)

@@ -51,7 +51,7 @@ def grid(low: float, high: float, step: float, spacing: str = "linear") -> np.nd
 
 
 def cut(placed: np.ndarray, thresholds: np.ndarray, of: str, share: float) -> tuple[np.ndarray, ...]:
-    """The levels of a map, and where thresholds cut them.
+    """Return the levels of a map, and where thresholds cut them.
 
     Args:
         placed: float64 (H, W) in [0, 1].

@@ -92,8 +92,8 @@ class Head(nn.Module, ABC):
             output: the result of `forward`.
             targets: float (N, K) class probabilities; one-hot, or mixed, as by CutMix.
             label_smoothing: share of the probability spread uniformly over all classes, in [0, 1).
-            pseudo: the pseudo targets of the images, where the class fact `pseudo` asks for them: boxes float32 (N, 4),
-                x0, y0, x1, y1 in [0, 1] of the network's input, NaN where an image has none; or masks uint8
+            pseudo: the pseudo targets of the images, if the class attribute `pseudo` asks for them: boxes float32
+                (N, 4), x0, y0, x1, y1 in [0, 1] of the network's input, NaN where an image has none; or masks uint8
                 (N, 1, H, W) of the input's size.
         """
         return {"classification": self.cross_entropy(output.logits, targets, label_smoothing)}

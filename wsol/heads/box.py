@@ -17,11 +17,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import torch
-import torch.distributed as dist
 from torch import Tensor, nn
 
 from wsol.errors import InputError
 from wsol.heads.base import Head, NoMapsError
+from wsol.heads.processes import num_processes, sum_over_processes
 from wsol.types import FeatureInfo, Output
 
 
@@ -99,7 +99,9 @@ class BoxHead(Head):
         has_box = pseudo.isfinite().all(1, keepdim=True)
         goal = torch.cat([pseudo[:, :2], pseudo[:, 2:] - pseudo[:, :2]], 1)
         error = torch.where(has_box, output.state["box"] - torch.where(has_box, goal, 0), 0).square()
-        terms = {"box": self.weight * error.sum() / (4 * _mean_over_processes(has_box.sum()))}
+        # Over all processes: DDP averages their gradients.
+        boxes = sum_over_processes(has_box.sum()).clamp(min=1) / num_processes()
+        terms = {"box": self.weight * error.sum() / (4 * boxes)}
         if self.classifier is not None:
             terms["classification"] = self.cross_entropy(output.logits, targets, label_smoothing)
         return terms
@@ -112,12 +114,3 @@ class BoxHead(Head):
     def maps(self, output: Output, classes: Tensor) -> Tensor:
         """Raise an error: there are no maps."""
         raise NoMapsError(type(self).__name__)
-
-
-def _mean_over_processes(count: Tensor) -> Tensor:
-    """Return the mean of a number over all processes, at least one image of all: DDP averages their gradients."""
-    if not (dist.is_available() and dist.is_initialized()):
-        return count.clamp(min=1)
-    shared = count.clone()
-    dist.all_reduce(shared)
-    return shared.clamp(min=1) / dist.get_world_size()

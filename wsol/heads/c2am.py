@@ -26,12 +26,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 import torch
-import torch.distributed as dist
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from wsol.errors import InputError
 from wsol.heads.base import Head
+from wsol.heads.processes import from_first_process, sum_over_processes
 from wsol.types import FeatureInfo, Output
 
 LEAST = 5e-4
@@ -142,9 +142,7 @@ class C2amHead(Head):
         at_border = torch.ones_like(activation[0])
         at_border[1:-1, 1:-1] = 0
         each = (activation * at_border).sum((1, 2)) / at_border.sum() - activation.mean((1, 2))
-        found = torch.stack([each.sum(), each.new_full((), len(each))])
-        if dist.is_available() and dist.is_initialized():
-            dist.all_reduce(found)
+        found = sum_over_processes(torch.stack([each.sum(), each.new_full((), len(each))]))
         self.border.lerp_(found[0] / found[1], self.momentum)
 
     @torch.no_grad()
@@ -155,9 +153,7 @@ class C2amHead(Head):
             return
         first = (activation[0] > 0.5).float()
         share = torch.stack([side.mean() for side in (first[0], first[-1], first[:, 0], first[:, -1])]).mean()
-        if dist.is_available() and dist.is_initialized():
-            dist.broadcast(share, 0)
-        self.border.copy_(share - 0.5)
+        self.border.copy_(from_first_process(share) - 0.5)
 
 
 def cosines(a: Tensor, b: Tensor) -> Tensor:

@@ -24,7 +24,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import torch
-import torch.distributed as dist
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -32,6 +31,7 @@ from wsol.errors import InputError
 from wsol.functional.clusters import k_means
 from wsol.heads.base import Head
 from wsol.heads.branch import initialise
+from wsol.heads.processes import sum_over_processes
 from wsol.types import FeatureInfo, Output
 
 
@@ -131,7 +131,7 @@ class DawsolHead(Head):
     def _cluster(self, cells: Tensor, labels: Tensor) -> Tensor:
         """Return the clusters int64 (N, P) of cells (N, P, C); in training, update the centres."""
         means, member = cells.mean(1), F.one_hot(labels, self.num_classes).to(cells.dtype)
-        new = _sum_over_processes(torch.cat([member.T @ means, member.sum(0)[:, None]], 1))
+        new = sum_over_processes(torch.cat([member.T @ means, member.sum(0)[:, None]], 1))
         first = new[:, :-1] / new[:, -1:].clamp(min=1)
         unseen = self.class_counts == 0
         centres = torch.where(unseen[:, None], first, self.class_centres)
@@ -140,7 +140,7 @@ class DawsolHead(Head):
         if self.training:
             seen = torch.cat([member.T @ found[:, 1], member.sum(0)[:, None]], 1)
             background = torch.cat([found[:, 0].sum(0), found.new_tensor([len(cells)])])
-            moved = _sum_over_processes(torch.cat([seen, background[None]]))
+            moved = sum_over_processes(torch.cat([seen, background[None]]))
             counts, more = self.class_counts + (unseen & (new[:, -1] > 0)), moved[:-1, -1]
             self.class_centres.copy_(
                 (centres * counts[:, None] + moved[:-1, :-1]) / (counts + more).clamp(min=1)[:, None]
@@ -187,10 +187,3 @@ def _sample(cells: Tensor, keys: Tensor, count: int) -> Tensor:
     """Return the ``count`` of the cells (N, P, C) that have the largest keys (N, P), in their order."""
     chosen = keys.topk(count, dim=1).indices
     return cells.gather(1, chosen[:, :, None].expand(-1, -1, cells.shape[2]))
-
-
-def _sum_over_processes(values: Tensor) -> Tensor:
-    """Return the sum over all processes."""
-    if dist.is_available() and dist.is_initialized():
-        dist.all_reduce(values)
-    return values

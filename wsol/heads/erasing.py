@@ -133,7 +133,7 @@ class ErasingHead(Head):
         """Return the fused maps (P, A, h, w) of pairs of image and erasing class.
 
         Args:
-            state: of the result of `forward`.
+            state: state of the result of `forward`.
             images: int64 (P,) positions in the batch.
             by: int64 (P,) classes whose maps erase.
             asked: int64 (P, A) classes.

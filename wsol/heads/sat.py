@@ -9,8 +9,8 @@ the patches (`wsol.backbones.vit_gated`), t_p the patch tokens after the final n
 
 The second term keeps the mean area over the batch at a, the third drives the map to 0 or 1; M~ is M filtered by a
 Gaussian of 3x3 cells with zero padding. The released code has weights of .805 at the centre, .046 at the edges and .003
-at the corners (a standard normal from -6 to 6), and a = .25 on CUB and .35 on ILSVRC. Its mean area is
-that of the whole batch on CUB, and that of each process alone on ILSVRC; here it is always that of the whole batch.
+at the corners (a standard normal from -6 to 6), and a = .25 on CUB and .35 on ILSVRC. It takes the mean
+area over the whole batch on CUB, and over the part of each process on ILSVRC; here it is always over the whole batch.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import torch
-import torch.distributed as dist
 import torch.nn.functional as F
 from torch import Tensor
 
 from wsol.errors import InputError
+from wsol.heads.processes import num_processes, sum_over_processes
 from wsol.heads.tscam import TscamHead
 from wsol.types import FeatureInfo, Output
 
@@ -114,8 +114,4 @@ def gaussian(side: int) -> Tensor:
 
 def _mean_over_processes(mean: Tensor) -> Tensor:
     """Return the mean over all processes, with this process's gradient, which DDP averages."""
-    if not (dist.is_available() and dist.is_initialized()):
-        return mean
-    shared = mean.detach().clone()
-    dist.all_reduce(shared)
-    return mean + (shared / dist.get_world_size() - mean).detach()
+    return mean + (sum_over_processes(mean) / num_processes() - mean).detach()

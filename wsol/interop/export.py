@@ -168,7 +168,7 @@ def compare(graph: ExportGraph, run: Callable[[Tensor], Answer | BoxAnswer], siz
 
 
 def _pairs(graph: ExportGraph, given: Answer, output: Output) -> list[tuple[Tensor, Tensor]]:
-    """What a graph gave and what it should, for the classes that it chose."""
+    """Return pairs of what a graph gave and what it should have given, for the classes that it chose."""
     logits = output.logits.float()
     best, most = graph.best(logits), num_maps(graph.localizer)
     if given.classes.shape != best.shape or given.classes.min() < 0 or given.classes.max() >= most:
@@ -180,7 +180,7 @@ def _pairs(graph: ExportGraph, given: Answer, output: Output) -> list[tuple[Tens
 
 
 def _box_pairs(graph: ExportGraph, given: BoxAnswer, output: Output) -> list[tuple[Tensor, Tensor]]:
-    """What a graph gave and what it should."""
+    """Return pairs of what a graph gave and what it should have given."""
     boxes = (given.boxes, graph.localizer.boxes(output))
     return [boxes, (given.logits, output.logits.float())] if graph.localizer.classifies else [boxes]
 

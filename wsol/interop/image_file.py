@@ -10,18 +10,18 @@ import numpy as np
 from wsol.files import UNWRITABLE, errors_naming
 
 QUALITY = 82
-"""Of JPEG files."""
+"""Quality of JPEG files, 0 to 100."""
 
 
 def write_png(file: Path, pixels: np.ndarray) -> None:
     """Write an image; OpenCV's own writing does not notice a full disk.
 
     Args:
-        file: to create or replace; missing folders are made.
+        file: file to create or replace; missing folders are made.
         pixels: uint8 (H, W, 3) RGB, or grey uint8 or uint16 (H, W).
 
     Raises:
-        OSError: the file cannot be written; it is not there then.
+        OSError: the file cannot be written.
     """
     _write(file, to_png(pixels))
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import os
 import struct
-import tokenize
 import zlib
 from collections.abc import Callable
 from pathlib import Path
@@ -20,6 +19,7 @@ import numpy as np
 from PIL import Image
 
 from wsol.data.image_files import files_under
+from wsol.data.packed import BROKEN_ARRAY
 from wsol.data.regular_files import name_fault, open_regular
 from wsol.data.source import Split
 from wsol.errors import InputError, first_line, unknown
@@ -33,22 +33,6 @@ CROP = (256, 224)
 VIEWS = ("whole", "crop")
 GREY = {"L": 255, "I;16": 65535}
 """Maximum value by Pillow's mode."""
-
-
-_BROKEN_NPY = (
-    OSError,
-    ValueError,
-    EOFError,
-    SyntaxError,
-    tokenize.TokenError,
-    TypeError,
-    KeyError,
-    RecursionError,
-    MemoryError,
-    OverflowError,
-)
-"""Exceptions that NumPy raises for an invalid header, which it parses as Python literals."""
-
 
 _BROKEN_PNG = (OSError, ValueError, SyntaxError, EOFError, struct.error, zlib.error, Image.DecompressionBombError)
 
@@ -140,7 +124,7 @@ def _check_npy(file: Path) -> None:
             read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
             shape, _, dtype = read(stream)
             length = os.fstat(stream.fileno()).st_size - stream.tell()
-    except _BROKEN_NPY as error:
+    except BROKEN_ARRAY as error:
         raise InputError(f"{file}: not a readable npy file ({_why(error)}); save the map again") from error
     if dtype.kind not in "fiu":
         raise InputError(f"{file}: expected real numbers, got dtype {dtype}; save the map with dtype float32")
@@ -155,7 +139,7 @@ def _read_npy(file: Path) -> np.ndarray:
     try:
         with open_regular(file) as stream:
             values = np.load(stream, allow_pickle=False)
-    except _BROKEN_NPY as error:
+    except BROKEN_ARRAY as error:
         raise InputError(f"{file}: not a readable npy file ({_why(error)}); save the map again") from error
     small = values.dtype.kind == "f" and values.dtype.itemsize <= 4
     return np.ascontiguousarray(values, dtype=np.float32 if small else np.float64)

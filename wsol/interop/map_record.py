@@ -51,7 +51,7 @@ def pack(image_id: str, maps: np.ndarray, geometries: Sequence[Geometry], dtype:
     Args:
         image_id: covered by the checksum.
         maps: float32 (V, h, w).
-        geometries: of the V views.
+        geometries: geometries of the V views.
         dtype: one of `DTYPES`.
     """
     if dtype == "auto":

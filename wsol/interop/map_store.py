@@ -1,8 +1,8 @@
-"""The package's own store of maps: compact, exact on request, readable in any order, and never read incomplete.
+"""The package's own store of maps: compact, exact on request, readable in any order; incomplete stores are refused.
 
 A folder contains ``maps-<shard>.bin`` and ``maps-<shard>.json`` for each process of a run, see `wsol.interop.shards`;
-`wsol.interop.map_record` describes the records. A safetensors file is written at once, from memory, and without
-checksums; zarr takes a file and milliseconds for each of the images, whose maps differ in shape.
+`wsol.interop.map_record` describes the records. A safetensors file would be written at once, from memory and without
+checksums; zarr would need a file, and milliseconds, for each image, because maps differ in shape.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from wsol.interop.maps import Maps
 from wsol.interop.shards import Shard, ShardWriter, index_files
 
 KIND = "maps"
-"""What the shards hold, see `wsol.interop.shards`."""
+"""The content of the shards, see `wsol.interop.shards`."""
 
 
 class MapWriter(ShardWriter):

@@ -1,4 +1,4 @@
-"""How another program names the tensors of a network, and what they are called here."""
+"""The names of a network's tensors in another program, and their names here."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ class Peer:
     words: tuple[str, ...]
     """The config of the same network, but for the output stride and the number of classes."""
     modules: Mapping[str, str]
-    """Their modules by name, and what they are called here; others belong to the backbone and have the same names."""
+    """The names here of their modules; all other modules belong to the backbone and have the same names."""
     shapes: Mapping[str, tuple[int | None, ...]] = field(default_factory=dict)
-    """Shapes of tensors that tell it from networks with the same names; None is any size."""
+    """Shapes of tensors that distinguish it from networks with the same names; None is any size."""
     unread: tuple[str, ...] = ()
     """Name prefixes of tensors that their training keeps, but no score or map depends on."""
     asks: Mapping[str, str] = field(default_factory=dict)
@@ -46,7 +46,7 @@ class Peer:
     """Whether the backbone here has no other output stride, and takes none."""
 
     def fits(self, state: Mapping[str, Tensor]) -> bool:
-        """Whether a state dict is of this network."""
+        """Return whether a state dict is of this network."""
         return (
             state.keys() >= set(self.marks)
             and state.keys().isdisjoint(self.absent)

@@ -8,14 +8,14 @@ from wsol.interop.peer_naming import Peer
 
 
 def vgg_names(theirs: Iterable[int | str]) -> dict[str, str]:
-    """The convolutions of VGG-16 (by their numbers in ``features``, or by name), and what they are called here."""
+    """Return the names here of VGG-16's convolutions, by their names there (numbers are those in ``features``)."""
     ours = (0, 2, 5, 7, 10, 12, 14, 17, 19, 21, 24, 26, 28)
     names = [name if isinstance(name, str) else f"features.{name}" for name in theirs]
     return {name: f"backbone.features.{number}" for name, number in zip(names, ours, strict=True)}
 
 
 def classifier_names(theirs: str, ours: str) -> dict[str, str]:
-    """A classifier of two convolutions and one of 1x1, with a ReLU after the first two."""
+    """Return the names of a classifier of two convolutions, each with a ReLU, and a 1x1 convolution."""
     return {f"{theirs}.0": f"{ours}.trunk.1", f"{theirs}.2": f"{ours}.trunk.4", f"{theirs}.4": f"{ours}.classifier"}
 
 

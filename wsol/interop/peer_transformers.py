@@ -26,11 +26,11 @@ LAYERS = {
 
 
 def _peers(method: str, choices: tuple[str, ...], only: tuple[str, ...], modules: Mapping[str, str]) -> list[Peer]:
-    """The networks of a method, of all sizes.
+    """Return the networks of a method, of all sizes.
 
     Args:
         method: as its paper calls it.
-        choices: of the config.
+        choices: choices of the config.
         only: names of tensors that only this method has.
         modules: names of its own modules, theirs and ours.
     """

@@ -1,12 +1,12 @@
-"""One record for each image, appended while they are made, in two files for each process, and never read incomplete.
+"""Records of images, appended as they are made, in two files for each process; incomplete files are never read.
 
 A folder contains two files for each *shard* (one shard for each process of a run)::
 
     <kind>-<shard>.bin     records, one after another
     <kind>-<shard>.json    sha256 of the next line; then {"version", "header", "bytes", "ids", "offsets"}
 
-Both files are written under another name and renamed when the shard is complete, so what an interrupted process left
-behind is told from what is whole.
+Both files are written under another name and renamed when the shard is complete, so that the unfinished files of an
+interrupted process are recognized.
 """
 
 from __future__ import annotations

@@ -75,7 +75,7 @@ def logger(
         entity: wandb user or team; None takes the default one.
         offline: keep everything in the run folder; needs no account (``wandb sync`` uploads it later). False leaves it
             to wandb's own settings, such as the variable WANDB_MODE.
-        tags: of the run.
+        tags: tags of the run.
         images: how many evaluated images to show with predicted and true boxes.
 
     Raises:

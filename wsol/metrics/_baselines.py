@@ -69,7 +69,7 @@ class Baselines:
         """Return whether each baseline is correct on N images: bool (N, I, G) by name, G the length of ``thresholds``.
 
         Args:
-            views: of the images.
+            views: geometries of the images.
             annotated: their ground-truth boxes.
         """
         sizes = [view.image_size for view in views]

@@ -211,7 +211,7 @@ class BoxAccuracy(PerImage):
 
 
 def _first_boxes(k: int) -> Guesses:
-    """The first box of each of the first k classes."""
+    """Return the first box of each of the first k classes."""
     return tuple((rank, 0) for rank in range(k))
 
 

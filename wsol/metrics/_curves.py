@@ -59,7 +59,7 @@ class Curves(NamedTuple):
         return self.accuracy("gt_known")
 
     def names(self) -> tuple[str, ...]:
-        """Names of the accuracies: ``gt_known``, ``top1``, ..."""
+        """Return names of the accuracies: ``gt_known``, ``top1``, ..."""
         return ("gt_known", *(f"top{k}" for k in self.topk))
 
     def accuracy(self, name: str) -> np.ndarray:
@@ -132,7 +132,7 @@ class Curves(NamedTuple):
         return np.packbits(right.reshape(self.images, -1), axis=1)
 
     def _half(self, which: int) -> np.ndarray:
-        """The first or the last I rows of bits."""
+        """Return the first (0) or the last (1) I rows of bits."""
         size = len(self.ious) * self.num_thresholds
         bits = np.unpackbits(self.packed, axis=1, count=2 * size)
         return np.packbits(bits[:, which * size : (which + 1) * size], axis=1)

@@ -27,13 +27,13 @@ def localization_rows(
     """Read errors from curves, one row for each origin of the threshold.
 
     Args:
-        protocol: whose thresholds the curves have.
-        evaluated: of the split that is reported.
-        fullsup: of the train-fullsup split; without it there is no row of that origin.
-        origins: in place of the protocol's own.
+        protocol: protocol whose thresholds the curves have.
+        evaluated: curves of the split that is reported.
+        fullsup: curves of the train-fullsup split; without them there is no row of that origin.
+        origins: origins to report in place of the protocol's own.
         pseudo: results of the val split with pseudo boxes, for the row of that origin.
-        intervals: whether each error comes with its 95 % bootstrap interval over images, the threshold held where it is
-            (see `wsol.functional.bootstrap`).
+        intervals: whether each error comes with its 95 % bootstrap interval over images at a fixed threshold, see
+            `wsol.functional.bootstrap`.
 
     Returns:
         Rows ``{protocol, threshold_origin, threshold, gt_known_error, top1_error, ..., images}``, errors in percent.

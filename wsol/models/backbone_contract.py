@@ -81,9 +81,7 @@ def contract(make: partial[Backbone], *, speed: bool = True) -> Iterator[CheckRe
 def images(backbone: Backbone, count: int = 2) -> Tensor:
     """Return random images float32 (N, 3, H, W) that the backbone accepts."""
     height, width = (fitting(backbone, max(side, -(-backbone.min_size // 32) * 32)) for side in SIDES)
-    fixed = [height, width]
-    generator = torch.Generator().manual_seed(1)
-    return torch.randn(count, 3, *fixed, generator=generator)
+    return torch.randn(count, 3, height, width, generator=torch.Generator().manual_seed(1))
 
 
 def fitting(backbone: Backbone, side: int) -> int:

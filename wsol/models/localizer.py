@@ -67,9 +67,10 @@ class Localizer(nn.Module):
             backbone.resolve(tap)
         if self.head.reruns is not None:
             backbone.check_rerun(self.head.reruns)
-        # A module's name must not hold a dot, a point's may.
+        # A point's name may contain a dot, a module's must not.
         self.edits = nn.ModuleDict({point.replace(".", "/"): edit for point, edit in edits.items()})
-        # In a tuple, since it is no part of the network; made here, since torch.compile cannot trace a module's making.
+        # In a tuple, so that it is not registered as a part of the network; made here, because torch.compile cannot
+        # trace the construction of a module.
         self._tail: tuple[_Tail, ...] = () if self.head.reruns is None else (_Tail(self, self.head.reruns),)
         if pretrained_classifier:
             self._load_classifier()
@@ -119,8 +120,8 @@ class Localizer(nn.Module):
 
         Args:
             x: features at that point, float (N, C, h, w).
-            frozen: run a copy of the stages: gradients reach x, not the parameters, and what the stages keep, such as
-                the running statistics of batch norms, is left as it is.
+            frozen: run a copy of the stages: gradients reach x, not the parameters, and buffers, such as the
+                running statistics of batch norms, do not change.
 
         Returns:
             The last features.
@@ -217,5 +218,5 @@ class _Tail(nn.Module):
         return self.localizer.backbone.behind(self.point, x, self.localizer.edits_by_point())
 
     def used(self, named: Iterable[tuple[str, Tensor]]) -> list[tuple[str, Tensor]]:
-        """Those of the named tensors that the stages and edits hold."""
+        """Return those of the named tensors that belong to the stages and edits."""
         return [(name, value) for name, value in named if name.startswith(self._prefixes)]

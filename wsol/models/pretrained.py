@@ -133,7 +133,7 @@ def imagenet_classes(num_classes: int) -> tuple[str, ...] | None:
 
 
 def _outputs(network: nn.Module) -> int:
-    """Number of classes: of the last linear layer, or convolution (SqueezeNet)."""
+    """Return number of classes: of the last linear layer, or convolution (SqueezeNet)."""
     layers = [m for m in network.modules() if isinstance(m, nn.Linear | nn.Conv2d)]
     last = layers[-1]
     return last.out_features if isinstance(last, nn.Linear) else last.out_channels

@@ -2,10 +2,14 @@
 
 ::
 
-    config.yaml     the resolved config            results.json   results, and their settings
-    checkpoints/    last, previous, best           metrics.csv    values by epoch
-    run.log         log messages                  image_results.npz   results of each image
-    pictures.png    some evaluated images
+    config.yaml         the resolved config
+    checkpoints/        last, previous, best
+    run.log             log messages
+    metrics.csv         values by epoch
+    steps.csv           values by step
+    results.json        results, and their settings
+    image_results.npz   results of each image
+    pictures.png        some evaluated images
 """
 
 from __future__ import annotations
@@ -27,7 +31,9 @@ from wsol.runs.register import KEY_FILE
 from wsol.runs.run_lock import LOCK_FILE, OWNER_FILE, remove_abandoned, unlock
 
 RUN_DIR_VARIABLE = "WSOL_RUN_DIR"
-"""Names the folder that the first process of a distributed run created, for the others."""
+"""Environment variable with the folder that the first process of a distributed run created, for the others."""
+LOGGERS = ("wsol", "pytorch_lightning", "py.warnings")
+"""Loggers whose messages are in ``run.log``."""
 
 
 def is_first_process() -> bool:
@@ -131,9 +137,9 @@ class _LogFile(logging.FileHandler):
 
 
 def start_log(folder: Path) -> logging.Handler:
-    """Send what the package and Lightning say to ``run.log`` too; returns the handler, to be closed by `stop_log`.
+    """Also write the messages of the package and of Lightning to ``run.log``; returns the handler, for `stop_log`.
 
-    Where nobody has said what becomes of log lines, as in a notebook, they are shown on standard error meanwhile.
+    If logging is not configured, as in a notebook, the package's messages are shown on standard error meanwhile.
     """
     handler = _LogFile(folder / "run.log", encoding="utf-8")
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
@@ -156,6 +162,3 @@ def stop_log(handler: logging.Handler) -> None:
         logging.getLogger(LOGGERS[0]).removeHandler(handler.screen)
         logging.getLogger(LOGGERS[0]).setLevel(logging.NOTSET)
     handler.close()
-
-
-LOGGERS = ("wsol", "pytorch_lightning", "py.warnings")

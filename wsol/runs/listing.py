@@ -1,4 +1,4 @@
-"""What runs there are, each in a line: what `wsol list` prints."""
+"""The runs below a folder, one summary each, as `wsol list` prints them."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ CHOICES = ("method", "backbone", "data")
 
 @dataclass(frozen=True)
 class RunSummary:
-    """A run in a line."""
+    """The summary of a run."""
 
     name: str
     time: datetime.datetime
@@ -36,7 +36,7 @@ class RunSummary:
     """Protocol and origin of the threshold of the localization errors, such as ``cam2016 fixed``."""
 
     def matches(self, pattern: str) -> bool:
-        """Whether a pattern of a shell fits the name, the folder, or a choice; a plain text may be any part of these.
+        """Return whether a shell pattern fits the name, the folder or a choice; plain text may be any part of these.
 
         Example:
             >>> now = datetime.datetime(2026, 1, 31)
@@ -52,10 +52,10 @@ class RunSummary:
 def summaries(register: Register, patterns: Sequence[str] = ()) -> list[RunSummary]:
     """Return the runs of a register that match one of the patterns, the newest last.
 
-    What cannot be read is passed over, and `Register.note` of the register says so.
+    Runs that cannot be read are skipped, and `Register.note` names them.
 
     Args:
-        register: of the runs; they are read here.
+        register: register of the runs; they are read here.
         patterns: as `RunSummary.matches` takes them; none: all runs.
 
     Example:
@@ -94,7 +94,7 @@ def _summary(folder: Path) -> RunSummary:
 
 
 def _results(file: Path) -> tuple[bool, dict[str, float], str | None]:
-    """Whether there are results, and the main ones; a file that is not what is expected has none."""
+    """Return whether there are results, the main errors, and their protocol; a file that cannot be read has none."""
     try:
         content = json.loads(file.read_bytes())
         rows, classification = content["localization"], content["classification"]

@@ -18,8 +18,8 @@ def find_run(word: str, runs_dir: str | Path = "runs") -> Path:
     """Return the path that a word names.
 
     Args:
-        word: a folder or a file; else a folder below ``runs_dir``, or the name that runs have recorded, of which the
-            newest is meant; or ``last``, the newest run of all.
+        word: a folder or a file; else a folder below ``runs_dir``, or a name that runs have recorded, which means the
+            newest of them; or ``last``, the newest run of all.
         runs_dir: where run folders lie.
 
     Raises:
@@ -42,7 +42,7 @@ def find_run(word: str, runs_dir: str | Path = "runs") -> Path:
         return below
     if (newest := _newest(run_folders(below))) is not None:
         return newest
-    if len(given.parts) > 1 or given.suffix:  # a path: whoever reads it says best what is missing
+    if len(given.parts) > 1 or given.suffix:  # a path: the code that reads it reports best what is missing
         return given
     named: dict[str, list[Path]] = {}
     for folder in run_folders(runs_dir):
@@ -55,11 +55,11 @@ def find_run(word: str, runs_dir: str | Path = "runs") -> Path:
 
 
 def run_folders(top: Path) -> Iterator[Path]:
-    """The runs below a folder: what `wsol train`, `ae` and `convert` made; not the parts of a run, nor evaluations."""
+    """Yield the runs below a folder (of `wsol train`, `ae`, `regress` and `convert`), without parts and evaluations."""
     last = None
     for folder in recorded_folders(top):
         if last is not None and folder.is_relative_to(last):
-            continue  # such as a round of `wsol ae`
+            continue  # a part of that run, such as a round of `wsol ae`
         last = folder
         if (folder / "checkpoints").is_dir() or not (folder / MARKER).exists():
             yield folder
@@ -71,7 +71,7 @@ def _newest(folders: Iterable[Path]) -> Path | None:
 
 
 def _name(folder: Path) -> str:
-    """The name that a run recorded; empty where it cannot be read."""
+    """Return the name that a run recorded; empty if it cannot be read."""
     try:
         return str(read_run(folder).config.get("name") or "")
     except InputError:

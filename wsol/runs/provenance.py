@@ -59,9 +59,7 @@ def git_revision(folder: Path = Path(__file__).parent) -> dict[str, Any] | None:
         return subprocess.run(["git", *words], cwd=folder, capture_output=True, text=True, check=True).stdout.strip()
 
     try:
-        git(
-            "ls-files", "--error-unmatch", Path(__file__).name
-        )  # an installed copy may be inside another project's checkout
+        git("ls-files", "--error-unmatch", Path(__file__).name)  # fails for a copy installed in another checkout
         return {
             "revision": git("rev-parse", "HEAD"),
             "changed": bool(git("status", "--porcelain", "--untracked-files=no")),

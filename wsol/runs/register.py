@@ -253,7 +253,7 @@ def _recorded_data(folder: Path) -> Mapping[str, str]:
 
 
 def recorded_folders(top: Path) -> Iterator[Path]:
-    """The folders with a recorded config; what lies in a run of `wsol train`, such as its evaluations, is none."""
+    """Yield the folders with a recorded config, without those within a run of `wsol train`, such as its evaluations."""
     for place, folders, files in os.walk(top):
         has_config = CONFIG_FILE in files
         if has_config:

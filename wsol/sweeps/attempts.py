@@ -18,7 +18,7 @@ import time
 from pathlib import Path
 from typing import Any, Literal
 
-from wsol.files import atomic_file
+from wsol.files import atomic_file, is_alive
 
 INTERVAL = 10.0
 """Seconds between two heartbeats."""
@@ -160,13 +160,4 @@ def process_start(process: int) -> str | None:
         state, *rest = stat.rpartition(")")[2].split()
         return None if state in "ZX" else rest[18]
     except (OSError, IndexError):
-        pass
-    if os.name == "nt":  # there, signal 0 is Ctrl-C
-        return ""
-    try:
-        os.kill(process, 0)
-    except ProcessLookupError:
-        return None
-    except OSError:
-        pass
-    return ""
+        return "" if is_alive(process) else None

@@ -81,7 +81,7 @@ def read_settings(
 
 
 def settings_of(config: DictConfig) -> dict[str, Any]:
-    """The keys of `wsol.config.schema_parts.Search` in a composed config, and the ``choice`` that they come from."""
+    """Return the keys of `wsol.config.schema_parts.Search` in a composed config, and its ``choice`` of sweep."""
     plain = OmegaConf.to_container(config.sweep, resolve=True)
     assert isinstance(plain, dict)
     return {**{str(key): value for key, value in plain.items()}, "choice": config.choices.sweep}

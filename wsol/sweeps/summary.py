@@ -19,9 +19,9 @@ from wsol import runs
 from wsol.config.compose import override
 from wsol.errors import InputError
 from wsol.files import atomic_file
+from wsol.runs.results import read_results
 from wsol.sweeps.study import ERROR, SweepStudy
 from wsol.sweeps.worker import Sweep
-from wsol.tables.collect import read_results
 
 ENOUGH = 4
 """Minimum number of complete trials for computing importance."""

@@ -163,15 +163,17 @@ def nearest(runs: Sequence[Run], wanted: Mapping[str, Any]) -> tuple[Run, list[D
 
 
 def _one_dataset(runs: Sequence[Run]) -> None:
-    """Refuse runs of one experiment on different data."""
-    seen: dict[str, tuple[str, Run]] = {}
+    """Refuse runs of one experiment with different test images.
+
+    Their training images may differ: they depend on the seed if validation images are held out from them.
+    """
+    first: dict[str, Run] = {}
     for run in runs:
-        for split, about in run.results()["data"].get("splits", {}).items():
-            print_ = about["fingerprint"]
-            # The training images depend on the seed if validation images are held out from them.
-            if split == "test" and seen.setdefault(split, (print_, run))[0] != print_:
-                other = seen[split][1]
-                raise InputError(
-                    f"{other.folder} and {run.folder} are runs of one experiment, but their {split} splits are not the "
-                    "same data (fingerprints differ): move the unwanted run out of the runs folder"
-                )
+        if about := run.results()["data"].get("splits", {}).get("test"):
+            first.setdefault(about["fingerprint"], run)
+    if len(first) > 1:
+        one, other, *_ = first.values()
+        raise InputError(
+            f"{one.folder} and {other.folder} are runs of one experiment, but their test splits are not the same data "
+            "(fingerprints differ): move the unwanted run out of the runs folder"
+        )

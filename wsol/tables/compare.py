@@ -11,10 +11,10 @@ import numpy as np
 from scipy.special import stdtrit
 
 from wsol.functional.bootstrap import interval
+from wsol.runs.results import LOCALIZER
 from wsol.tables.collect import ANY, BORROWED, Run
 from wsol.tables.layout import Cell, Column
 
-OWN_MAPS = "localizer"
 GT_KNOWN = "gt_known_error"
 
 
@@ -187,7 +187,7 @@ def _part(results: Mapping[str, Any], column: Column) -> _Part | None:
     rows = [
         row
         for row in results["localization"]
-        if row["split"] == column.split and row["maps"] == OWN_MAPS and row.get(column.metric) is not None
+        if row["split"] == column.split and row["maps"] == LOCALIZER and row.get(column.metric) is not None
     ]
     asked = [row for row in rows if row["protocol"] == column.protocol] or rows
     asked = [row for row in asked if row["threshold_origin"] == column.threshold] or asked

@@ -72,10 +72,10 @@ def _over(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _is_plain(value: Any) -> bool:
-    """Whether a run's config certainly records this value; Hydra may read a text as a number or an interpolation."""
+    """Return whether a run's config records this value unchanged; Hydra may read a text as something else."""
     return isinstance(value, bool | int | float)
 
 
 def _overlap(key: str, other: str) -> bool:
-    """Whether one of two keys is inside the other."""
+    """Return whether one of two keys is inside the other."""
     return f"{key}.".startswith(f"{other}.") or f"{other}.".startswith(f"{key}.")

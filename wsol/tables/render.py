@@ -54,7 +54,7 @@ def terminal(layout: Layout, values: Sequence[Value], width: int = 160) -> str:
 
 
 def wide_terminal(layout: Layout, values: Sequence[Value], width: int = 160) -> str:
-    """The same in the shape of papers."""
+    """Return a table in plain text, with one row for each method, as papers print it."""
     found = grid(layout, values)
     table = Table(box=SIMPLE_HEAD, title=layout.title, title_justify="left", title_style="bold")
     for i, name in enumerate(found.header):
@@ -74,7 +74,7 @@ def markdown(layout: Layout, values: Sequence[Value]) -> str:
 
 
 def wide_markdown(layout: Layout, values: Sequence[Value]) -> str:
-    """The same in the shape of papers."""
+    """Return a table in GitHub's Markdown, with one row for each method, as papers print it."""
     found = grid(layout, values)
     aligned: list[Side] = ["left" if i < found.texts else "right" for i in range(len(found.header))]
     lines = [[_starred(_signed(entry)) for entry in row] for row in found.rows]
@@ -89,7 +89,7 @@ def latex(layout: Layout, values: Sequence[Value]) -> str:
 
 
 def wide_latex(layout: Layout, values: Sequence[Value]) -> str:
-    """The same in the shape of papers."""
+    """Return a table in LaTeX, with one row for each method, as papers print it."""
     found = grid(layout, values)
     rows = [
         [_escaped(entry.text) + (rf"\tnote{{{','.join(entry.marks)}}}" if entry.marks else "") for entry in row]

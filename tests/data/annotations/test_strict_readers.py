@@ -97,7 +97,7 @@ def test_coco_values(tmp_path: Path, images: list, annotations: list, message: s
         ("1" * 5000, "not JSON"),
     ],
 )
-def test_coco_text(tmp_path: Path, text: str, message: str) -> None:
+def test_text_that_is_not_json_is_named(tmp_path: Path, text: str, message: str) -> None:
     (tmp_path / "a.json").write_text(text)
     with pytest.raises(InputError, match=rf"a\.json: not JSON .*{message}" if message != "not JSON" else message):
         read_boxes(tmp_path / "a.json")
@@ -145,7 +145,7 @@ GOOD_XML = voc_xml("a", "n01443537", [(1, 2, 8, 9)])
         ),
     ],
 )
-def test_xml(tmp_path: Path, old: str, new: str, message: str) -> None:
+def test_a_faulty_xml_is_named(tmp_path: Path, old: str, new: str, message: str) -> None:
     (tmp_path / "a.xml").write_text(GOOD_XML.replace(old, new, 1))
     with pytest.raises(InputError, match=rf"a\.xml.*({message})"):
         read_xml(tmp_path / "a.xml")

@@ -24,7 +24,7 @@ def source(tmp_path: Path) -> OpenImages:
     return OpenImages(make_openimages(tmp_path) / "metadata", tmp_path / "images")
 
 
-def test_splits(source: OpenImages) -> None:
+def test_splits_classes_and_masks(source: OpenImages) -> None:
     assert source.splits == ("train", "val", "test")
     assert source.classes == ("00abc", "01abc", "02abc")
     assert not source.split("train").has_masks

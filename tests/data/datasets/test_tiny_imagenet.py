@@ -76,7 +76,7 @@ def test_verify_names_missing_and_unlisted_images(root: Path) -> None:
 
 
 @pytest.mark.skipif(not REAL.exists(), reason="needs the shared 50 classes of Tiny ImageNet")
-def test_real_lists(tmp_path: Path) -> None:
+def test_the_published_lists_are_read(tmp_path: Path) -> None:
     with zipfile.ZipFile(REAL) as bundle:
         wanted = [n for n in bundle.namelist() if n.endswith((".txt", "_0.JPEG", "val_2.JPEG"))]
         bundle.extractall(tmp_path, wanted)

@@ -43,7 +43,7 @@ def test_splits_labels_and_boxes(tmp_path: Path) -> None:
     assert not report.notes
 
 
-def test_proxy_list(tmp_path: Path) -> None:
+def test_the_proxy_list_replaces_the_training_list(tmp_path: Path) -> None:
     make_lists(tmp_path)
     source = build(tmp_path, proxy_training_set=True)
     assert [image.rsplit("/")[-1] for image in source.split("train").ids] == ["train_0.jpg"] * 3

@@ -150,7 +150,7 @@ def test_giving_up_keeps_what_came(server: Server, tmp_path: Path) -> None:
     assert download(server.url, tmp_path / "file", md5=MD5).read_bytes() == CONTENT
 
 
-def test_no_server(tmp_path: Path) -> None:
+def test_unreachable_and_unsupported_addresses_are_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="gave up after 2 tries"):
         download("http://127.0.0.1:9/file", tmp_path / "file", tries=2, wait=0.01)
     with pytest.raises(InputError, match="expected an address that starts with http"):

@@ -47,7 +47,7 @@ def special(name: str, kind: bytes, target: str = "/etc/passwd") -> tarfile.TarI
     return info
 
 
-def test_cub(tmp_path: Path) -> None:
+def test_cub_is_unpacked_and_verified(tmp_path: Path) -> None:
     source = make_cub(tmp_path / "made")
     tgz = pack_tar(source, tmp_path / "CUB_200_2011.tgz", prefix="./CUB_200_2011/")
     report = prepare(CUB, [tgz], tmp_path / "data/CUB_200_2011")
@@ -57,7 +57,7 @@ def test_cub(tmp_path: Path) -> None:
     assert tree(tmp_path / "data/CUB_200_2011") == tree(source)
 
 
-def test_tiny_imagenet(tmp_path: Path) -> None:
+def test_tiny_imagenet_is_unpacked_and_verified(tmp_path: Path) -> None:
     source = make_tiny_imagenet(tmp_path / "made")
     archive = pack_zip(source, tmp_path / "tiny-imagenet-200.zip", prefix="tiny-imagenet-200/")
     assert prepare(TinyImageNet, [str(archive)], tmp_path / "data").ok

@@ -117,7 +117,7 @@ def test_equal_stamps_side_by_side():
     "shape",
     [(1, 1), (1, 2), (2, 1), (1, 600), (600, 1), (2, 300), (300, 2), (7, 8), (8, 7), (55, 56), (9, 248), (480, 480)],
 )
-def test_odd_shapes(shape):
+def test_engines_agree_on_extreme_shapes(shape):
     rng = np.random.default_rng(0)
     cells = rng.random((max(shape[0] // 8, 1), max(shape[1] // 8, 1)))
     for score_map in (cv2.resize(cells, shape[::-1], interpolation=cv2.INTER_CUBIC), rng.random(shape)):
@@ -126,7 +126,7 @@ def test_odd_shapes(shape):
 
 
 @pytest.mark.parametrize("value", [0.0, 0.37, 1.0])
-def test_constant_maps(value):
+def test_engines_agree_on_constant_maps(value):
     levels = fine_levels(np.full((9, 12), value))
     assert equal(levels, cuts_of(levels, THRESHOLDS)[0])
     assert equal(levels, np.arange(256))
@@ -145,7 +145,7 @@ def test_whole_curves_of_smooth_maps(cells):
 
 
 @pytest.mark.parametrize("sigma", [0, 0.7, 2])
-def test_noise(sigma):
+def test_engines_agree_on_noise(sigma):
     noise = np.random.default_rng(0).random((64, 70))
     levels = fine_levels(normalize(cv2.GaussianBlur(noise, (0, 0), sigma) if sigma else noise))
     assert equal(levels, cuts_of(levels, THRESHOLDS[::7])[0])

@@ -38,7 +38,7 @@ def own_boxes(
     kept, provided that the images of each class have boxes of one category only.
 
     Args:
-        boxes: by image.
+        boxes: boxes by image.
         classes: class of each image.
         categories: names of the categories to keep; None to match names.
         file: file of the boxes, for messages.

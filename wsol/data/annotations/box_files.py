@@ -50,7 +50,7 @@ def read_boxes(path: Path, inclusive: bool = False, sink: Sink = STOP) -> Annota
 
 
 def look_like_fractions(boxes: Iterable[AnnotatedBox]) -> bool:
-    """Whether most boxes lie within 0..1: they are then fractions of the image's width and height, not pixels.
+    """Return whether most boxes lie within 0..1: they are then fractions of the image's width and height, not pixels.
 
     Example:
         >>> look_like_fractions([AnnotatedBox((0.1, 0.2, 0.5, 1.0), Path("boxes.csv"))])
@@ -147,7 +147,7 @@ def read_coco(path: Path, sink: Sink = STOP) -> Annotations:
 
 
 def _category_names(categories: object) -> dict[str, str]:
-    """Names of COCO's categories by id; malformed categories are left out, so their boxes keep the id."""
+    """Return names of COCO's categories by id; malformed categories are left out, so their boxes keep the id."""
     listed = categories if isinstance(categories, list) else []
     return {
         str(one["id"]): one["name"]

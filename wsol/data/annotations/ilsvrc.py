@@ -85,7 +85,7 @@ def read_xml(path: Path, sink: Sink = STOP) -> ImageAnnotation | None:
 
 
 def _xml_size(tree: ElementTree.Element, path: Path, sink: Sink) -> tuple[int, int] | None:
-    """Width and height; None if they are missing or 0, which some tools write for unknown."""
+    """Return width and height; None if they are missing or 0, which some tools write for unknown."""
     texts = [(tree.findtext(f"size/{name}") or "").strip() for name in ("width", "height")]
     width, height = map(parse_side, texts)
     if width is not None and height is not None:

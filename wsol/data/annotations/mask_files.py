@@ -26,7 +26,7 @@ class GreyMask:
     """Reads a mask image: pixels of one value are the object, or all that are not zero.
 
     Args:
-        value: of the object's pixels, 1 to 255; None for any but 0.
+        value: value of the object's pixels, 1 to 255; None for any but 0.
     """
 
     value: int | None = None

@@ -230,7 +230,7 @@ def check_boxes(boxes: Iterable[Sequence[float]], size: tuple[int, int], where: 
         boxes: (M, 4) corners in the image frame.
         size: width and height of the image, pixels.
         where: the start of the message, such as ``file:line`` or an image's name.
-        inclusive: as in `wsol.types.Truth`.
+        inclusive: as in `wsol.types.GroundTruth`.
 
     Raises:
         InputError: at the first such box.

@@ -103,7 +103,7 @@ class BUSI(MaskedSource):
 
 
 def _side(number: int) -> str:
-    """The split of an image by the number in its name.
+    """Return the split of an image by the number in its name.
 
     Example:
         >>> _side(1), _side(61), _side(71), _side(101)

@@ -92,8 +92,8 @@ def read_contour(file: Path, size: tuple[int, int]) -> np.ndarray:
 class Caltech101(MaskedSource):
     """Caltech-101 with masks and boxes from its contours.
 
-    Classes are the folders' names in sorted order. A box is the published ``box_coord``, which is
-    a few pixels larger than the outline.
+    Classes are the folders' names in sorted order. A box is the published ``box_coord``, which is a few pixels larger
+    than the outline.
 
     Args:
         root: the folder with images and annotations.

@@ -74,7 +74,7 @@ class Looks:
         """
         defaults = {field.name: field.default for field in fields(cls)}
         for name in set(knobs) - set(defaults):
-            raise unknown("knob", name, defaults)
+            raise unknown("parameter", name, defaults)
         try:
             return cls(**{name: _alike(value, defaults[name]) for name, value in knobs.items()})
         except (TypeError, ValueError) as error:
@@ -229,7 +229,7 @@ def wear(
     """Colour a coat: float32 (3, h, w).
 
     Args:
-        rng: of the pattern's phase and the hues.
+        rng: generator for the pattern's phase and the hues.
         coat: pattern and hues.
         u: coordinates along the part.
         v: coordinates across it.

@@ -65,7 +65,7 @@ def noise(rng: np.random.Generator, size: int, cells: int) -> np.ndarray:
 
 
 def pattern(kind: int, u: np.ndarray, v: np.ndarray, frequency: float, phase: float) -> np.ndarray:
-    """A pattern with sharp but not jagged edges: float32 of u's shape in [0, 1].
+    """Return a pattern with sharp but not jagged edges: float32 of u's shape in [0, 1].
 
     Args:
         kind: which of `PATTERNS`.
@@ -113,5 +113,5 @@ def two_tone(share: np.ndarray, first: np.ndarray, second: np.ndarray) -> np.nda
 
 
 def rgb(hue: float, saturation: float, value: float) -> np.ndarray:
-    """A colour as float32 (3,) RGB; hues repeat with period 1."""
+    """Return a colour as float32 (3,) RGB; hues repeat with period 1."""
     return np.array(colorsys.hsv_to_rgb(hue % 1.0, saturation, value), np.float32)

@@ -20,7 +20,7 @@ import numpy as np
 
 from wsol.data.datasets.creature_art import Looks, draw, species
 from wsol.data.inspection import Report
-from wsol.data.packed import MappedArray
+from wsol.data.packed import BROKEN_ARRAY, MappedArray
 from wsol.data.source import SPLITS, Boxes, Source, Split
 from wsol.errors import InputError
 from wsol.files import atomic_folder, remove_leftovers
@@ -140,7 +140,7 @@ class Creatures(Source):
             self._make(name, folder)
         try:
             return CreatureSplit(name, folder)
-        except (OSError, ValueError, EOFError) as error:
+        except BROKEN_ARRAY as error:
             raise InputError(f"{folder}: damaged ({error}); delete this folder and run again") from error
 
     def _make(self, name: str, folder: Path) -> None:

@@ -12,7 +12,6 @@ over the whole image (64 x 64: 512 bytes), and ``about.json``, which describes t
 from __future__ import annotations
 
 import json
-import tokenize
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -20,27 +19,13 @@ import cv2
 import numpy as np
 from numpy.lib.format import write_array_header_1_0
 
-from wsol.data.packed import MappedArray
+from wsol.data.packed import BROKEN_ARRAY, MappedArray
 from wsol.data.regular_files import open_regular, read_regular
 from wsol.data.source import Split
 from wsol.errors import InputError
 from wsol.files import atomic_folder
 
 VERSION = 1
-
-BROKEN_ARRAY = (
-    OSError,
-    ValueError,
-    EOFError,
-    KeyError,
-    TypeError,
-    SyntaxError,
-    OverflowError,
-    RecursionError,
-    MemoryError,
-    tokenize.TokenError,
-)
-"""Errors of NumPy and JSON for invalid files; NumPy reads a header as Python literals."""
 
 
 class ErasedSplit(Split):
@@ -136,7 +121,7 @@ def write_regions(folder: str | Path, split: Split, regions: Iterable[np.ndarray
 
 
 def _open(folder: Path, split: Split) -> tuple[MappedArray, int]:
-    """The packed regions of a split, mapped into memory, and their side."""
+    """Return the packed regions of a split, mapped into memory, and their side."""
     try:
         about = json.loads(read_regular(folder / "about.json"))
         version, fingerprint, side = about["version"], about["fingerprint"], int(about["side"])

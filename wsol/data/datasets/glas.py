@@ -30,8 +30,8 @@ GRADES = ("benign", "malignant")
 class GlaS(MaskedSource):
     """GlaS with its splits ``train`` and ``test`` (``testA`` and ``testB`` together).
 
-    Classes are ``benign`` and ``malignant``, from the column ``grade (GlaS)``. An
-    image's mask covers all of its glands, and its box encloses them.
+    Classes are ``benign`` and ``malignant``, from the column ``grade (GlaS)``. The mask of an image covers
+    all of its glands, and the box encloses them.
 
     Args:
         root: the folder with ``Grade.csv``.

@@ -134,7 +134,7 @@ class MetadataSource(ListedSource):
         return tuple(names)
 
     def _has_rows(self, split: str, name: str) -> bool:
-        """Whether a list exists and is not empty; those of training images may be."""
+        """Return whether a list exists and is not empty; lists of training images may be empty."""
         file = self._file(split, name)
         return os.path.lexists(file) and not (file.is_file() and file.stat().st_size == 0)
 

@@ -1,8 +1,8 @@
 """OpenImages30k: 100 classes, 29,819 training images, 2,500 and 5,000 images with masks and ignored regions.
 
 Choe et al. 2020 (see `wsol.data.datasets.metadata_source`), masks from Benenson et al. 2019,
-https://arxiv.org/abs/1903.10830. Each line
-of ``localization.txt`` is ``<image path>,<mask path>,<ignore path or nothing>``, one line for each object of an image.
+https://arxiv.org/abs/1903.10830. Each line of ``localization.txt`` is
+``<image path>,<mask path>,<ignore path or nothing>``, one line for each object of an image.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ class MaskReader:
         return mask
 
     def size(self, row: int) -> tuple[int, int]:
-        """Width and height of an image that has masks."""
+        """Return width and height of an image that has masks."""
         if self.sizes[row].all():
             width, height = self.sizes[row].tolist()
             return width, height

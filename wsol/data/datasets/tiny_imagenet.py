@@ -32,8 +32,8 @@ SIZE = (64, 64)
 class TinyImageNet(ListedSource):
     """Tiny ImageNet-200, with its splits ``train`` and ``test`` (the images of the published ``val`` folder).
 
-    Classes are the synsets of ``wnids.txt`` in sorted order, like torchvision's, with the names
-    ``<synset> <first name>``. Box ends are inclusive: some boxes are one pixel wide.
+    Classes are the synsets of ``wnids.txt`` in sorted order, as in torchvision, with the names ``<synset> <first
+    name>``. Box ends are inclusive: some boxes are one pixel wide.
 
     Args:
         root: the folder with ``wnids.txt``.

@@ -1,10 +1,9 @@
 """CUB and ILSVRC in the lists of wsolevaluation, with CUBV2 and ImageNetV2 as the split to choose thresholds on.
 
 Layout and source of the lists: `wsol.data.datasets.metadata_source`. Their splits are ``train``, ``val``
-(train-fullsup: CUBV2 with 5,
-ImageNetV2 with 10 images of each class) and ``test``. Each line of ``localization.txt`` is a box,
-``<image path>,<x0>,<y0>,<x1>,<y1>``, several lines for several boxes. x1, y1 name the last pixel inside in ILSVRC, and
-the edge (x + width) in CUB; wsolevaluation treats both alike.
+(train-fullsup: 5 images of each class in CUBV2, 10 in ImageNetV2) and ``test``. Each line of ``localization.txt`` is
+one box, ``<image path>,<x0>,<y0>,<x1>,<y1>``. x1, y1 name the last pixel inside in ILSVRC, and the edge (x + width) in
+CUB; wsolevaluation treats both alike.
 """
 
 from __future__ import annotations

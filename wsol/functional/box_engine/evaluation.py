@@ -85,7 +85,7 @@ _scratch = Scratch()
 
 
 def work(shape: tuple[int, int], map_height: int) -> Work:
-    """What maps of some height are evaluated in, in a frame of some shape (H, W). It is the thread's."""
+    """Return this thread's arrays for evaluating maps of this height in a frame of this shape (H, W)."""
     pixels, found = shape[0] * shape[1], room(shape)
     return Work(
         _scratch.take("row sums", np.float64, map_height * shape[1]),

@@ -9,7 +9,7 @@ import numpy as np
 
 
 def largest_pixels(binary: np.ndarray, levels: np.ndarray) -> np.ndarray:
-    """The 8-connected component of most pixels, of equal ones the first in reading order: int64 (0 or 1, 4)."""
+    """Return the box of the largest 8-connected component, the first in reading order if tied: int64 (0 or 1, 4)."""
     _, labels, stats, _ = cv2.connectedComponentsWithStats(binary, connectivity=8)
     sizes = stats[1:, cv2.CC_STAT_AREA]
     if not len(sizes):
@@ -21,18 +21,18 @@ def largest_pixels(binary: np.ndarray, levels: np.ndarray) -> np.ndarray:
 
 
 def largest_contour(binary: np.ndarray, levels: np.ndarray) -> np.ndarray:
-    """The contour of largest ``contourArea``, of equal ones OpenCV's first: int64 (0 or 1, 4)."""
+    """Return the box of the contour of largest ``contourArea``, OpenCV's first if tied: int64 (0 or 1, 4)."""
     contours = _contours(binary)
     return _rectangles([max(contours, key=cv2.contourArea)] if contours else [])
 
 
 def all_contours(binary: np.ndarray, levels: np.ndarray) -> np.ndarray:
-    """Every contour: int64 (B, 4)."""
+    """Return the boxes of all contours: int64 (B, 4)."""
     return _rectangles(_contours(binary))
 
 
 def peak(binary: np.ndarray, levels: np.ndarray) -> np.ndarray:
-    """The 4-connected component of the first pixel of the highest level: int64 (0 or 1, 4)."""
+    """Return the box of the 4-connected component of the first pixel of the highest level: int64 (0 or 1, 4)."""
     _, labels, stats, _ = cv2.connectedComponentsWithStats(binary, connectivity=4)
     chosen = labels.ravel()[levels.argmax()]
     return stats[chosen, :4].astype(np.int64).reshape(1, 4) if chosen else np.zeros((0, 4), dtype=np.int64)

@@ -138,7 +138,7 @@ def place_levels(score_map, placing, row_sums, values, levels):
 
 @compiled
 def _scale(shown, placing):
-    """What becomes 0, and how much above it becomes 1."""
+    """Return the value that becomes 0, and how far above it the value lies that becomes 1."""
     if placing.scaling == AS_IT_IS:
         return 0.0, 1.0
     least, greatest = _range(shown)
@@ -206,7 +206,7 @@ def _cut(values, low, peak, levels, top, left):
 
 @compiled
 def _cut_at(values, low, peak, placing, levels, top, left):
-    """The number of thresholds below each value, in the upper byte; the lower one marks the highest pixel."""
+    """Return the number of thresholds below each value, in the upper byte; the lower one marks the highest pixel."""
     height, width = values.shape
     for y in range(height):
         source = values[y]

@@ -9,7 +9,7 @@ from wsol.functional.box_engine.compiled import compiled
 
 @compiled
 def quantile(values, share):
-    """The quantile of float64 (n,), between two values linearly: `numpy.quantile`, in O(n).
+    """Return the quantile of float64 (n,), between two values linearly: `numpy.quantile`, in O(n).
 
     Args:
         values: float64 (n,), finite, n at least 1.
@@ -28,7 +28,7 @@ def quantile(values, share):
 
 @compiled
 def level_quantile(levels, share):
-    """The quantile of the upper bytes of uint16 (H, W): a float64, between two levels linearly."""
+    """Return the quantile of the upper bytes of uint16 (H, W): a float64, between two levels linearly."""
     if share == 1.0:
         return float(levels.max() >> 8)
     counts = np.zeros(256, np.int64)
@@ -51,7 +51,7 @@ def level_quantile(levels, share):
 
 @compiled
 def mean(values, pixels):
-    """The mean over a number of pixels of which all but float64 (h, w) are 0, summed row by row from left to right."""
+    """Return the mean over ``pixels`` pixels: float64 (h, w), summed row by row from left to right, and zeros."""
     total = 0.0
     for y in range(values.shape[0]):
         for x in range(values.shape[1]):
@@ -61,7 +61,7 @@ def mean(values, pixels):
 
 @compiled
 def _between(low, high, part):
-    """As `numpy.quantile` rounds it."""
+    """Interpolate between two values, rounded like `numpy.quantile`."""
     return high - (high - low) * (1.0 - part) if part >= 0.5 else low + (high - low) * part
 
 
