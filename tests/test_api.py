@@ -185,6 +185,9 @@ def test_a_box_regressor_from_python_is_that_of_the_command_line(wsol_runs, tmp_
         ),
         (lambda: wsol.create_localizer("tiny", method="acoll", num_classes=2), "unknown method 'acoll': did you mean"),
         (lambda: wsol.create_localizer("tiny"), "needs num_classes"),
+        (lambda: wsol.create_localizer("resnet5"), "unknown backbone 'resnet5'"),
+        (lambda: wsol.fit("resnet18"), "network that wsol.create_localizer made, got 'resnet18'"),  # type: ignore
+        (lambda: wsol.fit(wsol.create_localizer("tiny", num_classes=8), name="../up"), "expected a folder below runs"),
         (lambda: wsol.create_localizer("tiny", num_classes=3, classes=["a", "b"]), "num_classes=3, but classes has 2"),
         (lambda: wsol.create_localizer("tiny", num_classes=2, pretrained=True), "Tiny has no pretrained weights"),
         (lambda: wsol.create_localizer("vgg16", num_classes=2, weights="no.pth"), "no such file"),

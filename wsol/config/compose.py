@@ -216,9 +216,9 @@ def _explain(verb: str, overrides: Sequence[str], config_dirs: Sequence[str], er
     if match := re.search(r"Could not override '([^']+)'|Could not find key '([^']+)'|Key '([^']+)' not in", text):
         key = next(part for part in match.groups() if part).partition("@")[0]
         keys = keys_of(verb, overrides, config_dirs)
-        if (group := key.partition(".")[0]) != key and group in known and group in keys:
-            if not any(each.startswith(f"{group}.") for each in keys):
-                return InputError(f"no config key {key!r}: no {group} is chosen on this command line; add {group}=...")
+        group = key.partition(".")[0]
+        if group != key and group in {*known} & {*keys} and not any(each.startswith(f"{group}.") for each in keys):
+            return InputError(f"no config key {key!r}: no {group} is chosen on this command line; add {group}=...")
         of_training = {"experiment"} & known.keys() if "optim" in keys else ()
         choices = sorted({*(keys or known), *of_training} - {"schema"})
         return InputError(f"no config key {key!r}; {_near_keys(key, choices)}")

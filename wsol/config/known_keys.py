@@ -17,7 +17,7 @@ PARTS: Mapping[str, tuple[str, ...]] = {
     "optim": ("optimizer", "groups"),
     "transform": ("train", "eval"),
 }
-"""Keys of the groups whose choices are no single object; ``options`` of a method are values that its other keys name."""
+"""Keys of the groups whose choices are no single object; other keys of a method refer to values in its ``options``."""
 
 TRAINING = ("data", "transform", "loader", "backbone", "method", "optim", "schedule", "trainer")
 """Groups that every training needs."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from functools import partial
@@ -77,7 +77,7 @@ def run(config: DictConfig, network: Network | None = None) -> Path:
     if config.explainer is None and not network.has_maps:
         raise InputError("model=... makes no maps: choose explainer=gradcam or another")
     if settings.data is None:
-        raise InputError("no dataset: choose one with data=..., see --help for the choices")
+        raise InputError("no dataset: choose one with data=...; --help and wsol.list_datasets() list them")
     source = build.build_source(settings, trust=config.trust or config.data is not None, data_dir=below)
     uses_classes = pseudo_evaluation.uses_classes(config)
     if config.pseudo is None or uses_classes:
@@ -142,9 +142,21 @@ def check_classes(network: Network, source: Source) -> None:
     fits = len(source.classes) == localizer.num_classes
     if not fits or (network.has_maps and tuple(source.classes) != tuple(localizer.classes or source.classes)):
         raise InputError(
-            f"{network.title} was trained on {localizer.num_classes} classes; the dataset has {len(source.classes)} "
-            "or has other names; evaluate on data with the same classes in the same order"
+            f"{network.title} was trained on {localizer.num_classes} classes; the dataset has {len(source.classes)}"
+            f"{_first_other(localizer.classes or (), source.classes)}; evaluate on data with the same classes in the "
+            "same order"
         )
+
+
+def _first_other(before: Sequence[str], now: Sequence[str]) -> str:
+    """Name the first class that differs; empty if no name does.
+
+    Example:
+        >>> _first_other(["cat", "dog"], ["cat", "fox"]), _first_other(["cat"], ["cat", "dog"])
+        ("; class 1 was 'dog' and is 'fox'", '')
+    """
+    pairs = enumerate(zip(before, now, strict=False))
+    return next((f"; class {i} was {old!r} and is {new!r}" for i, (old, new) in pairs if old != new), "")
 
 
 def evaluate(settings: DictConfig, config: DictConfig, network: Network, data: LocalizationData, folder: Path) -> None:

@@ -94,6 +94,8 @@ def prepare(config: DictConfig) -> None:
     """Fill in defaults that depend on other keys, and refuse settings that no dataset can work with."""
     if config.name is None:
         config.name = "-".join(str(config.choices[group]).replace("/", "_") for group in ("data", "method", "backbone"))
+    if Path(config.name).is_absolute() or ".." in Path(config.name).parts:
+        raise InputError(f"name={config.name}: expected a folder below runs_dir; run_dir=... names another folder")
     if config.monitor is not None and config.monitor.startswith("test"):
         raise InputError(
             f"monitor={config.monitor}: nothing is chosen on the test split; use a metric of the val split"
