@@ -240,6 +240,8 @@ def test_a_network_of_another_number_of_classes_is_not_trained(
     small = {key: value for key, value in SMALL.items() if key.startswith("data.")}
     with pytest.raises(InputError, match=r"the network has 2 classes, the dataset 8.*num_classes=8"):
         wsol.fit(wsol.create_localizer("tiny", num_classes=2), data_dir=data_dir, overrides=small)
+    with pytest.raises(InputError, match=r"class 0 was 'finch' and is .*in its order"):
+        wsol.fit(wsol.create_localizer("tiny", classes=["finch", *"bcdefgh"]), data_dir=data_dir, overrides=small)
 
 
 def test_the_import_is_light() -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import replace
 from functools import partial
@@ -17,6 +17,7 @@ from omegaconf import DictConfig, OmegaConf
 from wsol import runs
 from wsol.callbacks.progress_line import ProgressLine
 from wsol.config import build
+from wsol.data.class_names import first_other
 from wsol.data.module import LocalizationData
 from wsol.data.source import Source
 from wsol.engine import charts, networks, pseudo_evaluation, saved_maps, split_results
@@ -143,20 +144,9 @@ def check_classes(network: Network, source: Source) -> None:
     if not fits or (network.has_maps and tuple(source.classes) != tuple(localizer.classes or source.classes)):
         raise InputError(
             f"{network.title} was trained on {localizer.num_classes} classes; the dataset has {len(source.classes)}"
-            f"{_first_other(localizer.classes or (), source.classes)}; evaluate on data with the same classes in the "
+            f"{first_other(localizer.classes or (), source.classes)}; evaluate on data with the same classes in the "
             "same order"
         )
-
-
-def _first_other(before: Sequence[str], now: Sequence[str]) -> str:
-    """Name the first class that differs; empty if no name does.
-
-    Example:
-        >>> _first_other(["cat", "dog"], ["cat", "fox"]), _first_other(["cat"], ["cat", "dog"])
-        ("; class 1 was 'dog' and is 'fox'", '')
-    """
-    pairs = enumerate(zip(before, now, strict=False))
-    return next((f"; class {i} was {old!r} and is {new!r}" for i, (old, new) in pairs if old != new), "")
 
 
 def evaluate(settings: DictConfig, config: DictConfig, network: Network, data: LocalizationData, folder: Path) -> None:

@@ -137,10 +137,15 @@ def _growth(folder: Path, config: DictConfig, may_grow: bool) -> Difference | No
         if why is None:
             return grown
     raise InputError(
-        f"{folder}: that run has another config: {identity.described(found)}"
-        f"{f'; {why}' if why else ''}. To resume it, set {'this key' if len(found) == 1 else 'these keys'} as "
-        f"before. Or start a new run in another folder, {_way_out(folder)}"
+        f"{folder}: that run has another config: {identity.described(found)}{f'; {why}' if why else ''}. To resume it, "
+        f"{_as_before(folder, found)}. Or start a new run in another folder, {_way_out(folder)}"
     )
+
+
+def _as_before(folder: Path, found: Sequence[Difference]) -> str:
+    if len(found) <= identity.SHOWN:
+        return f"set {'this key' if len(found) == 1 else 'these keys'} as before"
+    return f"give all keys of the command that started it again; its config is {folder / CONFIG_FILE}"
 
 
 def _way_out(folder: Path) -> str:
