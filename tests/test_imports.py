@@ -16,6 +16,7 @@ FOLDERS = [
     "errors",
     "extras",
     "files",
+    "process_memory",
     "tensor_files",
     "types",
     "functional",

@@ -46,7 +46,9 @@ def start_logging() -> None:
 
 
 def quiet_lightning() -> None:
-    """Show only warnings of Lightning."""
+    """Show only warnings of Lightning, which sets its own level when it is imported."""
+    import pytorch_lightning  # noqa: F401
+
     for name in QUIET:
         logging.getLogger(name).setLevel(logging.WARNING)
 
