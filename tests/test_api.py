@@ -196,6 +196,9 @@ def test_a_box_regressor_from_python_is_that_of_the_command_line(wsol_runs, tmp_
         ),
         (lambda: wsol.create_localizer("tiny", method="acoll", num_classes=2), "unknown method 'acoll': did you mean"),
         (lambda: wsol.create_localizer("tiny"), "needs num_classes"),
+        (lambda: wsol.create_localizer("resnet5"), "unknown backbone 'resnet5'"),
+        (lambda: wsol.fit("resnet18"), "network that wsol.create_localizer made, got 'resnet18'"),  # type: ignore
+        (lambda: wsol.fit(wsol.create_localizer("tiny", num_classes=8), name="../up"), "expected a folder below runs"),
         (lambda: wsol.create_localizer("tiny", num_classes=3, classes=["a", "b"]), "num_classes=3, but classes has 2"),
         (lambda: wsol.create_localizer("tiny", num_classes=2, pretrained=True), "Tiny has no pretrained weights"),
         (lambda: wsol.create_localizer("vgg16", num_classes=2, weights="no.pth"), "no such file"),
@@ -248,6 +251,8 @@ def test_a_network_of_another_number_of_classes_is_not_trained(
     small = {key: value for key, value in SMALL.items() if key.startswith("data.")}
     with pytest.raises(InputError, match=r"the network has 2 classes, the dataset 8.*num_classes=8"):
         wsol.fit(wsol.create_localizer("tiny", num_classes=2), data_dir=data_dir, overrides=small)
+    with pytest.raises(InputError, match=r"class 0 was 'finch' and is .*in its order"):
+        wsol.fit(wsol.create_localizer("tiny", classes=["finch", *"bcdefgh"]), data_dir=data_dir, overrides=small)
 
 
 def test_the_import_is_light() -> None:

@@ -91,6 +91,7 @@ BAD = [
     (["cam2061-2"], "did you mean 'cam2016-2'"),
     (["/nowhere.yaml"], "no such file"),
     (["creatures", "--out", "dir.md"], "is a folder"),
+    (["creatures", "--out", "table.xls"], "table.xls: expected the ending .md, .tex, .csv, .json or .txt"),
     (["creatures", "--rnu"], "unknown option '--rnu'"),
     (["creatures", "loader.batchsize=3"], "did you mean 'loader.batch_size'"),
     (["mine.yaml"], "unknown experiment of row 'r' of mine.yaml"),

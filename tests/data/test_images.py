@@ -141,7 +141,7 @@ def test_truncated_jpeg_is_named(tmp_path, share, progressive):
     data = jpeg(photo, progressive=progressive)
     path = tmp_path / "cut.jpg"
     path.write_bytes(data[: int(len(data) * share)])
-    with pytest.raises(BadImage, match=r"cut\.jpg: .*on_bad_image=skip"):
+    with pytest.raises(BadImage, match=r"cut\.jpg: .*; replace the file$"):
         read_image(path)
 
 

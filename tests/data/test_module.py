@@ -9,6 +9,7 @@ from PIL import Image
 from pytorch_lightning import LightningModule, Trainer
 
 from wsol.data.images import BadImage
+from wsol.data.loading import Collate, LoadedSample
 from wsol.data.module import LocalizationData, workers_for
 from wsol.data.samplers import NOTHING, EvalSampler, TrainSampler, images_used
 from wsol.data.source import Boxes, FileSplit, Source, Split, hold_out
@@ -332,3 +333,11 @@ class TestSplit:
         assert FileSplit("test", "abc", [0] * 3, ".", "abc").subset([1]).blacklist is None
         with pytest.raises(InputError, match="expected 3 blacklist marks"):
             FileSplit("test", "abc", [0] * 3, ".", "abc", blacklist=[True])
+
+
+def test_what_leaves_out_unreadable_images_is_told_unless_it_is_set() -> None:
+    loaded = [LoadedSample(0, None, error="a.jpg: the file is empty; replace the file")]
+    for skip, told in ((False, True), (True, False)):
+        found = Collate((3, 8, 8), skip, may_be_empty=False)(loaded)
+        assert isinstance(found, BadImage)
+        assert ("loader.on_bad_image=skip" in str(found)) == told

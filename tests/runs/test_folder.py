@@ -33,6 +33,17 @@ def test_each_run_gets_its_own_folder(tmp_path: Path) -> None:
     assert all(folder.is_dir() for folder in folders)
 
 
+def test_a_run_begins_in_no_folder_of_other_files(tmp_path: Path) -> None:
+    """It would hide the runs below, or mix with the user's images."""
+    (tmp_path / "n/2026-01-31_12-00-00").mkdir(parents=True)
+    with pytest.raises(InputError, match="contains no run, but other files, such as 2026-01-31_12-00-00"):
+        runs.open_folder(config(tmp_path, run_dir=str(tmp_path / "n")))
+    begun = tmp_path / "begun"
+    begun.mkdir()
+    (begun / "run.log").write_text("killed before its config was recorded")
+    assert runs.open_folder(config(tmp_path, run_dir=str(begun))) == (begun, False)
+
+
 def gone_process() -> int:
     with subprocess.Popen([sys.executable, "-c", ""]) as process:
         process.wait()

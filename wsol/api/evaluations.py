@@ -54,7 +54,9 @@ def evaluate(
         config_dirs: folders of the user's own configs.
 
     Returns:
-        The content of results.json: ``localization`` (a list of rows), ``classification``, and the settings used.
+        The content of results.json: ``localization`` (a list of rows with ``split``, ``protocol`` and
+        ``threshold_origin``; those of val, where thresholds are chosen, come first), ``classification``, and the
+        settings used.
 
     Raises:
         InputError: see `fit`, or no such run.

@@ -61,13 +61,13 @@ def create_localizer(
         >>> net(torch.zeros(2, 3, 64, 64)).logits.shape
         torch.Size([2, 8])
     """
+    words = [*backbone_overrides(backbone, config_dirs), f"method={known_choice('method', method, config_dirs)}"]
     if pretrained_classifier is None:
         pretrained_classifier = num_classes is None and classes is None and (pretrained or weights is not None)
     _check_classes(num_classes, classes, pretrained_classifier)
     _check_weights(pretrained, weights, pretrained_classifier)
     keys: dict[str, Any] = {"backbone.output_stride": output_stride, "backbone.weights": weights}
     keys["method.pretrained_classifier"] = pretrained_classifier or None
-    words = [*backbone_overrides(backbone, config_dirs), f"method={known_choice('method', method, config_dirs)}"]
     own = [override(key, value) for key, value in (overrides or {}).items()]
     config = compose("train", [*words, *key_overrides(keys), *own], config_dirs)
     if pretrained:
@@ -126,6 +126,8 @@ def recipe(localizer: Localizer) -> dict[str, Any]:
     Raises:
         InputError: the network was not made by `create_localizer`.
     """
+    if not isinstance(localizer, Localizer):
+        raise InputError(f"expected a network that wsol.create_localizer made, got {localizer!r:.80}")
     if localizer.recipe is None:
         raise InputError(
             "this network was not made by wsol.create_localizer, so no config can record it; make it there, or use "

@@ -41,9 +41,16 @@ def start_logging() -> None:
     handler.setFormatter(logging.Formatter("%(message)s"))
     logger.addHandler(handler)
     logger.propagate = False
+    quiet_lightning()
+    ignore_intended()
+
+
+def quiet_lightning() -> None:
+    """Show only warnings of Lightning, which sets its own level when it is imported."""
+    import pytorch_lightning  # noqa: F401
+
     for name in QUIET:
         logging.getLogger(name).setLevel(logging.WARNING)
-    ignore_intended()
 
 
 @contextlib.contextmanager

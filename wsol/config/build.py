@@ -138,7 +138,7 @@ def build_source(config: DictConfig, *, trust: bool = True, data_dir: str | Path
         data_dir: folder below which a dataset may be generated without trust; None for ``data``.
     """
     if config.data is None:
-        raise InputError("no dataset: choose one with data=..., see --help for the choices")
+        raise InputError("no dataset: choose one with data=...; --help and wsol.list_datasets() list them")
     source = instantiate(config.data, "data", trust=trust)
     if not trust:
         source.confine(Path("data" if data_dir is None else data_dir))

@@ -20,6 +20,7 @@ from omegaconf.errors import InterpolationResolutionError, OmegaConfBaseExceptio
 
 from wsol.config import schema
 from wsol.config.config_files import check_composed, check_files, read_config
+from wsol.config.known_keys import check_keys
 from wsol.config.overrides import SEVERAL, as_written, override, override_value
 from wsol.config.search_path import searched, searched_folders, take_search_path
 from wsol.data.regular_files import read_regular
@@ -93,6 +94,7 @@ def compose(verb: str, overrides: Sequence[str], config_dirs: Sequence[str] = ()
         if isinstance(method := config.get("method"), DictConfig):
             config.method = OmegaConf.merge(METHOD, method)
     check_composed(config, [*config.choices.items(), *chosen], own)
+    check_keys(config, schema.keys(verb))
     OmegaConf.set_struct(config, True)
     return config
 
@@ -190,7 +192,12 @@ def check_choices(overrides: Sequence[str], known: Mapping[str, Mapping[str, str
         if group not in known or each.is_delete():
             continue
         for choice in value if isinstance(value, list) else [value]:
-            if choice is not None and not isinstance(choice, Sweep) and str(choice) not in known[group]:
+            if choice is None:
+                raise InputError(
+                    f"{group}=null: expected a choice of this group; leave it out for the default. Choices: "
+                    f"{', '.join(known[group])}"
+                )
+            if not isinstance(choice, Sweep) and str(choice) not in known[group]:
                 hint = f". Or: {SEVERAL}" if "," in str(choice) else ""
                 raise InputError(f"{group}={choice}: no such choice; {near_matches(str(choice), known[group])}{hint}")
             chosen.append((group, str(choice)))
@@ -210,6 +217,9 @@ def _explain(verb: str, overrides: Sequence[str], config_dirs: Sequence[str], er
     if match := re.search(r"Could not override '([^']+)'|Could not find key '([^']+)'|Key '([^']+)' not in", text):
         key = next(part for part in match.groups() if part).partition("@")[0]
         keys = keys_of(verb, overrides, config_dirs)
+        group = key.partition(".")[0]
+        if group != key and group in {*known} & {*keys} and not any(each.startswith(f"{group}.") for each in keys):
+            return InputError(f"no config key {key!r}: no {group} is chosen on this command line; add {group}=...")
         of_training = set(schema.UNRECORDED_GROUPS) & known.keys() if "optim" in keys else ()
         choices = sorted({*(keys or known), *of_training} - {"schema"})
         return InputError(f"no config key {key!r}; {_near_keys(key, choices)}")
@@ -221,7 +231,9 @@ def _explain(verb: str, overrides: Sequence[str], config_dirs: Sequence[str], er
         key = re.search(r"full_key: (\S+)", text)
         where = f"{key[1]}: " if key else ""
         return InputError(f"{where}not a valid interpolation ({match[0]}); expected ${{key}}, or \\${{ for plain text")
-    if text.startswith("Error merging override") and error.__cause__:
+    if match := re.match(r"Error merging override \+*(([^=\s]+)=.*)", text):
+        if wanted := schema.KINDS.get(str(getattr(schema.keys(verb).get(match[2]), "type", ""))):
+            return InputError(f"{match[1]}: expected {wanted}")
         text = f"{text.splitlines()[0]}: {error.__cause__}"
     return InputError(f"the config of `wsol {verb.replace('_', ' ')}` does not compose: {_first_lines(text)}")
 
@@ -238,7 +250,16 @@ def _near_keys(key: str, keys: Sequence[str]) -> str:
     parent, _, _ = key.rpartition(".")
     level = [k for k in keys if k.rpartition(".")[0] == parent] or [k for k in keys if "." not in k]
     close = near_matches(key, keys).partition("Choices:")[0].partition("There are")[0]
+    if not close and (ending := _ending(key, keys)):
+        close = f"did you mean {', '.join(map(repr, ending))}? "
     return f"{close}Keys here: {', '.join(level)}"
+
+
+def _ending(key: str, keys: Sequence[str]) -> list[str]:
+    """Return the keys that end like a key without its groups: ``optim.optimizer.lr`` for ``lr``."""
+    last = key.rpartition(".")[2]
+    ends = {each: each.rpartition(".")[2] for each in keys}
+    return [each for each in keys if ends[each] == last] or [each for each in keys if last in ends[each].split("_")]
 
 
 def keys_of(verb: str, overrides: Sequence[str], config_dirs: Sequence[str]) -> list[str]:

@@ -363,6 +363,18 @@ VERBS: dict[str, Any] = {
 }
 
 
+KINDS = {
+    "bool": "true or false",
+    "float": "a number",
+    "int": "a whole number",
+    "int | None": "a whole number, or null",
+    "list[int]": "a list of whole numbers, such as [1,5]",
+    "list[int] | None": "a list of whole numbers, such as [1,5], or null",
+    "list[str]": "a list, such as [a,b]",
+}
+"""What keys of these types hold, in words."""
+
+
 def open_groups(verb: str) -> list[str]:
     """Return the groups of a verb's config in which any key may be set."""
     return [each.name for each in fields(VERBS[verb]) if each.metadata.get("open")]

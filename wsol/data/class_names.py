@@ -61,3 +61,14 @@ def positions_of(chosen: Sequence[str] | None, names: Sequence[str]) -> list[int
         if name not in known:
             raise unknown("class", name, names)
     return sorted({known[name] for name in chosen})
+
+
+def first_other(before: Sequence[str], now: Sequence[str]) -> str:
+    """Name the first class that differs, for a message; empty if no name does.
+
+    Example:
+        >>> first_other(["cat", "dog"], ["cat", "fox"]), first_other(["cat"], ["cat", "dog"])
+        ("; class 1 was 'dog' and is 'fox'", '')
+    """
+    pairs = enumerate(zip(before, now, strict=False))
+    return next((f"; class {i} was {old!r} and is {new!r}" for i, (old, new) in pairs if old != new), "")

@@ -119,6 +119,7 @@ class ListedSource(Source):
         self._chosen = chosen_names(classes)
         self._new_labels: dict[int, int] | None = None
         self._kept: dict[str, Listing] = {}
+        self._told: set[str] = set()
         self._made: dict[str, FileSplit] = {}
 
     @abstractmethod
@@ -276,7 +277,8 @@ class ListedSource(Source):
                 f"{name}: {NO_IMAGES}, so no network can be trained or evaluated on it; set image_root to the "
                 "folder of its images (scoring saved maps needs no images)"
             )
-        if bare := self._split(name).unmarked():
+        if (bare := self._split(name).unmarked()) and name not in self._told:
+            self._told.add(name)
             log.info(
                 "%s: %s of %s images have no box, such as %s; they are classified, but not evaluated by boxes",
                 name,

@@ -11,7 +11,7 @@ from pathlib import Path
 from wsol.data.regular_files import name_fault
 from wsol.errors import InputError
 
-SUFFIXES = frozenset((".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".ppm", ".pgm"))
+SUFFIXES = frozenset((".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".ppm", ".pgm", ".gif", ".jfif"))
 """Suffixes of image files, in lower case."""
 
 

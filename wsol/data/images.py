@@ -49,7 +49,7 @@ ImageInput = str | Path | Image.Image | np.ndarray | Tensor
 
 
 class BadImage(InputError):
-    """An image file that cannot be read; ``on_bad_image=skip`` leaves such images out."""
+    """An image file that cannot be read."""
 
 
 def read_image(path: str | Path, upright: bool = False) -> np.ndarray:
@@ -253,7 +253,7 @@ def _reason(error: BaseException) -> str:
 
 
 def _bad(path: str | Path, reason: str) -> BadImage:
-    return BadImage(f"{path}: {reason}; replace the file, or leave such images out with on_bad_image=skip")
+    return BadImage(f"{path}: {reason}; replace the file")
 
 
 def _of_tensor(image: Tensor) -> np.ndarray:

@@ -23,6 +23,9 @@ from wsol.data.transforms import EvalTransform, TrainTransform
 from wsol.errors import InputError
 from wsol.types import Batch
 
+SKIP = "on_bad_image=skip (wsol train: loader.on_bad_image=skip)"
+"""What leaves out unreadable images."""
+
 
 class LoadedSample(NamedTuple):
     """One image on its way to a batch."""
@@ -106,7 +109,8 @@ class Collate:
             return BadImage(fault)
         bad = [one for one in loaded if one.error]
         if bad and (not self.skip or (len(bad) == len(loaded) and not self.may_be_empty)):
-            return BadImage(bad[0].error)
+            way = "" if self.skip else f", or leave such images out with {SKIP}"
+            return BadImage(f"{bad[0].error}{way}")
         good = [one for one in loaded if one.views is not None]
         targets = [one.pseudo for one in good if one.pseudo is not None]
         return Batch(

@@ -18,6 +18,7 @@ from omegaconf import DictConfig, ListConfig
 
 from wsol.config import build
 from wsol.config.trainer_warnings import intended_ignored
+from wsol.data.class_names import first_other
 from wsol.data.module import LocalizationData
 from wsol.engine.module import LocalizerModule
 from wsol.engine.split_types import ExternalClasses
@@ -113,8 +114,9 @@ class _Network:
         self.localizer, trained = checkpoints.load_localizer(checkpoints.read(file), file, trust=config.trust)
         if tuple(self.localizer.classes or ()) != tuple(data.source.classes):
             raise InputError(
-                f"{file}: has {self.localizer.num_classes} classes; the dataset has {len(data.source.classes)}, or "
-                "has other names; expected a network of the same classes in the same order"
+                f"{file}: has {self.localizer.num_classes} classes; the dataset has {len(data.source.classes)}"
+                f"{first_other(self.localizer.classes or (), data.source.classes)}; expected a network of the same "
+                "classes in the same order"
             )
         build.check_parts(trained, ["transform"], file, trust=config.trust)
         self._precision = build.resolve_precision(config.eval_precision, settings.trainer.accelerator)

@@ -16,6 +16,7 @@ from omegaconf import DictConfig, OmegaConf
 from wsol import runs
 from wsol.callbacks.progress_line import ProgressLine
 from wsol.config import build
+from wsol.data.class_names import first_other
 from wsol.data.module import LocalizationData
 from wsol.data.source import Source
 from wsol.engine import charts, networks, pseudo_evaluation, saved_maps, split_results
@@ -60,7 +61,7 @@ def run(config: DictConfig, network: Network | None = None) -> Path:
     if config.explainer is None and not network.has_maps:
         raise InputError("model=... makes no maps: choose explainer=gradcam or another")
     if settings.data is None:
-        raise InputError("no dataset: choose one with data=..., see --help for the choices")
+        raise InputError("no dataset: choose one with data=...; --help and wsol.list_datasets() list them")
     trust = config.trust or config.data is not None
     source = build.build_source(settings, trust=trust, data_dir=config.data_dir)
     uses_classes = pseudo_evaluation.uses_classes(config)
@@ -155,8 +156,9 @@ def check_classes(network: Network, source: Source) -> None:
     fits = len(source.classes) == localizer.num_classes
     if not fits or (network.has_maps and tuple(source.classes) != tuple(localizer.classes or source.classes)):
         raise InputError(
-            f"{network.title} was trained on {localizer.num_classes} classes; the dataset has {len(source.classes)} "
-            "or has other names; evaluate on data with the same classes in the same order"
+            f"{network.title} was trained on {localizer.num_classes} classes; the dataset has {len(source.classes)}"
+            f"{first_other(localizer.classes or (), source.classes)}; evaluate on data with the same classes in the "
+            "same order"
         )
 
 

@@ -22,6 +22,7 @@ from wsol.callbacks.progress import EpochLines
 from wsol.callbacks.progress_line import ProgressLine
 from wsol.config import build
 from wsol.config.trainer_warnings import intended_ignored
+from wsol.data.class_names import first_other
 from wsol.data.module import LocalizationData
 from wsol.data.pseudo_targets import pseudo_digest
 from wsol.data.source import Source
@@ -94,6 +95,8 @@ def prepare(config: DictConfig) -> None:
     """Fill in defaults that depend on other keys, and refuse settings that no dataset can work with."""
     if config.name is None:
         config.name = "-".join(str(config.choices[group]).replace("/", "_") for group in ("data", "method", "backbone"))
+    if Path(config.name).is_absolute() or ".." in Path(config.name).parts:
+        raise InputError(f"name={config.name}: expected a folder below runs_dir; run_dir=... names another folder")
     if config.monitor is not None and config.monitor.startswith("test"):
         raise InputError(
             f"monitor={config.monitor}: nothing is chosen on the test split; use a metric of the val split"
@@ -299,8 +302,9 @@ def _prepared(localizer: Localizer, source: Source) -> Localizer:
     """
     if localizer.num_classes != len(source.classes) or localizer.classes not in (None, tuple(source.classes)):
         raise InputError(
-            f"the network has {localizer.num_classes} classes, the dataset {len(source.classes)}, or their names "
-            f"differ: make the network with num_classes={len(source.classes)}"
+            f"the network has {localizer.num_classes} classes, the dataset {len(source.classes)}"
+            f"{first_other(localizer.classes or (), source.classes)}: make the network with "
+            f"num_classes={len(source.classes)}, or with the dataset's classes in its order"
         )
     localizer.train()  # Lightning keeps the mode, and a `Predictor` of this network has set evaluation
     localizer.classes = tuple(source.classes)

@@ -24,6 +24,9 @@ log = logging.getLogger("wsol")
 
 EPOCHS = "trainer.max_epochs"
 
+LEFT_EARLY = ("run.log", "metrics.csv", "steps.csv", "error.txt")
+"""Files of a run, or of a trial of a search, that ended before it recorded its config."""
+
 
 def open_folder(config: DictConfig, *, may_grow: bool = True) -> tuple[Path, bool]:
     """Return the folder of this run, and whether it resumes an existing run.
@@ -69,6 +72,10 @@ def _new(config: DictConfig) -> Path:
 def _named(folder: Path, config: DictConfig, may_grow: bool) -> tuple[Path, bool]:
     """Apply `open_folder` to a named folder."""
     if not (folder / CONFIG_FILE).exists():
+        if is_first_process() and (others := _others(folder)):
+            raise InputError(
+                f"{folder} contains no run, but other files, such as {others[0]}: choose an empty or a new run_dir"
+            )
         folder.mkdir(parents=True, exist_ok=True)
         return _begun(folder, config)
     if not is_first_process():  # the first one created it
@@ -76,6 +83,12 @@ def _named(folder: Path, config: DictConfig, may_grow: bool) -> tuple[Path, bool
     if not config.resume:
         raise InputError(f"{folder} already contains a run: choose another run_dir, or resume it with resume=true")
     return _gone_on(folder, config, may_grow)
+
+
+def _others(folder: Path) -> list[str]:
+    """Return the names in a folder that no begun run leaves there."""
+    there = folder.iterdir() if folder.is_dir() else ()
+    return sorted(path.name for path in there if not path.name.startswith(".") and path.name not in LEFT_EARLY)
 
 
 def _begun(folder: Path, config: DictConfig) -> tuple[Path, bool]:
@@ -124,10 +137,15 @@ def _growth(folder: Path, config: DictConfig, may_grow: bool) -> Difference | No
         if why is None:
             return grown
     raise InputError(
-        f"{folder}: that run has another config: {identity.described(found)}"
-        f"{f'; {why}' if why else ''}. To resume it, set {'this key' if len(found) == 1 else 'these keys'} as "
-        f"before. Or start a new run in another folder, {_way_out(folder)}"
+        f"{folder}: that run has another config: {identity.described(found)}{f'; {why}' if why else ''}. To resume it, "
+        f"{_as_before(folder, found)}. Or start a new run in another folder, {_way_out(folder)}"
     )
+
+
+def _as_before(folder: Path, found: Sequence[Difference]) -> str:
+    if len(found) <= identity.SHOWN:
+        return f"set {'this key' if len(found) == 1 else 'these keys'} as before"
+    return f"give all keys of the command that started it again; its config is {folder / CONFIG_FILE}"
 
 
 def _way_out(folder: Path) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import logging
 from collections.abc import Callable, Iterator
 
 import pytorch_lightning as pl
@@ -43,6 +44,17 @@ def train(sweep: Sweep, study: SweepStudy, claim: Claim) -> None:
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Keep a trial's epoch lines and tables off the screen; run.log contains the lines."""
-    with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
-        yield
+    """Keep a trial's epoch lines and tables off the screen; run.log contains the lines.
+
+    Lightning's messages, which go where standard error went when it was imported, are left out.
+    """
+    lightning = [logging.getLogger(name) for name in ("pytorch_lightning", "lightning_fabric")]
+    levels = [logger.level for logger in lightning]
+    try:
+        for logger in lightning:
+            logger.setLevel(logging.WARNING)
+        with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
+            yield
+    finally:
+        for logger, level in zip(lightning, levels, strict=True):
+            logger.setLevel(level)

@@ -133,6 +133,14 @@ def test_what_a_killed_process_left_is_removed(tmp_path, drawn_by_another):
     assert [path.name for path in source.folder.iterdir()] == ["train"]
 
 
+def test_nothing_is_drawn_beside_other_files(tmp_path):
+    """`wsol train data.root=photos` without `data=folder`."""
+    (tmp_path / "train").mkdir()
+    with pytest.raises(InputError, match=r"not drawn beside other files, such as train; set data=folder"):
+        Creatures(tmp_path, 8, 8, 8).split("val")
+    assert [path.name for path in tmp_path.iterdir()] == ["train"]
+
+
 def test_root_that_cannot_be_made(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(InputError, match="choose another root"):

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from layouts import make_folder, told
+from PIL import Image
 
 from wsol.data.annotations.box_files import read_boxes, read_coco
 from wsol.data.datasets.folder import Folder
@@ -135,7 +136,7 @@ def test_faulty_folders(tmp_path: Path) -> None:
     root = make_folder(tmp_path / "a", boxes=None)
     with pytest.raises(InputError, match=r"a/boxes\.txt: expected boxes as \.csv or COCO \.json"):
         Folder(root, "boxes.txt")
-    with pytest.raises(InputError, match=r"boxes\.csv: cannot be read"):
+    with pytest.raises(InputError, match=r"a/boxes\.csv: no such file; expected a table of boxes"):
         Folder(root, "boxes.csv")
     (root / "test/emu").mkdir()
     with pytest.raises(InputError, match=r"test/emu: empty folder; expected images of this class"):
@@ -148,6 +149,41 @@ def test_faulty_folders(tmp_path: Path) -> None:
     (tmp_path / "b/train/cat").mkdir(parents=True)
     with pytest.raises(InputError, match=r"train: no images; looked for <class>/\*\.jpg"):
         Folder(tmp_path / "b")
+
+
+@pytest.mark.parametrize("encoding", [None, "utf-16"])
+def test_a_file_of_boxes_that_cannot_be_read_is_one_problem(tmp_path: Path, encoding: str | None) -> None:
+    root = make_folder(tmp_path)
+    if encoding is None:
+        (root / "boxes.csv").unlink()
+    else:
+        (root / "boxes.csv").write_text((root / "boxes.csv").read_text(), encoding)
+    report = verify_source(partial(Folder, root, "boxes.csv"))
+    assert report.total == 1
+    assert ("no such file" if encoding is None else ":1: not UTF-8 text; save it as UTF-8") in str(report.problems[0])
+
+
+def test_a_folder_of_masks_that_are_read_is_not_called_ignored(tmp_path: Path) -> None:
+    root = make_folder(tmp_path, boxes=None)
+    for image in sorted((root / "test").rglob("*.jpg")):
+        mask = root / "annotation/masks" / image.relative_to(root).with_suffix(".png")
+        mask.parent.mkdir(parents=True, exist_ok=True)
+        Image.new("L", Image.open(image).size, 255).save(mask)
+    ignored = f"{root / 'annotation'} is ignored"
+    assert any(ignored in note for note in Folder(root).verify().notes)
+    assert not any(ignored in note for note in Folder(root, masks="annotation/masks").verify().notes)
+
+
+def test_masks_beside_their_images_and_files_that_are_not_read_are_told(tmp_path: Path) -> None:
+    root = make_folder(tmp_path, boxes=None)
+    assert not any("masks" in note or "left out" in note for note in Folder(root).verify().notes)
+    first = sorted((root / "train/cat").glob("*.jpg"))[0]
+    first.with_name(f"{first.stem}_mask.png").write_bytes(first.read_bytes())
+    first.with_suffix(".heic").write_bytes(b"")
+    first.with_suffix(".txt").write_text("a note")
+    notes = Folder(root).verify().notes
+    assert any(note.startswith("1 images look like masks") and f"{first.stem}_mask.png" in note for note in notes)
+    assert any(note.startswith("1 files are left out") and ".heic" in note for note in notes)
 
 
 @given(boxes=BOXES, extents=st.booleans())

@@ -97,6 +97,21 @@ def test_one_value_is_the_object(folder: tuple[Path, dict[str, Box]]) -> None:
     assert "mask_value must be a whole number from 1 to 255" in told(lambda: Folder(root, masks="masks", mask_value=0))
 
 
+def test_a_jpeg_mask_has_noise_around_its_object(folder: tuple[Path, dict[str, Box]]) -> None:
+    root, blocks = folder
+    name, (x0, y0, x1, y1) = "test/cat/0.jpg", blocks["test/cat/0.jpg"]
+    clean = np.asarray(Image.open(root / "masks/test/cat/0.png"))
+    for mask in sorted((root / "masks").rglob("*.png")):
+        Image.open(mask).convert("L").save(mask.with_suffix(".jpg"), quality=75)
+        mask.unlink()
+    test = Folder(root, masks="masks").split("test")
+    mask = test.mask(list(test.ids).index(name))
+    assert mask is not None
+    assert (mask == 1).mean() == pytest.approx((clean > 0).mean(), abs=0.02)
+    assert boxes_of(test, name) == pytest.approx(np.array([[x0, y0, x1, y1]]), abs=1)
+    assert "needs PNG files" in told(lambda: Folder(root, masks="masks", mask_value=255).split("test"))
+
+
 def test_faulty_masks_are_named(folder: tuple[Path, dict[str, Box]]) -> None:
     root, blocks = folder
     mask = root / "masks/test/cat/0.png"

@@ -50,7 +50,12 @@ class Verb:
 NOTHING_WRITTEN = "it writes nothing; give the same command again"
 A_RUN = "a run's folder, the name of runs (the newest is used), last (the newest of all), or a checkpoint file"
 ONE_RUN = Positional("RUN", A_RUN, keys=("run",), runs=("run",))
-GOES_ON = Positional("[RUN]", "the run to continue: a folder, a name, or last", keys=("resume",), runs=("resume",))
+GOES_ON = Positional(
+    "[RUN]",
+    "the run to continue with the keys of its command: a folder, a name, or last",
+    keys=("resume",),
+    runs=("resume",),
+)
 
 VERBS = {
     "train": Verb(

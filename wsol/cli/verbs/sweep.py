@@ -26,6 +26,9 @@ def run(config: DictConfig) -> int:
         print(yaml.safe_dump(content, sort_keys=False), end="")
         return 0
     print("wsol sweep: loading PyTorch ...", file=sys.stderr, flush=True)
+    from wsol.cli import screen
+
+    screen.quiet_lightning()
     found = searching.run(settings, base, config_dirs, training)
     show(Path(found["best"]["run"]).parents[1] / "sweep.json")
     return 0

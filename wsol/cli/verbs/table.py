@@ -24,6 +24,8 @@ def run(config: DictConfig) -> int:
     if config.table is None:
         raise InputError("which table? wsol table cam2016-2, or wsol table --help")
     out = None if config.out is None else Path(config.out)
+    if out and not config.format and out.suffix not in {*SUFFIXES, ".txt", ""}:
+        raise InputError(f"{out}: expected the ending {', '.join(SUFFIXES)} or .txt; or set format=...")
     form = config.format or SUFFIXES.get(out.suffix if out else "", "terminal")
     if form not in render.FORMATS:
         raise unknown("format", form, render.FORMATS)

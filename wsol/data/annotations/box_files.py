@@ -40,13 +40,15 @@ def read_boxes(path: Path, inclusive: bool = False, sink: Sink = STOP) -> Annota
         sink: receives the faulty lines.
 
     Raises:
-        InputError: if it is neither, or its content is not.
+        InputError: if there is no such file, it is neither, it is no text, or its content is not.
     """
+    if path.suffix.lower() not in (".csv", ".json"):
+        raise InputError(f"{path}: expected boxes as .csv or COCO .json")
+    if not path.exists():
+        raise InputError(f"{path}: no such file; expected a table of boxes")
     if path.suffix.lower() == ".csv":
         return read_csv(path, inclusive, sink)
-    if path.suffix.lower() == ".json":
-        return read_coco(path, sink)
-    raise InputError(f"{path}: expected boxes as .csv or COCO .json")
+    return read_coco(path, sink)
 
 
 def look_like_fractions(boxes: Iterable[AnnotatedBox]) -> bool:
@@ -66,7 +68,7 @@ def read_csv(path: Path, inclusive: bool = False, sink: Sink = STOP) -> Annotati
     A column ``class`` or ``category`` names what a box marks. Further columns and the order of columns do not matter.
     With width and height, the far edges are x + width and y + height, so ``inclusive`` does not apply.
     """
-    reader = csv.reader(io.StringIO(read_text(path, sink), newline=""))
+    reader = csv.reader(io.StringIO(read_text(path), newline=""))
     found = Annotations({}, {}, inclusive, {})
     try:
         header = [name.strip() for name in next(reader, [])]
@@ -116,7 +118,7 @@ def read_coco(path: Path, sink: Sink = STOP) -> Annotations:
     are ignored.
     """
     try:
-        content = strict_json(read_text(path, sink))
+        content = strict_json(read_text(path))
     except json.JSONDecodeError as error:
         raise InputError(f"{path}:{error.lineno}: not JSON ({error.msg})") from error
     except ValueError as error:

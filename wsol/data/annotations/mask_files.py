@@ -17,6 +17,9 @@ from wsol.data.images import image_size, read_grey
 from wsol.data.regular_files import name_fault
 from wsol.errors import InputError
 
+LOSSY = (".jpg", ".jpeg", ".jfif")
+"""Suffixes of JPEG files."""
+
 Decode = Callable[[Path, tuple[int, int]], np.ndarray]
 """Reads a mask file for an image of given width and height: uint8 (H, W), 0 background, 1 object, 255 ignored."""
 
@@ -24,6 +27,8 @@ Decode = Callable[[Path, tuple[int, int]], np.ndarray]
 @dataclass(frozen=True)
 class GreyMask:
     """Reads a mask image: pixels of one value are the object, or all that are not zero.
+
+    A JPEG does not keep the values of its pixels: in it, object pixels are those of at least 128.
 
     Args:
         value: value of the object's pixels, 1 to 255; None for any but 0.
@@ -41,6 +46,10 @@ class GreyMask:
     def __call__(self, file: Path, size: tuple[int, int]) -> np.ndarray:
         """Return uint8 (H, W) of 0 and 1; ``size`` is not needed."""
         grey = read_grey(file)
+        if file.suffix.lower() in LOSSY:
+            if self.value is not None:
+                raise InputError(f"{file}: a JPEG does not keep the value of its pixels, so mask_value needs PNG files")
+            return (grey >= 128).astype(np.uint8)
         return ((grey == self.value) if self.value is not None else (grey > 0)).astype(np.uint8)
 
 

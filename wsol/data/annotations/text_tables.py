@@ -62,7 +62,7 @@ def read_text(path: Path, sink: Sink = STOP) -> str:
     try:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        sink.add(path, data[: error.start].count(b"\n") + 1, "not UTF-8 text")
+        sink.add(path, data[: error.start].count(b"\n") + 1, "not UTF-8 text; save it as UTF-8")
         return ""
 
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+import re
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -150,6 +151,7 @@ class Creatures(Source):
                 f"{folder}: not drawn yet, and for the config of a file creatures are only drawn below "
                 f"{self._confined}; say data_dir=<folder>, choose data=creatures, or pass trust=true"
             )
+        self._refuse_others(self.folder.parent)
         log.info("drawing %d creatures for %s in %s", self.counts[name], name, folder)
         try:
             with atomic_folder(folder) as partial:
@@ -160,6 +162,16 @@ class Creatures(Source):
         except OSError as error:
             if not folder.exists():  # otherwise another process has drawn the same
                 raise InputError(f"{folder}: cannot be written ({error.strerror}); choose another root") from error
+
+    @staticmethod
+    def _refuse_others(root: Path) -> None:
+        """Refuse to draw into a folder of somebody's own files."""
+        there = [path.name for path in root.iterdir()] if root.is_dir() else []
+        if others := sorted(name for name in there if not re.fullmatch(r"\..*|[0-9a-f]{12}", name)):
+            raise InputError(
+                f"data.root={root}: creatures are not drawn beside other files, such as {others[0]}; set data=folder "
+                "for your own images, or choose another root"
+            )
 
     def _draw(self, name: str) -> dict[str, np.ndarray]:
         """Draw a split and return the contents of its files; masks and heads are packed bits."""

@@ -23,7 +23,7 @@ no object is used only for training and classification. A dataset without boxes 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path, PurePosixPath
 
 from wsol.data.annotations.box_categories import own_boxes
@@ -32,15 +32,19 @@ from wsol.data.annotations.mask_files import Decode, GreyMask, MaskedSource
 from wsol.data.annotations.text_tables import STOP, Sink
 from wsol.data.class_names import ClassChoice
 from wsol.data.file_source import AnnotatedBox, Listing, require_folder
-from wsol.data.image_files import class_folders, files_under, image_files, is_image
+from wsol.data.image_files import class_folders, files_under, image_files, is_image, is_leftover
 from wsol.data.images import image_size
 from wsol.data.regular_files import name_fault
 from wsol.data.source import SPLITS
 from wsol.errors import InputError, unknown
 
+TEXTS = (".txt", ".csv", ".json", ".xml", ".md", ".ini", ".mat", ".yaml", ".yml")
+"""Endings of files that nobody expects to be read as images."""
 UNITS = ("pixels", "fractions")
 NAMES = {"train": "train|training", "val": "val|valid|validation|dev", "test": "test|testing"}
 """Names of folders of splits, as regular expressions."""
+MASK = re.compile(r"(.+)[ _-](mask|masks|seg|segmentation|gt|groundtruth)([ _-]?\d+)?", re.I)
+"""The name, without suffix, of a mask that lies beside its image."""
 ENDING = r"([ _-]?(set|split|data|images|\d{4}))?"
 
 
@@ -195,17 +199,40 @@ class Folder(MaskedSource):
 
     def _notes(self) -> Iterable[str]:
         yield from super()._notes()
+        folders = [folder / name for split, folder in self._folders.items() for name in self._files[split]]
+        if others := [path for folder in folders for path in files_under(folder, _is_no_image)]:
+            yield f"{len(others):,} files are left out: their endings are of no image that is read, such as {others[0]}"
         for name in self.splits:
             if not self._build(name).has_boxes and name != "train":
                 yield f"{name}: no boxes, so localization cannot be evaluated on it"
 
     def _warnings(self) -> Iterable[str]:
         if self._root not in self._folders.values():
+            masks = self._mask_root.resolve() if self._mask_root else Path()
             for path in class_folders(self._root):
+                if masks.is_relative_to(path.resolve()):
+                    continue
                 if path not in self._folders.values() and next(files_under(path, is_image), None):
                     yield f"{path} is ignored: it lies beside {', '.join(self.splits)}, but has no name of a split"
+        if found := [path for of in self._files.values() for paths in of.values() for path in _masks_among(paths)]:
+            yield (
+                f"{len(found):,} images look like masks of others beside them, such as {found[0]}, but are used as "
+                "images; move masks to a folder of their own, and set data.masks to it"
+            )
         if self._other_boxes:
             yield f"{self._other_boxes:,} boxes are of other categories than their image's class and are left out"
+
+
+def _masks_among(paths: Sequence[str]) -> Iterator[str]:
+    """Yield the images of a class whose names are those of others with the ending of a mask."""
+    there = {str(PurePosixPath(path).with_suffix("")) for path in paths}
+    for path in paths:
+        if (found := MASK.fullmatch(str(PurePosixPath(path).with_suffix("")))) and found[1] in there:
+            yield path
+
+
+def _is_no_image(name: str) -> bool:
+    return "." in name and not is_image(name) and not is_leftover(name) and not name.lower().endswith(TEXTS)
 
 
 def split_folders(root: Path) -> dict[str, Path]:
