@@ -17,7 +17,7 @@ from rich.progress import TaskID
 from rich.table import Table
 
 from wsol import runs
-from wsol.config.trainer_warnings import ignore_intended
+from wsol.config.trainer_warnings import LOGGERS, ignore_intended
 from wsol.runs.results import LOCALIZER
 
 if TYPE_CHECKING:
@@ -27,8 +27,6 @@ WIDTH = 118
 """Width of output to a file or a pipe, in columns."""
 
 STDERR = Console(stderr=True)
-
-QUIET = ("pytorch_lightning", "lightning_fabric", "lightning")
 
 
 def start_logging() -> None:
@@ -49,7 +47,7 @@ def quiet_lightning() -> None:
     """Show only warnings of Lightning, which sets its own level when it is imported."""
     import pytorch_lightning  # noqa: F401
 
-    for name in QUIET:
+    for name in LOGGERS:
         logging.getLogger(name).setLevel(logging.WARNING)
 
 

@@ -1,8 +1,9 @@
-"""Warnings of Lightning and its relatives about things that are intended here, which a user can do nothing about."""
+"""Messages of Lightning and its relatives about things that are intended here, which a user can do nothing about."""
 
 from __future__ import annotations
 
 import contextlib
+import logging
 import warnings
 from collections.abc import Iterator
 
@@ -21,7 +22,10 @@ INTENDED = (
     ".*resuming from a checkpoint that ended before the epoch.*",
     ".*``compute`` method of metric.*was called before.*",
 )
-"""Patterns of their messages."""
+"""Patterns of warnings."""
+
+LOGGERS = ("pytorch_lightning", "lightning_fabric", "lightning")
+"""Loggers of Lightning, which inform about devices and recommend other packages."""
 
 
 def ignore_intended() -> None:
@@ -32,12 +36,20 @@ def ignore_intended() -> None:
 
 @contextlib.contextmanager
 def intended_ignored() -> Iterator[None]:
-    """Ignore these warnings within the block.
+    """Ignore these warnings within the block, and what Lightning's loggers say below the level of a warning.
 
     Example:
         >>> with intended_ignored():
         ...     warnings.warn("The number of training batches (1) is smaller than the logging interval")
     """
+    loggers = [logging.getLogger(name) for name in LOGGERS]
+    levels = [logger.level for logger in loggers]
     with warnings.catch_warnings():
         ignore_intended()
-        yield
+        try:
+            for logger in loggers:
+                logger.setLevel(logging.WARNING)
+            yield
+        finally:
+            for logger, level in zip(loggers, levels, strict=True):
+                logger.setLevel(level)

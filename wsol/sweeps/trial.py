@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import io
-import logging
 from collections.abc import Callable, Iterator
 
 import pytorch_lightning as pl
 
 from wsol.config.compose import compose, override
+from wsol.config.trainer_warnings import intended_ignored
 from wsol.engine import training
 from wsol.sweeps.study import Claim, SweepStudy
 from wsol.sweeps.worker import Sweep
@@ -48,13 +48,5 @@ def _quiet() -> Iterator[None]:
 
     Lightning's messages, which go where standard error went when it was imported, are left out.
     """
-    lightning = [logging.getLogger(name) for name in ("pytorch_lightning", "lightning_fabric")]
-    levels = [logger.level for logger in lightning]
-    try:
-        for logger in lightning:
-            logger.setLevel(logging.WARNING)
-        with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
-            yield
-    finally:
-        for logger, level in zip(lightning, levels, strict=True):
-            logger.setLevel(level)
+    with intended_ignored(), contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
+        yield
