@@ -120,7 +120,7 @@ def results(file: Path) -> None:
         if values:
             out.print(f"classification error, {split}{classes}: {_percent(values)}")
     for split, found in content.get("recognition", {}).items():
-        values = ", ".join(f"{_label(k)} {found[k]:.2f} % (gain {gain:+.2f})" for k, gain in found["gain"].items())
+        values = ", ".join(f"{_label(k)} {found[k]:.2f} % (gain {gain:+z.2f})" for k, gain in found["gain"].items())
         out.print(f"classification error by {found['how']}, {split}: {values}")
     for split, values in content["pixels"].items():
         out.print(f"pixels against masks, {split}: {_percent(values)}")
@@ -168,7 +168,7 @@ def _error(row: Mapping[str, Any], key: str, with_interval: bool) -> str:
     if not with_interval or key not in row.get("intervals", {}):
         return f"{row[key]:.2f}"
     low, high = row["intervals"][key]
-    return f"{row[key]:.2f} ({low:.1f}-{high:.1f})"
+    return f"{row[key]:.2f} ({low:z.1f}-{high:.1f})"
 
 
 def differences(rows: Sequence[Mapping[str, Any]]) -> Table:
@@ -181,7 +181,8 @@ def differences(rows: Sequence[Mapping[str, Any]]) -> Table:
         table.add_column(column, justify="right", no_wrap=True)
     for row in rows:
         low, high = row["interval"]
-        values = f"{row['ours']:.2f}", f"{row['theirs']:.2f}", f"{row['difference']:+.2f} ({low:+.2f} to {high:+.2f})"
+        difference = f"{row['difference']:+z.2f} ({low:+z.2f} to {high:+z.2f})"
+        values = f"{row['ours']:.2f}", f"{row['theirs']:.2f}", difference
         table.add_row(row["protocol"], row["threshold_origin"], _label(row["error"]), *values)
     return table
 

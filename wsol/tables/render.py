@@ -195,7 +195,7 @@ def _lines(values: Sequence[Value]) -> tuple[list[str], list[Side], list[list[st
                 value.cell.name,
                 f"{shown}{sure}",
                 _measured(value) + (signs if value.measured is not None else ""),
-                "-" if value.difference is None else f"{value.difference:+.2f}",
+                "-" if value.difference is None else f"{value.difference:+z.2f}",
                 _against(value.versus),
                 value.protocol or value.cell.column.protocol or "-",
                 value.threshold or value.cell.column.threshold or "-",
@@ -212,11 +212,16 @@ def _lines(values: Sequence[Value]) -> tuple[list[str], list[Side], list[list[st
 
 
 def _against(versus: Versus | None) -> str:
-    """Return the difference to the baseline; a star means that its interval excludes zero."""
+    """Return the difference to the baseline; a star means that its interval excludes zero.
+
+    Example:
+        >>> _against(Versus("CAM", -0.001, -0.04, 0.2, "images"))
+        '+0.00 (+0.0 to +0.2, images)'
+    """
     if versus is None:
         return "-"
     star = " (*)" if versus.excludes_zero else ""
-    return f"{versus.difference:+.2f} ({versus.low:+.1f} to {versus.high:+.1f}, {versus.over}){star}"
+    return f"{versus.difference:+z.2f} ({versus.low:+z.1f} to {versus.high:+z.1f}, {versus.over}){star}"
 
 
 def _measured(value: Value) -> str:
@@ -225,7 +230,7 @@ def _measured(value: Value) -> str:
     if value.interval is None:
         return f"{value.measured:.2f}"
     low, high = value.interval
-    return f"{value.measured:.2f} ({low:.1f} to {high:.1f}, {value.over})"
+    return f"{value.measured:.2f} ({low:z.1f} to {high:z.1f}, {value.over})"
 
 
 def _seeds(seeds: Sequence[int]) -> str:
